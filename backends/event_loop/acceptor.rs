@@ -1,0 +1,60 @@
+//! What the loop needs of the part that takes clients in.
+
+use crate::connections::ServerStream;
+use crate::message_server::Peer;
+use mio::{Events, Poll, Registry, Token};
+use std::io;
+
+/// Takes clients in: a listening socket, or a set of pipe instances.
+pub(crate) trait Acceptor: Sized {
+    type Stream: ServerStream;
+
+    /// Begins to listen for readiness. Clients could connect before; now they are noticed.
+    fn open(&mut self, registry: &Registry, tokens: &mut Tokens) -> io::Result<()>;
+
+    /// Something has happened at `token`, which is no connection's. Returns whether a client may be
+    /// waiting.
+    fn ready(&mut self, token: Token) -> bool;
+
+    /// The next client that waits, registered with its token. Clients that may not come in are
+    /// turned away without a word to the loop. `None`: nobody waits until `ready` says so.
+    ///
+    /// An error is passing: the loop tries again after a while.
+    fn accept(&mut self, registry: &Registry, tokens: &mut Tokens) -> io::Result<Option<Accepted<Self::Stream>>>;
+
+    /// Takes no more clients; gives the name free.
+    fn close(self, registry: &Registry);
+
+    /// Polls until every stream that has been dropped is gone from the system.
+    fn wait_until_gone(poll: &mut Poll, events: &mut Events) {
+        let _ = (poll, events);
+    }
+}
+
+/// A client that has been taken in.
+pub(crate) struct Accepted<S> {
+    pub token: Token,
+    pub stream: S,
+    pub peer: Peer,
+    /// Something may be there to be read that no event will tell of.
+    pub readable: bool,
+}
+
+/// Gives out tokens, each once: an event that comes late for a connection that is gone can so
+/// never be taken for another's.
+#[derive(Debug)]
+pub(crate) struct Tokens {
+    next: usize,
+}
+
+impl Tokens {
+    pub fn starting_at(first: Token) -> Tokens {
+        Tokens { next: first.0 }
+    }
+
+    pub fn next(&mut self) -> Token {
+        let token = Token(self.next);
+        self.next += 1;
+        token
+    }
+}

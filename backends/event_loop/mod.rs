@@ -1,0 +1,182 @@
+//! The mio loop that the backends with an operating system share: readiness in, calls of
+//! `crate::connections` out.
+
+mod acceptor;
+mod wake;
+
+pub(super) use acceptor::{Accepted, Acceptor, Tokens};
+
+use crate::connections::Connections;
+use crate::error::Error;
+use crate::framing::Framing;
+use crate::limits::Limits;
+use crate::message_server::{ConnectionId, Event, Goodbye, Waker};
+use mio::{Events, Poll, Token};
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use wake::Wake;
+
+/// How many readiness events are taken from the system at once. More only adds latency for the last
+/// ones; fewer costs system calls when many clients are busy.
+const EVENTS: usize = 256;
+
+/// How long no client is taken in after the system refused to give one (no descriptors, no memory).
+/// Short enough not to be noticed by a client that waits, long enough not to spin.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// The event loop of one server; see the [module](self).
+pub(super) struct EventLoop<A: Acceptor> {
+    pub connections: Connections<A::Stream>,
+    /// `None` once no more clients are taken.
+    acceptor: Option<A>,
+    poll: Poll,
+    events: Events,
+    tokens: Tokens,
+    wake: Arc<Wake>,
+    /// Clients may be waiting to be taken in; from this time on.
+    accept_at: Option<Instant>,
+    limit: usize,
+    endpoint: Arc<str>,
+}
+
+impl<A: Acceptor> EventLoop<A> {
+    pub fn new(
+        mut acceptor: A,
+        framing: Arc<dyn Framing>,
+        limits: &Limits,
+        endpoint: Arc<str>,
+    ) -> Result<EventLoop<A>, Error> {
+        let failed = |source| Error::system(&endpoint, "setting up the event loop", source);
+        let poll = Poll::new().map_err(failed)?;
+        let wake = Wake::new(poll.registry()).map_err(failed)?;
+        let mut tokens = Tokens::default();
+        acceptor.open(poll.registry(), &mut tokens).map_err(failed)?;
+        Ok(EventLoop {
+            connections: Connections::new(framing, limits),
+            acceptor: Some(acceptor),
+            poll,
+            events: Events::with_capacity(EVENTS),
+            tokens,
+            wake: Arc::new(wake),
+            accept_at: None,
+            limit: limits.clamped().connections,
+            endpoint,
+        })
+    }
+
+    /// See [`MessageServer::poll`](crate::MessageServer::poll).
+    pub fn poll(&mut self, timeout: Option<Duration>) -> Result<Option<Event>, Error> {
+        let until = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        let mut looked = false;
+        loop {
+            let now = Instant::now();
+            if let Some(event) = self.connections.next(now) {
+                return Ok(Some(event));
+            }
+            // One look at the system even with no time to wait: a caller that polls with a timeout
+            // of zero would otherwise never see anything.
+            if looked && until.is_some_and(|until| until <= now) {
+                return Ok(None);
+            }
+            let deadline = [until, self.connections.deadline(), self.accept_due()];
+            let wait = deadline.into_iter().flatten().min().map(|at| at.saturating_duration_since(now));
+            self.wait(wait).map_err(|source| Error::system(&self.endpoint, "waiting for events", source))?;
+            looked = true;
+        }
+    }
+
+    /// Waits for readiness and passes it on.
+    fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()> {
+        match self.poll.poll(&mut self.events, timeout) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),
+            polled => polled?,
+        }
+        for event in &self.events {
+            let token = event.token();
+            let id = ConnectionId::from_number(token.0 as u64);
+            if token == wake::TOKEN {
+                self.wake.seen();
+                self.connections.push_event(Event::Woken);
+            } else if self.connections.contains(id) {
+                if event.is_readable() || event.is_read_closed() || event.is_error() {
+                    let ended = event.is_read_closed() || event.is_error();
+                    self.connections.readable(id, ended);
+                }
+                if event.is_writable() {
+                    self.connections.writable(id);
+                }
+            } else if let Some(acceptor) = &mut self.acceptor {
+                // An event of a connection that has just been dropped comes here too, and means
+                // nothing to the acceptor.
+                if acceptor.ready(token) {
+                    self.accept_at.get_or_insert_with(Instant::now);
+                }
+            }
+        }
+        self.accept();
+        Ok(())
+    }
+
+    /// When clients that wait are to be taken in without a further event.
+    fn accept_due(&self) -> Option<Instant> {
+        self.accept_at.filter(|_| self.connections.len() < self.limit)
+    }
+
+    /// Takes in the clients that wait, as far as the limit allows.
+    fn accept(&mut self) {
+        let Some(acceptor) = &mut self.acceptor else { return };
+        while self.accept_at.is_some_and(|at| at <= Instant::now()) {
+            if self.connections.len() >= self.limit {
+                return;
+            }
+            match acceptor.accept(self.poll.registry(), &mut self.tokens) {
+                Ok(Some(Accepted { token, stream, peer, readable })) => {
+                    let id = ConnectionId::from_number(token.0 as u64);
+                    self.connections.add(id, stream, peer, readable);
+                }
+                Ok(None) => self.accept_at = None,
+                Err(_) => self.accept_at = Some(Instant::now() + ACCEPT_PAUSE),
+            }
+        }
+    }
+
+    pub fn close(&mut self, id: ConnectionId, why: &Goodbye) {
+        self.connections.close(id, why, Instant::now());
+    }
+
+    pub fn stop_accepting(&mut self) {
+        if let Some(acceptor) = self.acceptor.take() {
+            acceptor.close(self.poll.registry());
+        }
+        self.accept_at = None;
+    }
+
+    pub fn waker(&self) -> Waker {
+        let wake = self.wake.clone();
+        Waker::new(move || wake.wake())
+    }
+
+    pub fn endpoint(&self) -> &str {
+        &self.endpoint
+    }
+}
+
+impl<A: Acceptor> Drop for EventLoop<A> {
+    /// Ends all operations that the system has under way before the poll goes: on Windows a pipe's
+    /// handle is closed only when its last completion has been taken from the port.
+    fn drop(&mut self) {
+        self.stop_accepting();
+        self.connections.clear();
+        A::wait_until_gone(&mut self.poll, &mut self.events);
+    }
+}
+
+/// The token of an event that belongs to no connection.
+const FIRST_TOKEN: usize = wake::TOKEN.0 + 1;
+
+impl Default for Tokens {
+    fn default() -> Tokens {
+        Tokens::starting_at(Token(FIRST_TOKEN))
+    }
+}

@@ -1,0 +1,106 @@
+//! The client's end of a connection in memory.
+
+use super::wire::{Control, End, Exchange, State, Wire};
+use crate::client_stream::ClientStream;
+use crate::message_server::Peer;
+use bytes::BytesMut;
+use std::io::{self, ErrorKind, IoSlice};
+use std::sync::{Arc, OnceLock};
+use std::time::Instant;
+
+/// A client's connection to a [`MemoryServer`](super::MemoryServer), from
+/// [`Hub::connect`](super::Hub::connect). Dropping it closes it.
+#[derive(Debug)]
+pub struct MemoryStream {
+    exchange: Arc<Exchange>,
+    id: u64,
+}
+
+impl MemoryStream {
+    pub(super) fn new(exchange: Arc<Exchange>, id: u64) -> MemoryStream {
+        MemoryStream { exchange, id }
+    }
+
+    /// A handle that does things to this connection while it is in use.
+    pub fn control(&self) -> Control {
+        Control { exchange: self.exchange.clone(), id: self.id }
+    }
+
+    /// Does something at this end and lets the server know.
+    fn at_wire<T>(&self, act: impl FnOnce(&mut Wire) -> io::Result<T>) -> io::Result<T> {
+        let mut state = self.exchange.lock();
+        let done = self.wire(&mut state).and_then(act);
+        state.touched.push_back(self.id);
+        drop(state);
+        self.exchange.notify();
+        done
+    }
+
+    fn wire<'a>(&self, state: &'a mut State) -> io::Result<&'a mut Wire> {
+        state.wires.get_mut(&self.id).ok_or_else(|| ErrorKind::NotConnected.into())
+    }
+
+    /// Waits until `ready` says so.
+    fn wait(&self, deadline: Option<Instant>, ready: impl Fn(&Wire) -> bool) -> io::Result<()> {
+        let mut state = self.exchange.lock();
+        while !self.wire(&mut state).is_ok_and(|wire| wire.is_closed_here() || ready(wire)) {
+            if deadline.is_some_and(|at| at <= Instant::now()) {
+                return Err(ErrorKind::TimedOut.into());
+            }
+            self.wire(&mut state)?;
+            state = self.exchange.wait(state, deadline);
+        }
+        Ok(())
+    }
+}
+
+impl ClientStream for MemoryStream {
+    fn read(&self, buffer: &mut BytesMut, deadline: Option<Instant>) -> io::Result<usize> {
+        loop {
+            match self.at_wire(|wire| wire.read(End::Client, buffer)) {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                done => return done,
+            }
+            self.wait(deadline, |wire| wire.is_readable(End::Client))?;
+        }
+    }
+
+    fn write(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        let first = slices.iter().find(|slice| !slice.is_empty());
+        self.at_wire(|wire| first.map_or(Ok(0), |slice| wire.write(End::Client, slice)))
+    }
+
+    fn is_sent(&self) -> bool {
+        true
+    }
+
+    fn wait_writable(&self, or_readable: bool, deadline: Option<Instant>) -> io::Result<()> {
+        self.wait(deadline, |wire| {
+            wire.is_writable(End::Client) || (or_readable && wire.is_readable(End::Client))
+        })
+    }
+
+    fn shutdown(&self) {
+        let mut state = self.exchange.lock();
+        state.close(self.id, End::Client);
+        state.touched.push_back(self.id);
+        drop(state);
+        self.exchange.notify();
+    }
+
+    fn peer(&self) -> &Peer {
+        this_process()
+    }
+}
+
+impl Drop for MemoryStream {
+    fn drop(&mut self) {
+        self.shutdown();
+    }
+}
+
+/// Both ends of a connection in memory are here.
+pub(super) fn this_process() -> &'static Peer {
+    static PEER: OnceLock<Peer> = OnceLock::new();
+    PEER.get_or_init(|| Peer { pid: Some(std::process::id()), ..Peer::default() })
+}

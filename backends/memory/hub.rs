@@ -1,0 +1,124 @@
+//! Names and the servers behind them.
+
+use super::client::MemoryStream;
+use super::server::MemoryServer;
+use super::wire::{Exchange, Faults, Wire};
+use crate::framing::{Framing, Layer, Native};
+use crate::{Client, Error, Limits, MessageClient};
+use std::collections::HashMap;
+use std::io::{self, ErrorKind};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// A namespace of servers in memory; see the [module](super) for an example. Cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub struct Hub {
+    servers: Arc<Mutex<HashMap<String, Arc<Exchange>>>>,
+}
+
+impl Hub {
+    /// A hub with no server in it.
+    pub fn new() -> Hub {
+        Hub::default()
+    }
+
+    /// A server of messages at `name`, in this crate's own framing.
+    ///
+    /// # Errors
+    /// [`Error::AlreadyServed`] when a server at that name accepts clients.
+    pub fn listen(&self, name: &str, limits: Limits) -> Result<MemoryServer, Error> {
+        let framing = Native::new(Layer::Messages, limits.message);
+        self.listen_with(name, limits, Arc::new(framing))
+    }
+
+    /// A server of messages that [`Server`](crate::Server) can be put on.
+    ///
+    /// # Errors
+    /// As [`listen`](Hub::listen).
+    pub fn listen_for_calls(&self, name: &str, limits: Limits) -> Result<MemoryServer, Error> {
+        let framing = crate::server::framing(&limits);
+        self.listen_with(name, limits, Arc::new(framing))
+    }
+
+    /// A server of messages at `name`, in a framing of the caller's choice.
+    ///
+    /// # Errors
+    /// As [`listen`](Hub::listen).
+    pub fn listen_with(
+        &self,
+        name: &str,
+        limits: Limits,
+        framing: Arc<dyn Framing>,
+    ) -> Result<MemoryServer, Error> {
+        let mut servers = self.servers.lock().unwrap_or_else(PoisonError::into_inner);
+        if servers.get(name).is_some_and(|exchange| exchange.lock().listening) {
+            return Err(Error::AlreadyServed { endpoint: endpoint(name) });
+        }
+        let exchange = Arc::new(Exchange::default());
+        exchange.lock().listening = true;
+        servers.insert(name.to_owned(), exchange.clone());
+        Ok(MemoryServer::new(exchange, framing, &limits, endpoint(name)))
+    }
+
+    /// A connection to the server at `name`. Does not wait for the server to look.
+    ///
+    /// # Errors
+    /// [`Error::NoServer`].
+    pub fn connect(&self, name: &str) -> Result<MemoryStream, Error> {
+        self.connect_with(name, Faults::default())
+    }
+
+    /// A connection that misbehaves.
+    ///
+    /// # Errors
+    /// [`Error::NoServer`].
+    pub fn connect_with(&self, name: &str, faults: Faults) -> Result<MemoryStream, Error> {
+        let no_server = || {
+            let source = io::Error::from(ErrorKind::NotFound);
+            Error::NoServer { endpoint: endpoint(name), source }
+        };
+        let servers = self.servers.lock().unwrap_or_else(PoisonError::into_inner);
+        let exchange = servers.get(name).cloned().ok_or_else(no_server)?;
+        drop(servers);
+        let mut state = exchange.lock();
+        if !state.listening {
+            return Err(no_server());
+        }
+        let id = state.next;
+        state.next += 1;
+        state.wires.insert(id, Wire::new(faults));
+        state.backlog.push_back(id);
+        drop(state);
+        exchange.notify();
+        Ok(MemoryStream::new(exchange, id))
+    }
+
+    /// A client for calls to the server at `name`.
+    ///
+    /// # Errors
+    /// [`Error::NoServer`].
+    pub fn client(&self, name: &str, limits: Limits) -> Result<Client, Error> {
+        self.client_with(name, limits, Faults::default())
+    }
+
+    /// A client for calls over a connection that misbehaves.
+    ///
+    /// # Errors
+    /// [`Error::NoServer`].
+    pub fn client_with(&self, name: &str, limits: Limits, faults: Faults) -> Result<Client, Error> {
+        let stream = self.connect_with(name, faults)?;
+        Ok(Client::over(Box::new(stream), &endpoint(name), limits))
+    }
+
+    /// A client for messages to the server at `name`.
+    ///
+    /// # Errors
+    /// [`Error::NoServer`].
+    pub fn message_client(&self, name: &str, limits: Limits) -> Result<MessageClient, Error> {
+        let stream = self.connect(name)?;
+        Ok(MessageClient::over(Box::new(stream), &endpoint(name), limits))
+    }
+}
+
+fn endpoint(name: &str) -> Arc<str> {
+    format!("memory:{name}").into()
+}

@@ -1,0 +1,34 @@
+//! A transport inside one process: for tests of one's own, and for the examples in these docs.
+//!
+//! A [`Hub`] is a namespace of its own, so that tests do not meet. Streams behave as sockets do,
+//! and worse on demand: [`Faults`] cuts every read and write short, [`Control`] stalls or resets a
+//! connection. Nothing depends on time or chance.
+//!
+//! ```
+//! use msgpipe::{Limits, Server, memory};
+//!
+//! let hub = memory::Hub::new();
+//! let server = Server::over(hub.listen_for_calls("upper", Limits::default())?, Limits::default());
+//! let stopper = server.stopper();
+//! let serving = std::thread::spawn(move || server.serve(|request| request.body().to_ascii_uppercase()));
+//!
+//! // A client whose bytes arrive one at a time.
+//! let mut faults = memory::Faults::default();
+//! faults.chunk = 1;
+//! let client = hub.client_with("upper", Limits::default(), faults)?;
+//! assert_eq!(client.call("hello")?, "HELLO");
+//!
+//! stopper.stop();
+//! serving.join().unwrap()?;
+//! # Ok::<_, msgpipe::Error>(())
+//! ```
+
+mod client;
+mod hub;
+mod server;
+mod wire;
+
+pub use client::MemoryStream;
+pub use hub::Hub;
+pub use server::MemoryServer;
+pub use wire::{Control, Faults};

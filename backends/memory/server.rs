@@ -1,0 +1,173 @@
+//! The server's end: the connections of `crate::connections`, with queues for streams.
+
+use super::client::this_process;
+use super::wire::{End, Exchange};
+use crate::connections::{Connections, ServerStream};
+use crate::framing::{Framing, SendQueue};
+use crate::message_server::{ConnectionId, Event, Goodbye, MessageServer, Peer, SendError, Waker};
+use crate::{Error, Limits};
+use bytes::{Bytes, BytesMut};
+use std::io::{self, ErrorKind, IoSlice};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// A [`MessageServer`] in memory, from [`Hub::listen`](super::Hub::listen).
+pub struct MemoryServer {
+    exchange: Arc<Exchange>,
+    connections: Connections<Accepted>,
+    limit: usize,
+    endpoint: Arc<str>,
+}
+
+/// The server's end of one wire.
+struct Accepted {
+    exchange: Arc<Exchange>,
+    id: u64,
+}
+
+impl MemoryServer {
+    pub(super) fn new(
+        exchange: Arc<Exchange>,
+        framing: Arc<dyn Framing>,
+        limits: &Limits,
+        endpoint: Arc<str>,
+    ) -> MemoryServer {
+        let connections = Connections::new(framing, limits);
+        MemoryServer { exchange, connections, limit: limits.clamped().connections, endpoint }
+    }
+
+    /// Takes over what the clients have done since the last look.
+    fn look(&mut self) {
+        let mut state = self.exchange.lock();
+        if std::mem::take(&mut state.woken) {
+            self.connections.push_event(Event::Woken);
+        }
+        while self.connections.len() < self.limit {
+            let Some(id) = state.backlog.pop_front() else { break };
+            let stream = Accepted { exchange: self.exchange.clone(), id };
+            let connection = ConnectionId::from_number(id);
+            self.connections.add(connection, stream, this_process().clone(), true);
+        }
+        while let Some(id) = state.touched.pop_front() {
+            let connection = ConnectionId::from_number(id);
+            let Some(wire) = state.wires.get(&id) else { continue };
+            if wire.is_readable(End::Server) {
+                self.connections.readable(connection, wire.is_ended());
+            }
+            if wire.is_writable(End::Server) {
+                self.connections.writable(connection);
+            }
+        }
+    }
+}
+
+impl MessageServer for MemoryServer {
+    fn poll(&mut self, timeout: Option<Duration>) -> Result<Option<Event>, Error> {
+        let until = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        loop {
+            self.look();
+            let now = Instant::now();
+            if let Some(event) = self.connections.next(now) {
+                return Ok(Some(event));
+            }
+            let state = self.exchange.lock();
+            let room = self.connections.len() < self.limit;
+            if !state.touched.is_empty() || state.woken || (room && !state.backlog.is_empty()) {
+                continue;
+            }
+            if until.is_some_and(|until| until <= now) {
+                return Ok(None);
+            }
+            let deadline = [until, self.connections.deadline()].into_iter().flatten().min();
+            drop(self.exchange.wait(state, deadline));
+        }
+    }
+
+    fn send_with_head(&mut self, to: ConnectionId, head: &[u8], body: Bytes) -> Result<(), SendError> {
+        self.connections.send(to, head, body)
+    }
+
+    fn close(&mut self, connection: ConnectionId, why: Goodbye) {
+        self.connections.close(connection, &why, Instant::now());
+    }
+
+    fn peer(&self, connection: ConnectionId) -> Option<&Peer> {
+        self.connections.peer(connection)
+    }
+
+    fn stop_accepting(&mut self) {
+        let mut state = self.exchange.lock();
+        state.listening = false;
+        let waiting = std::mem::take(&mut state.backlog);
+        for id in waiting {
+            state.close(id, End::Server);
+        }
+        drop(state);
+        self.exchange.notify();
+    }
+
+    fn waker(&self) -> Waker {
+        let exchange = self.exchange.clone();
+        Waker::new(move || {
+            exchange.lock().woken = true;
+            exchange.notify();
+        })
+    }
+
+    fn endpoint(&self) -> &str {
+        &self.endpoint
+    }
+}
+
+impl Drop for MemoryServer {
+    fn drop(&mut self) {
+        self.stop_accepting();
+    }
+}
+
+impl ServerStream for Accepted {
+    fn read(&mut self, buffer: &mut BytesMut) -> io::Result<usize> {
+        let mut state = self.exchange.lock();
+        let wire = state.wires.get_mut(&self.id).ok_or(ErrorKind::NotConnected)?;
+        let moved = wire.read(End::Server, buffer);
+        // A short read here does not mean that nothing is left.
+        if wire.is_readable(End::Server) {
+            state.touched.push_back(self.id);
+        }
+        drop(state);
+        self.exchange.notify();
+        moved
+    }
+
+    fn write(&mut self, queue: &mut SendQueue) -> io::Result<usize> {
+        let mut state = self.exchange.lock();
+        let wire = state.wires.get_mut(&self.id).ok_or(ErrorKind::NotConnected)?;
+        let mut moved = 0;
+        let outcome = loop {
+            let mut slices = [IoSlice::new(&[])];
+            if queue.slices(&mut slices) == 0 {
+                break Ok(moved);
+            }
+            match wire.write(End::Server, &slices[0]) {
+                Ok(taken) => {
+                    queue.advance(taken);
+                    moved += taken;
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock && moved > 0 => break Ok(moved),
+                Err(error) => break Err(error),
+            }
+        };
+        drop(state);
+        self.exchange.notify();
+        outcome
+    }
+}
+
+impl Drop for Accepted {
+    fn drop(&mut self) {
+        let mut state = self.exchange.lock();
+        state.close(self.id, End::Server);
+        drop(state);
+        self.exchange.notify();
+    }
+}

@@ -1,0 +1,265 @@
+//! Two queues of bytes between a client and a server, and what can be wrong with them.
+
+use bytes::{Buf, BufMut, BytesMut};
+use std::collections::{HashMap, VecDeque};
+use std::io::{self, ErrorKind};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+
+/// How a connection misbehaves from its beginning on.
+///
+/// ```
+/// let mut faults = msgpipe::memory::Faults::default();
+/// faults.chunk = 1; // every split there is
+/// faults.capacity = 8; // and a peer that is always slow
+/// ```
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Faults {
+    /// The most bytes that one read or one write moves. Default: no limit.
+    pub chunk: usize,
+    /// How many bytes are under way in each direction before a write has to wait. Default 64 KiB,
+    /// about what a socket holds.
+    pub capacity: usize,
+    /// The connection breaks when the client has sent so many bytes. Default: never.
+    pub reset_after: Option<u64>,
+}
+
+impl Default for Faults {
+    fn default() -> Faults {
+        Faults { chunk: usize::MAX, capacity: 64 * 1024, reset_after: None }
+    }
+}
+
+/// What has happened to one connection since its server looked.
+#[derive(Debug, Default)]
+pub(super) struct Wire {
+    to_server: BytesMut,
+    to_client: BytesMut,
+    sent_by_client: u64,
+    faults: Faults,
+    client_gone: bool,
+    server_gone: bool,
+    stalled: bool,
+    reset: bool,
+}
+
+/// Which end of a wire.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    Client,
+    Server,
+}
+
+impl Wire {
+    pub fn new(faults: Faults) -> Wire {
+        Wire { faults, ..Wire::default() }
+    }
+
+    /// Appends to the spare capacity of `buffer` what has arrived at `end`.
+    pub fn read(&mut self, end: End, buffer: &mut BytesMut) -> io::Result<usize> {
+        self.check_reset()?;
+        if end == End::Client && self.client_gone {
+            return Ok(0);
+        }
+        if self.stalled {
+            return Err(ErrorKind::WouldBlock.into());
+        }
+        let (queue, peer_gone) = match end {
+            End::Client => (&mut self.to_client, self.server_gone),
+            End::Server => (&mut self.to_server, self.client_gone),
+        };
+        let room = buffer.capacity() - buffer.len();
+        let moved = queue.len().min(room).min(self.faults.chunk);
+        if moved == 0 {
+            return if peer_gone { Ok(0) } else { Err(ErrorKind::WouldBlock.into()) };
+        }
+        buffer.put_slice(&queue[..moved]);
+        queue.advance(moved);
+        Ok(moved)
+    }
+
+    /// Takes some of `bytes` at `end`.
+    pub fn write(&mut self, end: End, bytes: &[u8]) -> io::Result<usize> {
+        self.check_reset()?;
+        if self.server_gone || self.client_gone {
+            return Err(ErrorKind::BrokenPipe.into());
+        }
+        let faults = &self.faults;
+        let queue = if end == End::Client { &mut self.to_server } else { &mut self.to_client };
+        let room = faults.capacity.saturating_sub(queue.len()).min(faults.chunk);
+        let mut moved = bytes.len().min(room);
+        if self.stalled || moved == 0 {
+            return Err(ErrorKind::WouldBlock.into());
+        }
+        if let Some(after) = faults.reset_after.filter(|_| end == End::Client) {
+            let left = after.saturating_sub(self.sent_by_client);
+            moved = moved.min(usize::try_from(left).unwrap_or(usize::MAX));
+            self.reset = moved as u64 == left;
+        }
+        queue.put_slice(&bytes[..moved]);
+        if end == End::Client {
+            self.sent_by_client += moved as u64;
+        }
+        Ok(moved)
+    }
+
+    /// Whether a read at `end` would not wait.
+    pub fn is_readable(&self, end: End) -> bool {
+        let (queue, peer_gone) = match end {
+            End::Client => (&self.to_client, self.server_gone),
+            End::Server => (&self.to_server, self.client_gone),
+        };
+        self.reset || (!self.stalled && (!queue.is_empty() || peer_gone))
+    }
+
+    /// Whether a write at `end` would not wait.
+    pub fn is_writable(&self, end: End) -> bool {
+        let (queue, peer_gone) = match end {
+            End::Client => (&self.to_server, self.server_gone),
+            End::Server => (&self.to_client, self.client_gone),
+        };
+        self.reset || peer_gone || (!self.stalled && queue.len() < self.faults.capacity)
+    }
+
+    /// `end` has closed. What it sent can still be read.
+    pub fn close(&mut self, end: End) {
+        match end {
+            End::Client => self.client_gone = true,
+            End::Server => self.server_gone = true,
+        }
+    }
+
+    /// Whether the client has closed its own end.
+    pub fn is_closed_here(&self) -> bool {
+        self.client_gone
+    }
+
+    /// Both ends are gone: nobody needs it any more.
+    pub fn is_over(&self) -> bool {
+        self.client_gone && self.server_gone
+    }
+
+    /// Whether the client has closed its end, or lost it.
+    pub fn is_ended(&self) -> bool {
+        self.client_gone || self.reset
+    }
+
+    /// A reset is noticed once what was sent before it has been read.
+    fn check_reset(&self) -> io::Result<()> {
+        let left = !self.to_server.is_empty() || !self.to_client.is_empty();
+        if self.reset && !left { Err(ErrorKind::ConnectionReset.into()) } else { Ok(()) }
+    }
+}
+
+/// All that a server and its clients share.
+#[derive(Debug, Default)]
+pub(super) struct Exchange {
+    state: Mutex<State>,
+    /// Something in the state has changed.
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct State {
+    pub wires: HashMap<u64, Wire>,
+    /// Wires that the server has not taken yet.
+    pub backlog: VecDeque<u64>,
+    /// Wires on which something has happened that the server has not looked at.
+    pub touched: VecDeque<u64>,
+    pub next: u64,
+    /// The server takes new clients.
+    pub listening: bool,
+    pub woken: bool,
+}
+
+impl State {
+    /// One end of a wire closes; with the second the wire is gone.
+    pub fn close(&mut self, id: u64, end: End) {
+        if let Some(wire) = self.wires.get_mut(&id) {
+            wire.close(end);
+            if wire.is_over() {
+                self.wires.remove(&id);
+            }
+        }
+    }
+}
+
+impl Exchange {
+    /// The state; a thread that panicked with it has left it whole, since no step is a half one.
+    pub fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Tells both sides to look again.
+    pub fn notify(&self) {
+        self.changed.notify_all();
+    }
+
+    /// Waits until something has changed, until `deadline` at the latest. May return early.
+    pub fn wait<'a>(
+        &self,
+        state: MutexGuard<'a, State>,
+        deadline: Option<std::time::Instant>,
+    ) -> MutexGuard<'a, State> {
+        match deadline {
+            None => self.changed.wait(state).unwrap_or_else(PoisonError::into_inner),
+            Some(at) => {
+                let left = at.saturating_duration_since(std::time::Instant::now());
+                self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0
+            }
+        }
+    }
+}
+
+/// Does things to a connection while it is in use; from [`MemoryStream::control`].
+///
+/// ```
+/// use msgpipe::{Event, Limits, MessageServer, memory};
+///
+/// let hub = memory::Hub::new();
+/// let mut server = hub.listen("notes", Limits::default())?;
+/// let stream = hub.connect("notes")?;
+/// let control = stream.control();
+/// assert!(matches!(server.poll(None)?, Some(Event::Connected(_))));
+/// control.reset();
+/// assert!(matches!(server.poll(None)?, Some(Event::Closed(..))));
+/// # Ok::<_, msgpipe::Error>(())
+/// ```
+///
+/// [`MemoryStream::control`]: super::MemoryStream::control
+#[derive(Clone, Debug)]
+pub struct Control {
+    pub(super) exchange: Arc<Exchange>,
+    pub(super) id: u64,
+}
+
+impl Control {
+    /// Nothing moves from now on, in either direction.
+    pub fn stall(&self) {
+        self.change(|wire| wire.stalled = true);
+    }
+
+    /// Ends a [`stall`](Control::stall).
+    pub fn resume(&self) {
+        self.change(|wire| wire.stalled = false);
+    }
+
+    /// Breaks the connection, as if the other process had been killed: what was under way is lost.
+    pub fn reset(&self) {
+        self.change(|wire| {
+            wire.reset = true;
+            wire.to_server.clear();
+            wire.to_client.clear();
+        });
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Wire)) {
+        let mut state = self.exchange.lock();
+        if let Some(wire) = state.wires.get_mut(&self.id) {
+            change(wire);
+            state.touched.push_back(self.id);
+        }
+        drop(state);
+        self.exchange.notify();
+    }
+}

@@ -1,0 +1,85 @@
+//! A server that echoes, and a client that calls it.
+//!
+//! ```text
+//! cargo run --example echo                       # both: starts the server as a second process
+//! cargo run --example echo -- server [NAME]      # the server alone, until it is killed
+//! cargo run --example echo -- client [NAME]      # the client alone
+//! ```
+//!
+//! The name is `msgpipe.example.echo` unless another is given.
+
+use msgpipe::{Client, Error, Server};
+use std::io::{BufRead, BufReader};
+use std::process::{Command, ExitCode, Stdio};
+use std::time::Instant;
+
+const NAME: &str = "msgpipe.example.echo";
+
+/// What the server prints when a client may come.
+const LISTENING: &str = "listening at";
+
+/// Round trips that are timed.
+const ROUNDS: u32 = 1000;
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let done = match arguments[..] {
+        [] => both(),
+        ["server"] => server(NAME).map_err(Into::into),
+        ["server", name] => server(name).map_err(Into::into),
+        ["client"] => client(NAME).map_err(Into::into),
+        ["client", name] => client(name).map_err(Into::into),
+        _ => Err("usage: echo [server [NAME] | client [NAME]]".into()),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("echo: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn server(name: &str) -> Result<(), Error> {
+    let server = Server::bind(name)?;
+    println!("{LISTENING} {}", server.endpoint());
+    server.serve(|request| request.body())
+}
+
+fn client(name: &str) -> Result<(), Error> {
+    let client = Client::connect(name)?;
+    let reply = client.call("hello")?;
+    println!("reply: {}", String::from_utf8_lossy(&reply));
+
+    let start = Instant::now();
+    for _ in 0..ROUNDS {
+        client.call("hello")?;
+    }
+    println!(
+        "round trip: {:.1?}, the mean of {ROUNDS}",
+        start.elapsed() / ROUNDS
+    );
+    Ok(())
+}
+
+/// Starts the server as a second process, calls it, and ends it.
+fn both() -> Result<(), Box<dyn std::error::Error>> {
+    // A name of its own, so that two runs at once do not meet.
+    let name = format!("{NAME}.{}", std::process::id());
+    let mut server = Command::new(std::env::current_exe()?)
+        .args(["server", &name])
+        .stdout(Stdio::piped())
+        .spawn()?;
+    let mut first_line = String::new();
+    let output = server.stdout.take().ok_or("the server has no output")?;
+    BufReader::new(output).read_line(&mut first_line)?;
+    print!("server: {first_line}");
+    let called = match first_line.starts_with(LISTENING) {
+        true => client(&name).map_err(Into::into),
+        false => Err("the server did not start".into()),
+    };
+    server.kill()?;
+    server.wait()?;
+    called
+}

@@ -1,0 +1,212 @@
+//! Messages over a client's stream: framing on the caller's thread, for threads that take turns.
+
+use super::turn::Turn;
+use crate::client_stream::ClientStream;
+use crate::error::CloseReason;
+use crate::framing::{Framing, Inbound, Outbound};
+use crate::message_server::Goodbye;
+use bytes::{Bytes, BytesMut};
+use std::io::{self, ErrorKind, IoSlice};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
+
+/// How many pieces of a message go into one gathering write.
+const SLICES: usize = 16;
+
+/// Where messages go that are read while something is sent.
+pub(super) trait Inbox {
+    /// Takes the right to read, if no thread has it.
+    fn try_lead(&self) -> bool;
+
+    /// Gives the right to read back.
+    fn stop_leading(&self);
+
+    /// Takes a message; an error says how the peer broke the protocol with it.
+    fn deliver(&self, message: Bytes) -> Result<(), String>;
+}
+
+/// Why nothing was sent or received. The connection goes on after a deadline, and after nothing else.
+#[derive(Debug)]
+pub(super) enum Failure {
+    /// The time is over; what was to be sent is on its way.
+    Deadline,
+    /// The time was over before anything of it was queued.
+    Unsent,
+    Closed(CloseReason),
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Failure {
+        match error.kind() {
+            ErrorKind::TimedOut => Failure::Deadline,
+            _ => Failure::Closed(error.into()),
+        }
+    }
+}
+
+pub(super) struct Channel {
+    pub stream: Box<dyn ClientStream>,
+    outbound: Turn<Outbound>,
+    inbound: Mutex<Receiver>,
+    /// The largest message that both sides take; shrinks once the peer's preface has come.
+    limit: AtomicUsize,
+}
+
+struct Receiver {
+    inbound: Inbound,
+    buffer: BytesMut,
+}
+
+impl Channel {
+    pub fn new(stream: Box<dyn ClientStream>, framing: &dyn Framing, limit: usize) -> Channel {
+        Channel {
+            stream,
+            outbound: Turn::new(Outbound::new(framing)),
+            inbound: Mutex::new(Receiver { inbound: Inbound::new(framing), buffer: BytesMut::new() }),
+            limit: AtomicUsize::new(limit),
+        }
+    }
+
+    /// The largest message, as far as is known.
+    pub fn limit(&self) -> usize {
+        self.limit.load(Ordering::Relaxed)
+    }
+
+    /// Sends messages, each a head and a body, in one piece as far as that goes. While the peer
+    /// takes nothing, what it sends is read: it may be waiting for just that.
+    ///
+    /// At the deadline what is left of the last message stays queued and goes first the next time,
+    /// so that the stream stays whole.
+    pub fn send<const N: usize>(
+        &self,
+        messages: impl IntoIterator<Item = ([u8; N], Bytes)>,
+        deadline: Option<Instant>,
+        inbox: &dyn Inbox,
+    ) -> Result<(), Failure> {
+        let mut outbound = self.outbound.take(deadline).ok_or(Failure::Unsent)?;
+        self.flush(&mut outbound, deadline, inbox).map_err(|failure| match failure {
+            Failure::Deadline => Failure::Unsent,
+            failure => failure,
+        })?;
+        for (head, body) in messages {
+            let queued = outbound.encode(&head, body, None);
+            queued.map_err(|error| Failure::Closed(error.into()))?;
+        }
+        self.flush(&mut outbound, deadline, inbox)
+    }
+
+    fn flush(
+        &self,
+        outbound: &mut Outbound,
+        deadline: Option<Instant>,
+        inbox: &dyn Inbox,
+    ) -> Result<(), Failure> {
+        while !outbound.queue.is_empty() {
+            match self.write(outbound) {
+                Ok(()) => {}
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => self.wait(deadline, inbox)?,
+                Err(error) => return Err(self.why_unwritable(error, inbox)),
+            }
+        }
+        while !self.stream.is_sent() {
+            self.wait(deadline, inbox)?;
+        }
+        Ok(())
+    }
+
+    fn write(&self, outbound: &mut Outbound) -> io::Result<()> {
+        let mut slices = [IoSlice::new(&[]); SLICES];
+        let filled = outbound.queue.slices(&mut slices);
+        let taken = self.stream.write(&slices[..filled])?;
+        outbound.queue.advance(taken);
+        Ok(())
+    }
+
+    /// Waits until more can be sent, reading meanwhile unless another thread does.
+    fn wait(&self, deadline: Option<Instant>, inbox: &dyn Inbox) -> Result<(), Failure> {
+        let leads = inbox.try_lead();
+        let waited = self.stream.wait_writable(leads, deadline);
+        let read = match leads {
+            true => self.receive(Some(Instant::now()), inbox),
+            false => Ok(()),
+        };
+        if leads {
+            inbox.stop_leading();
+        }
+        waited?;
+        match read {
+            Err(Failure::Closed(reason)) => Err(Failure::Closed(reason)),
+            _ => Ok(()),
+        }
+    }
+
+    /// A write has failed: the peer has closed, and may have said why before it did.
+    fn why_unwritable(&self, error: io::Error, inbox: &dyn Inbox) -> Failure {
+        if inbox.try_lead() {
+            let ended = loop {
+                match self.receive(Some(Instant::now()), inbox) {
+                    Ok(()) => {}
+                    Err(Failure::Closed(reason)) => break Some(reason),
+                    Err(_) => break None,
+                }
+            };
+            inbox.stop_leading();
+            if let Some(reason) = ended {
+                return Failure::Closed(reason);
+            }
+        }
+        Failure::Closed(error.into())
+    }
+
+    /// Reads once, waiting until `deadline`, and delivers the messages that are whole. Only for the
+    /// thread that has the right to read.
+    pub fn receive(&self, deadline: Option<Instant>, inbox: &dyn Inbox) -> Result<(), Failure> {
+        let mut receiver = self.inbound.lock().unwrap_or_else(PoisonError::into_inner);
+        let Receiver { inbound, buffer } = &mut *receiver;
+        let mut input = inbound.read_buffer(buffer);
+        let outcome = match self.stream.read(&mut input, deadline) {
+            Ok(0) => Err(Failure::Closed(CloseReason::Finished)),
+            Ok(_) => deliver_all(inbound, &mut input, inbox),
+            Err(error) if error.kind() == ErrorKind::Interrupted => Ok(()),
+            Err(error) => Err(error.into()),
+        };
+        inbound.put_back(input, buffer);
+        if let Some(limit) = inbound.peer_limit() {
+            self.limit.fetch_min(limit, Ordering::Relaxed);
+        }
+        match outcome {
+            Err(Failure::Closed(CloseReason::Finished)) => {
+                let reason = inbound.finish().map_or_else(CloseReason::from, |()| CloseReason::Finished);
+                Err(Failure::Closed(reason))
+            }
+            outcome => outcome,
+        }
+    }
+
+    /// Tells the peer why, if it can be told at once, and closes.
+    pub fn close(&self, why: Option<&Goodbye>) {
+        if let Some(why) = why {
+            if let Some(mut outbound) = self.outbound.take(Some(Instant::now())) {
+                outbound.goodbye(why.code, &why.text);
+                // The connection ends in any case; the peer sees that too.
+                let _ = self.write(&mut outbound);
+            }
+        }
+        self.stream.shutdown();
+    }
+}
+
+fn deliver_all(inbound: &mut Inbound, input: &mut BytesMut, inbox: &dyn Inbox) -> Result<(), Failure> {
+    loop {
+        match inbound.decode(input) {
+            Ok(Some(message)) => {
+                let broken = |text| Failure::Closed(CloseReason::Protocol(text));
+                inbox.deliver(message).map_err(broken)?;
+            }
+            Ok(None) => return Ok(()),
+            Err(error) => return Err(Failure::Closed(error.into())),
+        }
+    }
+}

@@ -1,0 +1,240 @@
+//! The client for messages.
+
+use super::channel::{Channel, Failure, Inbox};
+use crate::client_stream::ClientStream;
+use crate::endpoint::Endpoint;
+use crate::error::{CloseReason, Error};
+use crate::framing::{Framing, Layer, Native};
+use crate::limits::Limits;
+use crate::message_server::Peer;
+use bytes::Bytes;
+use std::collections::VecDeque;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// A connection to a [`MessageServer`](crate::MessageServer): whole messages, both ways, with
+/// nothing between them and the application.
+///
+/// It blocks. Cloning is cheap and shares the connection, so that one thread can send while another
+/// receives. See [`MessageServer`](crate::MessageServer) for an example of both ends.
+#[derive(Clone)]
+pub struct MessageClient {
+    inner: Arc<Inner>,
+    /// How long sending may take.
+    timeout: Duration,
+}
+
+struct Inner {
+    channel: Channel,
+    arrived: Arrived,
+    endpoint: Arc<str>,
+}
+
+impl MessageClient {
+    /// Connects to the server at `endpoint` with the default [`Limits`]. Blocks while it is busy.
+    ///
+    /// # Errors
+    /// As [`Client::connect`](crate::Client::connect).
+    ///
+    /// ```no_run
+    /// let client = msgpipe::MessageClient::connect("com.example.chat")?;
+    /// client.send("hello, everyone")?;
+    /// println!("{:?}", client.receive(None)?);
+    /// # Ok::<_, msgpipe::Error>(())
+    /// ```
+    pub fn connect<E>(endpoint: E) -> Result<MessageClient, Error>
+    where
+        E: TryInto<Endpoint>,
+        Error: From<E::Error>,
+    {
+        MessageClient::connect_with(endpoint, Limits::default())
+    }
+
+    /// Connects with limits of one's own.
+    ///
+    /// # Errors
+    /// As [`Client::connect`](crate::Client::connect).
+    pub fn connect_with<E>(endpoint: E, limits: Limits) -> Result<MessageClient, Error>
+    where
+        E: TryInto<Endpoint>,
+        Error: From<E::Error>,
+    {
+        let (stream, name) = crate::backends::connect(&endpoint.try_into()?, &limits)?;
+        Ok(MessageClient::over(stream, &name, limits))
+    }
+
+    /// A client over a stream that is connected already; `endpoint` is its name in errors.
+    pub fn over(stream: Box<dyn ClientStream>, endpoint: &str, limits: Limits) -> MessageClient {
+        let limits = limits.clamped();
+        let framing = Native::new(Layer::Messages, limits.message);
+        MessageClient::over_framing(stream, &framing, endpoint, &limits)
+    }
+
+    fn over_framing(
+        stream: Box<dyn ClientStream>,
+        framing: &dyn Framing,
+        endpoint: &str,
+        limits: &Limits,
+    ) -> MessageClient {
+        let channel = Channel::new(stream, framing, limits.message);
+        let arrived = Arrived { state: Mutex::default(), changed: Condvar::new(), limit: limits.queued };
+        let inner = Inner { channel, arrived, endpoint: endpoint.into() };
+        MessageClient { inner: Arc::new(inner), timeout: limits.call }
+    }
+
+    /// Sends a message. Blocks while the server does not take it, [`Limits::call`] at most; what
+    /// the server sends meanwhile is kept for [`receive`](MessageClient::receive), up to
+    /// [`Limits::queued`] bytes.
+    ///
+    /// # Errors
+    /// [`Error::TooLarge`] for one that was not sent, [`Error::Deadline`] for one that may have been
+    /// begun and then goes on with the next, [`Error::Closed`] when the connection has ended.
+    pub fn send(&self, message: impl Into<Bytes>) -> Result<(), Error> {
+        let (inner, message) = (&self.inner, message.into());
+        let (size, limit) = (message.len(), inner.channel.limit());
+        let endpoint = inner.endpoint.clone();
+        if size > limit {
+            return Err(Error::TooLarge { endpoint, size, limit, message });
+        }
+        let deadline = Instant::now().checked_add(self.timeout);
+        inner.open()?;
+        match inner.channel.send([([], message)], deadline, &inner.arrived) {
+            Ok(()) => Ok(()),
+            Err(Failure::Closed(reason)) => Err(inner.close(reason)),
+            Err(_) => Err(Error::Deadline { endpoint, after: self.timeout }),
+        }
+    }
+
+    /// Waits for the next message, at most for `timeout`; without one, until there is a message.
+    ///
+    /// # Errors
+    /// [`Error::Deadline`] when none came in time, [`Error::Closed`] when the connection has ended
+    /// and every message before its end has been received.
+    pub fn receive(&self, timeout: Option<Duration>) -> Result<Bytes, Error> {
+        let inner = &self.inner;
+        let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        loop {
+            match inner.arrived.next_or_lead(deadline) {
+                Next::Message(message) => return Ok(message),
+                Next::Closed(reason) => return Err(inner.closed(reason)),
+                Next::Lead => {
+                    let received = inner.channel.receive(deadline, &inner.arrived);
+                    inner.arrived.stop_leading();
+                    if let Err(Failure::Closed(reason)) = received {
+                        inner.close(reason);
+                    }
+                }
+                Next::Deadline => {
+                    let (endpoint, after) = (inner.endpoint.clone(), timeout.unwrap_or_default());
+                    return Err(Error::Deadline { endpoint, after });
+                }
+            }
+        }
+    }
+
+    /// Who serves, as the operating system told it when the connection was made.
+    pub fn server(&self) -> &Peer {
+        self.inner.channel.stream.peer()
+    }
+}
+
+impl Inner {
+    fn open(&self) -> Result<(), Error> {
+        let closed = self.arrived.lock().closed.clone();
+        closed.map_or(Ok(()), |reason| Err(self.closed(reason)))
+    }
+
+    fn close(&self, reason: CloseReason) -> Error {
+        self.arrived.close(&reason);
+        self.channel.close(None);
+        self.closed(reason)
+    }
+
+    fn closed(&self, reason: CloseReason) -> Error {
+        Error::Closed { endpoint: self.endpoint.clone(), reason }
+    }
+}
+
+/// Messages that have been read and not been asked for yet.
+struct Arrived {
+    state: Mutex<State>,
+    changed: Condvar,
+    /// So many bytes are kept while a message is being sent.
+    limit: usize,
+}
+
+#[derive(Default)]
+struct State {
+    messages: VecDeque<Bytes>,
+    bytes: usize,
+    /// A thread reads.
+    led: bool,
+    closed: Option<CloseReason>,
+}
+
+enum Next {
+    Message(Bytes),
+    Closed(CloseReason),
+    Lead,
+    Deadline,
+}
+
+impl Arrived {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The next message, or the right to read, whichever comes first.
+    fn next_or_lead(&self, deadline: Option<Instant>) -> Next {
+        let mut state = self.lock();
+        loop {
+            if let Some(message) = state.messages.pop_front() {
+                state.bytes -= message.len();
+                return Next::Message(message);
+            }
+            if let Some(reason) = &state.closed {
+                return Next::Closed(reason.clone());
+            }
+            let left = deadline.map(|at| at.saturating_duration_since(Instant::now()));
+            if left.is_some_and(|left| left.is_zero()) {
+                return Next::Deadline;
+            }
+            if !state.led {
+                state.led = true;
+                return Next::Lead;
+            }
+            state = match left {
+                None => self.changed.wait(state).unwrap_or_else(PoisonError::into_inner),
+                Some(left) => {
+                    self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0
+                }
+            };
+        }
+    }
+
+    fn close(&self, reason: &CloseReason) {
+        self.lock().closed.get_or_insert_with(|| reason.clone());
+        self.changed.notify_all();
+    }
+}
+
+impl Inbox for Arrived {
+    fn try_lead(&self) -> bool {
+        let mut state = self.lock();
+        let free = !state.led && state.bytes < self.limit;
+        state.led |= free;
+        free
+    }
+
+    fn stop_leading(&self) {
+        self.lock().led = false;
+        self.changed.notify_all();
+    }
+
+    fn deliver(&self, message: Bytes) -> Result<(), String> {
+        let mut state = self.lock();
+        state.bytes += message.len();
+        state.messages.push_back(message);
+        Ok(())
+    }
+}

@@ -1,0 +1,225 @@
+//! What the threads that share a client share: the calls that wait, and whose turn it is to read.
+
+use super::channel::Inbox;
+use crate::error::{CloseReason, ErrorReply};
+use crate::exchange::{Calls, Envelope, Kind, TooMany};
+use bytes::Bytes;
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, Thread};
+use std::time::Instant;
+
+/// How a call ended.
+#[derive(Debug)]
+pub(super) enum Outcome {
+    Reply(Bytes),
+    Error(ErrorReply),
+    Deadline,
+    Closed(CloseReason),
+}
+
+/// Where a call's outcome is put, and who waits for it.
+#[derive(Debug, Default)]
+pub(super) struct Slot {
+    state: Mutex<SlotState>,
+}
+
+#[derive(Debug, Default)]
+struct SlotState {
+    /// There is an outcome, or was before it was taken.
+    finished: bool,
+    outcome: Option<Outcome>,
+    /// The thread that waits without reading.
+    waiter: Option<Thread>,
+    /// Nobody reads any more: the waiter should.
+    lead: bool,
+}
+
+impl Slot {
+    fn lock(&self) -> MutexGuard<'_, SlotState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn take(&self) -> Option<Outcome> {
+        self.lock().outcome.take()
+    }
+
+    pub fn is_finished(&self) -> bool {
+        self.lock().finished
+    }
+
+    fn finish(&self, outcome: Outcome) {
+        let mut state = self.lock();
+        state.finished = true;
+        state.outcome = Some(outcome);
+        if let Some(waiter) = state.waiter.take() {
+            drop(state);
+            waiter.unpark();
+        }
+    }
+
+    /// Asks the waiter to read from now on; `false` if it does not wait.
+    fn offer_lead(&self) -> bool {
+        let mut state = self.lock();
+        match state.waiter.take() {
+            Some(waiter) => {
+                state.lead = true;
+                drop(state);
+                waiter.unpark();
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Waits until there is an outcome, until this thread should read, or until the deadline.
+    fn wait(&self, deadline: Option<Instant>) {
+        let mut state = self.lock();
+        while !state.finished && !std::mem::take(&mut state.lead) {
+            let now = Instant::now();
+            if deadline.is_some_and(|at| at <= now) {
+                break;
+            }
+            state.waiter = Some(thread::current());
+            drop(state);
+            match deadline {
+                Some(at) => thread::park_timeout(at - now),
+                None => thread::park(),
+            }
+            state = self.lock();
+        }
+        state.waiter = None;
+    }
+}
+
+/// The calls of a client.
+#[derive(Debug)]
+pub(super) struct Pending {
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    calls: Calls<Arc<Slot>>,
+    /// A thread reads.
+    led: bool,
+    /// Calls whose threads wait for the one that reads; some may not wait any more.
+    followers: VecDeque<Arc<Slot>>,
+    closed: Option<CloseReason>,
+}
+
+/// Why a call cannot begin.
+pub(super) enum NotBegun {
+    TooMany(TooMany),
+    Closed(CloseReason),
+}
+
+impl Pending {
+    pub fn new(limit: usize) -> Pending {
+        let calls = Calls::new(limit);
+        Pending { state: Mutex::new(State { calls, led: false, followers: VecDeque::new(), closed: None }) }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn begin(&self, deadline: Option<Instant>) -> Result<(u32, Arc<Slot>), NotBegun> {
+        let mut state = self.lock();
+        if let Some(reason) = &state.closed {
+            return Err(NotBegun::Closed(reason.clone()));
+        }
+        let slot = Arc::new(Slot::default());
+        let id = state.calls.register(deadline, slot.clone()).map_err(NotBegun::TooMany)?;
+        Ok((id, slot))
+    }
+
+    /// Nobody will ask for this call's outcome.
+    pub fn abandon(&self, id: u32) {
+        self.lock().calls.abandon(id);
+    }
+
+    /// The call's request was not sent, and will not be.
+    pub fn withdraw(&self, id: u32, outcome: Outcome) {
+        let withdrawn = self.lock().calls.withdraw(id);
+        if let Some(slot) = withdrawn {
+            slot.finish(outcome);
+        }
+    }
+
+    /// Ends the calls whose time is over.
+    pub fn expire(&self, now: Instant) {
+        let expired = self.lock().calls.expire(now);
+        expired.iter().for_each(|slot| slot.finish(Outcome::Deadline));
+    }
+
+    /// Ends all calls, and every later one. `false`: it was closed before.
+    pub fn close(&self, reason: &CloseReason) -> bool {
+        let mut state = self.lock();
+        let first = state.closed.is_none();
+        state.closed.get_or_insert_with(|| reason.clone());
+        let waiting = state.calls.close();
+        drop(state);
+        waiting.iter().for_each(|slot| slot.finish(Outcome::Closed(reason.clone())));
+        first
+    }
+
+    /// Takes the right to read, or waits while another thread has it: until that thread has put an
+    /// outcome into `slot` or stopped reading, or until the deadline. `true`: the right was taken.
+    pub fn lead_or_follow(&self, slot: &Arc<Slot>, deadline: Option<Instant>) -> bool {
+        let mut state = self.lock();
+        if !state.led {
+            state.led = true;
+            return true;
+        }
+        state.followers.push_back(slot.clone());
+        drop(state);
+        slot.wait(deadline);
+        // Whoever was asked to read but leaves passes the question on.
+        let mut state = self.lock();
+        if !state.led && (slot.is_finished() || deadline.is_some_and(|at| at <= Instant::now())) {
+            state.offer_lead();
+        }
+        false
+    }
+}
+
+impl State {
+    fn offer_lead(&mut self) {
+        while let Some(follower) = self.followers.pop_front() {
+            if follower.offer_lead() {
+                return;
+            }
+        }
+    }
+}
+
+impl Inbox for Pending {
+    fn try_lead(&self) -> bool {
+        let mut state = self.lock();
+        !std::mem::replace(&mut state.led, true)
+    }
+
+    fn stop_leading(&self) {
+        let mut state = self.lock();
+        state.led = false;
+        state.offer_lead();
+    }
+
+    fn deliver(&self, mut message: Bytes) -> Result<(), String> {
+        let envelope = Envelope::decode(&mut message).map_err(|error| error.to_string())?;
+        let outcome = match envelope.kind {
+            Kind::Reply => Outcome::Reply(message),
+            Kind::Error { code } => {
+                let text = String::from_utf8_lossy(&message).into_owned();
+                Outcome::Error(ErrorReply::new(code, text))
+            }
+            Kind::Request => return Err(format!("request {} to a client", envelope.id)),
+        };
+        let completed = self.lock().calls.complete(envelope.id);
+        if let Some(slot) = completed.map_err(|error| error.to_string())? {
+            slot.finish(outcome);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,194 @@
+//! The connections of one server, whatever carries them: who is to be read, what is to be sent,
+//! who is slow, who has ended. No operating system and no clock: a backend brings the streams, says
+//! which of them are ready, and passes the time in.
+//!
+//! A backend drives it so: [`add`](Connections::add) each client, report readiness with
+//! [`readable`](Connections::readable) and [`writable`](Connections::writable), call
+//! [`next`](Connections::next) until it returns `None`, then wait for readiness until
+//! [`deadline`](Connections::deadline) at the latest. Readiness is edge-triggered: told once, it
+//! counts until a read has come up short or a write would block.
+#![forbid(unsafe_code)]
+
+mod connection;
+mod reading;
+mod sending;
+
+use crate::error::CloseReason;
+use crate::framing::Framing;
+use crate::limits::Limits;
+use crate::message_server::{ConnectionId, Event, Goodbye, Peer, Refusal, SendError};
+use bytes::{Bytes, BytesMut};
+use connection::Connection;
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::io;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// A client's stream of bytes, as a backend gives it. Nothing of it blocks.
+pub(crate) trait ServerStream {
+    /// Appends what has arrived to `buffer`, within its spare capacity, and returns how many bytes;
+    /// 0 when the peer has closed. Fewer than fitted: nothing more is there until the backend says
+    /// so. `WouldBlock`: nothing is there.
+    fn read(&mut self, buffer: &mut BytesMut) -> io::Result<usize>;
+
+    /// Sends from the front of `queue` what can be sent now, and removes that from it. Returns how
+    /// many bytes; `WouldBlock` when it is none.
+    fn write(&mut self, queue: &mut crate::framing::SendQueue) -> io::Result<usize>;
+
+    /// Whether all that was taken from the queue has left this process, so that dropping the stream
+    /// loses nothing.
+    fn is_sent(&self) -> bool {
+        true
+    }
+
+    /// Gives up what was not sent, so that the stream can go at once.
+    fn abort(&mut self) {}
+}
+
+/// See the [module](self).
+pub(crate) struct Connections<S> {
+    framing: Arc<dyn Framing>,
+    limits: Limits,
+    table: HashMap<ConnectionId, Connection<S>>,
+    /// What is to be returned next.
+    events: VecDeque<Event>,
+    /// Connections with something to read, each once.
+    ready: VecDeque<ConnectionId>,
+    /// The connection whose bytes are being cut into messages, and those bytes.
+    current: Option<(ConnectionId, BytesMut)>,
+    /// Connections with something queued since they were last flushed.
+    unsent: Vec<ConnectionId>,
+    /// Connections that could not send all they had.
+    blocked: HashSet<ConnectionId>,
+    /// When to look for those that were blocked for too long.
+    sweep: Option<Instant>,
+    /// The read buffer, shared by all whose messages are complete.
+    shared: BytesMut,
+}
+
+impl<S: ServerStream> Connections<S> {
+    pub fn new(framing: Arc<dyn Framing>, limits: &Limits) -> Connections<S> {
+        Connections {
+            framing,
+            limits: limits.clamped(),
+            table: HashMap::new(),
+            events: VecDeque::new(),
+            ready: VecDeque::new(),
+            current: None,
+            unsent: Vec::new(),
+            blocked: HashSet::new(),
+            sweep: None,
+            shared: BytesMut::new(),
+        }
+    }
+
+    /// A client has connected. `readable`: it may have sent something already.
+    pub fn add(&mut self, id: ConnectionId, stream: S, peer: Peer, readable: bool) {
+        let connection = Connection::new(stream, peer, &*self.framing);
+        self.table.insert(id, connection);
+        self.events.push_back(Event::Connected(id));
+        self.unsent.push(id); // what the framing begins with
+        if readable {
+            self.readable(id, false);
+        }
+    }
+
+    /// Something may be there to be read; `ended`: that is all there will ever be.
+    pub fn readable(&mut self, id: ConnectionId, ended: bool) {
+        if let Some(connection) = self.table.get_mut(&id) {
+            connection.ended |= ended;
+            if !connection.in_ready {
+                connection.in_ready = true;
+                self.ready.push_back(id);
+            }
+        }
+    }
+
+    /// More may be sent now.
+    pub fn writable(&mut self, id: ConnectionId) {
+        if self.blocked.contains(&id) {
+            self.unsent.push(id);
+        }
+    }
+
+    /// Puts in an event that is not of any connection.
+    pub fn push_event(&mut self, event: Event) {
+        self.events.push_back(event);
+    }
+
+    /// Reads, cuts and sends until there is an event. `None`: nothing is to be done until the
+    /// backend reports readiness or [`deadline`](Connections::deadline) comes.
+    pub fn next(&mut self, now: Instant) -> Option<Event> {
+        loop {
+            if let Some(event) = self.events.pop_front() {
+                return Some(event);
+            }
+            if let Some(event) = self.next_message(now) {
+                return Some(event);
+            }
+            if let Some(id) = self.ready.pop_front() {
+                self.read(id, now);
+            } else if !self.unsent.is_empty() {
+                self.flush_unsent(now);
+            } else if self.sweep.is_some_and(|at| at <= now) {
+                self.sweep(now);
+            } else {
+                return None;
+            }
+        }
+    }
+
+    /// When [`next`](Connections::next) has something to do without any readiness.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.sweep
+    }
+
+    /// How many connections there are, closing ones included.
+    pub fn len(&self) -> usize {
+        self.table.len()
+    }
+
+    /// Drops all connections, with what waits on them.
+    pub fn clear(&mut self) {
+        self.table.values_mut().for_each(|connection| connection.stream.abort());
+        self.table.clear();
+    }
+
+    /// Whether it is a connection.
+    pub fn contains(&self, id: ConnectionId) -> bool {
+        self.table.contains_key(&id)
+    }
+
+    pub fn peer(&self, id: ConnectionId) -> Option<&Peer> {
+        self.table.get(&id).map(|connection| &connection.peer)
+    }
+
+    /// See [`MessageServer::send_with_head`](crate::MessageServer::send_with_head).
+    pub fn send(&mut self, id: ConnectionId, head: &[u8], body: Bytes) -> Result<(), SendError> {
+        let Some(connection) = self.table.get_mut(&id).filter(|c| c.takes_messages()) else {
+            return Err(SendError::new(id, Refusal::Gone, body));
+        };
+        let (queued, limit) = (connection.outbound.queue.len(), self.limits.queued);
+        if queued >= limit {
+            connection.refused = true;
+            return Err(SendError::new(id, Refusal::Full { queued, limit }, body));
+        }
+        let peer_limit = connection.inbound.peer_limit();
+        if let Err(error) = connection.outbound.encode(head, body.clone(), peer_limit) {
+            return Err(SendError::new(id, error.into(), body));
+        }
+        if queued == 0 {
+            self.unsent.push(id);
+        }
+        Ok(())
+    }
+
+    /// See [`MessageServer::close`](crate::MessageServer::close).
+    pub fn close(&mut self, id: ConnectionId, why: &Goodbye, now: Instant) {
+        let Some(connection) = self.table.get_mut(&id).filter(|c| c.closing.is_none()) else {
+            return;
+        };
+        connection.outbound.goodbye(why.code, &why.text);
+        self.begin_close(id, CloseReason::Local, now);
+    }
+}

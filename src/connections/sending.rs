@@ -1,0 +1,100 @@
+//! From queues to peers, and the end of connections.
+
+use super::{Connections, ServerStream};
+use crate::error::CloseReason;
+use crate::framing::SendQueue;
+use crate::message_server::{ConnectionId, Event};
+use std::io::ErrorKind;
+use std::time::Instant;
+
+impl<S: ServerStream> Connections<S> {
+    /// Sends what can be sent of all that has been queued.
+    pub(super) fn flush_unsent(&mut self, now: Instant) {
+        for id in std::mem::take(&mut self.unsent) {
+            self.flush(id, now);
+        }
+    }
+
+    /// Sends what can be sent to one peer, and sees to what follows from it.
+    pub(super) fn flush(&mut self, id: ConnectionId, now: Instant) {
+        let Some(connection) = self.table.get_mut(&id) else { return };
+        if !connection.outbound.queue.is_empty() {
+            match connection.stream.write(&mut connection.outbound.queue) {
+                Ok(_) => connection.waiting_since = None,
+                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
+                Err(_) => {
+                    // What it sent before it went is still read; reading then finds its end.
+                    connection.outbound.queue = SendQueue::default();
+                    connection.unwritable = true;
+                    self.readable(id, false);
+                }
+            }
+        }
+        self.after_flush(id, now);
+    }
+
+    fn after_flush(&mut self, id: ConnectionId, now: Instant) {
+        let Some(connection) = self.table.get_mut(&id) else { return };
+        let queued = connection.outbound.queue.len();
+        if queued == 0 && (connection.unwritable || connection.stream.is_sent()) {
+            connection.waiting_since = None;
+            self.blocked.remove(&id);
+            if connection.closing.is_some() {
+                return self.finish(id);
+            }
+        } else {
+            let since = *connection.waiting_since.get_or_insert(now);
+            self.blocked.insert(id);
+            let due = since + self.limits.write_stall;
+            self.sweep = Some(self.sweep.map_or(due, |at| at.min(due)));
+        }
+        if queued > self.limits.queued / 2 || connection.closing.is_some() {
+            return;
+        }
+        if std::mem::take(&mut connection.refused) {
+            self.events.push_back(Event::Drained(id));
+        }
+        if std::mem::take(&mut connection.paused) {
+            self.readable(id, false);
+        }
+    }
+
+    /// Ends a connection once all that was queued for it has left.
+    pub(super) fn begin_close(&mut self, id: ConnectionId, reason: CloseReason, now: Instant) {
+        if let Some(connection) = self.table.get_mut(&id) {
+            connection.closing.get_or_insert(reason);
+            self.flush(id, now);
+        }
+    }
+
+    /// Ends those whose peers have taken nothing for too long.
+    pub(super) fn sweep(&mut self, now: Instant) {
+        let waited = self.limits.write_stall;
+        self.sweep = None;
+        let mut late = Vec::new();
+        for &id in &self.blocked {
+            let Some(since) = self.table.get(&id).and_then(|c| c.waiting_since) else { continue };
+            let due = since + waited;
+            if due <= now {
+                late.push(id);
+            } else {
+                self.sweep = Some(self.sweep.map_or(due, |at| at.min(due)));
+            }
+        }
+        for id in late {
+            if let Some(connection) = self.table.get_mut(&id) {
+                connection.stream.abort();
+                connection.closing.get_or_insert(CloseReason::Unread { waited });
+                self.finish(id);
+            }
+        }
+    }
+
+    /// Drops the connection and tells that it has ended.
+    fn finish(&mut self, id: ConnectionId) {
+        self.blocked.remove(&id);
+        if let Some(reason) = self.table.remove(&id).and_then(|connection| connection.closing) {
+            self.events.push_back(Event::Closed(id, reason));
+        }
+    }
+}

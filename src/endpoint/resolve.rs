@@ -1,0 +1,192 @@
+//! From an endpoint to what the operating system calls it.
+
+use super::name::{self, PIPE_PREFIX};
+use super::{Endpoint, Form, NameError};
+use std::path::{Path, PathBuf};
+
+/// What a socket is bound to; see [`Endpoint::socket_address`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SocketAddress {
+    /// A file.
+    File {
+        /// Its path.
+        path: PathBuf,
+        /// Its directory when this crate chose it, and then sees to its privacy.
+        private: Option<PathBuf>,
+    },
+    /// A name in the abstract namespace, without its leading zero.
+    Abstract(String),
+}
+
+/// What a socket's path depends on; see [`Endpoint::socket_address`].
+#[derive(Clone, Copy, Debug)]
+pub struct Runtime<'a> {
+    /// `$XDG_RUNTIME_DIR`, if it is set.
+    pub directory: Option<&'a Path>,
+    /// The effective user.
+    pub uid: u32,
+    /// The bytes that a socket's path may have, without its terminating zero.
+    pub path_max: usize,
+    /// Whether there is an abstract namespace.
+    pub has_abstract: bool,
+}
+
+impl Endpoint {
+    /// The name of this endpoint's pipe, for the user with the security identifier `sid`.
+    ///
+    /// # Errors
+    /// [`NameError`] for an endpoint that is no pipe, or whose name becomes too long.
+    ///
+    /// ```
+    /// let endpoint = msgpipe::Endpoint::name("com.example.notes")?;
+    /// assert_eq!(endpoint.pipe_name("S-1-5-18")?, r"\\.\pipe\com.example.notes.S-1-5-18");
+    /// # Ok::<_, msgpipe::NameError>(())
+    /// ```
+    pub fn pipe_name(&self, sid: &str) -> Result<String, NameError> {
+        match &self.0 {
+            Form::Name(name) => {
+                let pipe = format!("{PIPE_PREFIX}{name}.{sid}");
+                name::check_pipe(&pipe)?;
+                Ok(pipe)
+            }
+            Form::Pipe(name) => Ok(name.clone()),
+            Form::Path(_) => Err(self.not_here("a socket path")),
+            Form::Abstract(_) => Err(self.not_here("an abstract name")),
+        }
+    }
+
+    /// The address of this endpoint's socket.
+    ///
+    /// # Errors
+    /// [`NameError`] for an endpoint that is no socket there, or whose path becomes too long.
+    ///
+    /// ```
+    /// use msgpipe::endpoint::{Runtime, SocketAddress};
+    ///
+    /// let endpoint = msgpipe::Endpoint::name("com.example.notes")?;
+    /// let runtime = Runtime { directory: None, uid: 1000, path_max: 107, has_abstract: true };
+    /// let SocketAddress::File { path, .. } = endpoint.socket_address(runtime)? else { panic!() };
+    /// assert!(path.ends_with("com.example.notes.sock"));
+    /// # Ok::<_, msgpipe::NameError>(())
+    /// ```
+    pub fn socket_address(&self, runtime: Runtime<'_>) -> Result<SocketAddress, NameError> {
+        let (path, private) = match &self.0 {
+            Form::Name(name) => {
+                let directory = match runtime.directory {
+                    Some(directory) if directory.is_absolute() => directory.join("msgpipe"),
+                    _ => PathBuf::from(format!("/tmp/msgpipe-{}", runtime.uid)),
+                };
+                (directory.join(format!("{name}.sock")), Some(directory))
+            }
+            Form::Path(path) => (path.clone(), None),
+            Form::Pipe(_) => return Err(self.not_here("a Windows pipe")),
+            Form::Abstract(_) if !runtime.has_abstract => return Err(self.not_here("an abstract name")),
+            Form::Abstract(name) => return Ok(SocketAddress::Abstract(name.clone())),
+        };
+        let len = path.as_os_str().as_encoded_bytes().len();
+        name::check_length(&path.display().to_string(), len, runtime.path_max)?;
+        Ok(SocketAddress::File { path, private })
+    }
+
+    fn not_here(&self, kind: &'static str) -> NameError {
+        NameError::NotHere { endpoint: self.to_string(), kind }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SID: &str = "S-1-5-21-3623811015-3361044348-30300820-1013";
+
+    fn runtime(directory: Option<&str>) -> Runtime<'_> {
+        Runtime { directory: directory.map(Path::new), uid: 1000, path_max: 107, has_abstract: true }
+    }
+
+    fn file(path: &str, private: Option<&str>) -> SocketAddress {
+        SocketAddress::File { path: path.into(), private: private.map(PathBuf::from) }
+    }
+
+    #[test]
+    fn a_name_becomes_a_pipe_of_this_user() {
+        let endpoint = Endpoint::name("com.example.Notes").unwrap();
+        assert_eq!(endpoint.pipe_name(SID).unwrap(), format!(r"\\.\pipe\com.example.notes.{SID}"));
+    }
+
+    #[test]
+    fn the_longest_name_and_the_longest_identifier_make_a_pipe_name() {
+        // Fifteen sub-authorities of ten digits: the most a security identifier can have (winnt.h).
+        let sid = format!("S-1-281474976710655{}", "-4294967295".repeat(15));
+        let longest = Endpoint::name(&"n".repeat(super::super::NAME_MAX)).unwrap();
+        assert!(matches!(longest.pipe_name(&sid), Err(NameError::TooLong { .. })));
+        // Identifiers of users have five sub-authorities; there it always fits.
+        let user = format!("S-1-5{}", "-4294967295".repeat(5));
+        assert!(longest.pipe_name(&user).is_ok());
+    }
+
+    // `Path` follows the system that the test runs on, and to Windows no path is absolute that
+    // does not name a drive: there these two look at other separators.
+    fn shown(address: SocketAddress) -> String {
+        match address {
+            SocketAddress::File { path, .. } => path.display().to_string().replace('\\', "/"),
+            SocketAddress::Abstract(name) => format!("@{name}"),
+        }
+    }
+
+    #[test]
+    fn a_name_becomes_a_file_in_the_runtime_directory() {
+        let endpoint = Endpoint::name("Com.example.notes").unwrap();
+        let absolute = std::env::temp_dir();
+        let address = endpoint.socket_address(runtime(absolute.to_str())).unwrap();
+        let private = absolute.join("msgpipe");
+        let path = private.join("com.example.notes.sock");
+        assert_eq!(address, SocketAddress::File { path, private: Some(private) });
+    }
+
+    #[test]
+    fn without_a_runtime_directory_it_is_one_in_tmp() {
+        let endpoint = Endpoint::name("notes").unwrap();
+        for directory in [None, Some(""), Some("relative/path")] {
+            let address = endpoint.socket_address(runtime(directory)).unwrap();
+            assert_eq!(shown(address), "/tmp/msgpipe-1000/notes.sock");
+        }
+    }
+
+    #[test]
+    fn exact_endpoints_are_taken_as_they_are() {
+        let pipe = Endpoint::pipe(r"\\.\pipe\MyPipe").unwrap();
+        assert_eq!(pipe.pipe_name(SID).unwrap(), r"\\.\pipe\MyPipe");
+        let path = Endpoint::path("/run/Notes.sock").unwrap();
+        assert_eq!(path.socket_address(runtime(None)).unwrap(), file("/run/Notes.sock", None));
+        let name = Endpoint::abstract_name("Notes").unwrap();
+        assert_eq!(name.socket_address(runtime(None)).unwrap(), SocketAddress::Abstract("Notes".into()));
+    }
+
+    #[test]
+    fn the_length_of_a_path_is_exact() {
+        for len in [106, 107, 108] {
+            let path = format!("/{}", "x".repeat(len - 1));
+            let address = Endpoint::path(&path).unwrap().socket_address(runtime(None));
+            match len {
+                108 => assert_eq!(address, Err(NameError::TooLong { name: path, len, limit: 107 })),
+                _ => assert_eq!(address, Ok(file(&path, None))),
+            }
+        }
+    }
+
+    #[test]
+    fn what_a_system_does_not_have_is_said() {
+        let pipe = Endpoint::pipe(r"\\.\pipe\x").unwrap();
+        let path = Endpoint::path("/x").unwrap();
+        let name = Endpoint::abstract_name("x").unwrap();
+        let without = Runtime { has_abstract: false, ..runtime(None) };
+        for error in [
+            pipe.socket_address(runtime(None)).unwrap_err(),
+            name.socket_address(without).unwrap_err(),
+            path.pipe_name(SID).unwrap_err(),
+            name.pipe_name(SID).unwrap_err(),
+        ] {
+            assert!(matches!(error, NameError::NotHere { .. }), "{error}");
+        }
+    }
+}

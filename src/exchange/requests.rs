@@ -1,0 +1,75 @@
+//! The answering side: requests of one connection that are not answered yet.
+
+use std::collections::HashSet;
+
+/// The ids of one connection's open requests. Empty, it holds no memory.
+#[derive(Debug, Default)]
+pub(crate) struct Requests {
+    open: HashSet<u32>,
+}
+
+/// Why a request is not begun.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Refused {
+    /// The peer broke the protocol.
+    #[error("request {id} while another with that id is open")]
+    Duplicate { id: u32 },
+    /// To be answered with an error.
+    #[error("{limit} requests of this connection are unanswered, the limit: wait for replies")]
+    TooMany { limit: usize },
+}
+
+impl Requests {
+    /// A request has come.
+    pub fn begin(&mut self, id: u32, limit: usize) -> Result<(), Refused> {
+        if self.open.contains(&id) {
+            return Err(Refused::Duplicate { id });
+        }
+        if self.open.len() >= limit {
+            return Err(Refused::TooMany { limit });
+        }
+        self.open.insert(id);
+        Ok(())
+    }
+
+    /// A request has been answered. `false`: it was not open.
+    pub fn finish(&mut self, id: u32) -> bool {
+        let was_open = self.open.remove(&id);
+        if self.open.is_empty() {
+            self.open = HashSet::new();
+        }
+        was_open
+    }
+
+    /// How many are open.
+    pub fn len(&self) -> usize {
+        self.open.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_limit_is_exact() {
+        let mut requests = Requests::default();
+        for id in 0..3 {
+            assert_eq!(requests.begin(id, 3), Ok(()));
+        }
+        assert_eq!(requests.begin(3, 3), Err(Refused::TooMany { limit: 3 }));
+        assert!(requests.finish(1));
+        assert_eq!(requests.begin(3, 3), Ok(()));
+        assert_eq!(requests.len(), 3);
+    }
+
+    #[test]
+    fn an_id_is_open_once_and_free_afterwards() {
+        let mut requests = Requests::default();
+        assert_eq!(requests.begin(7, 8), Ok(()));
+        assert_eq!(requests.begin(7, 8), Err(Refused::Duplicate { id: 7 }));
+        assert!(requests.finish(7));
+        assert!(!requests.finish(7));
+        assert_eq!(requests.begin(7, 8), Ok(()));
+    }
+}

@@ -1,0 +1,193 @@
+//! Bytes in, messages out, and back. No I/O and no clock in here.
+//!
+//! A [`Framing`] is the recipe: it makes a [`Decoder`] and an [`Encoder`] for each connection. The
+//! decoder reads a stream of bytes, so that any split and any merge of the input gives the same
+//! messages, whatever the transport makes of it. [`Native`] is this crate's own framing, specified
+//! in `docs/PROTOCOL.md`; other framings plug in by these traits.
+#![forbid(unsafe_code)]
+
+mod decoder;
+mod header;
+mod link;
+mod native;
+mod preface;
+mod queue;
+
+pub(crate) use link::{Inbound, Outbound};
+pub use native::{Layer, Native};
+pub use queue::SendQueue;
+
+use bytes::{Bytes, BytesMut};
+use std::ops::RangeInclusive;
+
+/// What went wrong between the bytes of a peer and its messages: always the peer's doing.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum FramingError {
+    /// The stream does not begin as this protocol does: another program, or another protocol.
+    #[error("the peer does not speak this protocol: its first bytes are {first:02x?}")]
+    NotOurs {
+        /// What it sent instead, as far as it was looked at.
+        first: Vec<u8>,
+    },
+    /// No version of the protocol is spoken by both sides.
+    #[error("the peer speaks protocol versions {theirs:?}, this side {ours:?}: update the older one")]
+    Version {
+        /// The versions that the peer speaks.
+        theirs: RangeInclusive<u8>,
+        /// The versions that this side speaks.
+        ours: RangeInclusive<u8>,
+    },
+    /// The peer speaks the other layer: messages here, calls there, or the other way round.
+    #[error("the peer speaks the layer {theirs}, this side speaks {ours:?}")]
+    WrongLayer {
+        /// The layer's number as the peer sent it.
+        theirs: u8,
+        /// The layer of this side.
+        ours: Layer,
+    },
+    /// A preface or a header whose check does not fit its bytes: the stream was damaged, or two
+    /// writers mixed their bytes.
+    #[error("a damaged {what}: {bytes:02x?}")]
+    Damaged {
+        /// `preface` or `header`.
+        what: &'static str,
+        /// The bytes of it.
+        bytes: Vec<u8>,
+    },
+    /// A frame of a kind that this version of the protocol does not have.
+    #[error("a frame of the unknown kind {kind}")]
+    UnknownKind {
+        /// The kind's number.
+        kind: u8,
+    },
+    /// A frame that announces more than the limit. Nothing was stored for it.
+    #[error("a message of {size} bytes, over the limit of {limit}")]
+    TooLarge {
+        /// The size announced.
+        size: u64,
+        /// The limit it was held against.
+        limit: usize,
+    },
+    /// The stream ended inside a message.
+    #[error("cut off: {have} bytes of an unfinished message had arrived")]
+    CutOff {
+        /// The bytes that had arrived of what was not finished.
+        have: usize,
+    },
+    /// The peer said why it closes. Not a fault of the framing, but the end of it.
+    #[error("the peer closed with code {code}: {text}")]
+    Goodbye {
+        /// The reason's number; see [`GoodbyeCode`].
+        code: u16,
+        /// The reason in words.
+        text: String,
+    },
+    /// A framing that is not this crate's own found a fault; or a message cannot be put in it.
+    #[error("{0}")]
+    Other(String),
+}
+
+impl FramingError {
+    /// The number under which a goodbye reports this error to the peer that caused it.
+    pub(crate) fn goodbye_code(&self) -> u16 {
+        match self {
+            FramingError::TooLarge { .. } => GoodbyeCode::TOO_LARGE,
+            FramingError::Version { .. } => GoodbyeCode::VERSION,
+            _ => GoodbyeCode::PROTOCOL,
+        }
+    }
+}
+
+/// The numbers that a goodbye carries (`docs/PROTOCOL.md`, "Goodbye").
+///
+/// ```
+/// assert_eq!(msgpipe::framing::GoodbyeCode::TOO_LARGE, 3);
+/// ```
+pub struct GoodbyeCode;
+
+impl GoodbyeCode {
+    /// The sender stops; nothing was wrong.
+    pub const STOPPING: u16 = 0;
+    /// The peer broke the protocol.
+    pub const PROTOCOL: u16 = 1;
+    /// No common version.
+    pub const VERSION: u16 = 2;
+    /// A message over the sender's limit.
+    pub const TOO_LARGE: u16 = 3;
+    /// The peer did not read what was sent to it.
+    pub const UNREAD: u16 = 4;
+}
+
+/// A recipe for decoders and encoders; a server makes a pair of them for each connection.
+///
+/// ```
+/// use bytes::BytesMut;
+/// use msgpipe::framing::{Framing, Layer, Native, SendQueue};
+///
+/// let framing = Native::new(Layer::Messages, 1024);
+/// let mut queue = SendQueue::default();
+/// let mut encoder = framing.encoder();
+/// encoder.begin(&mut queue);
+/// encoder.encode(b"", "hello".into(), &mut queue)?;
+///
+/// let mut wire = BytesMut::from(&queue.to_bytes()[..]);
+/// let mut decoder = framing.decoder();
+/// assert_eq!(decoder.decode(&mut wire)?.unwrap(), "hello");
+/// assert_eq!(decoder.decode(&mut wire)?, None); // nothing more has arrived
+/// # Ok::<_, msgpipe::framing::FramingError>(())
+/// ```
+pub trait Framing: Send + Sync {
+    /// A decoder for one connection, at the beginning of its stream.
+    fn decoder(&self) -> Box<dyn Decoder>;
+
+    /// An encoder for one connection, at the beginning of its stream.
+    fn encoder(&self) -> Box<dyn Encoder>;
+}
+
+/// Cuts the bytes of one connection into messages.
+pub trait Decoder: Send {
+    /// Takes the next message off the front of `input`, which holds what has arrived and was not
+    /// consumed yet. `Ok(None)`: no whole message is there; call again when there are more bytes.
+    /// What was consumed is removed from `input`, and nothing else is.
+    ///
+    /// An error is final: the connection is closed with it, and `decode` is not called again.
+    fn decode(&mut self, input: &mut BytesMut) -> Result<Option<Bytes>, FramingError>;
+
+    /// How many bytes are surely missing to the next message, 0 if that is not known. A hint for
+    /// the size of the next read, asked after `decode` returned `None`.
+    fn missing(&self) -> usize {
+        0
+    }
+
+    /// Called when the stream has ended with `left` unconsumed: `Ok` if it may end there.
+    fn finish(&self, left: &[u8]) -> Result<(), FramingError> {
+        match left.len() {
+            0 => Ok(()),
+            have => Err(FramingError::CutOff { have }),
+        }
+    }
+
+    /// The largest message that the peer has said it takes, where the framing lets it say so.
+    fn peer_limit(&self) -> Option<usize> {
+        None
+    }
+}
+
+/// Puts messages into bytes for one connection.
+pub trait Encoder: Send {
+    /// Puts into `out` what a stream begins with, before the first message. Nothing by default.
+    fn begin(&mut self, out: &mut SendQueue) {
+        let _ = out;
+    }
+
+    /// Puts one message into `out`: `head` followed by `body`. The two come apart only so that a
+    /// layer above can set an envelope before a body without copying the body. On an error nothing
+    /// was put.
+    fn encode(&mut self, head: &[u8], body: Bytes, out: &mut SendQueue) -> Result<(), FramingError>;
+
+    /// Puts into `out` why this side closes, where the framing has words for it. Nothing by default.
+    fn goodbye(&mut self, code: u16, text: &str, out: &mut SendQueue) {
+        let _ = (code, text, out);
+    }
+}

@@ -1,0 +1,149 @@
+//! Bytes that wait to be sent on one connection.
+
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use std::collections::VecDeque;
+use std::io::IoSlice;
+
+/// Bodies from this size on are queued as they are; smaller ones are copied behind the others, so
+/// that many small messages leave in one piece. At 4 KiB a copy costs less than one more slice in
+/// a gathering write.
+const COPY_BELOW: usize = 4096;
+
+/// The outbound bytes of a connection, in order: what [`Encoder`](super::Encoder)s fill and
+/// transports empty. An empty queue holds no memory.
+///
+/// ```
+/// let mut queue = msgpipe::framing::SendQueue::default();
+/// queue.put_slice(b"head ");
+/// queue.put_bytes("body".into());
+/// assert_eq!(queue.len(), 9);
+/// queue.advance(5); // a transport has sent so much
+/// assert_eq!(queue.to_bytes(), "body");
+/// ```
+#[derive(Debug, Default)]
+pub struct SendQueue {
+    /// Whole pieces, the first of them to be sent first; then comes `tail`.
+    pieces: VecDeque<Bytes>,
+    tail: BytesMut,
+    len: usize,
+}
+
+impl SendQueue {
+    /// Appends a copy of `bytes`.
+    pub fn put_slice(&mut self, bytes: &[u8]) {
+        self.tail.put_slice(bytes);
+        self.len += bytes.len();
+    }
+
+    /// Appends `bytes`, without copying them if they are many.
+    pub fn put_bytes(&mut self, bytes: Bytes) {
+        if bytes.len() < COPY_BELOW {
+            return self.put_slice(&bytes);
+        }
+        if !self.tail.is_empty() {
+            self.pieces.push_back(self.tail.split().freeze());
+        }
+        self.len += bytes.len();
+        self.pieces.push_back(bytes);
+    }
+
+    /// The number of bytes that wait.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether nothing waits.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Fills `slices` with the next bytes to send and returns how many slices it filled.
+    pub fn slices<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
+        let tail = (!self.tail.is_empty()).then_some(&self.tail[..]);
+        let all = self.pieces.iter().map(|piece| &piece[..]).chain(tail);
+        let mut filled = 0;
+        for (slot, piece) in slices.iter_mut().zip(all) {
+            *slot = IoSlice::new(piece);
+            filled += 1;
+        }
+        filled
+    }
+
+    /// Removes the first `sent` bytes: they have been sent.
+    ///
+    /// # Panics
+    /// If fewer than `sent` bytes wait.
+    pub fn advance(&mut self, mut sent: usize) {
+        assert!(sent <= self.len, "{sent} bytes sent of {} queued", self.len);
+        self.len -= sent;
+        while let Some(first) = self.pieces.front_mut() {
+            if sent < first.len() {
+                return first.advance(sent);
+            }
+            sent -= first.len();
+            self.pieces.pop_front();
+        }
+        self.tail.advance(sent);
+        if self.len == 0 {
+            *self = SendQueue::default();
+        }
+    }
+
+    /// A copy of all that waits, in one piece.
+    pub fn to_bytes(&self) -> Bytes {
+        let mut all = BytesMut::with_capacity(self.len);
+        self.pieces.iter().for_each(|piece| all.put_slice(piece));
+        all.put_slice(&self.tail);
+        all.freeze()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn order_is_kept_between_copied_and_whole_pieces() {
+        for size in [COPY_BELOW - 1, COPY_BELOW, COPY_BELOW + 1] {
+            let mut queue = SendQueue::default();
+            let mut expected = Vec::new();
+            for round in 0..3u8 {
+                let body = vec![round; size];
+                queue.put_slice(&[0xFF, round]);
+                queue.put_bytes(body.clone().into());
+                expected.extend([0xFF, round]);
+                expected.extend(body);
+            }
+            assert_eq!(queue.to_bytes(), expected);
+            let mut sent = Vec::new();
+            while !queue.is_empty() {
+                let mut slices = [IoSlice::new(&[]); 2];
+                let filled = queue.slices(&mut slices);
+                let first: Vec<u8> = slices[..filled].iter().flat_map(|s| s.iter().copied()).collect();
+                let step = first.len().min(1000);
+                sent.extend(&first[..step]);
+                queue.advance(step);
+            }
+            assert_eq!(sent, expected);
+        }
+    }
+
+    #[test]
+    fn a_whole_piece_is_not_copied() {
+        let body = Bytes::from(vec![7; COPY_BELOW]);
+        let mut queue = SendQueue::default();
+        queue.put_bytes(body.clone());
+        let mut slices = [IoSlice::new(&[])];
+        queue.slices(&mut slices);
+        assert_eq!(slices[0].as_ptr(), body.as_ptr());
+    }
+
+    #[test]
+    fn an_emptied_queue_holds_no_memory() {
+        let mut queue = SendQueue::default();
+        queue.put_slice(&[1; 5000]);
+        queue.put_bytes(vec![2; 5000].into());
+        queue.advance(10_000);
+        assert_eq!((queue.tail.capacity(), queue.pieces.capacity()), (0, 0));
+    }
+}

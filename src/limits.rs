@@ -1,0 +1,123 @@
+//! Every bound of the crate in one place, each with its default and the reason for it.
+#![forbid(unsafe_code)]
+
+use std::time::Duration;
+
+/// The bounds of a server or a client. Nothing in this crate grows past them.
+///
+/// ```
+/// use std::time::Duration;
+/// let mut limits = msgpipe::Limits::default();
+/// limits.message = 64 * 1024; // small messages only
+/// limits.call = Duration::from_secs(5); // and impatient callers
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Limits {
+    /// The largest message in bytes, as the application sees it: headers and envelopes of this
+    /// crate do not count. Checked before anything is stored, on both sides.
+    ///
+    /// Default 16 MiB: above the largest documents that editors and services exchange, far below
+    /// what would hurt a machine when a few clients send it at once. At most [`Limits::MESSAGE_MAX`].
+    pub message: usize,
+    /// How many clients a server serves at once. More wait outside: in the backlog of the socket,
+    /// or on a busy pipe.
+    ///
+    /// Default 16 384: above any desktop use; at about one KiB each an idle crowd of that size
+    /// costs 16 MiB.
+    pub connections: usize,
+    /// How many bytes may wait to be sent on one connection. While more than half of it waits, no
+    /// further message of that peer is read; when it is full, [`MessageServer::send`] hands the
+    /// message back. A single message may pass the line, so that a limit below
+    /// [`message`](Limits::message) still lets every message through.
+    ///
+    /// Default 1 MiB: several times what a socket or a pipe holds itself, so that a peer that
+    /// reads at all never finds it full.
+    ///
+    /// [`MessageServer::send`]: crate::MessageServer::send
+    pub queued: usize,
+    /// How many requests of one connection may be unanswered. A server answers the next one with
+    /// the error [`ErrorReply::TOO_MANY_REQUESTS`]; a client refuses to start it.
+    ///
+    /// Default 1024: eight times the deepest pipeline that still gains speed.
+    ///
+    /// [`ErrorReply::TOO_MANY_REQUESTS`]: crate::ErrorReply::TOO_MANY_REQUESTS
+    pub in_flight: usize,
+    /// How long a peer may leave bytes unread that wait to be sent before its connection is closed.
+    ///
+    /// Default 30 s: a program stopped in a debugger or swapped out comes back; one that is gone
+    /// does not hold its memory for ever.
+    pub write_stall: Duration,
+    /// How long a client tries to reach a server that is there but busy: a full backlog, or no
+    /// free pipe instance. Where there is no server at all, connecting fails at once.
+    ///
+    /// Default 20 s, the time-out of the classic Win32 pipe client.
+    pub connect: Duration,
+    /// How long a call waits for its reply when it is not told otherwise.
+    ///
+    /// Default 30 s: longer than any answer a person would wait for, so that it only ends calls
+    /// that are lost.
+    pub call: Duration,
+    /// How long a server that was told to stop waits for replies still owed and bytes still unsent.
+    ///
+    /// Default 5 s: what service managers grant before they kill (systemd 90 s, Windows 20 s), with room.
+    pub drain: Duration,
+}
+
+impl Limits {
+    /// The largest value of [`Limits::message`]: 1 GiB. The wire could carry 4 GiB, but a message
+    /// is one piece of memory, and 32-bit systems have no larger ones to give.
+    pub const MESSAGE_MAX: usize = 1 << 30;
+
+    /// The limits as they are applied: each inside what the wire and the system can hold.
+    pub(crate) fn clamped(&self) -> Limits {
+        let mut limits = self.clone();
+        limits.message = limits.message.min(Limits::MESSAGE_MAX);
+        limits.connections = limits.connections.max(1);
+        limits.queued = limits.queued.max(1);
+        limits.in_flight = limits.in_flight.max(1);
+        limits
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits {
+            message: 16 << 20,
+            connections: 16_384,
+            queued: 1 << 20,
+            in_flight: 1024,
+            write_stall: Duration::from_secs(30),
+            connect: Duration::from_secs(20),
+            call: Duration::from_secs(30),
+            drain: Duration::from_secs(5),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits_are_brought_inside_what_can_be_held() {
+        let mut limits = Limits::default();
+        for (asked, applied) in [
+            (Limits::MESSAGE_MAX - 1, Limits::MESSAGE_MAX - 1),
+            (Limits::MESSAGE_MAX, Limits::MESSAGE_MAX),
+            (Limits::MESSAGE_MAX + 1, Limits::MESSAGE_MAX),
+        ] {
+            limits.message = asked;
+            assert_eq!(limits.clamped().message, applied);
+        }
+        for (asked, applied) in [(0, 1), (1, 1), (2, 2)] {
+            limits.connections = asked;
+            limits.queued = asked;
+            limits.in_flight = asked;
+            let applied_limits = limits.clamped();
+            assert_eq!(applied_limits.connections, applied);
+            assert_eq!(applied_limits.queued, applied);
+            assert_eq!(applied_limits.in_flight, applied);
+        }
+    }
+}

@@ -1,0 +1,284 @@
+//! The `MessageServer` trait: whole messages, many connections, no operating system.
+#![forbid(unsafe_code)]
+
+use crate::error::{CloseReason, Error};
+use bytes::Bytes;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A server of whole messages: the lower of the two levels of this crate. [`Server`] puts requests
+/// and replies on top of any implementation of it.
+///
+/// The driver is one thread that calls [`poll`](MessageServer::poll) in a loop. Nothing happens
+/// between the calls: reading, sending and accepting are done inside `poll`.
+///
+/// What every implementation promises:
+/// - each connection gives one [`Event::Connected`], then its messages in the order they were
+///   sent, then one [`Event::Closed`], also when it was this side that closed it;
+/// - a message arrives whole, or not at all;
+/// - what one peer does, or leaves undone, ends or delays that peer's connection only.
+///
+/// [`LocalServer`] is the one for this operating system, [`memory`] holds one for tests.
+///
+/// ```
+/// use msgpipe::{Event, Limits, MessageServer, memory};
+///
+/// fn echo(server: &mut impl MessageServer) -> Result<(), msgpipe::Error> {
+///     while let Some(event) = server.poll(None)? {
+///         match event {
+///             Event::Message(from, message) => {
+///                 // A refused message comes back in the error; here it is dropped.
+///                 let _ = server.send(from, message);
+///             }
+///             Event::Closed(..) => break,
+///             _ => {}
+///         }
+///     }
+///     Ok(())
+/// }
+///
+/// let hub = memory::Hub::new();
+/// let mut server = hub.listen("echo", Limits::default())?;
+/// let client = hub.message_client("echo", Limits::default())?;
+/// client.send("hello")?;
+/// # let done = std::thread::spawn(move || {
+/// #     assert_eq!(client.receive(None).unwrap(), "hello");
+/// # });
+/// echo(&mut server)?;
+/// # done.join().unwrap();
+/// # Ok::<_, msgpipe::Error>(())
+/// ```
+///
+/// [`Server`]: crate::Server
+/// [`LocalServer`]: crate::LocalServer
+/// [`memory`]: crate::memory
+pub trait MessageServer {
+    /// Waits for the next event, at most for `timeout`; without one, until there is an event.
+    ///
+    /// Returns `Ok(None)` when the time has passed. What [`send`](MessageServer::send) queued
+    /// leaves at the latest when `poll` is about to wait. With a timeout of zero it does not wait.
+    ///
+    /// # Errors
+    /// Only what ends the whole server: the operating system's event queue has failed. Whatever
+    /// happens to one connection comes as its [`Event::Closed`].
+    fn poll(&mut self, timeout: Option<Duration>) -> Result<Option<Event>, Error>;
+
+    /// Queues a message for a connection: `head` followed by `body`, which arrive as one message.
+    /// `head` lets a layer above set an envelope before a body without copying it; leave it empty
+    /// or call [`send`](MessageServer::send). Does not block and sends nothing by itself.
+    ///
+    /// # Errors
+    /// [`SendError`], with `body` handed back: the connection is gone or closing, the message is
+    /// over the limit, or [`Limits::queued`](crate::Limits::queued) bytes wait there already; in
+    /// that case [`Event::Drained`] tells when to send again.
+    fn send_with_head(&mut self, to: ConnectionId, head: &[u8], body: Bytes) -> Result<(), SendError>;
+
+    /// Queues a message for a connection; see [`send_with_head`](MessageServer::send_with_head).
+    fn send(&mut self, to: ConnectionId, message: Bytes) -> Result<(), SendError> {
+        self.send_with_head(to, &[], message)
+    }
+
+    /// Closes a connection once all that was queued for it has left. No further message of it
+    /// arrives. Its [`Event::Closed`] follows, after
+    /// [`Limits::write_stall`](crate::Limits::write_stall) at the latest if the peer does not
+    /// read. Does nothing if the connection is gone.
+    ///
+    /// `why` goes to the peer in words, where the framing has a way to say it.
+    fn close(&mut self, connection: ConnectionId, why: Goodbye);
+
+    /// Who is at the other end, as the operating system told it when the connection was made.
+    /// `None` once its [`Event::Closed`] has been returned.
+    fn peer(&self, connection: ConnectionId) -> Option<&Peer>;
+
+    /// Takes no new clients from now on and gives the name free. Connections stay as they are.
+    fn stop_accepting(&mut self);
+
+    /// A handle that makes `poll` return [`Event::Woken`], from any thread.
+    fn waker(&self) -> Waker;
+
+    /// The endpoint in words, for messages to people.
+    fn endpoint(&self) -> &str;
+}
+
+/// What happened on a [`MessageServer`]; see there for an example.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Event {
+    /// A client has connected; [`MessageServer::peer`] tells who it is.
+    Connected(ConnectionId),
+    /// A whole message has arrived.
+    ///
+    /// The bytes are a part of a larger buffer where that saves a copy. To keep a small message
+    /// for long, copy it (`Bytes::copy_from_slice`), so that the buffer can go.
+    Message(ConnectionId, Bytes),
+    /// A connection that refused a message as [`Refusal::Full`] takes messages again: less than
+    /// half of the limit waits there now.
+    Drained(ConnectionId),
+    /// A connection has ended. Its id will not be used again.
+    Closed(ConnectionId, CloseReason),
+    /// [`Waker::wake`] was called since this event was last returned.
+    Woken,
+}
+
+/// A connection of a [`MessageServer`]. Ids of one server are never used twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ConnectionId(u64);
+
+impl ConnectionId {
+    /// An id with this number; for implementations of [`MessageServer`].
+    ///
+    /// ```
+    /// let id = msgpipe::ConnectionId::from_number(7);
+    /// assert_eq!((id.number(), id.to_string().as_str()), (7, "connection 7"));
+    /// ```
+    pub fn from_number(number: u64) -> ConnectionId {
+        ConnectionId(number)
+    }
+
+    /// The id's number.
+    pub fn number(self) -> u64 {
+        self.0
+    }
+}
+
+impl fmt::Display for ConnectionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "connection {}", self.0)
+    }
+}
+
+/// Why this side closes a connection, as its peer will read it.
+///
+/// ```
+/// let why = msgpipe::Goodbye::new(200, "the licence has ended");
+/// assert_eq!(why.code, 200);
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Goodbye {
+    /// The reason's number: [`GoodbyeCode`](crate::framing::GoodbyeCode), or from 100 on the
+    /// application's own.
+    pub code: u16,
+    /// The reason in words, of which 512 bytes are sent.
+    pub text: String,
+}
+
+impl Goodbye {
+    /// A goodbye with this reason.
+    pub fn new(code: u16, text: impl Into<String>) -> Goodbye {
+        Goodbye { code, text: text.into() }
+    }
+}
+
+/// Who is at the other end of a connection. A part that the system does not have, or does not
+/// tell, is `None`.
+///
+/// ```
+/// let peer = msgpipe::Peer { pid: Some(4711), ..Default::default() };
+/// assert_eq!(peer.to_string(), "process 4711");
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Peer {
+    /// Its process. A number may be given to another process once this one has ended.
+    pub pid: Option<u32>,
+    /// Unix: its effective user.
+    pub uid: Option<u32>,
+    /// Unix: its effective group.
+    pub gid: Option<u32>,
+    /// Windows: its user's security identifier, `S-1-5-…`.
+    pub sid: Option<String>,
+}
+
+impl fmt::Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.pid {
+            Some(pid) => write!(f, "process {pid}")?,
+            None => f.write_str("a process")?,
+        }
+        if let Some(uid) = self.uid {
+            write!(f, " of user {uid}")?;
+        }
+        match &self.sid {
+            Some(sid) => write!(f, " of user {sid}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// A message that was not queued.
+#[derive(Debug, thiserror::Error)]
+#[error("{connection}: {refusal}")]
+#[non_exhaustive]
+pub struct SendError {
+    /// Where it should have gone.
+    pub connection: ConnectionId,
+    /// Why it was not queued.
+    pub refusal: Refusal,
+    /// The message's body, handed back.
+    pub body: Bytes,
+}
+
+impl SendError {
+    /// An error that hands `body` back; for implementations of [`MessageServer`].
+    pub fn new(connection: ConnectionId, refusal: Refusal, body: Bytes) -> SendError {
+        SendError { connection, refusal, body }
+    }
+}
+
+/// Why a message was not queued.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Refusal {
+    /// The connection has ended or is being closed.
+    #[error("the connection is gone or closing")]
+    Gone,
+    /// So much waits to be sent there already. Send again after [`Event::Drained`].
+    #[error("{queued} bytes wait to be sent there, the limit is {limit}: the peer does not read")]
+    Full {
+        /// Bytes that wait.
+        queued: usize,
+        /// [`Limits::queued`](crate::Limits::queued).
+        limit: usize,
+    },
+    /// The framing cannot carry this message.
+    #[error(transparent)]
+    Framing(#[from] crate::framing::FramingError),
+}
+
+/// Makes [`MessageServer::poll`] return, from any thread and at any time. Cheap to clone.
+///
+/// Many calls before the server gets to it give one [`Event::Woken`].
+///
+/// ```
+/// use std::sync::atomic::{AtomicUsize, Ordering};
+/// use std::sync::Arc;
+///
+/// let count = Arc::new(AtomicUsize::new(0));
+/// let waker = msgpipe::Waker::new({
+///     let count = count.clone();
+///     move || drop(count.fetch_add(1, Ordering::SeqCst))
+/// });
+/// waker.clone().wake();
+/// assert_eq!(count.load(Ordering::SeqCst), 1);
+/// ```
+#[derive(Clone)]
+pub struct Waker(Arc<dyn Fn() + Send + Sync>);
+
+impl Waker {
+    /// A waker that calls `wake`; for implementations of [`MessageServer`]. `wake` must not block.
+    pub fn new(wake: impl Fn() + Send + Sync + 'static) -> Waker {
+        Waker(Arc::new(wake))
+    }
+
+    /// Wakes the server.
+    pub fn wake(&self) {
+        (self.0)();
+    }
+}
+
+impl fmt::Debug for Waker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Waker")
+    }
+}

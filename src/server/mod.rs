@@ -1,0 +1,186 @@
+//! The server for calls, on any [`MessageServer`].
+#![forbid(unsafe_code)]
+
+mod answering;
+mod reply;
+mod responder;
+
+pub use reply::IntoReply;
+pub use responder::{Request, Responder};
+
+use crate::backends::LocalServer;
+use crate::endpoint::Endpoint;
+use crate::error::Error;
+use crate::exchange::ENVELOPE_LEN;
+use crate::framing::{Layer, Native};
+use crate::limits::Limits;
+use crate::message_server::{MessageServer, Waker};
+use answering::Answering;
+use responder::Outbox;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// A server for calls: a handler gets each request, and its answer goes back to whoever asked.
+///
+/// One thread serves all clients. A handler that answers at once is called in the loop
+/// ([`serve`](Server::serve)); one that needs longer answers from another thread
+/// ([`serve_deferred`](Server::serve_deferred)).
+///
+/// ```no_run
+/// let server = msgpipe::Server::bind("com.example.notes")?;
+/// server.serve(|request| request.body())?; // echo
+/// # Ok::<_, msgpipe::Error>(())
+/// ```
+pub struct Server<M = LocalServer> {
+    messages: M,
+    limits: Limits,
+    outbox: Arc<Outbox>,
+    stop: Arc<AtomicBool>,
+}
+
+/// The framing of the calls layer: [`Limits::message`] counts a request's or a reply's body, so the
+/// envelope comes on top.
+pub(crate) fn framing(limits: &Limits) -> Native {
+    Native::new(Layer::Calls, limits.clamped().message + ENVELOPE_LEN)
+}
+
+impl Server<LocalServer> {
+    /// A server at `endpoint` with the default [`Limits`], open to this user only. Clients can
+    /// connect as soon as this returns.
+    ///
+    /// # Errors
+    /// [`Error::AlreadyServed`], [`Error::Name`], [`Error::Insecure`] when the place for the
+    /// endpoint is not safe, [`Error::System`].
+    pub fn bind<E>(endpoint: E) -> Result<Server, Error>
+    where
+        E: TryInto<Endpoint>,
+        Error: From<E::Error>,
+    {
+        Server::bind_with(endpoint, Limits::default())
+    }
+
+    /// A server with limits of one's own; else as [`bind`](Server::bind).
+    ///
+    /// # Errors
+    /// As [`bind`](Server::bind).
+    ///
+    /// ```no_run
+    /// let mut limits = msgpipe::Limits::default();
+    /// limits.connections = 8;
+    /// let server = msgpipe::Server::bind_with("com.example.notes", limits)?;
+    /// # Ok::<_, msgpipe::Error>(())
+    /// ```
+    pub fn bind_with<E>(endpoint: E, limits: Limits) -> Result<Server, Error>
+    where
+        E: TryInto<Endpoint>,
+        Error: From<E::Error>,
+    {
+        let framing = Arc::new(framing(&limits));
+        let messages = LocalServer::bind_with(&endpoint.try_into()?, framing, &limits)?;
+        Ok(Server::over(messages, limits))
+    }
+}
+
+impl<M: MessageServer> Server<M> {
+    /// A server on top of any [`MessageServer`] whose framing leaves room for the envelope of eight
+    /// bytes, like [`Hub::listen_for_calls`](crate::memory::Hub::listen_for_calls), which see for
+    /// an example.
+    pub fn over(messages: M, limits: Limits) -> Server<M> {
+        let outbox = Arc::new(Outbox::new(messages.waker()));
+        Server { messages, limits: limits.clamped(), outbox, stop: Arc::default() }
+    }
+
+    /// Serves with a handler that answers at once, until it is [stopped](Stopper::stop).
+    ///
+    /// The handler is called on this thread, for one request at a time; while it runs, nobody else
+    /// is served. What it returns is the reply: bytes or a text, or a `Result` of these, whose
+    /// error becomes an [`ErrorReply`](crate::ErrorReply).
+    ///
+    /// ```no_run
+    /// let server = msgpipe::Server::bind("com.example.double")?;
+    /// server.serve(|request| {
+    ///     let number: u64 = std::str::from_utf8(&request.body())
+    ///         .ok()
+    ///         .and_then(|text| text.parse().ok())
+    ///         .ok_or("not a number")?;
+    ///     Ok::<_, &str>((2 * number).to_string())
+    /// })?;
+    /// # Ok::<_, msgpipe::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::System`] when the operating system's event queue failed.
+    pub fn serve<H, R>(self, mut handler: H) -> Result<(), Error>
+    where
+        H: FnMut(Request) -> R,
+        R: IntoReply,
+    {
+        Answering::new(self).run(|request, answer| answer.now(handler(request).into_reply()))
+    }
+
+    /// Serves with a handler that answers when it likes, from any thread and in any order, until
+    /// the server is [stopped](Stopper::stop).
+    ///
+    /// ```no_run
+    /// let server = msgpipe::Server::bind("com.example.slow")?;
+    /// server.serve_deferred(|request, responder| {
+    ///     std::thread::spawn(move || responder.reply(request.body()));
+    /// })?;
+    /// # Ok::<_, msgpipe::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`serve`](Server::serve).
+    pub fn serve_deferred<H>(self, mut handler: H) -> Result<(), Error>
+    where
+        H: FnMut(Request, Responder),
+    {
+        Answering::new(self).run(|request, answer| {
+            let responder = answer.later();
+            handler(request, responder);
+        })
+    }
+
+    /// A handle that stops the server, from any thread.
+    pub fn stopper(&self) -> Stopper {
+        Stopper { stop: self.stop.clone(), waker: self.messages.waker() }
+    }
+
+    /// The endpoint in words.
+    ///
+    /// ```
+    /// # use msgpipe::{Limits, Server, memory};
+    /// let messages = memory::Hub::new().listen_for_calls("notes", Limits::default())?;
+    /// assert_eq!(Server::over(messages, Limits::default()).endpoint(), "memory:notes");
+    /// # Ok::<_, msgpipe::Error>(())
+    /// ```
+    pub fn endpoint(&self) -> &str {
+        self.messages.endpoint()
+    }
+}
+
+/// Stops a server; from [`Server::stopper`].
+///
+/// ```
+/// # use msgpipe::{Limits, Server, memory};
+/// # let messages = memory::Hub::new().listen_for_calls("notes", Limits::default())?;
+/// # let server = Server::over(messages, Limits::default());
+/// let stopper = server.stopper();
+/// std::thread::spawn(move || stopper.stop());
+/// server.serve(|request| request.body())?; // returns once it was stopped
+/// # Ok::<_, msgpipe::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Stopper {
+    stop: Arc<AtomicBool>,
+    waker: Waker,
+}
+
+impl Stopper {
+    /// The server takes no new clients and no new requests from now on. It returns once the replies
+    /// it owes have been given and have left, after [`Limits::drain`] at the latest.
+    pub fn stop(&self) {
+        self.stop.store(true, Ordering::SeqCst);
+        self.waker.wake();
+    }
+}

@@ -1,0 +1,100 @@
+//! Requests, and answers that come later.
+
+use super::IntoReply;
+use crate::error::ErrorReply;
+use crate::message_server::{ConnectionId, Peer, Waker};
+use bytes::Bytes;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// A request, as a handler gets it; see [`Server::serve`](super::Server::serve).
+#[derive(Debug)]
+pub struct Request {
+    pub(super) body: Bytes,
+    pub(super) connection: ConnectionId,
+    pub(super) peer: Arc<Peer>,
+}
+
+impl Request {
+    /// What was asked. Cheap: the bytes are shared, not copied. They are a part of a larger buffer
+    /// where that saved a copy; to keep a small request for long, copy them.
+    pub fn body(&self) -> Bytes {
+        self.body.clone()
+    }
+
+    /// Who asks, as the operating system told it when the connection was made.
+    pub fn peer(&self) -> &Peer {
+        &self.peer
+    }
+
+    /// The connection on which it was asked: the same for all requests of one client.
+    pub fn connection(&self) -> ConnectionId {
+        self.connection
+    }
+}
+
+/// An answer to a request.
+pub(super) type Answer = Result<Bytes, ErrorReply>;
+
+/// Answers that were given outside the loop and have not been taken into it.
+#[derive(Debug)]
+pub(super) struct Outbox {
+    answers: Mutex<Vec<(ConnectionId, u32, Answer)>>,
+    waker: Waker,
+}
+
+impl Outbox {
+    pub fn new(waker: Waker) -> Outbox {
+        Outbox { answers: Mutex::default(), waker }
+    }
+
+    /// The answers given since the last look.
+    pub fn take(&self) -> Vec<(ConnectionId, u32, Answer)> {
+        std::mem::take(&mut *self.answers.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn put(&self, connection: ConnectionId, id: u32, answer: Answer) {
+        let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
+        let first = answers.is_empty();
+        answers.push((connection, id, answer));
+        drop(answers);
+        // One wake for many answers: the loop takes all that are there.
+        if first {
+            self.waker.wake();
+        }
+    }
+}
+
+/// Answers one request, once, from any thread; see
+/// [`Server::serve_deferred`](super::Server::serve_deferred).
+///
+/// Dropped without an answer it answers with [`ErrorReply::UNANSWERED`], so that no caller waits
+/// for an answer that nobody will give. If the caller has gone, the answer is thrown away.
+#[derive(Debug)]
+#[must_use = "a responder that is dropped answers with an error"]
+pub struct Responder {
+    outbox: Arc<Outbox>,
+    connection: ConnectionId,
+    id: u32,
+    answered: bool,
+}
+
+impl Responder {
+    pub(super) fn new(outbox: Arc<Outbox>, connection: ConnectionId, id: u32) -> Responder {
+        Responder { outbox, connection, id, answered: false }
+    }
+
+    /// Answers. Does not block.
+    pub fn reply(mut self, reply: impl IntoReply) {
+        self.answered = true;
+        self.outbox.put(self.connection, self.id, reply.into_reply());
+    }
+}
+
+impl Drop for Responder {
+    fn drop(&mut self) {
+        if !self.answered {
+            let error = ErrorReply::new(ErrorReply::UNANSWERED, "the handler gave no answer");
+            self.outbox.put(self.connection, self.id, Err(error));
+        }
+    }
+}
