@@ -66,7 +66,9 @@ impl LocalServer {
         limits: &Limits,
     ) -> Result<LocalServer, Error> {
         let (listener, name) = Listener::bind(endpoint)?;
-        Ok(LocalServer { event_loop: EventLoop::new(listener, framing, limits, name)? })
+        Ok(LocalServer {
+            event_loop: EventLoop::new(listener, framing, limits, name)?,
+        })
     }
 }
 
@@ -75,7 +77,12 @@ impl MessageServer for LocalServer {
         self.event_loop.poll(timeout)
     }
 
-    fn send_with_head(&mut self, to: ConnectionId, head: &[u8], body: Bytes) -> Result<(), SendError> {
+    fn send_with_head(
+        &mut self,
+        to: ConnectionId,
+        head: &[u8],
+        body: Bytes,
+    ) -> Result<(), SendError> {
         self.event_loop.connections.send(to, head, body)
     }
 

@@ -41,7 +41,9 @@ pub enum Error {
         source: io::Error,
     },
     /// A server is there but did not take the connection within [`Limits::connect`](crate::Limits::connect).
-    #[error("{endpoint} was busy for {waited:?}: all its instances or its backlog are taken; try later or raise Limits::connect")]
+    #[error(
+        "{endpoint} was busy for {waited:?}: all its instances or its backlog are taken; try later or raise Limits::connect"
+    )]
     Busy {
         /// The endpoint.
         endpoint: Arc<str>,
@@ -73,7 +75,9 @@ pub enum Error {
         source: io::Error,
     },
     /// A message over the limit of this side or of the peer. It was not sent and is handed back.
-    #[error("{endpoint}: a message of {size} bytes is over the limit of {limit}: send less, or raise Limits::message on both sides")]
+    #[error(
+        "{endpoint}: a message of {size} bytes is over the limit of {limit}: send less, or raise Limits::message on both sides"
+    )]
     TooLarge {
         /// The endpoint.
         endpoint: Arc<str>,
@@ -86,7 +90,9 @@ pub enum Error {
     },
     /// [`Limits::in_flight`](crate::Limits::in_flight) calls are unanswered. The request was not
     /// sent and is handed back.
-    #[error("{endpoint}: {limit} calls are unanswered, the limit: wait for some, or raise Limits::in_flight on both sides")]
+    #[error(
+        "{endpoint}: {limit} calls are unanswered, the limit: wait for some, or raise Limits::in_flight on both sides"
+    )]
     TooManyCalls {
         /// The endpoint.
         endpoint: Arc<str>,
@@ -135,15 +141,23 @@ impl Error {
         match self {
             Error::Name(_) | Error::TooLarge { .. } => Fault::Caller,
             Error::NoServer { .. } => Fault::Nobody,
-            Error::Busy { .. } | Error::TooManyCalls { .. } | Error::Deadline { .. } => Fault::Limit,
-            Error::AlreadyServed { .. } | Error::Insecure { .. } | Error::System { .. } => Fault::System,
+            Error::Busy { .. } | Error::TooManyCalls { .. } | Error::Deadline { .. } => {
+                Fault::Limit
+            }
+            Error::AlreadyServed { .. } | Error::Insecure { .. } | Error::System { .. } => {
+                Fault::System
+            }
             Error::Answered { .. } => Fault::Peer,
             Error::Closed { reason, .. } => reason.fault(),
         }
     }
 
     pub(crate) fn system(endpoint: &Arc<str>, action: &'static str, source: io::Error) -> Error {
-        Error::System { endpoint: endpoint.clone(), action, source }
+        Error::System {
+            endpoint: endpoint.clone(),
+            action,
+            source,
+        }
     }
 }
 
@@ -236,7 +250,10 @@ impl ErrorReply {
 
     /// An error reply with this code and text.
     pub fn new(code: u16, text: impl Into<String>) -> ErrorReply {
-        ErrorReply { code, text: text.into() }
+        ErrorReply {
+            code,
+            text: text.into(),
+        }
     }
 }
 
@@ -248,18 +265,49 @@ mod tests {
     fn each_error_has_one_at_fault_and_names_the_endpoint() {
         let endpoint: Arc<str> = "the notes server".into();
         let source = || io::Error::from(io::ErrorKind::NotFound);
-        let closed = |reason| Error::Closed { endpoint: endpoint.clone(), reason };
-        let goodbye = |code| FramingError::Goodbye { code, text: "bye".into() };
+        let closed = |reason| Error::Closed {
+            endpoint: endpoint.clone(),
+            reason,
+        };
+        let goodbye = |code| FramingError::Goodbye {
+            code,
+            text: "bye".into(),
+        };
         let cases = [
-            (Error::NoServer { endpoint: endpoint.clone(), source: source() }, Fault::Nobody),
-            (Error::Busy { endpoint: endpoint.clone(), waited: Duration::ZERO }, Fault::Limit),
-            (Error::AlreadyServed { endpoint: endpoint.clone() }, Fault::System),
+            (
+                Error::NoServer {
+                    endpoint: endpoint.clone(),
+                    source: source(),
+                },
+                Fault::Nobody,
+            ),
+            (
+                Error::Busy {
+                    endpoint: endpoint.clone(),
+                    waited: Duration::ZERO,
+                },
+                Fault::Limit,
+            ),
+            (
+                Error::AlreadyServed {
+                    endpoint: endpoint.clone(),
+                },
+                Fault::System,
+            ),
             (Error::system(&endpoint, "reading", source()), Fault::System),
             (closed(CloseReason::Finished), Fault::Nobody),
             (closed(goodbye(0).into()), Fault::Nobody),
             (closed(goodbye(1).into()), Fault::Peer),
-            (closed(CloseReason::Protocol("nonsense".into())), Fault::Peer),
-            (closed(CloseReason::Unread { waited: Duration::ZERO }), Fault::Limit),
+            (
+                closed(CloseReason::Protocol("nonsense".into())),
+                Fault::Peer,
+            ),
+            (
+                closed(CloseReason::Unread {
+                    waited: Duration::ZERO,
+                }),
+                Fault::Limit,
+            ),
             (closed(source().into()), Fault::System),
         ];
         for (error, fault) in cases {

@@ -57,5 +57,7 @@ pub use client_stream::ClientStream;
 pub use endpoint::{Endpoint, NAME_MAX, NameError};
 pub use error::{CloseReason, Error, ErrorReply, Fault};
 pub use limits::Limits;
-pub use message_server::{ConnectionId, Event, Goodbye, MessageServer, Peer, Refusal, SendError, Waker};
+pub use message_server::{
+    ConnectionId, Event, Goodbye, MessageServer, Peer, Refusal, SendError, Waker,
+};
 pub use server::{IntoReply, Request, Responder, Server, Stopper};

@@ -72,7 +72,12 @@ pub trait MessageServer {
     /// [`SendError`], with `body` handed back: the connection is gone or closing, the message is
     /// over the limit, or [`Limits::queued`](crate::Limits::queued) bytes wait there already; in
     /// that case [`Event::Drained`] tells when to send again.
-    fn send_with_head(&mut self, to: ConnectionId, head: &[u8], body: Bytes) -> Result<(), SendError>;
+    fn send_with_head(
+        &mut self,
+        to: ConnectionId,
+        head: &[u8],
+        body: Bytes,
+    ) -> Result<(), SendError>;
 
     /// Queues a message for a connection; see [`send_with_head`](MessageServer::send_with_head).
     fn send(&mut self, to: ConnectionId, message: Bytes) -> Result<(), SendError> {
@@ -167,7 +172,10 @@ pub struct Goodbye {
 impl Goodbye {
     /// A goodbye with this reason.
     pub fn new(code: u16, text: impl Into<String>) -> Goodbye {
-        Goodbye { code, text: text.into() }
+        Goodbye {
+            code,
+            text: text.into(),
+        }
     }
 }
 
@@ -222,7 +230,11 @@ pub struct SendError {
 impl SendError {
     /// An error that hands `body` back; for implementations of [`MessageServer`].
     pub fn new(connection: ConnectionId, refusal: Refusal, body: Bytes) -> SendError {
-        SendError { connection, refusal, body }
+        SendError {
+            connection,
+            refusal,
+            body,
+        }
     }
 }
 

@@ -20,7 +20,11 @@ pub(crate) trait Acceptor: Sized {
     /// turned away without a word to the loop. `None`: nobody waits until `ready` says so.
     ///
     /// An error is passing: the loop tries again after a while.
-    fn accept(&mut self, registry: &Registry, tokens: &mut Tokens) -> io::Result<Option<Accepted<Self::Stream>>>;
+    fn accept(
+        &mut self,
+        registry: &Registry,
+        tokens: &mut Tokens,
+    ) -> io::Result<Option<Accepted<Self::Stream>>>;
 
     /// Takes no more clients; gives the name free.
     fn close(self, registry: &Registry);

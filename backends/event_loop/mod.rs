@@ -51,7 +51,9 @@ impl<A: Acceptor> EventLoop<A> {
         let poll = Poll::new().map_err(failed)?;
         let wake = Wake::new(poll.registry()).map_err(failed)?;
         let mut tokens = Tokens::default();
-        acceptor.open(poll.registry(), &mut tokens).map_err(failed)?;
+        acceptor
+            .open(poll.registry(), &mut tokens)
+            .map_err(failed)?;
         Ok(EventLoop {
             connections: Connections::new(framing, limits),
             acceptor: Some(acceptor),
@@ -59,7 +61,7 @@ impl<A: Acceptor> EventLoop<A> {
             events: Events::with_capacity(EVENTS),
             tokens,
             wake: Arc::new(wake),
-            accept_at: None,
+            accept_at: Some(Instant::now()),
             limit: limits.clamped().connections,
             endpoint,
         })
@@ -80,8 +82,13 @@ impl<A: Acceptor> EventLoop<A> {
                 return Ok(None);
             }
             let deadline = [until, self.connections.deadline(), self.accept_due()];
-            let wait = deadline.into_iter().flatten().min().map(|at| at.saturating_duration_since(now));
-            self.wait(wait).map_err(|source| Error::system(&self.endpoint, "waiting for events", source))?;
+            let wait = deadline
+                .into_iter()
+                .flatten()
+                .min()
+                .map(|at| at.saturating_duration_since(now));
+            self.wait(wait)
+                .map_err(|source| Error::system(&self.endpoint, "waiting for events", source))?;
             looked = true;
         }
     }
@@ -120,18 +127,26 @@ impl<A: Acceptor> EventLoop<A> {
 
     /// When clients that wait are to be taken in without a further event.
     fn accept_due(&self) -> Option<Instant> {
-        self.accept_at.filter(|_| self.connections.len() < self.limit)
+        self.accept_at
+            .filter(|_| self.connections.len() < self.limit)
     }
 
     /// Takes in the clients that wait, as far as the limit allows.
     fn accept(&mut self) {
-        let Some(acceptor) = &mut self.acceptor else { return };
+        let Some(acceptor) = &mut self.acceptor else {
+            return;
+        };
         while self.accept_at.is_some_and(|at| at <= Instant::now()) {
             if self.connections.len() >= self.limit {
                 return;
             }
             match acceptor.accept(self.poll.registry(), &mut self.tokens) {
-                Ok(Some(Accepted { token, stream, peer, readable })) => {
+                Ok(Some(Accepted {
+                    token,
+                    stream,
+                    peer,
+                    readable,
+                })) => {
                     let id = ConnectionId::from_number(token.0 as u64);
                     self.connections.add(id, stream, peer, readable);
                 }

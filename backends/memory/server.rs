@@ -33,7 +33,12 @@ impl MemoryServer {
         endpoint: Arc<str>,
     ) -> MemoryServer {
         let connections = Connections::new(framing, limits);
-        MemoryServer { exchange, connections, limit: limits.clamped().connections, endpoint }
+        MemoryServer {
+            exchange,
+            connections,
+            limit: limits.clamped().connections,
+            endpoint,
+        }
     }
 
     /// Takes over what the clients have done since the last look.
@@ -43,14 +48,22 @@ impl MemoryServer {
             self.connections.push_event(Event::Woken);
         }
         while self.connections.len() < self.limit {
-            let Some(id) = state.backlog.pop_front() else { break };
-            let stream = Accepted { exchange: self.exchange.clone(), id };
+            let Some(id) = state.backlog.pop_front() else {
+                break;
+            };
+            let stream = Accepted {
+                exchange: self.exchange.clone(),
+                id,
+            };
             let connection = ConnectionId::from_number(id);
-            self.connections.add(connection, stream, this_process().clone(), true);
+            self.connections
+                .add(connection, stream, this_process().clone(), true);
         }
         while let Some(id) = state.touched.pop_front() {
             let connection = ConnectionId::from_number(id);
-            let Some(wire) = state.wires.get(&id) else { continue };
+            let Some(wire) = state.wires.get(&id) else {
+                continue;
+            };
             if wire.is_readable(End::Server) {
                 self.connections.readable(connection, wire.is_ended());
             }
@@ -78,12 +91,20 @@ impl MessageServer for MemoryServer {
             if until.is_some_and(|until| until <= now) {
                 return Ok(None);
             }
-            let deadline = [until, self.connections.deadline()].into_iter().flatten().min();
+            let deadline = [until, self.connections.deadline()]
+                .into_iter()
+                .flatten()
+                .min();
             drop(self.exchange.wait(state, deadline));
         }
     }
 
-    fn send_with_head(&mut self, to: ConnectionId, head: &[u8], body: Bytes) -> Result<(), SendError> {
+    fn send_with_head(
+        &mut self,
+        to: ConnectionId,
+        head: &[u8],
+        body: Bytes,
+    ) -> Result<(), SendError> {
         self.connections.send(to, head, body)
     }
 
@@ -128,7 +149,10 @@ impl Drop for MemoryServer {
 impl ServerStream for Accepted {
     fn read(&mut self, buffer: &mut BytesMut) -> io::Result<usize> {
         let mut state = self.exchange.lock();
-        let wire = state.wires.get_mut(&self.id).ok_or(ErrorKind::NotConnected)?;
+        let wire = state
+            .wires
+            .get_mut(&self.id)
+            .ok_or(ErrorKind::NotConnected)?;
         let moved = wire.read(End::Server, buffer);
         // A short read here does not mean that nothing is left.
         if wire.is_readable(End::Server) {
@@ -141,7 +165,10 @@ impl ServerStream for Accepted {
 
     fn write(&mut self, queue: &mut SendQueue) -> io::Result<usize> {
         let mut state = self.exchange.lock();
-        let wire = state.wires.get_mut(&self.id).ok_or(ErrorKind::NotConnected)?;
+        let wire = state
+            .wires
+            .get_mut(&self.id)
+            .ok_or(ErrorKind::NotConnected)?;
         let mut moved = 0;
         let outcome = loop {
             let mut slices = [IoSlice::new(&[])];
@@ -153,7 +180,9 @@ impl ServerStream for Accepted {
                     queue.advance(taken);
                     moved += taken;
                 }
-                Err(error) if error.kind() == ErrorKind::WouldBlock && moved > 0 => break Ok(moved),
+                Err(error) if error.kind() == ErrorKind::WouldBlock && moved > 0 => {
+                    break Ok(moved);
+                }
                 Err(error) => break Err(error),
             }
         };

@@ -26,7 +26,11 @@ pub struct Faults {
 
 impl Default for Faults {
     fn default() -> Faults {
-        Faults { chunk: usize::MAX, capacity: 64 * 1024, reset_after: None }
+        Faults {
+            chunk: usize::MAX,
+            capacity: 64 * 1024,
+            reset_after: None,
+        }
     }
 }
 
@@ -52,7 +56,10 @@ pub(super) enum End {
 
 impl Wire {
     pub fn new(faults: Faults) -> Wire {
-        Wire { faults, ..Wire::default() }
+        Wire {
+            faults,
+            ..Wire::default()
+        }
     }
 
     /// Appends to the spare capacity of `buffer` what has arrived at `end`.
@@ -71,7 +78,11 @@ impl Wire {
         let room = buffer.capacity() - buffer.len();
         let moved = queue.len().min(room).min(self.faults.chunk);
         if moved == 0 {
-            return if peer_gone { Ok(0) } else { Err(ErrorKind::WouldBlock.into()) };
+            return if peer_gone {
+                Ok(0)
+            } else {
+                Err(ErrorKind::WouldBlock.into())
+            };
         }
         buffer.put_slice(&queue[..moved]);
         queue.advance(moved);
@@ -85,8 +96,15 @@ impl Wire {
             return Err(ErrorKind::BrokenPipe.into());
         }
         let faults = &self.faults;
-        let queue = if end == End::Client { &mut self.to_server } else { &mut self.to_client };
-        let room = faults.capacity.saturating_sub(queue.len()).min(faults.chunk);
+        let queue = if end == End::Client {
+            &mut self.to_server
+        } else {
+            &mut self.to_client
+        };
+        let room = faults
+            .capacity
+            .saturating_sub(queue.len())
+            .min(faults.chunk);
         let mut moved = bytes.len().min(room);
         if self.stalled || moved == 0 {
             return Err(ErrorKind::WouldBlock.into());
@@ -147,7 +165,11 @@ impl Wire {
     /// A reset is noticed once what was sent before it has been read.
     fn check_reset(&self) -> io::Result<()> {
         let left = !self.to_server.is_empty() || !self.to_client.is_empty();
-        if self.reset && !left { Err(ErrorKind::ConnectionReset.into()) } else { Ok(()) }
+        if self.reset && !left {
+            Err(ErrorKind::ConnectionReset.into())
+        } else {
+            Ok(())
+        }
     }
 }
 
@@ -202,10 +224,16 @@ impl Exchange {
         deadline: Option<std::time::Instant>,
     ) -> MutexGuard<'a, State> {
         match deadline {
-            None => self.changed.wait(state).unwrap_or_else(PoisonError::into_inner),
+            None => self
+                .changed
+                .wait(state)
+                .unwrap_or_else(PoisonError::into_inner),
             Some(at) => {
                 let left = at.saturating_duration_since(std::time::Instant::now());
-                self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0
+                self.changed
+                    .wait_timeout(state, left)
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .0
             }
         }
     }

@@ -30,13 +30,20 @@ impl NameLock {
                 // The file was removed while we waited for its lock: that lock is worth nothing.
                 Ok(None) => {}
                 Err(Errno::WOULDBLOCK) => {
-                    return Err(Error::AlreadyServed { endpoint: endpoint.clone() });
+                    return Err(Error::AlreadyServed {
+                        endpoint: endpoint.clone(),
+                    });
                 }
                 Err(Errno::LOOP) => {
                     let problem = format!("{} is a symbolic link: remove it", path.display());
-                    return Err(Error::Insecure { endpoint: endpoint.clone(), problem });
+                    return Err(Error::Insecure {
+                        endpoint: endpoint.clone(),
+                        problem,
+                    });
                 }
-                Err(error) => return Err(Error::system(endpoint, "locking the name", error.into())),
+                Err(error) => {
+                    return Err(Error::system(endpoint, "locking the name", error.into()));
+                }
             }
         }
     }
@@ -49,7 +56,9 @@ fn try_lock(path: &Path) -> Result<Option<OwnedFd>, Errno> {
     rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive)?;
     let locked = rustix::fs::fstat(&file)?;
     match rustix::fs::lstat(path) {
-        Ok(there) if (there.st_dev, there.st_ino) == (locked.st_dev, locked.st_ino) => Ok(Some(file)),
+        Ok(there) if (there.st_dev, there.st_ino) == (locked.st_dev, locked.st_ino) => {
+            Ok(Some(file))
+        }
         Ok(_) | Err(Errno::NOENT) => Ok(None),
         Err(error) => Err(error),
     }

@@ -21,7 +21,11 @@ impl Place {
     /// The place of a socket that has just been bound to `path`.
     pub fn new(path: &Path, lock: NameLock) -> io::Result<Place> {
         let stat = rustix::fs::lstat(path)?;
-        Ok(Place { path: path.to_owned(), file: file_of(&stat), _lock: lock })
+        Ok(Place {
+            path: path.to_owned(),
+            file: file_of(&stat),
+            _lock: lock,
+        })
     }
 }
 
@@ -41,20 +45,35 @@ fn file_of(stat: &Stat) -> (u64, u64) {
 }
 
 fn insecure(endpoint: &Arc<str>, problem: String) -> Error {
-    Error::Insecure { endpoint: endpoint.clone(), problem }
+    Error::Insecure {
+        endpoint: endpoint.clone(),
+        problem,
+    }
 }
 
 /// Makes the private directory if there is one to be made, and checks that nobody else can put
 /// something in the socket's place.
-pub(super) fn prepare_directory(path: &Path, private: Option<&Path>, endpoint: &Arc<str>) -> Result<(), Error> {
+pub(super) fn prepare_directory(
+    path: &Path,
+    private: Option<&Path>,
+    endpoint: &Arc<str>,
+) -> Result<(), Error> {
     if let Some(private) = private {
         match rustix::fs::mkdir(private, Mode::RWXU) {
             Ok(()) | Err(Errno::EXIST) => {}
-            Err(error) => return Err(Error::system(endpoint, "making its directory", error.into())),
+            Err(error) => {
+                return Err(Error::system(
+                    endpoint,
+                    "making its directory",
+                    error.into(),
+                ));
+            }
         }
         return check_private(private, endpoint);
     }
-    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    let parent = path
+        .parent()
+        .filter(|parent| !parent.as_os_str().is_empty());
     check_parent(parent.unwrap_or(Path::new(".")), endpoint)
 }
 
@@ -64,14 +83,26 @@ fn check_private(directory: &Path, endpoint: &Arc<str>) -> Result<(), Error> {
         .map_err(|error| Error::system(endpoint, "looking at its directory", error.into()))?;
     let shown = directory.display();
     if FileType::from_raw_mode(stat.st_mode) != FileType::Directory {
-        return Err(insecure(endpoint, format!("{shown} is not a directory: remove it")));
+        return Err(insecure(
+            endpoint,
+            format!("{shown} is not a directory: remove it"),
+        ));
     }
     if stat.st_uid != effective_user() {
-        return Err(insecure(endpoint, format!("{shown} belongs to user {}: use another name or $XDG_RUNTIME_DIR", stat.st_uid)));
+        return Err(insecure(
+            endpoint,
+            format!(
+                "{shown} belongs to user {}: use another name or $XDG_RUNTIME_DIR",
+                stat.st_uid
+            ),
+        ));
     }
     let open = Mode::from_raw_mode(stat.st_mode) & (Mode::RWXG | Mode::RWXO);
     if !open.is_empty() {
-        return Err(insecure(endpoint, format!("{shown} is open to others: chmod 700 it")));
+        return Err(insecure(
+            endpoint,
+            format!("{shown} is open to others: chmod 700 it"),
+        ));
     }
     Ok(())
 }
@@ -82,11 +113,17 @@ fn check_parent(directory: &Path, endpoint: &Arc<str>) -> Result<(), Error> {
         .map_err(|error| Error::system(endpoint, "looking at its directory", error.into()))?;
     let shown = directory.display();
     if stat.st_uid != effective_user() && stat.st_uid != 0 {
-        return Err(insecure(endpoint, format!("its directory {shown} belongs to user {}", stat.st_uid)));
+        return Err(insecure(
+            endpoint,
+            format!("its directory {shown} belongs to user {}", stat.st_uid),
+        ));
     }
     let mode = Mode::from_raw_mode(stat.st_mode);
     if mode.intersects(Mode::WGRP | Mode::WOTH) && !mode.contains(Mode::SVTX) {
-        return Err(insecure(endpoint, format!("others can write to its directory {shown}: choose one of your own")));
+        return Err(insecure(
+            endpoint,
+            format!("others can write to its directory {shown}: choose one of your own"),
+        ));
     }
     Ok(())
 }
@@ -101,7 +138,8 @@ pub(super) fn remove_stale(path: &Path, endpoint: &Arc<str>) -> Result<(), Error
         Err(error) => return Err(failed("looking at its path")(error)),
     };
     if FileType::from_raw_mode(stat.st_mode) != FileType::Socket {
-        let problem = "something that is no socket is in its place: remove it or choose another path";
+        let problem =
+            "something that is no socket is in its place: remove it or choose another path";
         return Err(insecure(endpoint, problem.to_owned()));
     }
     if stat.st_uid != effective_user() {
@@ -112,7 +150,11 @@ pub(super) fn remove_stale(path: &Path, endpoint: &Arc<str>) -> Result<(), Error
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {}
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         // Somebody listens there who does not know of our lock.
-        _ => return Err(Error::AlreadyServed { endpoint: endpoint.clone() }),
+        _ => {
+            return Err(Error::AlreadyServed {
+                endpoint: endpoint.clone(),
+            });
+        }
     }
     match rustix::fs::unlink(path) {
         Ok(()) | Err(Errno::NOENT) => Ok(()),

@@ -18,7 +18,11 @@ const SEND: SendFlags = SendFlags::NOSIGNAL;
 const SEND: SendFlags = SendFlags::empty();
 
 /// Receives into the spare capacity of `buffer`.
-pub(super) fn receive(socket: impl AsFd, buffer: &mut BytesMut, flags: RecvFlags) -> io::Result<usize> {
+pub(super) fn receive(
+    socket: impl AsFd,
+    buffer: &mut BytesMut,
+    flags: RecvFlags,
+) -> io::Result<usize> {
     let (read, _) = rustix::net::recv(socket, buffer.spare_capacity_mut(), flags)?;
     let read = read.0.len();
     // SAFETY: the call above has initialised `read` bytes of the spare capacity, which begins where
@@ -28,7 +32,11 @@ pub(super) fn receive(socket: impl AsFd, buffer: &mut BytesMut, flags: RecvFlags
 }
 
 /// Sends what the system takes of `slices`.
-pub(super) fn send(socket: impl AsFd, slices: &[IoSlice<'_>], flags: SendFlags) -> io::Result<usize> {
+pub(super) fn send(
+    socket: impl AsFd,
+    slices: &[IoSlice<'_>],
+    flags: SendFlags,
+) -> io::Result<usize> {
     let flags = SEND | flags;
     let sent = match slices {
         [slice] => rustix::net::send(socket, slice, flags),

@@ -29,7 +29,10 @@ pub struct Batch<'a> {
 
 impl<'a> Batch<'a> {
     pub(super) fn new(client: &'a Client) -> Batch<'a> {
-        Batch { client, requests: Vec::new() }
+        Batch {
+            client,
+            requests: Vec::new(),
+        }
     }
 
     /// Adds a request. The time for its reply counts from here.
@@ -54,7 +57,10 @@ impl<'a> Batch<'a> {
 impl Drop for Batch<'_> {
     fn drop(&mut self) {
         for request in &self.requests {
-            self.client.inner.pending.withdraw(request.id, Outcome::Closed(CloseReason::Local));
+            self.client
+                .inner
+                .pending
+                .withdraw(request.id, Outcome::Closed(CloseReason::Local));
         }
     }
 }

@@ -63,7 +63,10 @@ impl Channel {
         Channel {
             stream,
             outbound: Turn::new(Outbound::new(framing)),
-            inbound: Mutex::new(Receiver { inbound: Inbound::new(framing), buffer: BytesMut::new() }),
+            inbound: Mutex::new(Receiver {
+                inbound: Inbound::new(framing),
+                buffer: BytesMut::new(),
+            }),
             limit: AtomicUsize::new(limit),
         }
     }
@@ -85,10 +88,11 @@ impl Channel {
         inbox: &dyn Inbox,
     ) -> Result<(), Failure> {
         let mut outbound = self.outbound.take(deadline).ok_or(Failure::Unsent)?;
-        self.flush(&mut outbound, deadline, inbox).map_err(|failure| match failure {
-            Failure::Deadline => Failure::Unsent,
-            failure => failure,
-        })?;
+        self.flush(&mut outbound, deadline, inbox)
+            .map_err(|failure| match failure {
+                Failure::Deadline => Failure::Unsent,
+                failure => failure,
+            })?;
         for (head, body) in messages {
             let queued = outbound.encode(&head, body, None);
             queued.map_err(|error| Failure::Closed(error.into()))?;
@@ -106,7 +110,9 @@ impl Channel {
             match self.write(outbound) {
                 Ok(()) => {}
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == ErrorKind::WouldBlock => self.wait(deadline, inbox)?,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    self.wait(deadline, inbox)?
+                }
                 Err(error) => return Err(self.why_unwritable(error, inbox)),
             }
         }
@@ -178,7 +184,9 @@ impl Channel {
         }
         match outcome {
             Err(Failure::Closed(CloseReason::Finished)) => {
-                let reason = inbound.finish().map_or_else(CloseReason::from, |()| CloseReason::Finished);
+                let reason = inbound
+                    .finish()
+                    .map_or_else(CloseReason::from, |()| CloseReason::Finished);
                 Err(Failure::Closed(reason))
             }
             outcome => outcome,
@@ -198,7 +206,11 @@ impl Channel {
     }
 }
 
-fn deliver_all(inbound: &mut Inbound, input: &mut BytesMut, inbox: &dyn Inbox) -> Result<(), Failure> {
+fn deliver_all(
+    inbound: &mut Inbound,
+    input: &mut BytesMut,
+    inbox: &dyn Inbox,
+) -> Result<(), Failure> {
     loop {
         match inbound.decode(input) {
             Ok(Some(message)) => {

@@ -77,9 +77,20 @@ impl MessageClient {
         limits: &Limits,
     ) -> MessageClient {
         let channel = Channel::new(stream, framing, limits.message);
-        let arrived = Arrived { state: Mutex::default(), changed: Condvar::new(), limit: limits.queued };
-        let inner = Inner { channel, arrived, endpoint: endpoint.into() };
-        MessageClient { inner: Arc::new(inner), timeout: limits.call }
+        let arrived = Arrived {
+            state: Mutex::default(),
+            changed: Condvar::new(),
+            limit: limits.queued,
+        };
+        let inner = Inner {
+            channel,
+            arrived,
+            endpoint: endpoint.into(),
+        };
+        MessageClient {
+            inner: Arc::new(inner),
+            timeout: limits.call,
+        }
     }
 
     /// Sends a message. Blocks while the server does not take it, [`Limits::call`] at most; what
@@ -94,14 +105,25 @@ impl MessageClient {
         let (size, limit) = (message.len(), inner.channel.limit());
         let endpoint = inner.endpoint.clone();
         if size > limit {
-            return Err(Error::TooLarge { endpoint, size, limit, message });
+            return Err(Error::TooLarge {
+                endpoint,
+                size,
+                limit,
+                message,
+            });
         }
         let deadline = Instant::now().checked_add(self.timeout);
         inner.open()?;
-        match inner.channel.send([([], message)], deadline, &inner.arrived) {
+        match inner
+            .channel
+            .send([([], message)], deadline, &inner.arrived)
+        {
             Ok(()) => Ok(()),
             Err(Failure::Closed(reason)) => Err(inner.close(reason)),
-            Err(_) => Err(Error::Deadline { endpoint, after: self.timeout }),
+            Err(_) => Err(Error::Deadline {
+                endpoint,
+                after: self.timeout,
+            }),
         }
     }
 
@@ -151,7 +173,10 @@ impl Inner {
     }
 
     fn closed(&self, reason: CloseReason) -> Error {
-        Error::Closed { endpoint: self.endpoint.clone(), reason }
+        Error::Closed {
+            endpoint: self.endpoint.clone(),
+            reason,
+        }
     }
 }
 
@@ -204,9 +229,15 @@ impl Arrived {
                 return Next::Lead;
             }
             state = match left {
-                None => self.changed.wait(state).unwrap_or_else(PoisonError::into_inner),
+                None => self
+                    .changed
+                    .wait(state)
+                    .unwrap_or_else(PoisonError::into_inner),
                 Some(left) => {
-                    self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0
+                    self.changed
+                        .wait_timeout(state, left)
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .0
                 }
             };
         }

@@ -93,7 +93,10 @@ impl Client {
             pending: Pending::new(limits.in_flight),
             endpoint: endpoint.into(),
         };
-        Client { inner: Arc::new(inner), timeout: limits.call }
+        Client {
+            inner: Arc::new(inner),
+            timeout: limits.call,
+        }
     }
 
     /// The same connection with another time for its calls than [`Limits::call`].
@@ -106,7 +109,10 @@ impl Client {
     /// ```
     #[must_use]
     pub fn within(&self, timeout: Duration) -> Client {
-        Client { inner: self.inner.clone(), timeout }
+        Client {
+            inner: self.inner.clone(),
+            timeout,
+        }
     }
 
     /// Sends a request and waits for its reply.
@@ -158,20 +164,38 @@ impl Client {
     /// Registers a call whose request is about to be sent.
     fn register(&self, body: Bytes) -> Result<(Call, Unsent), Error> {
         let inner = &self.inner;
-        let (size, limit) = (body.len(), inner.channel.limit().saturating_sub(ENVELOPE_LEN));
+        let (size, limit) = (
+            body.len(),
+            inner.channel.limit().saturating_sub(ENVELOPE_LEN),
+        );
         if size > limit {
             let endpoint = inner.endpoint.clone();
-            return Err(Error::TooLarge { endpoint, size, limit, message: body });
+            return Err(Error::TooLarge {
+                endpoint,
+                size,
+                limit,
+                message: body,
+            });
         }
         let deadline = Instant::now().checked_add(self.timeout);
         match inner.pending.begin(deadline) {
             Ok((id, slot)) => {
-                let call = Call { inner: inner.clone(), id, slot, deadline, timeout: self.timeout };
+                let call = Call {
+                    inner: inner.clone(),
+                    id,
+                    slot,
+                    deadline,
+                    timeout: self.timeout,
+                };
                 Ok((call, Unsent { id, body }))
             }
             Err(NotBegun::TooMany(too_many)) => {
                 let (endpoint, limit) = (inner.endpoint.clone(), too_many.limit);
-                Err(Error::TooManyCalls { endpoint, limit, request: body })
+                Err(Error::TooManyCalls {
+                    endpoint,
+                    limit,
+                    request: body,
+                })
             }
             Err(NotBegun::Closed(reason)) => Err(inner.closed(reason)),
         }
@@ -182,7 +206,10 @@ impl Client {
         let inner = &self.inner;
         let deadline = Instant::now().checked_add(self.timeout);
         let messages = requests.iter().map(|request| {
-            let envelope = Envelope { kind: Kind::Request, id: request.id };
+            let envelope = Envelope {
+                kind: Kind::Request,
+                id: request.id,
+            };
             (envelope.encode(), request.body.clone())
         });
         match inner.channel.send(messages, deadline, &inner.pending) {
@@ -193,9 +220,14 @@ impl Client {
             }
             Err(failure) => {
                 if matches!(failure, Failure::Unsent) {
-                    requests.iter().for_each(|r| inner.pending.withdraw(r.id, Outcome::Deadline));
+                    requests
+                        .iter()
+                        .for_each(|r| inner.pending.withdraw(r.id, Outcome::Deadline));
                 }
-                Err(Error::Deadline { endpoint: inner.endpoint.clone(), after: self.timeout })
+                Err(Error::Deadline {
+                    endpoint: inner.endpoint.clone(),
+                    after: self.timeout,
+                })
             }
         }
     }
@@ -212,7 +244,9 @@ impl Inner {
     fn close(&self, reason: &CloseReason) {
         if self.pending.close(reason) {
             let why = match reason {
-                CloseReason::Protocol(text) => Some(Goodbye::new(GoodbyeCode::PROTOCOL, text.clone())),
+                CloseReason::Protocol(text) => {
+                    Some(Goodbye::new(GoodbyeCode::PROTOCOL, text.clone()))
+                }
                 _ => None,
             };
             self.channel.close(why.as_ref());
@@ -220,7 +254,10 @@ impl Inner {
     }
 
     fn closed(&self, reason: CloseReason) -> Error {
-        Error::Closed { endpoint: self.endpoint.clone(), reason }
+        Error::Closed {
+            endpoint: self.endpoint.clone(),
+            reason,
+        }
     }
 
     /// Reads until `slot` has its outcome, for every call whose reply comes by. Only for the thread
@@ -275,7 +312,10 @@ impl Call {
         match outcome {
             Outcome::Reply(reply) => Ok(reply),
             Outcome::Error(reply) => Err(Error::Answered { endpoint, reply }),
-            Outcome::Deadline => Err(Error::Deadline { endpoint, after: self.timeout }),
+            Outcome::Deadline => Err(Error::Deadline {
+                endpoint,
+                after: self.timeout,
+            }),
             Outcome::Closed(reason) => Err(Error::Closed { endpoint, reason }),
         }
     }

@@ -117,7 +117,14 @@ pub(super) enum NotBegun {
 impl Pending {
     pub fn new(limit: usize) -> Pending {
         let calls = Calls::new(limit);
-        Pending { state: Mutex::new(State { calls, led: false, followers: VecDeque::new(), closed: None }) }
+        Pending {
+            state: Mutex::new(State {
+                calls,
+                led: false,
+                followers: VecDeque::new(),
+                closed: None,
+            }),
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -130,7 +137,10 @@ impl Pending {
             return Err(NotBegun::Closed(reason.clone()));
         }
         let slot = Arc::new(Slot::default());
-        let id = state.calls.register(deadline, slot.clone()).map_err(NotBegun::TooMany)?;
+        let id = state
+            .calls
+            .register(deadline, slot.clone())
+            .map_err(NotBegun::TooMany)?;
         Ok((id, slot))
     }
 
@@ -150,7 +160,9 @@ impl Pending {
     /// Ends the calls whose time is over.
     pub fn expire(&self, now: Instant) {
         let expired = self.lock().calls.expire(now);
-        expired.iter().for_each(|slot| slot.finish(Outcome::Deadline));
+        expired
+            .iter()
+            .for_each(|slot| slot.finish(Outcome::Deadline));
     }
 
     /// Ends all calls, and every later one. `false`: it was closed before.
@@ -160,7 +172,9 @@ impl Pending {
         state.closed.get_or_insert_with(|| reason.clone());
         let waiting = state.calls.close();
         drop(state);
-        waiting.iter().for_each(|slot| slot.finish(Outcome::Closed(reason.clone())));
+        waiting
+            .iter()
+            .for_each(|slot| slot.finish(Outcome::Closed(reason.clone())));
         first
     }
 

@@ -41,6 +41,9 @@ pub(crate) trait ServerStream {
         true
     }
 
+    /// The backend has said that more may be sent: what was under way has ended.
+    fn writable(&mut self) {}
+
     /// Gives up what was not sent, so that the stream can go at once.
     fn abort(&mut self) {}
 }
@@ -106,6 +109,10 @@ impl<S: ServerStream> Connections<S> {
 
     /// More may be sent now.
     pub fn writable(&mut self, id: ConnectionId) {
+        let Some(connection) = self.table.get_mut(&id) else {
+            return;
+        };
+        connection.stream.writable();
         if self.blocked.contains(&id) {
             self.unsent.push(id);
         }
@@ -150,7 +157,11 @@ impl<S: ServerStream> Connections<S> {
 
     /// Drops all connections, with what waits on them.
     pub fn clear(&mut self) {
-        self.table.values_mut().for_each(|connection| connection.stream.abort());
+        let unsent = |connection: &&mut Connection<S>| !connection.stream.is_sent();
+        self.table
+            .values_mut()
+            .filter(unsent)
+            .for_each(|connection| connection.stream.abort());
         self.table.clear();
     }
 

@@ -14,7 +14,9 @@ use std::time::Instant;
 impl<S: ServerStream> Connections<S> {
     /// Reads once from a connection; the bytes become the current ones.
     pub(super) fn read(&mut self, id: ConnectionId, now: Instant) {
-        let Some(connection) = self.table.get_mut(&id) else { return };
+        let Some(connection) = self.table.get_mut(&id) else {
+            return;
+        };
         connection.in_ready = false;
         if connection.closing.is_some() || connection.paused {
             return;
@@ -85,7 +87,10 @@ impl<S: ServerStream> Connections<S> {
     fn must_pause(&mut self, id: ConnectionId, now: Instant) -> bool {
         let line = self.limits.queued / 2;
         let over = |connections: &Self| {
-            connections.table.get(&id).is_some_and(|c| c.closing.is_none() && c.outbound.queue.len() > line)
+            connections
+                .table
+                .get(&id)
+                .is_some_and(|c| c.closing.is_none() && c.outbound.queue.len() > line)
         };
         if over(self) {
             self.flush(id, now);
@@ -95,9 +100,14 @@ impl<S: ServerStream> Connections<S> {
 
     /// The peer broke the rules, or said goodbye: it is told which rule, and closed.
     fn peer_failed(&mut self, id: ConnectionId, error: FramingError, now: Instant) {
-        let answer = !matches!(error, FramingError::Goodbye { .. } | FramingError::NotOurs { .. });
+        let answer = !matches!(
+            error,
+            FramingError::Goodbye { .. } | FramingError::NotOurs { .. }
+        );
         if let Some(connection) = self.table.get_mut(&id).filter(|_| answer) {
-            connection.outbound.goodbye(error.goodbye_code(), &error.to_string());
+            connection
+                .outbound
+                .goodbye(error.goodbye_code(), &error.to_string());
         }
         self.begin_close(id, error.into(), now);
     }

@@ -17,11 +17,14 @@ impl<S: ServerStream> Connections<S> {
 
     /// Sends what can be sent to one peer, and sees to what follows from it.
     pub(super) fn flush(&mut self, id: ConnectionId, now: Instant) {
-        let Some(connection) = self.table.get_mut(&id) else { return };
+        let Some(connection) = self.table.get_mut(&id) else {
+            return;
+        };
         if !connection.outbound.queue.is_empty() {
             match connection.stream.write(&mut connection.outbound.queue) {
                 Ok(_) => connection.waiting_since = None,
-                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
+                Err(error)
+                    if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
                 Err(_) => {
                     // What it sent before it went is still read; reading then finds its end.
                     connection.outbound.queue = SendQueue::default();
@@ -34,7 +37,9 @@ impl<S: ServerStream> Connections<S> {
     }
 
     fn after_flush(&mut self, id: ConnectionId, now: Instant) {
-        let Some(connection) = self.table.get_mut(&id) else { return };
+        let Some(connection) = self.table.get_mut(&id) else {
+            return;
+        };
         let queued = connection.outbound.queue.len();
         if queued == 0 && (connection.unwritable || connection.stream.is_sent()) {
             connection.waiting_since = None;
@@ -73,7 +78,9 @@ impl<S: ServerStream> Connections<S> {
         self.sweep = None;
         let mut late = Vec::new();
         for &id in &self.blocked {
-            let Some(since) = self.table.get(&id).and_then(|c| c.waiting_since) else { continue };
+            let Some(since) = self.table.get(&id).and_then(|c| c.waiting_since) else {
+                continue;
+            };
             let due = since + waited;
             if due <= now {
                 late.push(id);
@@ -84,7 +91,9 @@ impl<S: ServerStream> Connections<S> {
         for id in late {
             if let Some(connection) = self.table.get_mut(&id) {
                 connection.stream.abort();
-                connection.closing.get_or_insert(CloseReason::Unread { waited });
+                connection
+                    .closing
+                    .get_or_insert(CloseReason::Unread { waited });
                 self.finish(id);
             }
         }
@@ -93,7 +102,11 @@ impl<S: ServerStream> Connections<S> {
     /// Drops the connection and tells that it has ended.
     fn finish(&mut self, id: ConnectionId) {
         self.blocked.remove(&id);
-        if let Some(reason) = self.table.remove(&id).and_then(|connection| connection.closing) {
+        if let Some(reason) = self
+            .table
+            .remove(&id)
+            .and_then(|connection| connection.closing)
+        {
             self.events.push_back(Event::Closed(id, reason));
         }
     }

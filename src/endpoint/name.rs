@@ -37,7 +37,9 @@ pub enum NameError {
         limit: usize,
     },
     /// A character that a name may not have on some system.
-    #[error("the name {name:?} holds {character:?}: use letters, digits, '.', '-' and '_' of ASCII; for an exact pipe or path there are Endpoint::pipe and Endpoint::path")]
+    #[error(
+        "the name {name:?} holds {character:?}: use letters, digits, '.', '-' and '_' of ASCII; for an exact pipe or path there are Endpoint::pipe and Endpoint::path"
+    )]
     Character {
         /// The name.
         name: String,
@@ -51,13 +53,17 @@ pub enum NameError {
         name: String,
     },
     /// A pipe name that does not name a pipe of this machine.
-    #[error(r"{name:?} is no pipe of this machine: it must be \\.\pipe\ and a name without backslashes")]
+    #[error(
+        r"{name:?} is no pipe of this machine: it must be \\.\pipe\ and a name without backslashes"
+    )]
     NotAPipe {
         /// The name.
         name: String,
     },
     /// A kind of endpoint that this system does not have.
-    #[error("{endpoint} is {kind}, which this system does not have: use a name like com.example.notes")]
+    #[error(
+        "{endpoint} is {kind}, which this system does not have: use a name like com.example.notes"
+    )]
     NotHere {
         /// The endpoint.
         endpoint: String,
@@ -72,10 +78,15 @@ pub(super) fn check_name(name: &str) -> Result<(), NameError> {
     }
     let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
     if let Some(character) = name.chars().find(|&c| !allowed(c)) {
-        return Err(NameError::Character { name: name.to_owned(), character });
+        return Err(NameError::Character {
+            name: name.to_owned(),
+            character,
+        });
     }
     if !name.starts_with(|c: char| c.is_ascii_alphanumeric()) {
-        return Err(NameError::Beginning { name: name.to_owned() });
+        return Err(NameError::Beginning {
+            name: name.to_owned(),
+        });
     }
     check_length(name, name.len(), NAME_MAX)
 }
@@ -84,10 +95,14 @@ pub(super) fn check_pipe(name: &str) -> Result<(), NameError> {
     if name.is_empty() {
         return Err(NameError::Empty);
     }
-    let (prefix, rest) = name.split_at_checked(PIPE_PREFIX.len()).unwrap_or((name, ""));
+    let (prefix, rest) = name
+        .split_at_checked(PIPE_PREFIX.len())
+        .unwrap_or((name, ""));
     let not_a_pipe = !prefix.eq_ignore_ascii_case(PIPE_PREFIX);
     if not_a_pipe || rest.is_empty() || rest.contains(['\\', '/', '\0']) {
-        return Err(NameError::NotAPipe { name: name.to_owned() });
+        return Err(NameError::NotAPipe {
+            name: name.to_owned(),
+        });
     }
     check_length(name, name.encode_utf16().count(), PIPE_MAX)
 }
@@ -98,7 +113,10 @@ pub(super) fn check_path(path: &Path) -> Result<(), NameError> {
         return Err(NameError::Empty);
     }
     if bytes.contains(&0) {
-        return Err(NameError::Character { name: path.display().to_string(), character: '\0' });
+        return Err(NameError::Character {
+            name: path.display().to_string(),
+            character: '\0',
+        });
     }
     Ok(())
 }
@@ -108,7 +126,10 @@ pub(super) fn check_abstract(name: &str) -> Result<(), NameError> {
         return Err(NameError::Empty);
     }
     if name.contains('\0') {
-        return Err(NameError::Character { name: name.to_owned(), character: '\0' });
+        return Err(NameError::Character {
+            name: name.to_owned(),
+            character: '\0',
+        });
     }
     check_length(name, name.len(), ABSTRACT_MAX)
 }
@@ -118,7 +139,11 @@ pub(super) fn check_length(name: &str, len: usize, limit: usize) -> Result<(), N
     if len <= limit {
         return Ok(());
     }
-    Err(NameError::TooLong { name: name.to_owned(), len, limit })
+    Err(NameError::TooLong {
+        name: name.to_owned(),
+        len,
+        limit,
+    })
 }
 
 #[cfg(test)]
@@ -127,7 +152,13 @@ mod tests {
 
     #[test]
     fn names_that_work_everywhere_are_taken() {
-        for name in ["a", "0", "com.example.notes", "Notes_2-beta", &"x".repeat(NAME_MAX)] {
+        for name in [
+            "a",
+            "0",
+            "com.example.notes",
+            "Notes_2-beta",
+            &"x".repeat(NAME_MAX),
+        ] {
             assert_eq!(check_name(name), Ok(()), "{name}");
         }
     }
@@ -136,23 +167,49 @@ mod tests {
     fn each_bad_name_gets_its_own_error() {
         let name = |name: &str| name.to_owned();
         assert_eq!(check_name(""), Err(NameError::Empty));
-        for (bad, character) in [("a/b", '/'), ("a\\b", '\\'), ("ä", 'ä'), ("a b", ' '), ("a\0", '\0')] {
-            assert_eq!(check_name(bad), Err(NameError::Character { name: name(bad), character }));
+        for (bad, character) in [
+            ("a/b", '/'),
+            ("a\\b", '\\'),
+            ("ä", 'ä'),
+            ("a b", ' '),
+            ("a\0", '\0'),
+        ] {
+            assert_eq!(
+                check_name(bad),
+                Err(NameError::Character {
+                    name: name(bad),
+                    character
+                })
+            );
         }
         for bad in [".", "..", "-a", "_a"] {
-            assert_eq!(check_name(bad), Err(NameError::Beginning { name: name(bad) }));
+            assert_eq!(
+                check_name(bad),
+                Err(NameError::Beginning { name: name(bad) })
+            );
         }
     }
 
     #[test]
     fn lengths_are_exact() {
         type Check = fn(&str) -> Result<(), NameError>;
-        let cases: [(Check, &str, usize); 3] =
-            [(check_name, "", NAME_MAX), (check_pipe, PIPE_PREFIX, PIPE_MAX), (check_abstract, "", ABSTRACT_MAX)];
+        let cases: [(Check, &str, usize); 3] = [
+            (check_name, "", NAME_MAX),
+            (check_pipe, PIPE_PREFIX, PIPE_MAX),
+            (check_abstract, "", ABSTRACT_MAX),
+        ];
         for (check, prefix, limit) in cases {
             for len in [limit - 1, limit, limit + 1] {
                 let name = format!("{prefix}{}", "x".repeat(len - prefix.len()));
-                let fits = if len <= limit { Ok(()) } else { Err(NameError::TooLong { name: name.clone(), len, limit }) };
+                let fits = if len <= limit {
+                    Ok(())
+                } else {
+                    Err(NameError::TooLong {
+                        name: name.clone(),
+                        len,
+                        limit,
+                    })
+                };
                 assert_eq!(check(&name), fits);
             }
         }
@@ -163,8 +220,20 @@ mod tests {
         for good in [r"\\.\pipe\mynamedpipe", r"\\.\PIPE\x"] {
             assert_eq!(check_pipe(good), Ok(()));
         }
-        for bad in ["x", r"\\.\pipe\", r"\\.\pipe\a\b", r"\\server\pipe\x", "\\\\.\\pipe\\a\0", r"\\.\mailslot\x"] {
-            assert_eq!(check_pipe(bad), Err(NameError::NotAPipe { name: bad.to_owned() }));
+        for bad in [
+            "x",
+            r"\\.\pipe\",
+            r"\\.\pipe\a\b",
+            r"\\server\pipe\x",
+            "\\\\.\\pipe\\a\0",
+            r"\\.\mailslot\x",
+        ] {
+            assert_eq!(
+                check_pipe(bad),
+                Err(NameError::NotAPipe {
+                    name: bad.to_owned()
+                })
+            );
         }
     }
 

@@ -80,7 +80,9 @@ impl Endpoint {
             }
             Form::Path(path) => (path.clone(), None),
             Form::Pipe(_) => return Err(self.not_here("a Windows pipe")),
-            Form::Abstract(_) if !runtime.has_abstract => return Err(self.not_here("an abstract name")),
+            Form::Abstract(_) if !runtime.has_abstract => {
+                return Err(self.not_here("an abstract name"));
+            }
             Form::Abstract(name) => return Ok(SocketAddress::Abstract(name.clone())),
         };
         let len = path.as_os_str().as_encoded_bytes().len();
@@ -89,7 +91,10 @@ impl Endpoint {
     }
 
     fn not_here(&self, kind: &'static str) -> NameError {
-        NameError::NotHere { endpoint: self.to_string(), kind }
+        NameError::NotHere {
+            endpoint: self.to_string(),
+            kind,
+        }
     }
 }
 
@@ -100,17 +105,28 @@ mod tests {
     const SID: &str = "S-1-5-21-3623811015-3361044348-30300820-1013";
 
     fn runtime(directory: Option<&str>) -> Runtime<'_> {
-        Runtime { directory: directory.map(Path::new), uid: 1000, path_max: 107, has_abstract: true }
+        Runtime {
+            directory: directory.map(Path::new),
+            uid: 1000,
+            path_max: 107,
+            has_abstract: true,
+        }
     }
 
     fn file(path: &str, private: Option<&str>) -> SocketAddress {
-        SocketAddress::File { path: path.into(), private: private.map(PathBuf::from) }
+        SocketAddress::File {
+            path: path.into(),
+            private: private.map(PathBuf::from),
+        }
     }
 
     #[test]
     fn a_name_becomes_a_pipe_of_this_user() {
         let endpoint = Endpoint::name("com.example.Notes").unwrap();
-        assert_eq!(endpoint.pipe_name(SID).unwrap(), format!(r"\\.\pipe\com.example.notes.{SID}"));
+        assert_eq!(
+            endpoint.pipe_name(SID).unwrap(),
+            format!(r"\\.\pipe\com.example.notes.{SID}")
+        );
     }
 
     #[test]
@@ -118,7 +134,10 @@ mod tests {
         // Fifteen sub-authorities of ten digits: the most a security identifier can have (winnt.h).
         let sid = format!("S-1-281474976710655{}", "-4294967295".repeat(15));
         let longest = Endpoint::name(&"n".repeat(super::super::NAME_MAX)).unwrap();
-        assert!(matches!(longest.pipe_name(&sid), Err(NameError::TooLong { .. })));
+        assert!(matches!(
+            longest.pipe_name(&sid),
+            Err(NameError::TooLong { .. })
+        ));
         // Identifiers of users have five sub-authorities; there it always fits.
         let user = format!("S-1-5{}", "-4294967295".repeat(5));
         assert!(longest.pipe_name(&user).is_ok());
@@ -140,7 +159,13 @@ mod tests {
         let address = endpoint.socket_address(runtime(absolute.to_str())).unwrap();
         let private = absolute.join("msgpipe");
         let path = private.join("com.example.notes.sock");
-        assert_eq!(address, SocketAddress::File { path, private: Some(private) });
+        assert_eq!(
+            address,
+            SocketAddress::File {
+                path,
+                private: Some(private)
+            }
+        );
     }
 
     #[test]
@@ -157,9 +182,15 @@ mod tests {
         let pipe = Endpoint::pipe(r"\\.\pipe\MyPipe").unwrap();
         assert_eq!(pipe.pipe_name(SID).unwrap(), r"\\.\pipe\MyPipe");
         let path = Endpoint::path("/run/Notes.sock").unwrap();
-        assert_eq!(path.socket_address(runtime(None)).unwrap(), file("/run/Notes.sock", None));
+        assert_eq!(
+            path.socket_address(runtime(None)).unwrap(),
+            file("/run/Notes.sock", None)
+        );
         let name = Endpoint::abstract_name("Notes").unwrap();
-        assert_eq!(name.socket_address(runtime(None)).unwrap(), SocketAddress::Abstract("Notes".into()));
+        assert_eq!(
+            name.socket_address(runtime(None)).unwrap(),
+            SocketAddress::Abstract("Notes".into())
+        );
     }
 
     #[test]
@@ -168,7 +199,14 @@ mod tests {
             let path = format!("/{}", "x".repeat(len - 1));
             let address = Endpoint::path(&path).unwrap().socket_address(runtime(None));
             match len {
-                108 => assert_eq!(address, Err(NameError::TooLong { name: path, len, limit: 107 })),
+                108 => assert_eq!(
+                    address,
+                    Err(NameError::TooLong {
+                        name: path,
+                        len,
+                        limit: 107
+                    })
+                ),
                 _ => assert_eq!(address, Ok(file(&path, None))),
             }
         }
@@ -179,7 +217,10 @@ mod tests {
         let pipe = Endpoint::pipe(r"\\.\pipe\x").unwrap();
         let path = Endpoint::path("/x").unwrap();
         let name = Endpoint::abstract_name("x").unwrap();
-        let without = Runtime { has_abstract: false, ..runtime(None) };
+        let without = Runtime {
+            has_abstract: false,
+            ..runtime(None)
+        };
         for error in [
             pipe.socket_address(runtime(None)).unwrap_err(),
             name.socket_address(without).unwrap_err(),

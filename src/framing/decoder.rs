@@ -27,7 +27,13 @@ pub(super) struct NativeDecoder {
 
 impl NativeDecoder {
     pub fn new(layer: Layer, limit: usize) -> NativeDecoder {
-        NativeDecoder { state: State::Preface, layer, limit, peer_limit: None, missing: PREFACE_LEN }
+        NativeDecoder {
+            state: State::Preface,
+            layer,
+            limit,
+            peer_limit: None,
+            missing: PREFACE_LEN,
+        }
     }
 
     /// Takes a part of `N` bytes off the input, if it is all there.
@@ -43,7 +49,10 @@ impl NativeDecoder {
     fn read_preface(&mut self, bytes: [u8; PREFACE_LEN]) -> Result<(), FramingError> {
         let preface = Preface::decode(bytes)?;
         if preface.layer != self.layer.number() {
-            return Err(FramingError::WrongLayer { theirs: preface.layer, ours: self.layer });
+            return Err(FramingError::WrongLayer {
+                theirs: preface.layer,
+                ours: self.layer,
+            });
         }
         self.peer_limit = Some(preface.limit as usize);
         self.state = State::Header;
@@ -58,7 +67,10 @@ impl NativeDecoder {
             Kind::Goodbye => 2 + GOODBYE_TEXT_MAX,
         };
         if header.len as usize > limit {
-            return Err(FramingError::TooLarge { size: header.len.into(), limit });
+            return Err(FramingError::TooLarge {
+                size: header.len.into(),
+                limit,
+            });
         }
         self.state = State::Payload(header);
         Ok(())
@@ -71,11 +83,15 @@ impl Decoder for NativeDecoder {
             match self.state {
                 State::Preface => {
                     Preface::check_magic(input)?;
-                    let Some(bytes) = self.take(input) else { return Ok(None) };
+                    let Some(bytes) = self.take(input) else {
+                        return Ok(None);
+                    };
                     self.read_preface(bytes)?;
                 }
                 State::Header => {
-                    let Some(bytes) = self.take(input) else { return Ok(None) };
+                    let Some(bytes) = self.take(input) else {
+                        return Ok(None);
+                    };
                     self.read_header(bytes)?;
                 }
                 State::Payload(header) => {
@@ -104,7 +120,11 @@ impl Decoder for NativeDecoder {
             State::Preface | State::Header => left.len(),
             State::Payload(_) => HEADER_LEN + left.len(),
         };
-        if have == 0 { Ok(()) } else { Err(FramingError::CutOff { have }) }
+        if have == 0 {
+            Ok(())
+        } else {
+            Err(FramingError::CutOff { have })
+        }
     }
 
     fn peer_limit(&self) -> Option<usize> {
@@ -118,5 +138,8 @@ fn goodbye(payload: &[u8]) -> FramingError {
         Some((code, text)) => (u16::from_le_bytes(*code), text),
         None => (super::GoodbyeCode::PROTOCOL, payload),
     };
-    FramingError::Goodbye { code, text: String::from_utf8_lossy(text).into_owned() }
+    FramingError::Goodbye {
+        code,
+        text: String::from_utf8_lossy(text).into_owned(),
+    }
 }

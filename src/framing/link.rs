@@ -26,7 +26,10 @@ pub(crate) struct Inbound {
 
 impl Inbound {
     pub fn new(framing: &dyn Framing) -> Inbound {
-        Inbound { decoder: framing.decoder(), partial: BytesMut::new() }
+        Inbound {
+            decoder: framing.decoder(),
+            partial: BytesMut::new(),
+        }
     }
 
     /// Gives the buffer for the next read, with room in it and what is kept of an incomplete
@@ -91,7 +94,10 @@ pub(crate) struct Outbound {
 impl Outbound {
     /// An outbound direction whose queue holds what the framing begins with.
     pub fn new(framing: &dyn Framing) -> Outbound {
-        let mut outbound = Outbound { encoder: framing.encoder(), queue: SendQueue::default() };
+        let mut outbound = Outbound {
+            encoder: framing.encoder(),
+            queue: SendQueue::default(),
+        };
         outbound.encoder.begin(&mut outbound.queue);
         outbound
     }
@@ -105,7 +111,10 @@ impl Outbound {
     ) -> Result<(), FramingError> {
         let size = head.len() + body.len();
         if let Some(limit) = peer_limit.filter(|&limit| size > limit) {
-            return Err(FramingError::TooLarge { size: size as u64, limit });
+            return Err(FramingError::TooLarge {
+                size: size as u64,
+                limit,
+            });
         }
         self.encoder.encode(head, body, &mut self.queue)
     }

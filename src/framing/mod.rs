@@ -31,7 +31,9 @@ pub enum FramingError {
         first: Vec<u8>,
     },
     /// No version of the protocol is spoken by both sides.
-    #[error("the peer speaks protocol versions {theirs:?}, this side {ours:?}: update the older one")]
+    #[error(
+        "the peer speaks protocol versions {theirs:?}, this side {ours:?}: update the older one"
+    )]
     Version {
         /// The versions that the peer speaks.
         theirs: RangeInclusive<u8>,
@@ -184,7 +186,8 @@ pub trait Encoder: Send {
     /// Puts one message into `out`: `head` followed by `body`. The two come apart only so that a
     /// layer above can set an envelope before a body without copying the body. On an error nothing
     /// was put.
-    fn encode(&mut self, head: &[u8], body: Bytes, out: &mut SendQueue) -> Result<(), FramingError>;
+    fn encode(&mut self, head: &[u8], body: Bytes, out: &mut SendQueue)
+    -> Result<(), FramingError>;
 
     /// Puts into `out` why this side closes, where the framing has words for it. Nothing by default.
     fn goodbye(&mut self, code: u16, text: &str, out: &mut SendQueue) {

@@ -37,7 +37,10 @@ impl Native {
     /// The framing for messages of up to `limit` bytes; of a larger limit than the wire can say,
     /// `u32::MAX`, nothing is lost but the excess.
     pub fn new(layer: Layer, limit: usize) -> Native {
-        Native { layer, limit: limit.min(u32::MAX as usize) }
+        Native {
+            layer,
+            limit: limit.min(u32::MAX as usize),
+        }
     }
 
     /// The largest message in bytes.
@@ -64,13 +67,29 @@ impl Encoder for Native {
         out.put_slice(&Preface::ours(self.layer, self.limit).encode());
     }
 
-    fn encode(&mut self, head: &[u8], body: Bytes, out: &mut SendQueue) -> Result<(), FramingError> {
+    fn encode(
+        &mut self,
+        head: &[u8],
+        body: Bytes,
+        out: &mut SendQueue,
+    ) -> Result<(), FramingError> {
         let size = head.len() + body.len();
         let len = match u32::try_from(size) {
             Ok(len) if size <= self.limit => len,
-            _ => return Err(FramingError::TooLarge { size: size as u64, limit: self.limit }),
+            _ => {
+                return Err(FramingError::TooLarge {
+                    size: size as u64,
+                    limit: self.limit,
+                });
+            }
         };
-        out.put_slice(&Header { len, kind: Kind::Message }.encode());
+        out.put_slice(
+            &Header {
+                len,
+                kind: Kind::Message,
+            }
+            .encode(),
+        );
         out.put_slice(head);
         out.put_bytes(body);
         Ok(())
@@ -82,7 +101,13 @@ impl Encoder for Native {
             end -= 1;
         }
         let len = (2 + end) as u32;
-        out.put_slice(&Header { len, kind: Kind::Goodbye }.encode());
+        out.put_slice(
+            &Header {
+                len,
+                kind: Kind::Goodbye,
+            }
+            .encode(),
+        );
         out.put_slice(&code.to_le_bytes());
         out.put_slice(&text.as_bytes()[..end]);
     }

@@ -54,8 +54,21 @@ impl<M: MessageServer> Answerer<'_, M> {
 impl<M: MessageServer> Answering<M> {
     pub fn new(server: Server<M>) -> Answering<M> {
         let stopper = server.stopper();
-        let Server { messages, limits, outbox, .. } = server;
-        Answering { messages, limits, outbox, stopper, callers: HashMap::new(), open: 0, stopping: None }
+        let Server {
+            messages,
+            limits,
+            outbox,
+            ..
+        } = server;
+        Answering {
+            messages,
+            limits,
+            outbox,
+            stopper,
+            callers: HashMap::new(),
+            open: 0,
+            stopping: None,
+        }
     }
 
     pub fn run(mut self, mut handler: impl FnMut(Request, Answerer<'_, M>)) -> Result<(), Error> {
@@ -64,13 +77,24 @@ impl<M: MessageServer> Answering<M> {
             if self.stopper.stop.load(Ordering::SeqCst) && self.is_stopped() {
                 return Ok(());
             }
-            let left = self.stopping.map(|until| until.saturating_duration_since(Instant::now()));
-            let Some(event) = self.messages.poll(left)? else { continue };
+            let left = self
+                .stopping
+                .map(|until| until.saturating_duration_since(Instant::now()));
+            let Some(event) = self.messages.poll(left)? else {
+                continue;
+            };
             match event {
                 Event::Connected(connection) => self.connected(connection),
                 Event::Message(connection, message) => {
                     if let Some((id, request)) = self.request(connection, message) {
-                        handler(request, Answerer { server: &mut self, connection, id });
+                        handler(
+                            request,
+                            Answerer {
+                                server: &mut self,
+                                connection,
+                                id,
+                            },
+                        );
                     }
                 }
                 Event::Drained(connection) => self.send_held(connection),
@@ -85,21 +109,31 @@ impl<M: MessageServer> Answering<M> {
 
     fn connected(&mut self, connection: ConnectionId) {
         let peer = Arc::new(self.messages.peer(connection).cloned().unwrap_or_default());
-        let caller = Caller { peer, requests: Requests::default(), held: VecDeque::new() };
+        let caller = Caller {
+            peer,
+            requests: Requests::default(),
+            held: VecDeque::new(),
+        };
         self.callers.insert(connection, caller);
     }
 
     /// Reads a message's envelope. `None`: it was no request, or it has its answer already.
     fn request(&mut self, connection: ConnectionId, mut message: Bytes) -> Option<(u32, Request)> {
         let envelope = match Envelope::decode(&mut message) {
-            Ok(Envelope { kind: Kind::Request, id }) => Ok(id),
-            Ok(Envelope { id, .. }) => Err(format!("a reply to request {id}, which a server does not ask")),
+            Ok(Envelope {
+                kind: Kind::Request,
+                id,
+            }) => Ok(id),
+            Ok(Envelope { id, .. }) => Err(format!(
+                "a reply to request {id}, which a server does not ask"
+            )),
             Err(error) => Err(error.to_string()),
         };
         let id = match envelope {
             Ok(id) => id,
             Err(text) => {
-                self.messages.close(connection, Goodbye::new(GoodbyeCode::PROTOCOL, text));
+                self.messages
+                    .close(connection, Goodbye::new(GoodbyeCode::PROTOCOL, text));
                 return None;
             }
         };
@@ -123,7 +157,14 @@ impl<M: MessageServer> Answering<M> {
             return None;
         }
         let peer = caller.peer.clone();
-        Some((id, Request { body: message, connection, peer }))
+        Some((
+            id,
+            Request {
+                body: message,
+                connection,
+                peer,
+            },
+        ))
     }
 
     /// Takes over the answers that were given outside the loop.
@@ -135,7 +176,9 @@ impl<M: MessageServer> Answering<M> {
 
     /// Answers an open request; that of a caller who has gone needs no answer.
     fn answer(&mut self, connection: ConnectionId, id: u32, answer: Answer) {
-        let Some(caller) = self.callers.get_mut(&connection) else { return };
+        let Some(caller) = self.callers.get_mut(&connection) else {
+            return;
+        };
         if caller.requests.finish(id) {
             self.open -= 1;
             self.send(connection, id, answer);
@@ -144,7 +187,9 @@ impl<M: MessageServer> Answering<M> {
 
     /// Sends an answer, or holds it until the caller has read more.
     fn send(&mut self, connection: ConnectionId, id: u32, answer: Answer) {
-        let Some(caller) = self.callers.get_mut(&connection) else { return };
+        let Some(caller) = self.callers.get_mut(&connection) else {
+            return;
+        };
         if !caller.held.is_empty() {
             return caller.held.push_back((id, answer));
         }
@@ -154,7 +199,9 @@ impl<M: MessageServer> Answering<M> {
     }
 
     fn send_held(&mut self, connection: ConnectionId) {
-        let Some(caller) = self.callers.get_mut(&connection) else { return };
+        let Some(caller) = self.callers.get_mut(&connection) else {
+            return;
+        };
         while let Some((id, answer)) = caller.held.pop_front() {
             if let Err(held) = send_now(&mut self.messages, connection, id, answer) {
                 return caller.held.push_front(held);
@@ -171,7 +218,11 @@ impl<M: MessageServer> Answering<M> {
             now + self.limits.drain
         });
         if self.open == 0 {
-            for (&connection, _) in self.callers.iter().filter(|(_, caller)| caller.held.is_empty()) {
+            for (&connection, _) in self
+                .callers
+                .iter()
+                .filter(|(_, caller)| caller.held.is_empty())
+            {
                 let why = Goodbye::new(GoodbyeCode::STOPPING, "the server stops");
                 self.messages.close(connection, why);
             }
@@ -192,13 +243,20 @@ fn send_now(
         Err(error) => (Kind::Error { code: error.code }, error.text.into()),
     };
     let head = Envelope { kind, id }.encode();
-    let Err(error) = messages.send_with_head(connection, &head, body) else { return Ok(()) };
+    let Err(error) = messages.send_with_head(connection, &head, body) else {
+        return Ok(());
+    };
     match error.refusal {
         Refusal::Gone => Ok(()),
         Refusal::Full { .. } => Err((id, back_to_answer(kind, error.body))),
         Refusal::Framing(why) => {
-            let refusal = ErrorReply::new(ErrorReply::REPLY_TOO_LARGE, format!("the answer: {why}"));
-            let head = Envelope { kind: Kind::Error { code: refusal.code }, id }.encode();
+            let refusal =
+                ErrorReply::new(ErrorReply::REPLY_TOO_LARGE, format!("the answer: {why}"));
+            let head = Envelope {
+                kind: Kind::Error { code: refusal.code },
+                id,
+            }
+            .encode();
             // So short a message is refused only where the connection is gone.
             let _ = messages.send_with_head(connection, &head, refusal.text.into());
             Ok(())

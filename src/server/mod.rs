@@ -87,7 +87,12 @@ impl<M: MessageServer> Server<M> {
     /// an example.
     pub fn over(messages: M, limits: Limits) -> Server<M> {
         let outbox = Arc::new(Outbox::new(messages.waker()));
-        Server { messages, limits: limits.clamped(), outbox, stop: Arc::default() }
+        Server {
+            messages,
+            limits: limits.clamped(),
+            outbox,
+            stop: Arc::default(),
+        }
     }
 
     /// Serves with a handler that answers at once, until it is [stopped](Stopper::stop).
@@ -143,7 +148,10 @@ impl<M: MessageServer> Server<M> {
 
     /// A handle that stops the server, from any thread.
     pub fn stopper(&self) -> Stopper {
-        Stopper { stop: self.stop.clone(), waker: self.messages.waker() }
+        Stopper {
+            stop: self.stop.clone(),
+            waker: self.messages.waker(),
+        }
     }
 
     /// The endpoint in words.

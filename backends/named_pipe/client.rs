@@ -1,0 +1,273 @@
+//! The client's end of a pipe: blocking, with deadlines.
+
+use super::handle::{code, millis_until, own, wide};
+use super::identity::{SYSTEM, own_sid, server_of};
+use super::stream::{is_gone, next_message};
+use super::transfer::{Signal, Transfer, wait_any};
+use crate::client_stream::ClientStream;
+use crate::endpoint::Endpoint;
+use crate::error::Error;
+use crate::limits::Limits;
+use crate::message_server::Peer;
+use bytes::{BufMut, BytesMut};
+use std::io::{self, ErrorKind, IoSlice};
+use std::ops::Range;
+use std::os::windows::io::{AsHandle, OwnedHandle};
+use std::ptr::{null, null_mut};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+use widestring::U16CStr;
+use windows_sys::Win32::Foundation::{ERROR_FILE_NOT_FOUND, ERROR_PIPE_BUSY};
+use windows_sys::Win32::Storage::FileSystem::{
+    CreateFileW, FILE_FLAG_OVERLAPPED, OPEN_EXISTING, SECURITY_IDENTIFICATION,
+    SECURITY_SQOS_PRESENT,
+};
+use windows_sys::Win32::System::Pipes::WaitNamedPipeW;
+
+/// What a client asks for: to read, to write, to set modes. Not the generic right to write, which
+/// on a pipe contains the right to make further instances of it.
+const ACCESS: u32 = 0x0012_019B;
+
+/// How a client opens: overlapped; and the server may learn who it is, but not act in its name.
+const FLAGS: u32 = FILE_FLAG_OVERLAPPED | SECURITY_SQOS_PRESENT | SECURITY_IDENTIFICATION;
+
+/// How much is read at once.
+const READ: usize = 64 * 1024;
+
+/// How long a busy pipe is waited for at once. Between two waits the deadline is looked at.
+const WAIT: Duration = Duration::from_millis(500);
+
+/// Connects to the server at `endpoint`; returns the name in words too.
+pub(crate) fn connect(
+    endpoint: &Endpoint,
+    limits: &Limits,
+) -> Result<(Box<dyn ClientStream>, Arc<str>), Error> {
+    let shown: Arc<str> = endpoint.to_string().into();
+    let sid = own_sid().map_err(|source| Error::system(&shown, "asking who we are", source))?;
+    let name: Arc<str> = endpoint.pipe_name(sid)?.into();
+    let failed = |action| {
+        let name = name.clone();
+        move |source| Error::system(&name, action, source)
+    };
+    let handle = open(&name, limits.connect).map_err(|source| match code(&source) {
+        Some(ERROR_FILE_NOT_FOUND) => Error::NoServer {
+            endpoint: name.clone(),
+            source,
+        },
+        Some(ERROR_PIPE_BUSY) => Error::Busy {
+            endpoint: name.clone(),
+            waited: limits.connect,
+        },
+        _ => failed("connecting")(source),
+    })?;
+    let peer = server_of(handle.as_handle()).map_err(failed("asking who serves"))?;
+    if !peer
+        .sid
+        .as_deref()
+        .is_some_and(|server| server == sid || server == SYSTEM)
+    {
+        let problem = format!("it is served by {peer}, who is neither this user nor the system");
+        return Err(Error::Insecure {
+            endpoint: name,
+            problem,
+        });
+    }
+    let stream = PipeClient::new(&handle, peer).map_err(failed("setting up the pipe"))?;
+    Ok((Box::new(stream), name))
+}
+
+/// Opens the pipe, waiting for a free instance for so long.
+fn open(name: &str, timeout: Duration) -> io::Result<OwnedHandle> {
+    let name = wide(name)?;
+    let deadline = Instant::now().checked_add(timeout);
+    loop {
+        match open_once(&name) {
+            Err(error) if code(&error) == Some(ERROR_PIPE_BUSY) => {
+                if deadline.is_some_and(|at| at <= Instant::now()) {
+                    return Err(error);
+                }
+                wait_for_instance(&name, deadline);
+            }
+            opened => return opened,
+        }
+    }
+}
+
+fn open_once(name: &U16CStr) -> io::Result<OwnedHandle> {
+    // SAFETY: the name has its terminating zero, the other pointers are null. The handle returned is
+    // new and ours.
+    unsafe {
+        own(CreateFileW(
+            name.as_ptr(),
+            ACCESS,
+            0,
+            null(),
+            OPEN_EXISTING,
+            FLAGS,
+            null_mut(),
+        ))
+    }
+}
+
+/// Waits until an instance may be free. Opening it decides: another client may be faster, or the
+/// server may be gone.
+fn wait_for_instance(name: &U16CStr, deadline: Option<Instant>) {
+    let at_most = WAIT.as_millis() as u32;
+    // Zero would mean the time-out that the server has set.
+    let millis = millis_until(deadline).clamp(1, at_most);
+    // SAFETY: the name has its terminating zero.
+    let free = unsafe { WaitNamedPipeW(name.as_ptr(), millis) } != 0;
+    if free {
+        // If another client was faster, asking again at once could go on for long.
+        std::thread::yield_now();
+    }
+}
+
+/// An open client's end, in byte mode: where messages end says the framing.
+struct PipeClient {
+    reader: Mutex<Reader>,
+    writer: Mutex<Transfer>,
+    read_done: Arc<Signal>,
+    write_done: Arc<Signal>,
+    /// `shutdown` was called: as a flag to look at, and as a signal that ends a wait.
+    is_closed: AtomicBool,
+    closed: Signal,
+    peer: Peer,
+}
+
+struct Reader {
+    transfer: Transfer,
+    /// What of the transfer's buffer was not given out yet.
+    left: Range<usize>,
+}
+
+impl PipeClient {
+    fn new(pipe: &OwnedHandle, peer: Peer) -> io::Result<PipeClient> {
+        let transfer = Transfer::new(pipe.as_handle())?;
+        let (read_done, reader) = (
+            transfer.done(),
+            Reader {
+                transfer,
+                left: 0..0,
+            },
+        );
+        let writer = Transfer::new(pipe.as_handle())?;
+        Ok(PipeClient {
+            reader: Mutex::new(reader),
+            write_done: writer.done(),
+            writer: Mutex::new(writer),
+            read_done,
+            is_closed: AtomicBool::new(false),
+            closed: Signal::new()?,
+            peer,
+        })
+    }
+
+    fn reader(&self) -> MutexGuard<'_, Reader> {
+        self.reader.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn writer(&self) -> MutexGuard<'_, Transfer> {
+        self.writer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Reader {
+    /// Starts a read if none is under way and nothing is left of the last. A read that has ended by
+    /// then, or does at once, leaves its bytes in `left`.
+    fn start(&mut self) -> io::Result<()> {
+        if !self.left.is_empty() {
+            return Ok(());
+        }
+        let read = match self.transfer.is_under_way() {
+            true => self.transfer.poll().transpose()?,
+            false => self.transfer.start_read(READ)?,
+        };
+        self.left = 0..read.unwrap_or(0);
+        Ok(())
+    }
+
+    /// Moves what is left into the spare capacity of `buffer`.
+    fn give(&mut self, buffer: &mut BytesMut) -> usize {
+        let len = self.left.len().min(buffer.capacity() - buffer.len());
+        let end = self.left.start + len;
+        if len > 0 {
+            buffer.put_slice(&self.transfer.buffer()[self.left.start..end]);
+        }
+        self.left.start = end;
+        len
+    }
+}
+
+impl ClientStream for PipeClient {
+    fn read(&self, buffer: &mut BytesMut, deadline: Option<Instant>) -> io::Result<usize> {
+        let mut reader = self.reader();
+        while !self.is_closed.load(Ordering::SeqCst) {
+            match reader.start() {
+                Ok(()) => {}
+                Err(error) if is_gone(&error) => break,
+                Err(error) => return Err(error),
+            }
+            let given = reader.give(buffer);
+            if given > 0 {
+                return Ok(given);
+            }
+            // A message of no bytes ends a read too; then the next is started.
+            if reader.transfer.is_under_way() {
+                wait_any(&[&self.read_done, &self.closed], deadline)?;
+            }
+        }
+        Ok(0)
+    }
+
+    fn write(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        let mut writer = self.writer();
+        let gone = |error: io::Error| match is_gone(&error) {
+            true => ErrorKind::BrokenPipe.into(),
+            false => error,
+        };
+        if self.is_closed.load(Ordering::SeqCst) {
+            return Err(ErrorKind::BrokenPipe.into());
+        }
+        if writer.is_under_way() {
+            writer.poll().ok_or(ErrorKind::WouldBlock)?.map_err(gone)?;
+        }
+        writer
+            .start_write(|message| next_message(slices, message))
+            .map_err(gone)?;
+        Ok(writer.len())
+    }
+
+    fn is_sent(&self) -> bool {
+        let mut writer = self.writer();
+        // How it ended is of no use here: if it failed, reading finds the end.
+        !writer.is_under_way() || writer.poll().is_some()
+    }
+
+    fn wait_writable(&self, or_readable: bool, deadline: Option<Instant>) -> io::Result<()> {
+        if self.is_sent() {
+            return Ok(());
+        }
+        let mut signals = vec![&*self.write_done, &self.closed];
+        if or_readable {
+            let mut reader = self.reader();
+            // A read that failed, or that has ended, is something to read.
+            if reader.start().is_err() || !reader.transfer.is_under_way() {
+                return Ok(());
+            }
+            signals.push(&self.read_done);
+        }
+        wait_any(&signals, deadline).map(drop)
+    }
+
+    fn shutdown(&self) {
+        self.is_closed.store(true, Ordering::SeqCst);
+        // Setting an event fails only for a handle that is none.
+        let _ = self.closed.set();
+    }
+
+    fn peer(&self) -> &Peer {
+        &self.peer
+    }
+}

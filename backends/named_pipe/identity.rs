@@ -1,0 +1,149 @@
+//! Who is at the other end of a pipe, and who we are: security identifiers as strings.
+
+use super::handle::{check, own};
+use crate::message_server::Peer;
+use std::io;
+use std::os::windows::io::{AsRawHandle, BorrowedHandle, OwnedHandle};
+use std::ptr::null_mut;
+use std::sync::OnceLock;
+use widestring::U16CStr;
+use windows_sys::Win32::Foundation::{HANDLE, LocalFree};
+use windows_sys::Win32::Security::Authorization::{
+    ConvertSidToStringSidW, GetSecurityInfo, SE_KERNEL_OBJECT,
+};
+use windows_sys::Win32::Security::{
+    GetTokenInformation, OWNER_SECURITY_INFORMATION, PSID, TOKEN_QUERY, TOKEN_USER, TokenUser,
+};
+use windows_sys::Win32::System::Pipes::{GetNamedPipeClientProcessId, GetNamedPipeServerProcessId};
+use windows_sys::Win32::System::Threading::{
+    GetCurrentProcess, OpenProcess, OpenProcessToken, PROCESS_QUERY_LIMITED_INFORMATION,
+};
+
+/// The identifier of LocalSystem, which can be anybody, as root can on Unix.
+pub(super) const SYSTEM: &str = "S-1-5-18";
+
+/// The user of this process. It does not change, so it is asked for once.
+pub(super) fn own_sid() -> io::Result<&'static str> {
+    static SID: OnceLock<String> = OnceLock::new();
+    if let Some(sid) = SID.get() {
+        return Ok(sid);
+    }
+    // SAFETY: the pseudo handle needs no closing and is always valid.
+    let sid = user_of(unsafe { GetCurrentProcess() })?;
+    Ok(SID.get_or_init(|| sid))
+}
+
+/// Who has opened the client's end of an instance.
+pub(super) fn client_of(pipe: BorrowedHandle<'_>) -> io::Result<Peer> {
+    let mut pid = 0;
+    // SAFETY: the handle is open for as long as it is borrowed, and `pid` outlives the call.
+    check(unsafe { GetNamedPipeClientProcessId(pipe.as_raw_handle(), &mut pid) })?;
+    // A process that has ended meanwhile cannot be asked; the access list let its user in.
+    Ok(Peer {
+        pid: Some(pid),
+        sid: sid_of_process(pid).ok(),
+        ..Peer::default()
+    })
+}
+
+/// Who serves the pipe that `client` is an end of. The identifier is that of the pipe's owner: a
+/// process number could have been given to another process meanwhile, while nobody can make
+/// somebody else the owner of what he makes.
+pub(super) fn server_of(client: BorrowedHandle<'_>) -> io::Result<Peer> {
+    let mut pid = 0;
+    // SAFETY: the handle is open for as long as it is borrowed, and `pid` outlives the call.
+    check(unsafe { GetNamedPipeServerProcessId(client.as_raw_handle(), &mut pid) })?;
+    Ok(Peer {
+        pid: Some(pid),
+        sid: Some(owner_of(client)?),
+        ..Peer::default()
+    })
+}
+
+fn owner_of(object: BorrowedHandle<'_>) -> io::Result<String> {
+    let mut owner: PSID = null_mut();
+    let mut descriptor = null_mut();
+    // SAFETY: the handle is open for as long as it is borrowed; `owner` will point into
+    // `descriptor`, which is ours to free.
+    let status = unsafe {
+        GetSecurityInfo(
+            object.as_raw_handle(),
+            SE_KERNEL_OBJECT,
+            OWNER_SECURITY_INFORMATION,
+            &mut owner,
+            null_mut(),
+            null_mut(),
+            null_mut(),
+            &mut descriptor,
+        )
+    };
+    if status != 0 {
+        return Err(io::Error::from_raw_os_error(status as i32));
+    }
+    // SAFETY: the call succeeded, so `owner` is a valid identifier inside `descriptor`.
+    let sid = unsafe { sid_to_string(owner) };
+    // SAFETY: `descriptor` was allocated by the call for us, and `owner` is not used any more.
+    unsafe { LocalFree(descriptor) };
+    sid
+}
+
+fn sid_of_process(pid: u32) -> io::Result<String> {
+    // SAFETY: no pointers; the handle returned is new and ours.
+    let process = unsafe { own(OpenProcess(PROCESS_QUERY_LIMITED_INFORMATION, 0, pid))? };
+    user_of(process.as_raw_handle())
+}
+
+/// The user as whom a process acts.
+fn user_of(process: HANDLE) -> io::Result<String> {
+    let mut token = null_mut();
+    // SAFETY: `process` is open (both callers hold it), and `token` outlives the call.
+    check(unsafe { OpenProcessToken(process, TOKEN_QUERY, &mut token) })?;
+    // SAFETY: the call has just returned it, and it is ours.
+    let token: OwnedHandle = unsafe { own(token)? };
+
+    let mut len = 0;
+    // SAFETY: a buffer of no bytes asks for the length only.
+    unsafe { GetTokenInformation(token.as_raw_handle(), TokenUser, null_mut(), 0, &mut len) };
+    // Of 64-bit words, because what is returned begins with a pointer.
+    let mut buffer = vec![0u64; (len as usize).div_ceil(8).max(1)];
+    let bytes = u32::try_from(buffer.len() * 8).unwrap_or(u32::MAX);
+    // SAFETY: the buffer has `bytes` writable bytes, aligned for the structure they will hold.
+    check(unsafe {
+        GetTokenInformation(
+            token.as_raw_handle(),
+            TokenUser,
+            buffer.as_mut_ptr().cast(),
+            bytes,
+            &mut len,
+        )
+    })?;
+    // SAFETY: the call succeeded, so the buffer begins with this structure.
+    let user = unsafe { &*buffer.as_ptr().cast::<TOKEN_USER>() };
+    // SAFETY: the identifier lies in the buffer, which is still there.
+    unsafe { sid_to_string(user.User.Sid) }
+}
+
+/// # Safety
+/// `sid` points to a valid security identifier.
+unsafe fn sid_to_string(sid: PSID) -> io::Result<String> {
+    let mut text = null_mut();
+    // SAFETY: the caller vouches for `sid`; `text` outlives the call.
+    check(unsafe { ConvertSidToStringSidW(sid, &mut text) })?;
+    // SAFETY: the call succeeded, so this is a string with a terminating zero.
+    let string = unsafe { U16CStr::from_ptr_str(text) }.to_string_lossy();
+    // SAFETY: it was allocated by the call for us, and is not used any more.
+    unsafe { LocalFree(text.cast()) };
+    Ok(string)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn our_own_identifier_is_the_one_that_others_see() {
+        let own = own_sid().unwrap();
+        assert!(own.starts_with("S-1-5-"), "{own}");
+        assert_eq!(sid_of_process(std::process::id()).unwrap(), own);
+    }
+}

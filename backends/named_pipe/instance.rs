@@ -1,0 +1,89 @@
+//! One instance of a pipe.
+
+use super::QUOTA;
+use super::handle::own;
+use super::security::attributes;
+use interprocess::os::windows::security_descriptor::SecurityDescriptor;
+use std::io;
+use std::os::windows::io::OwnedHandle;
+use widestring::U16CStr;
+use windows_sys::Win32::Storage::FileSystem::{
+    FILE_FLAG_FIRST_PIPE_INSTANCE, FILE_FLAG_OVERLAPPED, PIPE_ACCESS_DUPLEX,
+};
+use windows_sys::Win32::System::Pipes::{
+    CreateNamedPipeW, PIPE_READMODE_MESSAGE, PIPE_REJECT_REMOTE_CLIENTS, PIPE_TYPE_MESSAGE,
+    PIPE_UNLIMITED_INSTANCES, PIPE_WAIT,
+};
+
+/// Whether an instance must be the first of its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Which {
+    /// Fails if the name has an instance: somebody else serves it, or waits there for our clients.
+    First,
+    /// One more.
+    Further,
+}
+
+/// How an instance is opened: `dwOpenMode` of CreateNamedPipe.
+pub(super) fn open_mode(which: Which) -> u32 {
+    let mode = PIPE_ACCESS_DUPLEX | FILE_FLAG_OVERLAPPED;
+    match which {
+        Which::First => mode | FILE_FLAG_FIRST_PIPE_INSTANCE,
+        Which::Further => mode,
+    }
+}
+
+/// What every instance is: `dwPipeMode` of CreateNamedPipe.
+pub(super) const PIPE_MODE: u32 =
+    PIPE_TYPE_MESSAGE | PIPE_READMODE_MESSAGE | PIPE_WAIT | PIPE_REJECT_REMOTE_CLIENTS;
+
+/// Makes an instance. Clients can open it from this moment on.
+///
+/// The system takes the access list from the first instance of a name and ignores that of later
+/// ones; all get it nevertheless, so that nothing depends on which was made first.
+pub(super) fn create(
+    name: &U16CStr,
+    which: Which,
+    descriptor: &SecurityDescriptor,
+) -> io::Result<OwnedHandle> {
+    let attributes = attributes(descriptor);
+    // SAFETY: the name has its terminating zero, and the attributes and the descriptor they point
+    // to outlive the call. The handle returned is new and ours.
+    unsafe {
+        own(CreateNamedPipeW(
+            name.as_ptr(),
+            open_mode(which),
+            PIPE_MODE,
+            PIPE_UNLIMITED_INSTANCES,
+            QUOTA,
+            QUOTA,
+            0,
+            &attributes,
+        ))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_first_instance_asks_to_be_the_first() {
+        assert_eq!(
+            open_mode(Which::First) & FILE_FLAG_FIRST_PIPE_INSTANCE,
+            FILE_FLAG_FIRST_PIPE_INSTANCE
+        );
+        assert_eq!(open_mode(Which::Further) & FILE_FLAG_FIRST_PIPE_INSTANCE, 0);
+    }
+
+    #[test]
+    fn every_instance_is_of_messages_overlapped_and_local() {
+        for which in [Which::First, Which::Further] {
+            let expected = PIPE_ACCESS_DUPLEX | FILE_FLAG_OVERLAPPED;
+            assert_eq!(open_mode(which) & expected, expected);
+        }
+        assert_ne!(PIPE_MODE & PIPE_TYPE_MESSAGE, 0);
+        assert_ne!(PIPE_MODE & PIPE_READMODE_MESSAGE, 0);
+        assert_ne!(PIPE_MODE & PIPE_REJECT_REMOTE_CLIENTS, 0);
+    }
+}

@@ -1,0 +1,164 @@
+//! The instances that listen.
+
+use super::handle::{code, wide};
+use super::identity::{client_of, own_sid};
+use super::instance::{self, Which};
+use super::security;
+use super::stream::PipeStream;
+use crate::backends::event_loop::{Accepted, Acceptor, Tokens};
+use crate::endpoint::Endpoint;
+use crate::error::Error;
+use interprocess::os::windows::security_descriptor::SecurityDescriptor;
+use mio::windows::NamedPipe;
+use mio::{Events, Interest, Poll, Registry, Token};
+use std::collections::{HashMap, VecDeque};
+use std::io;
+use std::os::windows::io::{
+    AsRawHandle, BorrowedHandle, FromRawHandle, IntoRawHandle, OwnedHandle,
+};
+use std::sync::Arc;
+use std::time::Duration;
+use widestring::U16CString;
+use windows_sys::Win32::Foundation::{ERROR_ACCESS_DENIED, ERROR_PIPE_BUSY};
+
+/// How many instances listen at any time. Each takes one client before the loop has to look again;
+/// two would keep the name from ever being missing, four also take a burst of a few clients without
+/// making one of them wait.
+const LISTENING: usize = 4;
+
+/// The instances of one name that no client has yet.
+pub(crate) struct Listener {
+    name: U16CString,
+    descriptor: SecurityDescriptor,
+    /// Made, but not known to the poll yet.
+    made: Vec<OwnedHandle>,
+    /// Waiting for their client.
+    listening: HashMap<Token, NamedPipe>,
+    /// With their client, and not handed out yet.
+    connected: VecDeque<(Token, NamedPipe)>,
+}
+
+impl Listener {
+    /// Listens at `endpoint`; returns the name in words too.
+    pub fn bind(endpoint: &Endpoint) -> Result<(Listener, Arc<str>), Error> {
+        let shown: Arc<str> = endpoint.to_string().into();
+        let sid = own_sid().map_err(|source| Error::system(&shown, "asking who we are", source))?;
+        let shown: Arc<str> = endpoint.pipe_name(sid)?.into();
+        let failed = |source: io::Error| match code(&source) {
+            // What Windows says to a first instance that is not (CreateNamedPipe).
+            Some(ERROR_ACCESS_DENIED | ERROR_PIPE_BUSY) => Error::AlreadyServed {
+                endpoint: shown.clone(),
+            },
+            _ => Error::system(&shown, "making the pipe", source),
+        };
+        let name = wide(&shown).map_err(failed)?;
+        let descriptor = security::owner_only().map_err(failed)?;
+        let mut made = vec![instance::create(&name, Which::First, &descriptor).map_err(failed)?];
+        while made.len() < LISTENING {
+            made.push(instance::create(&name, Which::Further, &descriptor).map_err(failed)?);
+        }
+        let listener = Listener {
+            name,
+            descriptor,
+            made,
+            listening: HashMap::new(),
+            connected: VecDeque::new(),
+        };
+        Ok((listener, shown))
+    }
+
+    /// Waits for a client on an instance. It is registered first: a read that mio issues for a
+    /// client already there would otherwise complete where nobody looks.
+    fn listen(&mut self, handle: OwnedHandle, registry: &Registry, token: Token) -> io::Result<()> {
+        // SAFETY: the handle is an overlapped pipe's and is given away.
+        let mut pipe = unsafe { NamedPipe::from_raw_handle(handle.into_raw_handle()) };
+        registry.register(&mut pipe, token, Interest::READABLE | Interest::WRITABLE)?;
+        match pipe.connect() {
+            // A client was faster. The event that tells of it is under way all the same.
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => return Err(error),
+        }
+        self.listening.insert(token, pipe);
+        Ok(())
+    }
+
+    /// Makes instances until enough of them listen.
+    fn fill(&mut self, registry: &Registry, tokens: &mut Tokens) -> io::Result<()> {
+        while self.listening.len() < LISTENING {
+            let handle = instance::create(&self.name, Which::Further, &self.descriptor)?;
+            self.listen(handle, registry, tokens.next())?;
+        }
+        Ok(())
+    }
+}
+
+impl Acceptor for Listener {
+    type Stream = PipeStream;
+
+    fn open(&mut self, registry: &Registry, tokens: &mut Tokens) -> io::Result<()> {
+        for handle in std::mem::take(&mut self.made) {
+            self.listen(handle, registry, tokens.next())?;
+        }
+        Ok(())
+    }
+
+    /// The first event of a listening instance says that its connect has ended, well or not.
+    fn ready(&mut self, token: Token) -> bool {
+        let Some(pipe) = self.listening.remove(&token) else {
+            return false;
+        };
+        // An instance whose connect failed is of no use; another takes its place.
+        if matches!(pipe.take_error(), Ok(None)) {
+            self.connected.push_back((token, pipe));
+        }
+        true
+    }
+
+    /// Its replacement listens before a client is handed out, so that the name is never missing. If
+    /// none can be made the client waits.
+    fn accept(
+        &mut self,
+        registry: &Registry,
+        tokens: &mut Tokens,
+    ) -> io::Result<Option<Accepted<PipeStream>>> {
+        self.fill(registry, tokens)?;
+        while let Some((token, pipe)) = self.connected.pop_front() {
+            // SAFETY: the pipe, and with it the handle, outlives the borrow.
+            let handle = unsafe { BorrowedHandle::borrow_raw(pipe.as_raw_handle()) };
+            // Who cannot be told does not come in.
+            if let Ok(peer) = client_of(handle) {
+                let stream = PipeStream::new(pipe);
+                // What it sent before it was accepted may have been told of already.
+                return Ok(Some(Accepted {
+                    token,
+                    stream,
+                    peer,
+                    readable: true,
+                }));
+            }
+        }
+        Ok(None)
+    }
+
+    fn close(self, _registry: &Registry) {}
+
+    /// Takes completions off the port until none has come for a while: each holds a handle open, and
+    /// with it the name.
+    fn wait_until_gone(poll: &mut Poll, events: &mut Events) {
+        const PAUSE: Duration = Duration::from_millis(5);
+        const AT_MOST: usize = 100;
+        let mut quiet = 0;
+        for _ in 0..AT_MOST {
+            let polled = poll.poll(events, Some(PAUSE));
+            quiet = if polled.is_err() || events.is_empty() {
+                quiet + 1
+            } else {
+                0
+            };
+            if quiet == 2 {
+                return;
+            }
+        }
+    }
+}
