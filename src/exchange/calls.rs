@@ -109,4 +109,10 @@ impl<T> Calls<T> {
         };
         self.pending.drain().filter_map(waiter).collect()
     }
+
+    /// Makes `next` the id to be tried next, as after so many calls.
+    #[cfg(test)]
+    pub fn wind_to(&mut self, next: u32) {
+        self.next = next;
+    }
 }

@@ -7,6 +7,8 @@
 
 mod calls;
 mod envelope;
+#[cfg(test)]
+mod model;
 mod requests;
 
 pub(crate) use calls::{Calls, TooMany};

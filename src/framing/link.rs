@@ -124,3 +124,88 @@ impl Outbound {
         self.encoder.goodbye(code, text, &mut self.queue);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::framing::{Layer, Native};
+
+    const LIMIT: usize = 64 << 20;
+
+    /// Feeds `wire` in pieces of up to `piece` bytes; returns the messages, and the most memory that
+    /// a read buffer had beyond twice what had arrived.
+    fn feed(wire: &[u8], piece: usize) -> (Vec<Bytes>, usize) {
+        let mut inbound = Inbound::new(&Native::new(Layer::Messages, LIMIT));
+        let (mut shared, mut messages) = (BytesMut::new(), Vec::new());
+        let (mut arrived, mut excess) = (0, 0);
+        while arrived < wire.len() {
+            let mut buffer = inbound.read_buffer(&mut shared);
+            let room = buffer.capacity() - buffer.len();
+            assert!(room > 0);
+            excess = excess.max(buffer.capacity().saturating_sub(2 * arrived));
+            let end = wire.len().min(arrived + piece.min(room));
+            buffer.extend_from_slice(&wire[arrived..end]);
+            arrived = end;
+            while let Some(message) = inbound.decode(&mut buffer).unwrap() {
+                messages.push(message);
+            }
+            inbound.put_back(buffer, &mut shared);
+        }
+        assert_eq!(inbound.finish().is_ok(), inbound.partial.is_empty());
+        (messages, excess)
+    }
+
+    fn wire(messages: &[Bytes]) -> Bytes {
+        let mut outbound = Outbound::new(&Native::new(Layer::Messages, LIMIT));
+        messages
+            .iter()
+            .for_each(|message| outbound.encode(&[], message.clone(), None).unwrap());
+        outbound.queue.to_bytes()
+    }
+
+    #[test]
+    fn memory_grows_with_what_arrived_not_with_what_was_announced() {
+        let announced = wire(&[vec![1; LIMIT].into()]);
+        for arrived in [30, COPY_OUT, READ_CHUNK, 3 * READ_CHUNK] {
+            let (messages, excess) = feed(&announced[..arrived], usize::MAX);
+            assert!(messages.is_empty());
+            assert!(
+                excess <= 2 * READ_CHUNK,
+                "{excess} bytes more after {arrived}"
+            );
+        }
+    }
+
+    #[test]
+    fn messages_larger_than_every_buffer_arrive_in_any_pieces() {
+        let sizes = [
+            COPY_OUT - 1,
+            COPY_OUT,
+            COPY_OUT + 1,
+            READ_CHUNK,
+            3 * READ_CHUNK,
+            0,
+            1 << 20,
+        ];
+        let sent: Vec<Bytes> = sizes
+            .iter()
+            .map(|&size| vec![size as u8; size].into())
+            .collect();
+        for piece in [1000, 4096, COPY_OUT, usize::MAX] {
+            assert_eq!(feed(&wire(&sent), piece).0, sent);
+        }
+    }
+
+    #[test]
+    fn between_messages_nothing_is_kept() {
+        let mut inbound = Inbound::new(&Native::new(Layer::Messages, LIMIT));
+        let mut shared = BytesMut::new();
+        let mut buffer = inbound.read_buffer(&mut shared);
+        buffer.extend_from_slice(&wire(&[vec![1; 3000].into()]));
+        assert!(inbound.decode(&mut buffer).unwrap().is_some());
+        assert!(inbound.decode(&mut buffer).unwrap().is_none());
+        inbound.put_back(buffer, &mut shared);
+        assert_eq!(inbound.partial.capacity(), 0);
+        assert!(shared.capacity() > 0, "the buffer was not shared");
+    }
+}

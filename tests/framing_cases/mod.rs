@@ -1,0 +1,259 @@
+//! Streams for the framing to be tried on: any messages, any cuts, any damage. Shared by the
+//! property tests and the fuzz target, so that both try the same things.
+
+use bytes::{Bytes, BytesMut};
+use msgpipe::framing::{Framing, FramingError, Layer, Native, SendQueue};
+use proptest::prelude::*;
+use proptest::sample::Index;
+
+/// The limit of the framing under test: large enough for every size that is special somewhere.
+pub const LIMIT: usize = 70_000;
+
+/// Bytes before the first frame, and before each payload (`docs/PROTOCOL.md`).
+const PREFACE: usize = 16;
+const HEADER: usize = 8;
+
+/// Messages on their way through a framing.
+#[derive(Clone, Debug)]
+pub struct Case {
+    /// What is sent; one over the limit must be refused and leave no trace.
+    pub messages: Vec<Bytes>,
+    /// The sizes of the pieces in which the bytes arrive, used in turn.
+    pub pieces: Vec<usize>,
+    /// What happens to the bytes on their way.
+    pub damage: Option<Damage>,
+}
+
+/// Something that happens to a stream of bytes, at some place in it.
+#[derive(Clone, Debug)]
+pub enum Damage {
+    Flip(Index, u8),
+    Overwrite(Index, [u8; 8]),
+    Cut(Index),
+    Remove(Index, usize),
+    Repeat(Index, usize),
+    Insert(Index, Vec<u8>),
+}
+
+/// Sizes around every number that means something: nothing, a page of mio's, a socket's buffer, the
+/// limit.
+fn sizes() -> impl Strategy<Value = usize> {
+    prop_oneof![
+        3 => Just(0),
+        3 => Just(1),
+        3 => 0..200_usize,
+        3 => 4079..=4097_usize,
+        1 => Just(8192),
+        1 => Just(65_536),
+        1 => LIMIT - 1..=LIMIT,
+        1 => Just(LIMIT + 1),
+    ]
+}
+
+fn messages() -> impl Strategy<Value = Bytes> {
+    // A few random bytes, repeated: as good as all random ones, and much faster to make.
+    (sizes(), prop::collection::vec(any::<u8>(), 1..40))
+        .prop_map(|(size, pattern)| pattern.iter().copied().cycle().take(size).collect())
+}
+
+fn damages() -> impl Strategy<Value = Damage> {
+    prop_oneof![
+        3 => (any::<Index>(), 0..8_u8).prop_map(|(at, bit)| Damage::Flip(at, bit)),
+        1 => (any::<Index>(), any::<[u8; 8]>()).prop_map(|(at, bytes)| Damage::Overwrite(at, bytes)),
+        1 => any::<Index>().prop_map(Damage::Cut),
+        1 => (any::<Index>(), 1..100_usize).prop_map(|(at, len)| Damage::Remove(at, len)),
+        1 => (any::<Index>(), 1..100_usize).prop_map(|(at, len)| Damage::Repeat(at, len)),
+        1 => (any::<Index>(), prop::collection::vec(any::<u8>(), 1..20))
+            .prop_map(|(at, bytes)| Damage::Insert(at, bytes)),
+    ]
+}
+
+/// Sizes of pieces: single bytes, small ones, what a read brings, and everything at once.
+fn pieces() -> impl Strategy<Value = Vec<usize>> {
+    let piece = prop_oneof![Just(1), 1..20_usize, 4000..5000_usize, Just(usize::MAX)];
+    prop::collection::vec(piece, 1..8)
+}
+
+/// Streams that arrive as they were sent.
+pub fn whole() -> impl Strategy<Value = Case> {
+    (prop::collection::vec(messages(), 0..8), pieces()).prop_map(|(messages, pieces)| Case {
+        messages,
+        pieces,
+        damage: None,
+    })
+}
+
+/// Streams that are damaged on their way.
+pub fn damaged() -> impl Strategy<Value = Case> {
+    (whole(), damages()).prop_map(|(case, damage)| Case {
+        damage: Some(damage),
+        ..case
+    })
+}
+
+/// What came out at the far end.
+#[derive(Debug)]
+pub struct Received {
+    pub messages: Vec<Bytes>,
+    /// How the stream ended.
+    pub end: Result<(), FramingError>,
+}
+
+impl Case {
+    /// The messages that the framing takes.
+    pub fn sent(&self) -> Vec<Bytes> {
+        self.messages
+            .iter()
+            .filter(|message| message.len() <= LIMIT)
+            .cloned()
+            .collect()
+    }
+
+    /// Puts the messages into bytes. One over the limit is refused by name.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut encoder = Native::new(Layer::Messages, LIMIT).encoder();
+        let mut queue = SendQueue::default();
+        encoder.begin(&mut queue);
+        for message in &self.messages {
+            let before = queue.len();
+            let encoded = encoder.encode(&[], message.clone(), &mut queue);
+            if message.len() <= LIMIT {
+                assert_eq!(encoded, Ok(()));
+            } else {
+                let size = message.len() as u64;
+                assert_eq!(encoded, Err(FramingError::TooLarge { size, limit: LIMIT }));
+                assert_eq!(queue.len(), before, "a refused message left bytes behind");
+            }
+        }
+        queue.to_bytes().to_vec()
+    }
+
+    /// Brings the bytes to a decoder, in pieces.
+    pub fn decode(&self, wire: &[u8]) -> Received {
+        let mut decoder = Native::new(Layer::Messages, LIMIT).decoder();
+        let mut input = BytesMut::new();
+        let mut messages = Vec::new();
+        let mut rest = wire;
+        for piece in self.pieces.iter().copied().cycle() {
+            let (now, later) = rest.split_at(piece.min(rest.len()));
+            input.extend_from_slice(now);
+            rest = later;
+            loop {
+                let capacity = input.capacity();
+                let decoded = decoder.decode(&mut input);
+                assert!(
+                    input.capacity() <= capacity,
+                    "the decoder made the buffer larger"
+                );
+                match decoded {
+                    Ok(Some(message)) => messages.push(message),
+                    Ok(None) => break,
+                    Err(error) => {
+                        return Received {
+                            messages,
+                            end: Err(error),
+                        };
+                    }
+                }
+            }
+            if rest.is_empty() {
+                break;
+            }
+        }
+        Received {
+            messages,
+            end: decoder.finish(&input),
+        }
+    }
+
+    /// Sends everything through, and checks what must hold.
+    pub fn check(&self) {
+        let wire = self.encode();
+        let Some(damage) = &self.damage else {
+            let received = self.decode(&wire);
+            assert_eq!(received.messages, self.sent());
+            assert_eq!(received.end, Ok(()));
+            return;
+        };
+        let (changed, place) = damage.apply(&wire);
+        self.check_damaged(&self.decode(&changed), place, changed.len() == wire.len());
+    }
+
+    /// What must hold after a damage that first shows at `place`.
+    ///
+    /// - Messages before it arrive as they were sent.
+    /// - One damage lies in one message, in its header or in its payload. In the header it is found,
+    ///   and the stream ends with an error that names it. In the payload the message has its length
+    ///   and other bytes (the framing vouches for the stream's structure, the operating system for
+    ///   its bytes); the messages behind it arrive as they were sent, or the stream ends with an
+    ///   error where they should begin.
+    fn check_damaged(&self, received: &Received, place: usize, same_length: bool) {
+        let sent = self.sent();
+        let whole = messages_before(&sent, place);
+        let least = whole.min(sent.len());
+        assert!(
+            received.messages.len() >= least,
+            "a message before the damage is missing"
+        );
+        for (index, message) in received.messages.iter().enumerate() {
+            let really_sent = sent.contains(message);
+            let damaged =
+                index == whole && sent.get(index).is_some_and(|s| s.len() == message.len());
+            assert!(really_sent || damaged, "message {index} was never sent");
+            if index < whole || (same_length && index > whole) {
+                assert_eq!(Some(message), sent.get(index), "message {index} changed");
+            }
+        }
+        if place < PREFACE {
+            assert!(
+                received.messages.is_empty(),
+                "messages behind a damaged preface"
+            );
+        }
+    }
+}
+
+/// How many messages end at or before `place` in the stream.
+fn messages_before(sent: &[Bytes], place: usize) -> usize {
+    let ends = sent.iter().scan(PREFACE, |end, message| {
+        *end += HEADER + message.len();
+        Some(*end)
+    });
+    ends.take_while(|&end| end <= place).count()
+}
+
+impl Damage {
+    /// The damaged bytes, and the first place at which they differ.
+    fn apply(&self, wire: &[u8]) -> (Vec<u8>, usize) {
+        let mut bytes = wire.to_vec();
+        let len = bytes.len();
+        let place = match self {
+            Damage::Flip(at, _)
+            | Damage::Overwrite(at, _)
+            | Damage::Cut(at)
+            | Damage::Remove(at, _)
+            | Damage::Repeat(at, _)
+            | Damage::Insert(at, _) => at.index(len),
+        };
+        match self {
+            Damage::Flip(_, bit) => bytes[place] ^= 1 << bit,
+            Damage::Overwrite(_, new) => {
+                let end = len.min(place + new.len());
+                bytes[place..end].copy_from_slice(&new[..end - place]);
+            }
+            Damage::Cut(_) => bytes.truncate(place),
+            Damage::Remove(_, count) => drop(bytes.drain(place..len.min(place + count))),
+            Damage::Repeat(_, count) => {
+                let again = wire[place..len.min(place + count)].to_vec();
+                bytes.splice(place..place, again);
+            }
+            Damage::Insert(_, new) => drop(bytes.splice(place..place, new.iter().copied())),
+        }
+        let same = bytes
+            .iter()
+            .zip(wire)
+            .take_while(|(new, old)| new == old)
+            .count();
+        (bytes, same)
+    }
+}

@@ -1,0 +1,235 @@
+//! The rules find what they are there to find, and nothing else.
+
+use super::rules::*;
+use super::source::{File, words};
+
+type Rule = fn(&[File]) -> Vec<String>;
+
+fn complaints(rule: Rule, files: &[(&str, &str)]) -> Vec<String> {
+    let files: Vec<File> = files
+        .iter()
+        .map(|(path, text)| File::new(path, text))
+        .collect();
+    rule(&files)
+}
+
+/// Each text, as this file, breaks the rule at its line 2; not one line of `fine` does.
+fn finds(rule: Rule, path: &str, broken: &[&str], fine: &[&str]) {
+    for line in broken {
+        let found = complaints(rule, &[(path, &format!("//! Text.\n{line}\n"))]);
+        let at = format!("{path}:2: ");
+        assert!(
+            found.iter().any(|c| c.starts_with(&at)),
+            "`{line}` is not found: {found:?}"
+        );
+    }
+    let fine = format!("//! Text.\n{}\n", fine.join("\n"));
+    assert_eq!(complaints(rule, &[(path, &fine)]), [""; 0], "in:\n{fine}");
+}
+
+#[test]
+fn comments_and_literals_are_not_code() {
+    let text = r###"a // b
+        /* c /* d */ e */ f "g \" h" 'i' '\'' '\u{6a}' b"k" r"l\" m r#"n " o"# br##"p"# q"## r#s 't"###;
+    let code = File::new("src/a.rs", text).code;
+    let left: Vec<&str> = words(&code).iter().map(|w| w.text).collect();
+    assert_eq!(left, ["a", "f", "b", "m", "b", "r", "s", "t"], "{code}");
+    assert_eq!(code.lines().count(), text.lines().count());
+}
+
+#[test]
+fn operating_systems() {
+    let broken = [
+        "#[cfg(windows)] fn f() {}",
+        "#[cfg(all(test, not(unix)))] fn f() {}",
+        "#[cfg_attr(target_os = \"linux\", inline)] fn f() {}",
+        "fn f() -> bool { cfg!(target_family = \"unix\") }",
+        "use mio::Token;",
+        "use {libc, std::fs};",
+        "use std::os::fd::AsRawFd;",
+        "fn f() { windows_sys::call(); }",
+    ];
+    let fine = [
+        "#[cfg(test)] mod tests {}",
+        "// mio::Poll and cfg(windows) are in backends/",
+        "const TEXT: &str = \"#[cfg(windows)] libc::read\";",
+        "fn windows(items: &[u8]) { items.windows(2); let os = 1; }",
+    ];
+    finds(os_in_src, "src/a.rs", &broken, &fine);
+    assert!(complaints(os_in_src, &[("backends/a.rs", broken[0])]).is_empty());
+}
+
+#[test]
+fn unsafe_code() {
+    let broken = ["fn f() { unsafe { g() } }", "unsafe impl Send for A {}"];
+    let fine = [
+        "#![forbid(unsafe_code)]",
+        "// unsafe",
+        "const A: &str = \"unsafe\";",
+    ];
+    finds(unsafe_outside_backends, "src/a.rs", &broken, &fine);
+    finds(unsafe_outside_backends, "tests/a.rs", &broken, &fine);
+
+    let broken = ["fn f() { unsafe { g() } }", "unsafe fn f() {}"];
+    let fine = [
+        "type F = unsafe extern \"system\" fn(u32);",
+        "/// # Safety\n/// 1\n/// 2\n/// 3\n/// 4\n/// 5\n/// 6\n#[inline]\nunsafe fn f() {}",
+        "// SAFETY: `g` asks for nothing.\nlet a =\n    unsafe { g() };",
+    ];
+    finds(unsafe_without_reason, "backends/a.rs", &broken, &fine);
+    let far = format!("// SAFETY: too far away.\n{}unsafe {{}}", "\n".repeat(6));
+    assert_eq!(
+        complaints(unsafe_without_reason, &[("backends/a.rs", &far)]).len(),
+        1
+    );
+}
+
+#[test]
+fn modules_and_paths() {
+    let lib = "//! Text.\n#[path = \"../backends/mod.rs\"]\nmod backends;\npub mod a;\nmod b;\n";
+    let good = "//! Text.\n#![forbid(unsafe_code)]\n";
+    let forbid: Rule = modules_without_forbid;
+    let files = [
+        ("src/lib.rs", lib),
+        ("src/a.rs", good),
+        ("src/b/mod.rs", good),
+    ];
+    assert_eq!(complaints(forbid, &files), [""; 0]);
+    let files = [
+        ("src/lib.rs", lib),
+        ("src/a.rs", good),
+        ("src/b/mod.rs", "//! None.\n"),
+    ];
+    assert_eq!(complaints(forbid, &files).len(), 1);
+    assert_eq!(
+        complaints(forbid, &[("src/lib.rs", lib), ("src/a.rs", good)]).len(),
+        1
+    );
+    assert_eq!(complaints(forbid, &[("src/lib.rs", "mod a { }")]).len(), 1);
+    assert_eq!(complaints(forbid, &[]).len(), 1);
+
+    let paths: Rule = path_attributes;
+    assert_eq!(complaints(paths, &[("src/lib.rs", lib)]), [""; 0]);
+    assert_eq!(complaints(paths, &[("src/lib.rs", "mod a;")]).len(), 1);
+    let other =
+        "//! Text.\n#[cfg_attr(test, path = \"x.rs\")]\nmod a;\nfn f() { g(1, path = 2) }\n";
+    assert_eq!(
+        complaints(paths, &[("src/lib.rs", lib), ("src/a.rs", other)]).len(),
+        1
+    );
+    let other = "//! Text.\n#[path = \"x.rs\"]\nmod a;\n";
+    assert_eq!(
+        complaints(paths, &[("src/lib.rs", lib), ("backends/mod.rs", other)]).len(),
+        1
+    );
+}
+
+#[test]
+fn rooms_of_backends() {
+    let broken = [
+        "use crate::exchange::Table;",
+        "use crate::{error::Error, server::Server};",
+        "fn f() { crate::server::run(); }",
+        "fn f(_: Envelope) {}",
+    ];
+    let fine = [
+        "use crate::message_server::Event;",
+        "let server = 1; let exchange = server;",
+    ];
+    finds(
+        protocol_in_backends,
+        "backends/memory/mod.rs",
+        &broken,
+        &fine,
+    );
+
+    let rule: Rule = backends_importing_one_another;
+    let broken = [
+        "use super::super::named_pipe::Pipe;",
+        "use crate::backends::{memory, unix_socket::Listener};",
+        "fn f() { crate::backends::memory::open(); }",
+        "use super::super::os::Listener;",
+    ];
+    let fine = [
+        "use super::event_loop::Loop;",
+        "use std::os::fd::AsRawFd;",
+        "let memory = 1; let (a, memory) = f(memory);",
+    ];
+    finds(rule, "backends/unix_socket/listener.rs", &broken, &fine);
+    finds(
+        rule,
+        "backends/event_loop/mod.rs",
+        &broken,
+        &["use crate::limits::Limits;"],
+    );
+    finds(
+        rule,
+        "backends/memory.rs",
+        &["use super::event_loop::Loop;"],
+        &["use super::x;"],
+    );
+    assert_eq!(
+        complaints(rule, &[("backends/fourth/mod.rs", "//! Text.")]).len(),
+        1
+    );
+    assert_eq!(
+        complaints(rule, &[("backends/mod.rs", "mod memory; use memory::A;")]),
+        [""; 0]
+    );
+}
+
+#[test]
+fn things_left_behind() {
+    let unfinished = concat!("// FIX", "ME: later");
+    let broken = [
+        "#[ignore = \"slow\"] #[test] fn f() {}",
+        "fn f() { todo!() }",
+        "fn f() { dbg!(1); }",
+        "#[allow(dead_code)] fn f() {}",
+        unfinished,
+    ];
+    let fine = ["fn f() { g(\"todo!(\"); } // dbg!(1)", "let ignore = 1;"];
+    finds(left_overs, "benches/a.rs", &broken, &fine);
+
+    let broken = [
+        "fn f() { std::thread::sleep(A); }",
+        "use std::thread::sleep;",
+    ];
+    finds(
+        sleeps_in_tests,
+        "tests/a.rs",
+        &broken,
+        &["// sleep(1)", "let sleeper = 1;"],
+    );
+    assert!(complaints(sleeps_in_tests, &[("examples/a.rs", broken[0])]).is_empty());
+}
+
+#[test]
+fn shape_of_files() {
+    let lines = |n: usize| format!("//! Text.\n{}", "\n".repeat(n - 1));
+    for (count, found) in [(399, 0), (400, 0), (401, 1)] {
+        assert_eq!(
+            complaints(long_files, &[("src/a.rs", &lines(count))]).len(),
+            found
+        );
+    }
+    let rule: Rule = files_without_purpose;
+    assert_eq!(complaints(rule, &[("src/a.rs", "use a;")]).len(), 1);
+    assert_eq!(
+        complaints(rule, &[("examples/a.rs", "//! Text.\nuse a;")]),
+        [""; 0]
+    );
+
+    let files = [File::new("src/a.rs", "")];
+    assert_eq!(missing_files(&files, &[("src", 1)]), [""; 0]);
+    assert_eq!(missing_files(&files, &[("src", 2), ("tests", 1)]).len(), 2);
+}
+
+#[test]
+fn versions() {
+    assert_eq!(
+        minor_version("a = \"1\"\nmsrv = \"1.85.0\"\n", "msrv"),
+        Some(("1", "85"))
+    );
+    assert_eq!(minor_version("msrv-other = \"1.2\"", "msrv"), None);
+}

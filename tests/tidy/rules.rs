@@ -1,0 +1,345 @@
+//! The rules. Each takes files and gives a complaint for every place that breaks it.
+
+use super::source::{File, Word, words};
+
+/// The backends, none of which knows another.
+pub const BACKENDS: [&str; 3] = ["memory", "named_pipe", "unix_socket"];
+/// What else is in backends/, each with what there may use it. It knows no backend itself; `os` is the
+/// name that backends/mod.rs gives to the one of this system.
+pub const SHARED: [(&str, &[&str]); 3] = [
+    ("event_loop", &["local_server", "named_pipe", "unix_socket"]),
+    ("local_server", &[]),
+    ("os", &["local_server"]),
+];
+
+/// A line may be this far below the comment that speaks for it.
+const SAFETY_LINES: usize = 6;
+const MOST_LINES: usize = 400;
+
+pub fn os_in_src(files: &[File]) -> Vec<String> {
+    const CRATES: [&str; 6] = [
+        "interprocess",
+        "libc",
+        "mio",
+        "rustix",
+        "widestring",
+        "windows_sys",
+    ];
+    const PREDICATES: [&str; 6] = [
+        "windows",
+        "unix",
+        "target_os",
+        "target_family",
+        "target_env",
+        "target_vendor",
+    ];
+    let mut complaints = Vec::new();
+    for file in files.iter().filter(|f| f.is_in(&["src"])) {
+        for word in file.words() {
+            let after = after(&file.code, word);
+            match word.text {
+                name if CRATES.contains(&name) => {
+                    complaints.push(file.complaint(word.start, &format!("names `{name}`")));
+                }
+                "os" if after.starts_with("::") => {
+                    complaints.push(file.complaint(word.start, "uses `std::os`"));
+                }
+                "cfg_select" => complaints.push(file.complaint(word.start, "uses `cfg_select`")),
+                "cfg" | "cfg_attr" => {
+                    let inside = in_parentheses(after.trim_start_matches('!'));
+                    for predicate in words(inside)
+                        .iter()
+                        .filter(|w| PREDICATES.contains(&w.text))
+                    {
+                        let what = format!("asks for `{}`", predicate.text);
+                        complaints.push(file.complaint(word.start, &what));
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+    complaints
+}
+
+pub fn unsafe_outside_backends(files: &[File]) -> Vec<String> {
+    let rooms = ["src", "tests", "examples", "benches"];
+    word_in(files, &rooms, &["unsafe"])
+}
+
+/// `lib.rs` cannot forbid it for the whole crate, which backends/ is a part of; its modules can.
+pub fn modules_without_forbid(files: &[File]) -> Vec<String> {
+    let Some(lib) = files.iter().find(|f| f.path == "src/lib.rs") else {
+        return vec!["src/lib.rs: not found".to_owned()];
+    };
+    let mut complaints = Vec::new();
+    for pair in lib.words().windows(2) {
+        let (keyword, name) = (pair[0], pair[1]);
+        if keyword.text != "mod" || name.text == "backends" {
+            continue;
+        }
+        if !after(&lib.code, name).starts_with(';') {
+            let what = format!("module `{}` has no file of its own", name.text);
+            complaints.push(lib.complaint(name.start, &what));
+            continue;
+        }
+        let paths = [
+            format!("src/{}.rs", name.text),
+            format!("src/{}/mod.rs", name.text),
+        ];
+        match files.iter().find(|f| paths.contains(&f.path)) {
+            Some(file)
+                if file
+                    .code
+                    .lines()
+                    .any(|l| l.trim() == "#![forbid(unsafe_code)]") => {}
+            Some(file) => complaints.push(file.complaint(0, "no `#![forbid(unsafe_code)]`")),
+            None => complaints.push(lib.complaint(name.start, "module without a file")),
+        }
+    }
+    complaints
+}
+
+pub fn path_attributes(files: &[File]) -> Vec<String> {
+    let mut complaints = Vec::new();
+    let mut wanted = 0;
+    for file in files.iter().filter(|f| f.is_in(&["src", "backends"])) {
+        for word in file.words() {
+            let after = after(&file.code, word);
+            let is_path = |w: &Word<'_>, next: &str| w.text == "path" && next.starts_with('=');
+            if word.text == "cfg_attr" {
+                let inside = in_parentheses(after);
+                if words(inside)
+                    .iter()
+                    .any(|w| is_path(w, self::after(inside, *w)))
+                {
+                    complaints.push(file.complaint(word.start, "a path that depends on `cfg`"));
+                }
+            }
+            if !is_path(&word, after) || !file.code[..word.start].ends_with("#[") {
+                continue;
+            }
+            let line = file
+                .text
+                .lines()
+                .nth(file.line_at(word.start) - 1)
+                .unwrap_or_default();
+            if file.path == "src/lib.rs" && line.trim() == r#"#[path = "../backends/mod.rs"]"# {
+                wanted += 1;
+            } else {
+                complaints.push(file.complaint(word.start, "a second way into another directory"));
+            }
+        }
+    }
+    if wanted != 1 {
+        complaints.push(format!(
+            "src/lib.rs: reaches backends/ by {wanted} `#[path]`, not by 1"
+        ));
+    }
+    complaints
+}
+
+pub fn protocol_in_backends(files: &[File]) -> Vec<String> {
+    const MODULES: [&str; 2] = ["exchange", "server"];
+    let mut complaints = word_in(files, &["backends"], &["Envelope"]);
+    for file in files.iter().filter(|f| f.is_in(&["backends"])) {
+        for word in paths_through(file, &["crate"], &MODULES) {
+            let what = format!("uses `crate::{}`", word.text);
+            complaints.push(file.complaint(word.start, &what));
+        }
+    }
+    complaints
+}
+
+pub fn backends_importing_one_another(files: &[File]) -> Vec<String> {
+    let mut complaints = Vec::new();
+    for file in files
+        .iter()
+        .filter(|f| f.is_in(&["backends"]) && f.path != "backends/mod.rs")
+    {
+        let unit = unit_of(file);
+        let shared = SHARED.iter().any(|(name, _)| *name == unit);
+        if !shared && !BACKENDS.contains(&unit) {
+            complaints.push(file.complaint(
+                0,
+                "is it a backend, or shared? Name it in tests/tidy/rules.rs",
+            ));
+        }
+        let mut foreign: Vec<&str> = BACKENDS.into_iter().filter(|name| *name != unit).collect();
+        for (name, users) in SHARED {
+            if name != unit && !users.contains(&unit) {
+                foreign.push(name);
+            }
+        }
+        for word in paths_through(file, &["super", "backends"], &foreign) {
+            let what = format!("{unit} uses {}", word.text);
+            complaints.push(file.complaint(word.start, &what));
+        }
+    }
+    complaints
+}
+
+pub fn unsafe_without_reason(files: &[File]) -> Vec<String> {
+    let mut complaints = Vec::new();
+    for file in files.iter().filter(|f| f.is_in(&["backends"])) {
+        let lines: Vec<&str> = file.text.lines().collect();
+        for word in file.words().into_iter().filter(|w| w.text == "unsafe") {
+            let line = file.line_at(word.start) - 1;
+            let near = &lines[line.saturating_sub(SAFETY_LINES)..=line];
+            let is_told = near.iter().any(|l| l.contains("// SAFETY:"))
+                || docs_above(&lines, line).any(|l| l.contains("# Safety"));
+            if !is_told && !is_function_type(&file.code, word) {
+                complaints.push(file.complaint(word.start, "`unsafe` without `// SAFETY:`"));
+            }
+        }
+    }
+    complaints
+}
+
+pub fn sleeps_in_tests(files: &[File]) -> Vec<String> {
+    word_in(files, &["tests"], &["sleep", "sleep_ms", "sleep_until"])
+}
+
+pub fn left_overs(files: &[File]) -> Vec<String> {
+    let mut complaints = Vec::new();
+    for file in files {
+        for needle in [
+            "#[ignore",
+            "todo!(",
+            "unimplemented!(",
+            "dbg!(",
+            "allow(unused",
+        ] {
+            for (start, _) in file.code.match_indices(needle) {
+                complaints.push(file.complaint(start, &format!("`{needle}`")));
+            }
+        }
+        for (index, line) in file.text.lines().enumerate() {
+            if line.contains(concat!("FIX", "ME")) {
+                complaints.push(format!("{}:{}: not finished", file.path, index + 1));
+            }
+        }
+        complaints.extend(word_in(std::slice::from_ref(file), &[], &["dead_code"]));
+    }
+    complaints
+}
+
+pub fn long_files(files: &[File]) -> Vec<String> {
+    let rooms = ["src", "backends"];
+    let long = |f: &&File| f.is_in(&rooms) && f.text.lines().count() > MOST_LINES;
+    let complaint = |f: &File| format!("{}:{}: goes on", f.path, MOST_LINES + 1);
+    files.iter().filter(long).map(complaint).collect()
+}
+
+pub fn files_without_purpose(files: &[File]) -> Vec<String> {
+    let rooms = ["src", "backends", "examples"];
+    let bare = |f: &&File| f.is_in(&rooms) && !f.text.starts_with("//!");
+    files
+        .iter()
+        .filter(bare)
+        .map(|f| f.complaint(0, "does not begin with `//!`"))
+        .collect()
+}
+
+/// Rooms with fewer Rust files than they are known to have: a rule that sees no files proves nothing.
+pub fn missing_files(files: &[File], least: &[(&str, usize)]) -> Vec<String> {
+    let mut complaints = Vec::new();
+    for (room, least) in least {
+        let seen = files.iter().filter(|f| f.is_in(&[room])).count();
+        if seen < *least {
+            complaints.push(format!("{room}: {seen} Rust files seen, {least} expected"));
+        }
+    }
+    complaints
+}
+
+/// The value of `key = "value"` in a TOML file, as major.minor.
+pub fn minor_version<'a>(toml: &'a str, key: &str) -> Option<(&'a str, &'a str)> {
+    let line = toml
+        .lines()
+        .find_map(|l| l.strip_prefix(key)?.trim_start().strip_prefix('='))?;
+    let mut parts = line.split('"').nth(1)?.split('.');
+    Some((parts.next()?, parts.next()?))
+}
+
+/// Every use of one of these words in code; no rooms means everywhere.
+fn word_in(files: &[File], rooms: &[&str], forbidden: &[&str]) -> Vec<String> {
+    let mut complaints = Vec::new();
+    for file in files.iter().filter(|f| rooms.is_empty() || f.is_in(rooms)) {
+        for word in file
+            .words()
+            .into_iter()
+            .filter(|w| forbidden.contains(&w.text))
+        {
+            complaints.push(file.complaint(word.start, &format!("`{}`", word.text)));
+        }
+    }
+    complaints
+}
+
+/// Places that reach one of `names` through one of `roots`: `root::name`, or both in one `use`.
+fn paths_through<'a>(file: &'a File, roots: &[&str], names: &[&str]) -> Vec<Word<'a>> {
+    let all = file.words();
+    let mut found = Vec::new();
+    let mut used_until = 0;
+    let mut root_used = false;
+    for (index, word) in all.iter().enumerate() {
+        if word.text == "use" && !after(&file.code, *word).starts_with('<') {
+            let end = file.code[word.start..]
+                .find(';')
+                .map_or(file.code.len(), |n| word.start + n);
+            used_until = end;
+            root_used = words(&file.code[word.start..end])
+                .iter()
+                .any(|w| roots.contains(&w.text));
+        }
+        let in_use = word.start < used_until && root_used;
+        let behind_root = index > 0
+            && roots.contains(&all[index - 1].text)
+            && after(&file.code, all[index - 1]).starts_with("::");
+        if names.contains(&word.text) && (in_use || behind_root) {
+            found.push(*word);
+        }
+    }
+    found
+}
+
+/// The directory or file right under backends/ that this file belongs to.
+fn unit_of(file: &File) -> &str {
+    let name = file.path.split('/').nth(1).unwrap_or_default();
+    name.strip_suffix(".rs").unwrap_or(name)
+}
+
+fn after<'a>(code: &'a str, word: Word<'_>) -> &'a str {
+    code[word.start + word.text.len()..].trim_start()
+}
+
+/// What stands between the parenthesis that `code` begins with and its partner.
+fn in_parentheses(code: &str) -> &str {
+    let mut depth = 0_usize;
+    for (at, c) in code.char_indices() {
+        match c {
+            '(' => depth += 1,
+            ')' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        if depth == 0 {
+            return &code[..at];
+        }
+    }
+    code
+}
+
+/// The comment and attribute lines right above this line.
+fn docs_above<'a>(lines: &'a [&'a str], line: usize) -> impl Iterator<Item = &'a str> {
+    let above = lines[..line].iter().rev().copied();
+    above.take_while(|l| l.trim_start().starts_with("//") || l.trim_start().starts_with("#["))
+}
+
+/// `unsafe extern "system" fn(…)` as a type: nothing is promised there yet.
+fn is_function_type(code: &str, word: Word<'_>) -> bool {
+    let rest = after(code, word);
+    let rest = rest.strip_prefix("extern").unwrap_or(rest).trim_start();
+    rest.strip_prefix("fn")
+        .is_some_and(|r| r.trim_start().starts_with('('))
+}
