@@ -47,7 +47,12 @@ pub(super) fn send(
 
 impl ServerStream for mio::net::UnixStream {
     fn read(&mut self, buffer: &mut BytesMut) -> io::Result<usize> {
-        receive(&*self, buffer, RecvFlags::empty())
+        match receive(&*self, buffer, RecvFlags::empty()) {
+            // How Linux says that the client has closed without reading all that it was sent, once
+            // everything that it had sent itself has been read: an end like any other.
+            Err(error) if error.kind() == ErrorKind::ConnectionReset => Ok(0),
+            received => received,
+        }
     }
 
     fn write(&mut self, queue: &mut SendQueue) -> io::Result<usize> {

@@ -47,10 +47,16 @@ impl From<io::Error> for Failure {
 
 pub(super) struct Channel {
     pub stream: Box<dyn ClientStream>,
-    outbound: Turn<Outbound>,
+    outbound: Turn<Sender>,
     inbound: Mutex<Receiver>,
     /// The largest message that both sides take; shrinks once the peer's preface has come.
     limit: AtomicUsize,
+}
+
+struct Sender {
+    outbound: Outbound,
+    /// A deadline passed before all was sent: that goes first.
+    stuck: bool,
 }
 
 struct Receiver {
@@ -62,7 +68,10 @@ impl Channel {
     pub fn new(stream: Box<dyn ClientStream>, framing: &dyn Framing, limit: usize) -> Channel {
         Channel {
             stream,
-            outbound: Turn::new(Outbound::new(framing)),
+            outbound: Turn::new(Sender {
+                outbound: Outbound::new(framing),
+                stuck: false,
+            }),
             inbound: Mutex::new(Receiver {
                 inbound: Inbound::new(framing),
                 buffer: BytesMut::new(),
@@ -87,17 +96,21 @@ impl Channel {
         deadline: Option<Instant>,
         inbox: &dyn Inbox,
     ) -> Result<(), Failure> {
-        let mut outbound = self.outbound.take(deadline).ok_or(Failure::Unsent)?;
-        self.flush(&mut outbound, deadline, inbox)
-            .map_err(|failure| match failure {
-                Failure::Deadline => Failure::Unsent,
-                failure => failure,
-            })?;
+        let mut sender = self.outbound.take(deadline).ok_or(Failure::Unsent)?;
+        if sender.stuck {
+            self.flush(&mut sender.outbound, deadline, inbox)
+                .map_err(|failure| match failure {
+                    Failure::Deadline => Failure::Unsent,
+                    failure => failure,
+                })?;
+        }
         for (head, body) in messages {
-            let queued = outbound.encode(&head, body, None);
+            let queued = sender.outbound.encode(&head, body, None);
             queued.map_err(|error| Failure::Closed(error.into()))?;
         }
-        self.flush(&mut outbound, deadline, inbox)
+        let sent = self.flush(&mut sender.outbound, deadline, inbox);
+        sender.stuck = sent.is_err();
+        sent
     }
 
     fn flush(
@@ -196,10 +209,10 @@ impl Channel {
     /// Tells the peer why, if it can be told at once, and closes.
     pub fn close(&self, why: Option<&Goodbye>) {
         if let Some(why) = why {
-            if let Some(mut outbound) = self.outbound.take(Some(Instant::now())) {
-                outbound.goodbye(why.code, &why.text);
+            if let Some(mut sender) = self.outbound.take(Some(Instant::now())) {
+                sender.outbound.goodbye(why.code, &why.text);
                 // The connection ends in any case; the peer sees that too.
-                let _ = self.write(&mut outbound);
+                let _ = self.write(&mut sender.outbound);
             }
         }
         self.stream.shutdown();

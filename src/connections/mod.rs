@@ -130,10 +130,11 @@ impl<S: ServerStream> Connections<S> {
             if let Some(event) = self.events.pop_front() {
                 return Some(event);
             }
-            if let Some(event) = self.next_message(now) {
-                return Some(event);
-            }
-            if let Some(id) = self.ready.pop_front() {
+            if self.current.is_some() {
+                if let Some(event) = self.next_message(now) {
+                    return Some(event);
+                }
+            } else if let Some(id) = self.ready.pop_front() {
                 self.read(id, now);
             } else if !self.unsent.is_empty() {
                 self.flush_unsent(now);

@@ -1,0 +1,99 @@
+//! The transports that the suite runs against.
+
+use super::{Raw, unique_name};
+use msgpipe::framing::{Layer, Native};
+use msgpipe::{
+    Client, Endpoint, Error, Limits, LocalServer, MessageClient, MessageServer, Server, memory,
+};
+use std::sync::Arc;
+
+/// A transport, and one name on it.
+pub trait Backend: Sync {
+    type Messages: MessageServer + Send + 'static;
+
+    fn new() -> Self;
+    fn listen(&self, limits: &Limits) -> Result<Self::Messages, Error>;
+    fn serve_calls(&self, limits: &Limits) -> Result<Server<Self::Messages>, Error>;
+    fn message_client(&self, limits: &Limits) -> Result<MessageClient, Error>;
+    fn client(&self, limits: &Limits) -> Result<Client, Error>;
+    /// A stream of bytes to the server, with nothing of this crate between.
+    fn raw(&self) -> Raw;
+}
+
+/// The one in memory.
+pub struct Memory {
+    hub: memory::Hub,
+}
+
+impl Backend for Memory {
+    type Messages = memory::MemoryServer;
+
+    fn new() -> Memory {
+        Memory {
+            hub: memory::Hub::new(),
+        }
+    }
+
+    fn listen(&self, limits: &Limits) -> Result<memory::MemoryServer, Error> {
+        self.hub.listen("test", limits.clone())
+    }
+
+    fn serve_calls(&self, limits: &Limits) -> Result<Server<memory::MemoryServer>, Error> {
+        let messages = self.hub.listen_for_calls("test", limits.clone())?;
+        Ok(Server::over(messages, limits.clone()))
+    }
+
+    fn message_client(&self, limits: &Limits) -> Result<MessageClient, Error> {
+        self.hub.message_client("test", limits.clone())
+    }
+
+    fn client(&self, limits: &Limits) -> Result<Client, Error> {
+        self.hub.client("test", limits.clone())
+    }
+
+    fn raw(&self) -> Raw {
+        Raw::memory(self.hub.connect("test").unwrap())
+    }
+}
+
+/// The one of this operating system.
+pub struct Local {
+    name: String,
+}
+
+impl Local {
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+}
+
+impl Backend for Local {
+    type Messages = LocalServer;
+
+    fn new() -> Local {
+        Local {
+            name: unique_name(),
+        }
+    }
+
+    fn listen(&self, limits: &Limits) -> Result<LocalServer, Error> {
+        let framing = Native::new(Layer::Messages, limits.message);
+        LocalServer::bind_with(&Endpoint::name(&self.name)?, Arc::new(framing), limits)
+    }
+
+    fn serve_calls(&self, limits: &Limits) -> Result<Server<LocalServer>, Error> {
+        Server::bind_with(self.name.as_str(), limits.clone())
+    }
+
+    fn message_client(&self, limits: &Limits) -> Result<MessageClient, Error> {
+        MessageClient::connect_with(self.name.as_str(), limits.clone())
+    }
+
+    fn client(&self, limits: &Limits) -> Result<Client, Error> {
+        Client::connect_with(self.name.as_str(), limits.clone())
+    }
+
+    fn raw(&self) -> Raw {
+        Raw::local(&self.name)
+    }
+}

@@ -1,0 +1,72 @@
+//! What the tests share: backends to run the same suite against, and raw peers that do not play by
+//! the rules. Each test file uses a part of it.
+#![allow(dead_code, unused_imports)]
+
+mod backend;
+mod raw;
+
+pub use backend::{Backend, Local, Memory};
+pub use raw::Raw;
+
+use msgpipe::{CloseReason, ConnectionId, Event, MessageServer};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+/// Longer than anything takes that works, even on a busy machine under Wine.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A name that no other test uses.
+pub fn unique_name() -> String {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    format!(
+        "msgpipe.test.{}.{}",
+        std::process::id(),
+        NEXT.fetch_add(1, Ordering::Relaxed)
+    )
+}
+
+/// The next event.
+#[track_caller]
+pub fn next(server: &mut impl MessageServer) -> Event {
+    server.poll(Some(PATIENCE)).unwrap().expect("no event came")
+}
+
+/// The next client.
+#[track_caller]
+pub fn connected(server: &mut impl MessageServer) -> ConnectionId {
+    match next(server) {
+        Event::Connected(id) => id,
+        event => panic!("not a client: {event:?}"),
+    }
+}
+
+/// The next message.
+#[track_caller]
+pub fn message(server: &mut impl MessageServer) -> (ConnectionId, bytes::Bytes) {
+    match next(server) {
+        Event::Message(id, message) => (id, message),
+        event => panic!("not a message: {event:?}"),
+    }
+}
+
+/// The next end of a connection, whatever comes before it.
+#[track_caller]
+pub fn closed(server: &mut impl MessageServer) -> (ConnectionId, CloseReason) {
+    loop {
+        if let Event::Closed(id, reason) = next(server) {
+            return (id, reason);
+        }
+    }
+}
+
+/// Bytes that differ from place to place, so that a shifted or a mixed message shows.
+pub fn pattern(size: usize, seed: u8) -> Vec<u8> {
+    (0..size)
+        .map(|at| {
+            (at as u8)
+                .wrapping_mul(31)
+                .wrapping_add((at >> 8) as u8)
+                .wrapping_add(seed)
+        })
+        .collect()
+}

@@ -1,0 +1,152 @@
+//! A client that writes whatever bytes it likes.
+
+use bytes::BytesMut;
+use msgpipe::framing::{Encoder, Framing, Layer, Native, SendQueue};
+use msgpipe::{ClientStream, memory};
+use std::io::{IoSlice, Read, Write};
+
+/// A stream of bytes to a server. Dropping it is closing it.
+pub struct Raw(Kind);
+
+enum Kind {
+    Memory(memory::MemoryStream),
+    #[cfg(unix)]
+    Socket(std::os::unix::net::UnixStream),
+    #[cfg(windows)]
+    Pipe(std::fs::File),
+}
+
+impl Raw {
+    pub fn memory(stream: memory::MemoryStream) -> Raw {
+        Raw(Kind::Memory(stream))
+    }
+
+    #[cfg(unix)]
+    pub fn local(name: &str) -> Raw {
+        let path = path_of(name);
+        Raw(Kind::Socket(
+            std::os::unix::net::UnixStream::connect(path).unwrap(),
+        ))
+    }
+
+    /// The plainest client there is: the pipe, opened as a file.
+    #[cfg(windows)]
+    pub fn local(name: &str) -> Raw {
+        let pipe = pipe_of(name);
+        let started = std::time::Instant::now();
+        loop {
+            // 231: all instances are busy for a moment.
+            match std::fs::OpenOptions::new()
+                .read(true)
+                .write(true)
+                .open(&pipe)
+            {
+                Ok(file) => return Raw(Kind::Pipe(file)),
+                Err(error)
+                    if error.raw_os_error() == Some(231) && started.elapsed() < super::PATIENCE =>
+                {
+                    std::thread::yield_now();
+                }
+                Err(error) => panic!("{pipe}: {error}"),
+            }
+        }
+    }
+
+    /// Writes all of `bytes`. Returns whether the server took them.
+    pub fn write(&mut self, bytes: &[u8]) -> bool {
+        match &mut self.0 {
+            Kind::Memory(stream) => write_memory(stream, bytes),
+            #[cfg(unix)]
+            Kind::Socket(socket) => socket.write_all(bytes).is_ok(),
+            #[cfg(windows)]
+            Kind::Pipe(pipe) => pipe.write_all(bytes).is_ok(),
+        }
+    }
+
+    /// Reads up to 64 KiB; nothing once the server has closed.
+    pub fn read(&mut self) -> Vec<u8> {
+        let mut buffer = vec![0; 64 * 1024];
+        let read = match &mut self.0 {
+            Kind::Memory(stream) => {
+                let mut bytes = BytesMut::with_capacity(buffer.len());
+                return stream
+                    .read(&mut bytes, None)
+                    .map_or(Vec::new(), |_| bytes.to_vec());
+            }
+            #[cfg(unix)]
+            Kind::Socket(socket) => socket.read(&mut buffer),
+            #[cfg(windows)]
+            Kind::Pipe(pipe) => pipe.read(&mut buffer),
+        };
+        buffer.truncate(read.unwrap_or(0));
+        buffer
+    }
+
+    /// Everything until the server closes.
+    pub fn read_to_end(&mut self) -> Vec<u8> {
+        let mut all = Vec::new();
+        loop {
+            let some = self.read();
+            if some.is_empty() {
+                return all;
+            }
+            all.extend(some);
+        }
+    }
+}
+
+fn write_memory(stream: &memory::MemoryStream, mut bytes: &[u8]) -> bool {
+    while !bytes.is_empty() {
+        match stream.write(&[IoSlice::new(bytes)]) {
+            Ok(written) => bytes = &bytes[written..],
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
+                if stream.wait_writable(false, None).is_err() {
+                    return false;
+                }
+            }
+            Err(_) => return false,
+        }
+    }
+    true
+}
+
+/// The socket of a name, as the documentation says.
+#[cfg(unix)]
+pub fn path_of(name: &str) -> std::path::PathBuf {
+    match std::env::var_os("XDG_RUNTIME_DIR").map(std::path::PathBuf::from) {
+        Some(directory) if directory.is_absolute() => {
+            directory.join(format!("msgpipe/{name}.sock"))
+        }
+        _ => format!(
+            "/tmp/msgpipe-{}/{name}.sock",
+            rustix::process::geteuid().as_raw()
+        )
+        .into(),
+    }
+}
+
+/// The pipe of a name: the server says who the user is.
+#[cfg(windows)]
+fn pipe_of(name: &str) -> String {
+    let server = msgpipe::MessageClient::connect(name).unwrap();
+    let sid = server.server().sid.clone().unwrap();
+    format!(r"\\.\pipe\{name}.{sid}")
+}
+
+/// What a stream begins with, for a layer.
+pub fn preface(layer: Layer) -> Vec<u8> {
+    let mut queue = SendQueue::default();
+    Native::new(layer, 1 << 20).encoder().begin(&mut queue);
+    queue.to_bytes().to_vec()
+}
+
+/// A frame with this payload.
+pub fn frame(payload: &[u8]) -> Vec<u8> {
+    let mut queue = SendQueue::default();
+    let payload = bytes::Bytes::copy_from_slice(payload);
+    Native::new(Layer::Messages, 1 << 30)
+        .encoder()
+        .encode(&[], payload, &mut queue)
+        .unwrap();
+    queue.to_bytes().to_vec()
+}

@@ -1,0 +1,505 @@
+//! What every `MessageServer` of this crate promises: one suite, run unchanged against the
+//! transport of this operating system and against the one in memory.
+
+mod common;
+
+use common::{Backend, PATIENCE, closed, connected, message, next, pattern};
+use msgpipe::framing::{FramingError, GoodbyeCode};
+use msgpipe::{CloseReason, Error, Event, Goodbye, Limits, MessageServer, Refusal};
+use std::collections::HashMap;
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+macro_rules! suite {
+    ($($test:ident),* $(,)?) => {
+        mod local {
+            $(#[test] fn $test() { super::$test::<super::common::Local>(); })*
+        }
+        mod memory {
+            $(#[test] fn $test() { super::$test::<super::common::Memory>(); })*
+        }
+    };
+}
+
+suite!(
+    messages_of_every_size_arrive_whole_and_in_order,
+    each_connection_comes_once_and_goes_once,
+    what_was_queued_before_a_close_arrives,
+    a_client_that_wrote_and_left_is_still_heard,
+    many_clients_are_told_apart,
+    the_message_limit_is_exact,
+    a_waker_wakes_from_another_thread_and_once,
+    the_peer_is_known_while_it_is_connected,
+    a_client_that_does_not_read_is_held_at_the_limit,
+    a_client_that_never_reads_is_closed_and_nobody_else,
+    both_sides_may_send_without_reading_first,
+    the_limit_of_connections_is_exact,
+    without_a_server_connecting_fails_at_once,
+    a_name_is_free_again_after_its_server,
+    nothing_is_sent_to_who_is_gone,
+    polling_without_time_does_not_wait,
+);
+
+fn messages_of_every_size_arrive_whole_and_in_order<B: Backend>() {
+    let backend = B::new();
+    let limits = Limits::default();
+    let mut server = backend.listen(&limits).unwrap();
+    let sizes = [
+        0,
+        1,
+        4079,
+        4080,
+        4087,
+        4088,
+        4089,
+        4095,
+        4096,
+        4097,
+        8191,
+        8192,
+        8193,
+        65_535,
+        65_536,
+        65_537,
+        1 << 20,
+    ];
+    let client = backend.message_client(&limits).unwrap();
+    let echoed = thread::spawn(move || {
+        for (seed, size) in sizes.into_iter().enumerate() {
+            client.send(pattern(size, seed as u8)).unwrap();
+        }
+        for (seed, size) in sizes.into_iter().enumerate() {
+            let message = client.receive(Some(PATIENCE)).unwrap();
+            assert!(
+                message == pattern(size, seed as u8),
+                "{size} bytes came back changed"
+            );
+        }
+    });
+    // All of them wait in the server before the first goes back.
+    let id = connected(&mut server);
+    let messages: Vec<_> = sizes.iter().map(|_| message(&mut server)).collect();
+    for (size, (from, message)) in sizes.into_iter().zip(messages) {
+        assert_eq!((from, message.len()), (id, size));
+        let mut unsent = Some(message);
+        while let Some(message) = unsent.take() {
+            if let Err(error) = server.send(id, message) {
+                assert!(matches!(error.refusal, Refusal::Full { .. }), "{error}");
+                unsent = Some(error.body);
+                assert!(matches!(next(&mut server), Event::Drained(drained) if drained == id));
+            }
+        }
+    }
+    assert!(matches!(closed(&mut server), (_, CloseReason::Finished)));
+    echoed.join().unwrap();
+}
+
+fn each_connection_comes_once_and_goes_once<B: Backend>() {
+    const CLIENTS: usize = 40;
+    let backend = B::new();
+    let limits = Limits::default();
+    let mut server = backend.listen(&limits).unwrap();
+    thread::scope(|scope| {
+        for _ in 0..CLIENTS {
+            scope.spawn(|| {
+                backend
+                    .message_client(&limits)
+                    .unwrap()
+                    .send("hello")
+                    .unwrap()
+            });
+        }
+        let mut seen = HashMap::new();
+        let mut gone = 0;
+        while gone < CLIENTS {
+            match next(&mut server) {
+                Event::Connected(id) => assert_eq!(seen.insert(id, 0), None, "came twice"),
+                Event::Message(id, _) => *seen.get_mut(&id).expect("spoke before it came") += 1,
+                Event::Closed(id, reason) => {
+                    assert!(matches!(reason, CloseReason::Finished), "{reason}");
+                    assert_eq!(
+                        seen.insert(id, usize::MAX),
+                        Some(1),
+                        "went before it was heard"
+                    );
+                    gone += 1;
+                }
+                event => panic!("{event:?}"),
+            }
+        }
+        assert_eq!(seen.len(), CLIENTS);
+    });
+}
+
+fn what_was_queued_before_a_close_arrives<B: Backend>() {
+    let backend = B::new();
+    let limits = Limits::default();
+    let mut server = backend.listen(&limits).unwrap();
+    let client = backend.message_client(&limits).unwrap();
+    let id = connected(&mut server);
+    // More than a socket or a pipe holds, so that closing has to wait for the client.
+    let last = pattern(300_000, 1);
+    server.send(id, "first".into()).unwrap();
+    server.send(id, last.clone().into()).unwrap();
+    server.close(id, Goodbye::new(200, "that is all"));
+    assert!(matches!(
+        server.send(id, "late".into()).unwrap_err().refusal,
+        Refusal::Gone
+    ));
+    let reading = thread::spawn(move || {
+        assert_eq!(client.receive(Some(PATIENCE)).unwrap(), "first");
+        assert!(client.receive(Some(PATIENCE)).unwrap() == last);
+        match client.receive(Some(PATIENCE)).unwrap_err() {
+            Error::Closed {
+                reason: CloseReason::Peer(FramingError::Goodbye { code, text }),
+                ..
+            } => {
+                assert_eq!((code, text.as_str()), (200, "that is all"));
+            }
+            error => panic!("{error}"),
+        }
+    });
+    assert!(matches!(closed(&mut server), (closed, CloseReason::Local) if closed == id));
+    reading.join().unwrap();
+}
+
+fn a_client_that_wrote_and_left_is_still_heard<B: Backend>() {
+    let backend = B::new();
+    let limits = Limits::default();
+    let mut server = backend.listen(&limits).unwrap();
+    for _ in 0..3 {
+        let client = backend.message_client(&limits).unwrap();
+        client.send("last words").unwrap();
+        drop(client);
+    }
+    let mut heard = 0;
+    for _ in 0..9 {
+        if let Event::Message(_, message) = next(&mut server) {
+            assert_eq!(message, "last words");
+            heard += 1;
+        }
+    }
+    assert_eq!(heard, 3);
+}
+
+fn many_clients_are_told_apart<B: Backend>() {
+    const CLIENTS: usize = 30;
+    const ROUNDS: usize = 20;
+    let backend = B::new();
+    let limits = Limits::default();
+    let mut server = backend.listen(&limits).unwrap();
+    thread::scope(|scope| {
+        for number in 0..CLIENTS {
+            let (backend, limits) = (&backend, &limits);
+            scope.spawn(move || {
+                let client = backend.message_client(limits).unwrap();
+                for round in 0..ROUNDS {
+                    let message = format!("client {number} round {round}");
+                    client.send(message.clone()).unwrap();
+                    assert_eq!(client.receive(Some(PATIENCE)).unwrap(), message);
+                }
+            });
+        }
+        let mut gone = 0;
+        while gone < CLIENTS {
+            match next(&mut server) {
+                Event::Message(id, message) => server.send(id, message).unwrap(),
+                Event::Closed(..) => gone += 1,
+                _ => {}
+            }
+        }
+    });
+}
+
+fn the_message_limit_is_exact<B: Backend>() {
+    let backend = B::new();
+    let mut limits = Limits::default();
+    limits.message = 10_000;
+    let mut server = backend.listen(&limits).unwrap();
+    let mut larger = limits.clone();
+    larger.message = 20_000;
+    for (size, fits) in [(9_999, true), (10_000, true), (10_001, false)] {
+        // A client with the same limit refuses to send what is over it, and hands it back.
+        let client = backend.message_client(&limits).unwrap();
+        let sent = client.send(pattern(size, 0));
+        match sent {
+            Ok(()) => assert!(fits),
+            Err(Error::TooLarge {
+                size: refused,
+                limit,
+                message,
+                ..
+            }) => {
+                assert!(!fits);
+                assert_eq!((refused, limit, message.len()), (size, 10_000, size));
+            }
+            Err(error) => panic!("{error}"),
+        }
+        drop(client);
+        let id = connected(&mut server);
+        if fits {
+            assert_eq!(message(&mut server).1.len(), size);
+        }
+        assert!(matches!(closed(&mut server), (closed, CloseReason::Finished) if closed == id));
+
+        // One with a larger limit is told, and closed.
+        let client = backend.message_client(&larger).unwrap();
+        client.send(pattern(size, 0)).unwrap();
+        connected(&mut server);
+        if fits {
+            assert_eq!(message(&mut server).1.len(), size);
+            drop(client);
+            closed(&mut server);
+            continue;
+        }
+        let (_, reason) = closed(&mut server);
+        assert!(matches!(
+            reason,
+            CloseReason::Peer(FramingError::TooLarge {
+                size: 10_001,
+                limit: 10_000
+            })
+        ));
+        let Err(Error::Closed { reason, .. }) = client.receive(Some(PATIENCE)) else {
+            panic!()
+        };
+        let too_large = GoodbyeCode::TOO_LARGE;
+        assert!(
+            matches!(&reason, CloseReason::Peer(FramingError::Goodbye { code, .. }) if *code == too_large),
+            "{reason}"
+        );
+    }
+}
+
+fn a_waker_wakes_from_another_thread_and_once<B: Backend>() {
+    let backend = B::new();
+    let mut server = backend.listen(&Limits::default()).unwrap();
+    let waker = server.waker();
+    let (go, start) = mpsc::channel();
+    let waking = thread::spawn(move || {
+        start.recv().unwrap();
+        (0..100).for_each(|_| waker.wake());
+    });
+    go.send(()).unwrap();
+    assert!(matches!(next(&mut server), Event::Woken));
+    waking.join().unwrap();
+    // The rest of the hundred is at most one more.
+    let mut more = 0;
+    while let Some(event) = server.poll(Some(Duration::ZERO)).unwrap() {
+        assert!(matches!(event, Event::Woken));
+        more += 1;
+    }
+    assert!(more <= 1, "{more} more");
+    server.waker().wake();
+    assert!(
+        matches!(next(&mut server), Event::Woken),
+        "it wakes again afterwards"
+    );
+}
+
+fn the_peer_is_known_while_it_is_connected<B: Backend>() {
+    let backend = B::new();
+    let mut server = backend.listen(&Limits::default()).unwrap();
+    let client = backend.message_client(&Limits::default()).unwrap();
+    let id = connected(&mut server);
+    let peer = server.peer(id).expect("a peer").clone();
+    assert_eq!(peer.pid, Some(std::process::id()));
+    assert_eq!(client.server(), &peer, "both ends are this process");
+    drop(client);
+    closed(&mut server);
+    assert_eq!(server.peer(id), None);
+}
+
+fn a_client_that_does_not_read_is_held_at_the_limit<B: Backend>() {
+    let backend = B::new();
+    let mut limits = Limits::default();
+    limits.queued = 100_000;
+    let mut server = backend.listen(&limits).unwrap();
+    let client = backend.message_client(&limits).unwrap();
+    let id = connected(&mut server);
+    let mut sent = 0;
+    let refused = loop {
+        match server.send(id, pattern(5_000, 0).into()) {
+            Ok(()) => sent += 1,
+            Err(error) => break error,
+        }
+        // Nothing leaves between two sends unless the server polls.
+        assert!(
+            sent <= 21,
+            "{sent} messages of 5000 bytes are under a limit of 100000"
+        );
+    };
+    assert!(
+        matches!(refused.refusal, Refusal::Full { limit: 100_000, .. }),
+        "{refused}"
+    );
+    assert_eq!(refused.body.len(), 5_000, "it was handed back");
+    let reading = thread::spawn(move || {
+        for _ in 0..sent + 1 {
+            assert_eq!(client.receive(Some(PATIENCE)).unwrap().len(), 5_000);
+        }
+    });
+    assert!(matches!(next(&mut server), Event::Drained(drained) if drained == id));
+    server.send(id, refused.body).unwrap();
+    assert!(matches!(closed(&mut server), (_, CloseReason::Finished)));
+    reading.join().unwrap();
+}
+
+fn a_client_that_never_reads_is_closed_and_nobody_else<B: Backend>() {
+    let backend = B::new();
+    let mut limits = Limits::default();
+    limits.write_stall = Duration::from_millis(100);
+    let mut server = backend.listen(&limits).unwrap();
+    let _lazy = backend.message_client(&limits).unwrap();
+    let lazy = connected(&mut server);
+    // More than any transport holds by itself.
+    for _ in 0..4 {
+        server.send(lazy, pattern(1 << 19, 0).into()).ok();
+    }
+    let client = backend.message_client(&limits).unwrap();
+    let (stop, stopped) = mpsc::channel();
+    let working = thread::spawn(move || {
+        let mut rounds = 0;
+        while stopped.try_recv().is_err() || rounds < 10 {
+            client.send("still there?").unwrap();
+            assert_eq!(client.receive(Some(PATIENCE)).unwrap(), "still there?");
+            rounds += 1;
+        }
+    });
+    let mut open = 2;
+    while open > 0 {
+        match next(&mut server) {
+            Event::Message(id, message) => server.send(id, message).unwrap(),
+            Event::Closed(id, reason) if id == lazy => {
+                assert!(matches!(reason, CloseReason::Unread { .. }), "{reason}");
+                stop.send(()).unwrap();
+                open -= 1;
+            }
+            Event::Closed(_, reason) => {
+                assert!(matches!(reason, CloseReason::Finished), "{reason}");
+                open -= 1;
+            }
+            _ => {}
+        }
+    }
+    working.join().unwrap();
+}
+
+/// Both send much more than the transport holds before either reads: a client reads for itself
+/// while it cannot write, or they would wait for each other for ever.
+fn both_sides_may_send_without_reading_first<B: Backend>() {
+    const MESSAGES: usize = 200;
+    let backend = B::new();
+    let mut limits = Limits::default();
+    limits.queued = 16 << 20;
+    let mut server = backend.listen(&limits).unwrap();
+    let client = backend.message_client(&limits).unwrap();
+    let sending = thread::spawn(move || {
+        for seed in 0..MESSAGES {
+            client.send(pattern(20_000, seed as u8)).unwrap();
+        }
+        for seed in 0..MESSAGES {
+            assert!(client.receive(Some(PATIENCE)).unwrap() == pattern(20_000, seed as u8));
+        }
+    });
+    loop {
+        match next(&mut server) {
+            Event::Message(id, message) => server.send(id, message).unwrap(),
+            Event::Closed(..) => break,
+            _ => {}
+        }
+    }
+    sending.join().unwrap();
+}
+
+fn the_limit_of_connections_is_exact<B: Backend>() {
+    let backend = B::new();
+    let mut limits = Limits::default();
+    limits.connections = 3;
+    let mut server = backend.listen(&limits).unwrap();
+    let clients: Vec<_> = (0..3)
+        .map(|_| {
+            let client = backend.message_client(&limits).unwrap();
+            connected(&mut server);
+            client
+        })
+        .collect();
+    thread::scope(|scope| {
+        let fourth = scope.spawn(|| {
+            let client = backend.message_client(&limits).unwrap();
+            client.send("my turn").unwrap();
+        });
+        assert!(
+            server
+                .poll(Some(Duration::from_millis(50)))
+                .unwrap()
+                .is_none(),
+            "a fourth got in"
+        );
+        drop(clients);
+        let mut heard = false;
+        for _ in 0..6 {
+            if let Event::Message(_, message) = next(&mut server) {
+                heard = message == "my turn";
+            }
+        }
+        assert!(heard);
+        fourth.join().unwrap();
+    });
+}
+
+fn without_a_server_connecting_fails_at_once<B: Backend>() {
+    let backend = B::new();
+    let mut limits = Limits::default();
+    limits.connect = Duration::from_secs(3600);
+    let Err(error) = backend.message_client(&limits) else {
+        panic!("connected to nobody")
+    };
+    assert!(matches!(error, Error::NoServer { .. }), "{error}");
+}
+
+fn a_name_is_free_again_after_its_server<B: Backend>() {
+    let backend = B::new();
+    let limits = Limits::default();
+    for round in 0..5 {
+        let mut server = backend.listen(&limits).unwrap();
+        let client = backend.message_client(&limits).unwrap();
+        let id = connected(&mut server);
+        server.send(id, format!("round {round}").into()).unwrap();
+        assert!(server.poll(Some(Duration::ZERO)).unwrap().is_none());
+        drop(server);
+        // What was sent is there, also after the server's end.
+        assert_eq!(
+            client.receive(Some(PATIENCE)).unwrap(),
+            format!("round {round}")
+        );
+        let Err(Error::Closed { .. }) = client.receive(Some(PATIENCE)) else {
+            panic!("still open")
+        };
+    }
+}
+
+fn nothing_is_sent_to_who_is_gone<B: Backend>() {
+    let backend = B::new();
+    let mut server = backend.listen(&Limits::default()).unwrap();
+    drop(backend.message_client(&Limits::default()).unwrap());
+    let (id, _) = closed(&mut server);
+    let error = server.send(id, "hello?".into()).unwrap_err();
+    assert!(matches!(error.refusal, Refusal::Gone));
+    assert_eq!(error.body, "hello?");
+    server.close(id, Goodbye::new(0, ""));
+    assert!(server.poll(Some(Duration::ZERO)).unwrap().is_none());
+}
+
+fn polling_without_time_does_not_wait<B: Backend>() {
+    let backend = B::new();
+    let mut server = backend.listen(&Limits::default()).unwrap();
+    assert!(server.poll(Some(Duration::ZERO)).unwrap().is_none());
+    let client = backend.message_client(&Limits::default()).unwrap();
+    client.send("hello").unwrap();
+    let mut events = 0;
+    while events < 2 {
+        events += usize::from(server.poll(Some(Duration::ZERO)).unwrap().is_some());
+    }
+}
