@@ -35,7 +35,7 @@ impl Hub {
     /// # Errors
     /// As [`listen`](Hub::listen).
     pub fn listen_for_calls(&self, name: &str, limits: Limits) -> Result<MemoryServer, Error> {
-        let framing = crate::server::framing(&limits);
+        let framing = Native::for_calls(limits.clamped().message);
         self.listen_with(name, limits, Arc::new(framing))
     }
 

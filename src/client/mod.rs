@@ -13,8 +13,8 @@ pub use messages::MessageClient;
 use crate::client_stream::ClientStream;
 use crate::endpoint::Endpoint;
 use crate::error::{CloseReason, Error};
-use crate::exchange::{ENVELOPE_LEN, Envelope, Kind};
-use crate::framing::GoodbyeCode;
+use crate::exchange::{Envelope, Kind};
+use crate::framing::{ENVELOPE_LEN, GoodbyeCode, Native};
 use crate::limits::Limits;
 use crate::message_server::{Goodbye, Peer};
 use bytes::Bytes;
@@ -87,7 +87,7 @@ impl Client {
     /// [`ClientStream`] for an example.
     pub fn over(stream: Box<dyn ClientStream>, endpoint: &str, limits: Limits) -> Client {
         let limits = limits.clamped();
-        let framing = crate::server::framing(&limits);
+        let framing = Native::for_calls(limits.message);
         let inner = Inner {
             channel: Channel::new(stream, &framing, framing.limit()),
             pending: Pending::new(limits.in_flight),

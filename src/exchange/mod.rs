@@ -12,5 +12,5 @@ mod model;
 mod requests;
 
 pub(crate) use calls::{Calls, TooMany};
-pub(crate) use envelope::{ENVELOPE_LEN, Envelope, Kind};
+pub(crate) use envelope::{Envelope, Kind};
 pub(crate) use requests::{Refused, Requests};

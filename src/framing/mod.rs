@@ -14,6 +14,7 @@ mod preface;
 mod queue;
 
 pub(crate) use link::{Inbound, Outbound};
+pub(crate) use native::ENVELOPE_LEN;
 pub use native::{Layer, Native};
 pub use queue::SendQueue;
 

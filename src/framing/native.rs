@@ -6,6 +6,9 @@ use super::preface::Preface;
 use super::{Decoder, Encoder, Framing, FramingError, SendQueue};
 use bytes::Bytes;
 
+/// The bytes that the calls layer sets before each request and reply.
+pub(crate) const ENVELOPE_LEN: usize = 8;
+
 /// What the messages of a connection are. Both sides say it in their preface, so that a program
 /// that speaks the other one is told so instead of misreading it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -41,6 +44,17 @@ impl Native {
             layer,
             limit: limit.min(u32::MAX as usize),
         }
+    }
+
+    /// The framing for calls whose requests and replies have up to `message` bytes: their envelope
+    /// comes on top.
+    ///
+    /// ```
+    /// use msgpipe::framing::{Layer, Native};
+    /// assert_eq!(Native::for_calls(1000), Native::new(Layer::Calls, 1008));
+    /// ```
+    pub fn for_calls(message: usize) -> Native {
+        Native::new(Layer::Calls, message.saturating_add(ENVELOPE_LEN))
     }
 
     /// The largest message in bytes.

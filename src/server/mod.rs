@@ -11,8 +11,7 @@ pub use responder::{Request, Responder};
 use crate::backends::LocalServer;
 use crate::endpoint::Endpoint;
 use crate::error::Error;
-use crate::exchange::ENVELOPE_LEN;
-use crate::framing::{Layer, Native};
+use crate::framing::Native;
 use crate::limits::Limits;
 use crate::message_server::{MessageServer, Waker};
 use answering::Answering;
@@ -36,12 +35,6 @@ pub struct Server<M = LocalServer> {
     limits: Limits,
     outbox: Arc<Outbox>,
     stop: Arc<AtomicBool>,
-}
-
-/// The framing of the calls layer: [`Limits::message`] counts a request's or a reply's body, so the
-/// envelope comes on top.
-pub(crate) fn framing(limits: &Limits) -> Native {
-    Native::new(Layer::Calls, limits.clamped().message + ENVELOPE_LEN)
 }
 
 impl Server<LocalServer> {
@@ -75,7 +68,7 @@ impl Server<LocalServer> {
         E: TryInto<Endpoint>,
         Error: From<E::Error>,
     {
-        let framing = Arc::new(framing(&limits));
+        let framing = Arc::new(Native::for_calls(limits.clamped().message));
         let messages = LocalServer::bind_with(&endpoint.try_into()?, framing, &limits)?;
         Ok(Server::over(messages, limits))
     }

@@ -62,9 +62,14 @@ pub fn os_in_src(files: &[File]) -> Vec<String> {
     complaints
 }
 
+/// The benchmark's floor on Windows is the plain Win32 loop that this crate is measured against: it
+/// cannot be written with the backends it is compared to, nor without calls that are unsafe.
+const WIN32_FLOOR: &str = "benches/ipc/win32_floor.rs";
+
 pub fn unsafe_outside_backends(files: &[File]) -> Vec<String> {
     let rooms = ["src", "tests", "examples", "benches"];
-    word_in(files, &rooms, &["unsafe"])
+    let complaints = word_in(files, &rooms, &["unsafe"]);
+    complaints.into_iter().filter(|complaint| !complaint.starts_with(WIN32_FLOOR)).collect()
 }
 
 /// `lib.rs` cannot forbid it for the whole crate, which backends/ is a part of; its modules can.
@@ -181,7 +186,7 @@ pub fn backends_importing_one_another(files: &[File]) -> Vec<String> {
 
 pub fn unsafe_without_reason(files: &[File]) -> Vec<String> {
     let mut complaints = Vec::new();
-    for file in files.iter().filter(|f| f.is_in(&["backends"])) {
+    for file in files.iter().filter(|f| f.is_in(&["backends", "benches"])) {
         let lines: Vec<&str> = file.text.lines().collect();
         for word in file.words().into_iter().filter(|w| w.text == "unsafe") {
             let line = file.line_at(word.start) - 1;

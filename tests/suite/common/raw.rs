@@ -1,7 +1,7 @@
 //! A client that writes whatever bytes it likes.
 
 use bytes::BytesMut;
-use msgpipe::framing::{Encoder, Framing, Layer, Native, SendQueue};
+use msgpipe::framing::{Framing, Layer, Native, SendQueue};
 use msgpipe::{ClientStream, memory};
 use std::io::{IoSlice, Read, Write};
 
@@ -149,4 +149,16 @@ pub fn frame(payload: &[u8]) -> Vec<u8> {
         .encode(&[], payload, &mut queue)
         .unwrap();
     queue.to_bytes().to_vec()
+}
+
+/// The check of prefaces and headers, written from `docs/PROTOCOL.md` a second time.
+pub fn crc16(bytes: &[u8]) -> u16 {
+    let mut crc: u16 = 0xFFFF;
+    for byte in bytes {
+        crc ^= u16::from(*byte) << 8;
+        for _ in 0..8 {
+            crc = if crc & 0x8000 == 0 { crc << 1 } else { (crc << 1) ^ 0x1021 };
+        }
+    }
+    crc
 }

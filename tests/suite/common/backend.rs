@@ -13,6 +13,8 @@ pub trait Backend: Sync {
 
     fn new() -> Self;
     fn listen(&self, limits: &Limits) -> Result<Self::Messages, Error>;
+    /// The messages below calls, to be answered by hand.
+    fn listen_for_calls(&self, limits: &Limits) -> Self::Messages;
     fn serve_calls(&self, limits: &Limits) -> Result<Server<Self::Messages>, Error>;
     fn message_client(&self, limits: &Limits) -> Result<MessageClient, Error>;
     fn client(&self, limits: &Limits) -> Result<Client, Error>;
@@ -36,6 +38,10 @@ impl Backend for Memory {
 
     fn listen(&self, limits: &Limits) -> Result<memory::MemoryServer, Error> {
         self.hub.listen("test", limits.clone())
+    }
+
+    fn listen_for_calls(&self, limits: &Limits) -> memory::MemoryServer {
+        self.hub.listen_for_calls("test", limits.clone()).unwrap()
     }
 
     fn serve_calls(&self, limits: &Limits) -> Result<Server<memory::MemoryServer>, Error> {
@@ -79,6 +85,11 @@ impl Backend for Local {
     fn listen(&self, limits: &Limits) -> Result<LocalServer, Error> {
         let framing = Native::new(Layer::Messages, limits.message);
         LocalServer::bind_with(&Endpoint::name(&self.name)?, Arc::new(framing), limits)
+    }
+
+    fn listen_for_calls(&self, limits: &Limits) -> LocalServer {
+        let framing = Native::new(Layer::Calls, limits.message);
+        LocalServer::bind_with(&Endpoint::name(&self.name).unwrap(), Arc::new(framing), limits).unwrap()
     }
 
     fn serve_calls(&self, limits: &Limits) -> Result<Server<LocalServer>, Error> {

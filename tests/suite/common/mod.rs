@@ -1,9 +1,8 @@
 //! What the tests share: backends to run the same suite against, and raw peers that do not play by
-//! the rules. Each test file uses a part of it.
-#![allow(dead_code, unused_imports)]
+//! the rules.
 
 mod backend;
-mod raw;
+pub mod raw;
 
 pub use backend::{Backend, Local, Memory};
 pub use raw::Raw;

@@ -1,9 +1,7 @@
 //! What every `MessageServer` of this crate promises: one suite, run unchanged against the
 //! transport of this operating system and against the one in memory.
 
-mod common;
-
-use common::{Backend, PATIENCE, closed, connected, message, next, pattern};
+use crate::common::{Backend, PATIENCE, closed, connected, message, next, pattern};
 use msgpipe::framing::{FramingError, GoodbyeCode};
 use msgpipe::{CloseReason, Error, Event, Goodbye, Limits, MessageServer, Refusal};
 use std::collections::HashMap;
@@ -11,18 +9,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-macro_rules! suite {
-    ($($test:ident),* $(,)?) => {
-        mod local {
-            $(#[test] fn $test() { super::$test::<super::common::Local>(); })*
-        }
-        mod memory {
-            $(#[test] fn $test() { super::$test::<super::common::Memory>(); })*
-        }
-    };
-}
-
-suite!(
+crate::on_every_transport!(
     messages_of_every_size_arrive_whole_and_in_order,
     each_connection_comes_once_and_goes_once,
     what_was_queued_before_a_close_arrives,

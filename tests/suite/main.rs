@@ -1,0 +1,19 @@
+//! How this crate behaves, seen through its public interface, on every transport.
+
+mod bad_input;
+mod calls;
+mod common;
+mod conformance;
+
+/// Makes each test once for the transport of this operating system and once for the one in memory.
+macro_rules! on_every_transport {
+    ($($test:ident),* $(,)?) => {
+        mod local {
+            $(#[test] fn $test() { super::$test::<crate::common::Local>(); })*
+        }
+        mod memory {
+            $(#[test] fn $test() { super::$test::<crate::common::Memory>(); })*
+        }
+    };
+}
+pub(crate) use on_every_transport;
