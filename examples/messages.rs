@@ -1,0 +1,154 @@
+//! A chat room, on the level of messages: whatever one member says, all the others hear.
+//!
+//! ```text
+//! cargo run --example messages                     # a room and a few members who talk, then all end
+//! cargo run --example messages -- room [NAME]      # the room alone, until it is killed
+//! cargo run --example messages -- join NICK [NAME] # one member: lines typed are said to the others
+//! ```
+//!
+//! The name is `msgpipe.example.chat` unless another is given.
+
+use msgpipe::{ConnectionId, Error, Event, LocalServer, MessageClient, MessageServer};
+use std::collections::HashSet;
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, ExitCode, Stdio};
+use std::thread;
+use std::time::Duration;
+
+const NAME: &str = "msgpipe.example.chat";
+
+/// What the room prints when members may come.
+const OPEN: &str = "the room is open at";
+
+/// Members who talk when the example runs by itself, and what each of them says.
+const MEMBERS: usize = 5;
+const LINES: usize = 3;
+
+/// Longer than anything takes here.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let done = match arguments[..] {
+        [] => by_itself(),
+        ["room"] => room(NAME).map_err(Into::into),
+        ["room", name] => room(name).map_err(Into::into),
+        ["join", nick] => join(nick, NAME),
+        ["join", nick, name] => join(nick, name),
+        _ => Err("usage: messages [room [NAME] | join NICK [NAME]]".into()),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("messages: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The room: one thread, any number of members.
+fn room(name: &str) -> Result<(), Error> {
+    let mut server = LocalServer::bind(name)?;
+    println!("{OPEN} {}", server.endpoint());
+    let mut members: HashSet<ConnectionId> = HashSet::new();
+    while let Some(event) = server.poll(None)? {
+        match event {
+            Event::Connected(member) => {
+                members.insert(member);
+                let greeting = format!("welcome, there are {} of us", members.len());
+                // A member who has left already is not missed.
+                let _ = server.send(member, greeting.into());
+            }
+            Event::Message(from, line) => {
+                for &member in members.iter().filter(|&&member| member != from) {
+                    // Nor is one who does not listen: what is refused here is not heard there.
+                    let _ = server.send(member, line.clone());
+                }
+            }
+            Event::Closed(member, reason) => {
+                members.remove(&member);
+                println!("a member has left ({reason}), {} are here", members.len());
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// One member: says what is typed, prints what is heard.
+fn join(nick: &str, name: &str) -> Result<(), Box<dyn std::error::Error>> {
+    let client = MessageClient::connect(name)?;
+    let listener = client.clone();
+    thread::spawn(move || {
+        while let Ok(line) = listener.receive(None) {
+            println!("{}", String::from_utf8_lossy(&line));
+        }
+        println!("the room has closed");
+    });
+    for line in std::io::stdin().lines() {
+        client.send(format!("{nick}: {}", line?))?;
+    }
+    Ok(())
+}
+
+/// A room as a second process, and members in this one who talk until all have heard all.
+fn by_itself() -> Result<(), Box<dyn std::error::Error>> {
+    // A name of its own, so that two runs at once do not meet.
+    let name = format!("{NAME}.{}", std::process::id());
+    let mut room = Command::new(std::env::current_exe()?)
+        .args(["room", &name])
+        .stdout(Stdio::piped())
+        .spawn()?;
+    let talked = open(&mut room).and_then(|()| talk(&name));
+    room.kill()?;
+    room.wait()?;
+    println!("{} lines were heard", talked?);
+    Ok(())
+}
+
+/// Waits until the room is open.
+fn open(room: &mut Child) -> Result<(), Box<dyn std::error::Error>> {
+    let output = room.stdout.take().ok_or("the room has no output")?;
+    let mut output = BufReader::new(output);
+    let mut first_line = String::new();
+    output.read_line(&mut first_line)?;
+    print!("{first_line}");
+    // What the room says later goes on to be read, so that it never waits for us.
+    thread::spawn(move || output.lines().map_while(Result::ok).for_each(|line| println!("room: {line}")));
+    if first_line.starts_with(OPEN) { Ok(()) } else { Err("the room did not open".into()) }
+}
+
+/// Members come, then all of them talk at once. Returns how many lines were heard.
+fn talk(name: &str) -> Result<usize, Box<dyn std::error::Error>> {
+    let members: Vec<MessageClient> =
+        (0..MEMBERS).map(|_| MessageClient::connect(name)).collect::<Result<_, _>>()?;
+    for member in &members {
+        println!("{}", String::from_utf8_lossy(&member.receive(Some(PATIENCE))?));
+    }
+    let talking: Vec<_> = members
+        .into_iter()
+        .enumerate()
+        .map(|(number, member)| thread::spawn(move || talk_and_listen(number, &member)))
+        .collect();
+    let mut heard = 0;
+    for member in talking {
+        heard += member.join().map_err(|_| "a member panicked")??;
+    }
+    Ok(heard)
+}
+
+/// One member says its lines and hears those of all others.
+fn talk_and_listen(number: usize, member: &MessageClient) -> Result<usize, Error> {
+    for line in 1..=LINES {
+        member.send(format!("member {number} says line {line}"))?;
+    }
+    let others = (MEMBERS - 1) * LINES;
+    for _ in 0..others {
+        let line = member.receive(Some(PATIENCE))?;
+        if number == 0 {
+            println!("{}", String::from_utf8_lossy(&line));
+        }
+    }
+    Ok(others)
+}
