@@ -1,0 +1,80 @@
+# What the scripts beside this file share. It is sourced, not run.
+# shellcheck shell=bash
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+state=${MSGPIPE_STATE:-${XDG_CACHE_HOME:-$HOME/.cache}/msgpipe}
+mkdir -p "$state"
+
+# Everything it takes to build std for a foreign target, link Windows programs and run them.
+# binutils-mingw-w64-i686 is there for its dlltool alone: std does not build for 32-bit Windows without one.
+cross_packages=(
+  rustc-web cargo-web rust-web-src rust-web-clippy
+  gcc-mingw-w64-x86-64-posix binutils-mingw-w64-i686
+  wine wine64 ca-certificates
+)
+
+die() {
+  printf '%s: %s\n' "${0##*/}" "$*" >&2
+  exit 1
+}
+
+# The rust-version of Cargo.toml as major.minor.
+declared_msrv() {
+  local version
+  version=$(sed -n 's/^rust-version = "\([0-9]*\.[0-9]*\).*"$/\1/p' "$root/Cargo.toml" | head -n 1)
+  [ -n "$version" ] || die "Cargo.toml has no line 'rust-version = \"x.y\"'"
+  printf '%s\n' "$version"
+}
+
+# apt_get ARGS...: apt-get as root, with its output kept back unless it fails.
+apt_get() {
+  local sudo=()
+  if [ "$(id -u)" != 0 ]; then
+    command -v sudo >/dev/null || die "needs root or sudo for: apt-get $*"
+    sudo=(sudo)
+  fi
+  # --no-remove: a machine with another Rust from apt gets an error, not a surprise.
+  "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive \
+    apt-get -q -y --no-remove -o DPkg::Lock::Timeout=300 "$@" >"$state/apt.log" 2>&1 ||
+    {
+      tail -n 20 "$state/apt.log" >&2
+      die "apt-get $* failed; the packages are those of Debian 12 (bookworm) with its security updates"
+    }
+}
+
+# need_packages NAME...: installs what is missing, through apt with the machine's own sources.
+need_packages() {
+  local package missing=()
+  command -v dpkg-query >/dev/null || die "needs Debian (no dpkg here) for: $*"
+  for package; do
+    [ "$(dpkg-query -W -f='${db:Status-Status}' "$package" 2>/dev/null)" = installed ] ||
+      missing+=("$package")
+  done
+  [ ${#missing[@]} -gt 0 ] || return 0
+  printf 'installing: %s\n' "${missing[*]}" >&2
+  apt_get update
+  apt_get install --no-install-recommends "${missing[@]}"
+}
+
+# Debian's own rustc and cargo, which build std from the library source of the same version.
+# No other toolchain can do so from packages: compiler and library source must match exactly.
+use_debian_toolchain() {
+  need_packages "${cross_packages[@]}"
+  if [ "$(package_version rustc-web)" != "$(package_version rust-web-src)" ]; then
+    apt_get update
+    apt_get install --no-install-recommends rustc-web cargo-web rust-web-src rust-web-clippy
+  fi
+  # cargo puts its own bin directory first unless PATH has it, and a rustup proxy there would answer
+  # for `cargo clippy`; so it is named, last.
+  export PATH="/usr/bin:$PATH:${CARGO_HOME:-$HOME/.cargo}/bin"
+  export RUSTC=/usr/bin/rustc RUSTDOC=/usr/bin/rustdoc
+  unset RUSTUP_TOOLCHAIN
+  export CARGO_UNSTABLE_BUILD_STD=std
+  # build-std is an unstable option. This lets every crate use unstable features too, so that the
+  # build without it, on Linux, stays the judge of what builds on stable Rust.
+  export RUSTC_BOOTSTRAP=1
+}
+
+package_version() {
+  dpkg-query -W -f='${Version}' "$1"
+}
