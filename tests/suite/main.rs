@@ -4,6 +4,8 @@ mod bad_input;
 mod calls;
 mod common;
 mod conformance;
+#[cfg(unix)]
+mod unix_socket;
 
 /// Makes each test once for the transport of this operating system and once for the one in memory.
 macro_rules! on_every_transport {

@@ -1,0 +1,213 @@
+//! What is true of sockets only: their files, who may open them, and what a crash leaves behind.
+
+use crate::common::raw::path_of;
+use crate::common::{Backend, Local, PATIENCE, connected, unique_name};
+use msgpipe::framing::{Layer, Native};
+use msgpipe::{Client, Endpoint, Error, Limits, LocalServer, MessageClient, MessageServer, NameError, Server};
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A directory that goes when the test ends.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new() -> Scratch {
+        let path = std::env::temp_dir().join(unique_name());
+        fs::create_dir(&path).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o700)).unwrap();
+        Scratch(path)
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+fn listen(path: &Path) -> Result<LocalServer, Error> {
+    let limits = Limits::default();
+    let framing = Native::new(Layer::Messages, limits.message);
+    LocalServer::bind_with(&Endpoint::path(path)?, Arc::new(framing), &limits)
+}
+
+fn connect(path: &Path) -> Result<MessageClient, Error> {
+    MessageClient::connect(Endpoint::path(path)?)
+}
+
+/// That a message goes to the server and another comes back.
+fn works(server: &mut LocalServer, path: &Path) {
+    let client = connect(path).unwrap();
+    let id = connected(server);
+    server.send(id, "hello".into()).unwrap();
+    assert!(server.poll(Some(Duration::ZERO)).unwrap().is_none());
+    assert_eq!(client.receive(Some(PATIENCE)).unwrap(), "hello");
+}
+
+#[test]
+fn a_named_socket_is_open_to_its_user_only() {
+    let backend = Local::new();
+    let _server = backend.listen(&Limits::default()).unwrap();
+    let socket = path_of(backend.name());
+    let mode = |path: &Path| fs::symlink_metadata(path).unwrap().mode() & 0o7777;
+    assert_eq!(mode(&socket), 0o600);
+    assert_eq!(mode(socket.parent().unwrap()), 0o700);
+}
+
+#[test]
+fn the_files_of_a_server_go_with_it() {
+    let scratch = Scratch::new();
+    drop(listen(&scratch.path("socket")).unwrap());
+    assert_eq!(fs::read_dir(&scratch.0).unwrap().count(), 0);
+}
+
+#[test]
+fn a_stale_socket_is_taken_over() {
+    let scratch = Scratch::new();
+    let path = scratch.path("socket");
+    // What a server that was killed leaves: a socket at which nobody listens, and a lock file.
+    drop(UnixListener::bind(&path).unwrap());
+    fs::write(scratch.path("socket.lock"), "").unwrap();
+    assert!(fs::symlink_metadata(&path).is_ok());
+    works(&mut listen(&path).unwrap(), &path);
+}
+
+#[test]
+fn a_live_server_is_never_displaced() {
+    let scratch = Scratch::new();
+    let path = scratch.path("socket");
+    let mut server = listen(&path).unwrap();
+    for _ in 0..3 {
+        let Err(Error::AlreadyServed { endpoint }) = listen(&path) else { panic!("displaced") };
+        assert_eq!(&*endpoint, path.to_str().unwrap());
+    }
+    works(&mut server, &path);
+
+    // Nor one that knows nothing of our lock.
+    let foreign = scratch.path("foreign");
+    let _listener = UnixListener::bind(&foreign).unwrap();
+    let Err(Error::AlreadyServed { .. }) = listen(&foreign) else { panic!("displaced") };
+    assert!(std::os::unix::net::UnixStream::connect(&foreign).is_ok());
+}
+
+#[test]
+fn what_is_no_socket_is_left_alone() {
+    let scratch = Scratch::new();
+    let file = scratch.path("file");
+    fs::write(&file, "precious").unwrap();
+    let directory = scratch.path("directory");
+    fs::create_dir(&directory).unwrap();
+    let link = scratch.path("link");
+    symlink(scratch.path("nowhere"), &link).unwrap();
+    for path in [&file, &directory, &link] {
+        let Err(Error::Insecure { problem, .. }) = listen(path) else { panic!("{path:?} was used") };
+        assert!(problem.contains("no socket"), "{problem}");
+    }
+    assert_eq!(fs::read_to_string(&file).unwrap(), "precious");
+    assert!(directory.is_dir());
+    assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+}
+
+#[test]
+fn a_directory_that_others_can_write_to_is_refused() {
+    let scratch = Scratch::new();
+    let open = scratch.path("open");
+    fs::create_dir(&open).unwrap();
+    for (mode, fits) in [(0o700, true), (0o755, true), (0o770, false), (0o777, false), (0o1777, true)] {
+        fs::set_permissions(&open, fs::Permissions::from_mode(mode)).unwrap();
+        match listen(&open.join("socket")) {
+            Ok(_) => assert!(fits, "mode {mode:o}"),
+            Err(Error::Insecure { .. }) => assert!(!fits, "mode {mode:o}"),
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
+#[test]
+fn a_path_too_long_is_refused_with_the_limit() {
+    let scratch = Scratch::new();
+    let room = if cfg!(any(target_os = "linux", target_os = "android")) { 107 } else { 103 };
+    let used = scratch.path("").as_os_str().len();
+    for len in [room - 1, room, room + 1] {
+        let path = scratch.path(&"x".repeat(len - used));
+        match listen(&path) {
+            Ok(mut server) => {
+                assert!(len <= room);
+                works(&mut server, &path);
+            }
+            Err(Error::Name(NameError::TooLong { len: found, limit, .. })) => {
+                assert_eq!((found, limit), (room + 1, room));
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
+#[cfg(any(target_os = "linux", target_os = "android"))]
+#[test]
+fn an_abstract_name_has_no_file_and_one_server() {
+    let endpoint = Endpoint::abstract_name(&unique_name()).unwrap();
+    let server = Server::bind(&endpoint).unwrap();
+    let Err(Error::AlreadyServed { .. }) = Server::bind(&endpoint) else { panic!("two servers") };
+    let stopper = server.stopper();
+    let serving = std::thread::spawn(move || server.serve(|request| request.body()));
+    assert_eq!(Client::connect(&endpoint).unwrap().call("hello").unwrap(), "hello");
+    stopper.stop();
+    serving.join().unwrap().unwrap();
+    let Err(Error::NoServer { .. }) = Client::connect(&endpoint) else { panic!("still served") };
+}
+
+/// Linux: connecting to a full backlog waits for room in it, up to the deadline.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_backlog_is_waited_for_up_to_the_deadline() {
+    let scratch = Scratch::new();
+    let path = scratch.path("socket");
+    let listener = full_backlog(&path);
+    let mut limits = Limits::default();
+    limits.connect = Duration::from_millis(50);
+    let endpoint = Endpoint::path(&path).unwrap();
+    match MessageClient::connect_with(&endpoint, limits.clone()) {
+        Err(Error::Busy { waited, .. }) => assert_eq!(waited, limits.connect),
+        Err(error) => panic!("{error}"),
+        Ok(_) => panic!("it found room"),
+    }
+    // Once there is room, who waits gets in.
+    limits.connect = PATIENCE;
+    let connecting = std::thread::spawn(move || MessageClient::connect_with(&endpoint, limits).map(drop));
+    listener.set_nonblocking(true).unwrap();
+    while !connecting.is_finished() {
+        // Who waits is let in one after the other; in between there may be nobody.
+        drop(listener.accept());
+        std::thread::yield_now();
+    }
+    connecting.join().unwrap().unwrap();
+}
+
+/// A listener that has as many clients waiting as it can have.
+#[cfg(target_os = "linux")]
+fn full_backlog(path: &Path) -> UnixListener {
+    use rustix::net::{AddressFamily, SocketAddrUnix, SocketType};
+    let address = SocketAddrUnix::new(path).unwrap();
+    let socket = rustix::net::socket(AddressFamily::UNIX, SocketType::STREAM, None).unwrap();
+    rustix::net::bind(&socket, &address).unwrap();
+    rustix::net::listen(&socket, 0).unwrap();
+    let listener = UnixListener::from(socket);
+    let mut waiting = Vec::new();
+    loop {
+        let flags = rustix::net::SocketFlags::NONBLOCK;
+        let client = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None).unwrap();
+        if rustix::net::connect(&client, &address).is_err() {
+            return listener;
+        }
+        waiting.push(client);
+    }
+}
