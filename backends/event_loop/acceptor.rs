@@ -9,6 +9,9 @@ use std::io;
 pub(crate) trait Acceptor: Sized {
     type Stream: ServerStream;
 
+    /// Whether a stream that was dropped is closed only when the system is polled again.
+    const CLOSES_BY_POLLING: bool = false;
+
     /// Begins to listen for readiness. Clients could connect before; now they are noticed.
     fn open(&mut self, registry: &Registry, tokens: &mut Tokens) -> io::Result<()>;
 

@@ -74,6 +74,10 @@ impl<A: Acceptor> EventLoop<A> {
         loop {
             let now = Instant::now();
             if let Some(event) = self.connections.next(now) {
+                if A::CLOSES_BY_POLLING && matches!(event, Event::Closed(..)) {
+                    // The client shall see its end now, not when the application polls again.
+                    self.look(Some(Duration::ZERO))?;
+                }
                 return Ok(Some(event));
             }
             // One look at the system even with no time to wait: a caller that polls with a timeout
@@ -87,10 +91,14 @@ impl<A: Acceptor> EventLoop<A> {
                 .flatten()
                 .min()
                 .map(|at| at.saturating_duration_since(now));
-            self.wait(wait)
-                .map_err(|source| Error::system(&self.endpoint, "waiting for events", source))?;
+            self.look(wait)?;
             looked = true;
         }
+    }
+
+    fn look(&mut self, timeout: Option<Duration>) -> Result<(), Error> {
+        let waited = self.wait(timeout);
+        waited.map_err(|source| Error::system(&self.endpoint, "waiting for events", source))
     }
 
     /// Waits for readiness and passes it on.

@@ -16,6 +16,8 @@ mod listener;
 mod security;
 mod stream;
 mod transfer;
+#[cfg(test)]
+mod traps;
 
 pub(crate) use client::connect;
 pub(super) use listener::Listener;

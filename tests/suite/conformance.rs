@@ -1,7 +1,7 @@
 //! What every `MessageServer` of this crate promises: one suite, run unchanged against the
 //! transport of this operating system and against the one in memory.
 
-use crate::common::{Backend, PATIENCE, closed, connected, message, next, pattern};
+use crate::common::{Backend, PATIENCE, closed, connected, message, next, on_wine, pattern};
 use msgpipe::framing::{FramingError, GoodbyeCode};
 use msgpipe::{CloseReason, Error, Event, Goodbye, Limits, MessageServer, Refusal};
 use std::collections::HashMap;
@@ -26,6 +26,8 @@ crate::on_every_transport!(
     a_name_is_free_again_after_its_server,
     nothing_is_sent_to_who_is_gone,
     polling_without_time_does_not_wait,
+    a_connection_closed_by_the_application_says_nothing_more,
+    a_name_has_one_server,
 );
 
 fn messages_of_every_size_arrive_whole_and_in_order<B: Backend>() {
@@ -489,4 +491,58 @@ fn polling_without_time_does_not_wait<B: Backend>() {
     while events < 2 {
         events += usize::from(server.poll(Some(Duration::ZERO)).unwrap().is_some());
     }
+}
+
+/// Its events may have been on their way already.
+fn a_connection_closed_by_the_application_says_nothing_more<B: Backend>() {
+    const CLIENTS: usize = 8;
+    let backend = B::new();
+    let limits = Limits::default();
+    let mut server = backend.listen(&limits).unwrap();
+    let (mut clients, mut ids) = (Vec::new(), Vec::new());
+    for _ in 0..CLIENTS {
+        clients.push(backend.message_client(&limits).unwrap());
+        ids.push(connected(&mut server));
+    }
+    for client in &clients {
+        (0..10).for_each(|_| client.send("one of many").unwrap());
+    }
+    // The first to be heard closes all the others.
+    let (kept, _) = message(&mut server);
+    for &id in ids.iter().filter(|&&id| id != kept) {
+        server.close(id, Goodbye::new(0, ""));
+    }
+    let (mut heard, mut closed) = (1, 0);
+    while heard < 10 || closed < CLIENTS - 1 {
+        match next(&mut server) {
+            Event::Message(id, _) => {
+                assert_eq!(id, kept, "a closed connection spoke");
+                heard += 1;
+            }
+            Event::Closed(id, reason) => {
+                assert!(
+                    id != kept && matches!(reason, CloseReason::Local),
+                    "{reason}"
+                );
+                closed += 1;
+            }
+            event => panic!("{event:?}"),
+        }
+    }
+    drop(clients);
+}
+
+fn a_name_has_one_server<B: Backend>() {
+    let backend = B::new();
+    let mut server = backend.listen(&Limits::default()).unwrap();
+    match backend.listen(&Limits::default()) {
+        Err(Error::AlreadyServed { .. }) => {}
+        Err(error) => panic!("{error}"),
+        // Wine lets a second first instance in; that the flag is set is tested where it is set.
+        Ok(_) => return assert!(B::MAY_BE_SHARED && on_wine(), "two servers at one name"),
+    }
+    let client = backend.message_client(&Limits::default()).unwrap();
+    client.send("still served").unwrap();
+    connected(&mut server);
+    assert_eq!(message(&mut server).1, "still served");
 }

@@ -3,7 +3,9 @@
 use crate::common::raw::path_of;
 use crate::common::{Backend, Local, PATIENCE, connected, unique_name};
 use msgpipe::framing::{Layer, Native};
-use msgpipe::{Client, Endpoint, Error, Limits, LocalServer, MessageClient, MessageServer, NameError, Server};
+use msgpipe::{
+    Client, Endpoint, Error, Limits, LocalServer, MessageClient, MessageServer, NameError, Server,
+};
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::os::unix::net::UnixListener;
@@ -86,7 +88,9 @@ fn a_live_server_is_never_displaced() {
     let path = scratch.path("socket");
     let mut server = listen(&path).unwrap();
     for _ in 0..3 {
-        let Err(Error::AlreadyServed { endpoint }) = listen(&path) else { panic!("displaced") };
+        let Err(Error::AlreadyServed { endpoint }) = listen(&path) else {
+            panic!("displaced")
+        };
         assert_eq!(&*endpoint, path.to_str().unwrap());
     }
     works(&mut server, &path);
@@ -94,7 +98,9 @@ fn a_live_server_is_never_displaced() {
     // Nor one that knows nothing of our lock.
     let foreign = scratch.path("foreign");
     let _listener = UnixListener::bind(&foreign).unwrap();
-    let Err(Error::AlreadyServed { .. }) = listen(&foreign) else { panic!("displaced") };
+    let Err(Error::AlreadyServed { .. }) = listen(&foreign) else {
+        panic!("displaced")
+    };
     assert!(std::os::unix::net::UnixStream::connect(&foreign).is_ok());
 }
 
@@ -108,7 +114,9 @@ fn what_is_no_socket_is_left_alone() {
     let link = scratch.path("link");
     symlink(scratch.path("nowhere"), &link).unwrap();
     for path in [&file, &directory, &link] {
-        let Err(Error::Insecure { problem, .. }) = listen(path) else { panic!("{path:?} was used") };
+        let Err(Error::Insecure { problem, .. }) = listen(path) else {
+            panic!("{path:?} was used")
+        };
         assert!(problem.contains("no socket"), "{problem}");
     }
     assert_eq!(fs::read_to_string(&file).unwrap(), "precious");
@@ -121,7 +129,13 @@ fn a_directory_that_others_can_write_to_is_refused() {
     let scratch = Scratch::new();
     let open = scratch.path("open");
     fs::create_dir(&open).unwrap();
-    for (mode, fits) in [(0o700, true), (0o755, true), (0o770, false), (0o777, false), (0o1777, true)] {
+    for (mode, fits) in [
+        (0o700, true),
+        (0o755, true),
+        (0o770, false),
+        (0o777, false),
+        (0o1777, true),
+    ] {
         fs::set_permissions(&open, fs::Permissions::from_mode(mode)).unwrap();
         match listen(&open.join("socket")) {
             Ok(_) => assert!(fits, "mode {mode:o}"),
@@ -134,7 +148,11 @@ fn a_directory_that_others_can_write_to_is_refused() {
 #[test]
 fn a_path_too_long_is_refused_with_the_limit() {
     let scratch = Scratch::new();
-    let room = if cfg!(any(target_os = "linux", target_os = "android")) { 107 } else { 103 };
+    let room = if cfg!(any(target_os = "linux", target_os = "android")) {
+        107
+    } else {
+        103
+    };
     let used = scratch.path("").as_os_str().len();
     for len in [room - 1, room, room + 1] {
         let path = scratch.path(&"x".repeat(len - used));
@@ -143,7 +161,9 @@ fn a_path_too_long_is_refused_with_the_limit() {
                 assert!(len <= room);
                 works(&mut server, &path);
             }
-            Err(Error::Name(NameError::TooLong { len: found, limit, .. })) => {
+            Err(Error::Name(NameError::TooLong {
+                len: found, limit, ..
+            })) => {
                 assert_eq!((found, limit), (room + 1, room));
             }
             Err(error) => panic!("{error}"),
@@ -156,13 +176,20 @@ fn a_path_too_long_is_refused_with_the_limit() {
 fn an_abstract_name_has_no_file_and_one_server() {
     let endpoint = Endpoint::abstract_name(&unique_name()).unwrap();
     let server = Server::bind(&endpoint).unwrap();
-    let Err(Error::AlreadyServed { .. }) = Server::bind(&endpoint) else { panic!("two servers") };
+    let Err(Error::AlreadyServed { .. }) = Server::bind(&endpoint) else {
+        panic!("two servers")
+    };
     let stopper = server.stopper();
     let serving = std::thread::spawn(move || server.serve(|request| request.body()));
-    assert_eq!(Client::connect(&endpoint).unwrap().call("hello").unwrap(), "hello");
+    assert_eq!(
+        Client::connect(&endpoint).unwrap().call("hello").unwrap(),
+        "hello"
+    );
     stopper.stop();
     serving.join().unwrap().unwrap();
-    let Err(Error::NoServer { .. }) = Client::connect(&endpoint) else { panic!("still served") };
+    let Err(Error::NoServer { .. }) = Client::connect(&endpoint) else {
+        panic!("still served")
+    };
 }
 
 /// Linux: connecting to a full backlog waits for room in it, up to the deadline.
@@ -182,7 +209,8 @@ fn a_full_backlog_is_waited_for_up_to_the_deadline() {
     }
     // Once there is room, who waits gets in.
     limits.connect = PATIENCE;
-    let connecting = std::thread::spawn(move || MessageClient::connect_with(&endpoint, limits).map(drop));
+    let connecting =
+        std::thread::spawn(move || MessageClient::connect_with(&endpoint, limits).map(drop));
     listener.set_nonblocking(true).unwrap();
     while !connecting.is_finished() {
         // Who waits is let in one after the other; in between there may be nobody.
@@ -204,7 +232,8 @@ fn full_backlog(path: &Path) -> UnixListener {
     let mut waiting = Vec::new();
     loop {
         let flags = rustix::net::SocketFlags::NONBLOCK;
-        let client = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None).unwrap();
+        let client =
+            rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None).unwrap();
         if rustix::net::connect(&client, &address).is_err() {
             return listener;
         }

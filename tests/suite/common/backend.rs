@@ -11,6 +11,9 @@ use std::sync::Arc;
 pub trait Backend: Sync {
     type Messages: MessageServer + Send + 'static;
 
+    /// Whether there is a system on which two servers can have one name.
+    const MAY_BE_SHARED: bool;
+
     fn new() -> Self;
     fn listen(&self, limits: &Limits) -> Result<Self::Messages, Error>;
     /// The messages below calls, to be answered by hand.
@@ -29,6 +32,8 @@ pub struct Memory {
 
 impl Backend for Memory {
     type Messages = memory::MemoryServer;
+
+    const MAY_BE_SHARED: bool = false;
 
     fn new() -> Memory {
         Memory {
@@ -67,6 +72,7 @@ pub struct Local {
     name: String,
 }
 
+#[cfg(unix)]
 impl Local {
     pub fn name(&self) -> &str {
         &self.name
@@ -75,6 +81,8 @@ impl Local {
 
 impl Backend for Local {
     type Messages = LocalServer;
+
+    const MAY_BE_SHARED: bool = cfg!(windows);
 
     fn new() -> Local {
         Local {
@@ -89,7 +97,12 @@ impl Backend for Local {
 
     fn listen_for_calls(&self, limits: &Limits) -> LocalServer {
         let framing = Native::new(Layer::Calls, limits.message);
-        LocalServer::bind_with(&Endpoint::name(&self.name).unwrap(), Arc::new(framing), limits).unwrap()
+        LocalServer::bind_with(
+            &Endpoint::name(&self.name).unwrap(),
+            Arc::new(framing),
+            limits,
+        )
+        .unwrap()
     }
 
     fn serve_calls(&self, limits: &Limits) -> Result<Server<LocalServer>, Error> {

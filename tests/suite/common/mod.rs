@@ -69,3 +69,8 @@ pub fn pattern(size: usize, seed: u8) -> Vec<u8> {
         })
         .collect()
 }
+
+/// Whether this is Windows as Wine does it: it has libraries that Windows has not.
+pub fn on_wine() -> bool {
+    cfg!(windows) && std::path::Path::new(r"C:\windows\system32\winecfg.exe").exists()
+}

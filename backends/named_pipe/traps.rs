@@ -1,0 +1,337 @@
+//! One test for each trap of mio's pipes and of Win32's that somebody has fallen into, named after
+//! it. (That a wake is one event is tested where the loop's waker is.)
+
+use super::listener::Listener;
+use super::stream::PipeStream;
+use crate::backends::event_loop::{Acceptor, EventLoop, Tokens};
+use crate::connections::ServerStream;
+use crate::error::CloseReason;
+use crate::framing::{Framing, Layer, Native, SendQueue};
+use crate::message_server::{ConnectionId, Event, Goodbye};
+use crate::{Endpoint, Limits};
+use bytes::{Bytes, BytesMut};
+use mio::{Events, Poll, Token};
+use std::fs::{File, OpenOptions};
+use std::io::{self, ErrorKind, Read, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+/// Longer than anything takes that works.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Long enough for something that should not come to come.
+const A_WHILE: Duration = Duration::from_millis(100);
+
+fn listener() -> (Listener, Arc<str>) {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let name = format!(
+        "msgpipe.trap.{}.{}",
+        std::process::id(),
+        NEXT.fetch_add(1, Ordering::Relaxed)
+    );
+    Listener::bind(&Endpoint::name(&name).unwrap()).unwrap()
+}
+
+fn event_loop(listener: Listener, name: &Arc<str>, limits: &Limits) -> EventLoop<Listener> {
+    let framing = Native::new(Layer::Messages, limits.message);
+    EventLoop::new(listener, Arc::new(framing), limits, name.clone()).unwrap()
+}
+
+fn next(event_loop: &mut EventLoop<Listener>) -> Event {
+    event_loop
+        .poll(Some(PATIENCE))
+        .unwrap()
+        .expect("no event came")
+}
+
+fn connected(event_loop: &mut EventLoop<Listener>) -> ConnectionId {
+    match next(event_loop) {
+        Event::Connected(id) => id,
+        event => panic!("{event:?}"),
+    }
+}
+
+/// A client that knows nothing of this crate.
+fn open(name: &str) -> io::Result<File> {
+    OpenOptions::new().read(true).write(true).open(name)
+}
+
+/// What a client sends first, and one message.
+fn hello() -> Bytes {
+    let mut encoder = Native::new(Layer::Messages, 1 << 20).encoder();
+    let mut queue = SendQueue::default();
+    encoder.begin(&mut queue);
+    encoder.encode(b"", "hello".into(), &mut queue).unwrap();
+    queue.to_bytes()
+}
+
+/// mio ties a pipe to the completion port when it is registered: a client that was there before
+/// must not have its first read lost.
+#[test]
+fn register_before_connect() {
+    let (listener, name) = listener();
+    let mut client = open(&name).unwrap();
+    client.write_all(&hello()).unwrap();
+    let mut event_loop = event_loop(listener, &name, &Limits::default());
+    let id = connected(&mut event_loop);
+    assert!(matches!(next(&mut event_loop), Event::Message(from, m) if from == id && m == "hello"));
+}
+
+/// A pipe becomes writable when it is registered, when it is connected and when a write has ended:
+/// only one of these is a client.
+#[test]
+fn a_connect_is_told_from_other_writable_events() {
+    let (listener, name) = listener();
+    let mut event_loop = event_loop(listener, &name, &Limits::default());
+    assert!(
+        event_loop.poll(Some(A_WHILE)).unwrap().is_none(),
+        "a client that does not exist"
+    );
+    let clients: Vec<File> = (0..3).map(|_| open(&name).unwrap()).collect();
+    for _ in &clients {
+        connected(&mut event_loop);
+    }
+    assert!(
+        event_loop.poll(Some(A_WHILE)).unwrap().is_none(),
+        "a fourth client"
+    );
+    drop(clients);
+}
+
+/// A connect that failed leaves its error to be taken, and an instance that no event tells of:
+/// others take the place of such.
+#[test]
+fn take_error_tells_a_failed_connect() {
+    let (mut listener, name) = listener();
+    let (mut poll, mut tokens) = (Poll::new().unwrap(), Tokens::default());
+    listener.open(poll.registry(), &mut tokens).unwrap();
+    listener.fail_connects();
+    let mut events = Events::with_capacity(16);
+    poll.poll(&mut events, Some(A_WHILE)).unwrap();
+    assert!(
+        listener
+            .accept(poll.registry(), &mut tokens)
+            .unwrap()
+            .is_none(),
+        "no client"
+    );
+    // All that listened had failed; whichever instance a client finds now, it is noticed.
+    poll.poll(&mut events, Some(A_WHILE)).unwrap();
+    let clients: Vec<File> = (0..2).map(|_| open(&name).unwrap()).collect();
+    for _ in &clients {
+        accept(&mut listener, &mut poll, &mut tokens);
+    }
+}
+
+/// A client that has opened, written and closed before it was accepted is heard.
+#[test]
+fn error_no_data_is_a_client_that_was_quick() {
+    let (listener, name) = listener();
+    let mut client = open(&name).unwrap();
+    client.write_all(&hello()).unwrap();
+    drop(client);
+    drop(open(&name).unwrap());
+    let mut event_loop = event_loop(listener, &name, &Limits::default());
+    let (mut came, mut heard, mut went) = (0, 0, 0);
+    while went < 2 {
+        match next(&mut event_loop) {
+            Event::Connected(_) => came += 1,
+            Event::Message(_, message) => {
+                assert_eq!(message, "hello");
+                heard += 1;
+            }
+            Event::Closed(_, reason) => {
+                assert!(matches!(reason, CloseReason::Finished), "{reason}");
+                went += 1;
+            }
+            event => panic!("{event:?}"),
+        }
+    }
+    assert_eq!((came, heard), (2, 1));
+    assert!(open(&name).is_ok(), "the name is still served");
+}
+
+/// A client's instance, accepted.
+fn accept(listener: &mut Listener, poll: &mut Poll, tokens: &mut Tokens) -> (Token, PipeStream) {
+    let mut events = Events::with_capacity(16);
+    loop {
+        poll.poll(&mut events, Some(PATIENCE)).unwrap();
+        for event in &events {
+            listener.ready(event.token());
+        }
+        if let Some(accepted) = listener.accept(poll.registry(), tokens).unwrap() {
+            return (accepted.token, accepted.stream);
+        }
+    }
+}
+
+/// After the end mio reads again at every read, and posts an event each time: reading until it
+/// would block never ends.
+#[test]
+fn ok_zero_is_the_end_and_is_read_once() {
+    let (mut listener, name) = listener();
+    let (mut poll, mut tokens) = (Poll::new().unwrap(), Tokens::default());
+    listener.open(poll.registry(), &mut tokens).unwrap();
+    drop(open(&name).unwrap());
+    let (token, mut stream) = accept(&mut listener, &mut poll, &mut tokens);
+    let mut events = Events::with_capacity(16);
+    let mut buffer = BytesMut::with_capacity(4096);
+    loop {
+        match stream.read(&mut buffer) {
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                poll.poll(&mut events, Some(PATIENCE)).unwrap();
+            }
+            ended => break assert_eq!(ended.unwrap(), 0),
+        }
+    }
+    for _ in 0..100 {
+        assert_eq!(stream.read(&mut buffer).unwrap(), 0);
+    }
+    // What had been posted before the end was read comes now; a hundred events would be a spin.
+    let mut events_after = 0;
+    while events_after < 10 {
+        poll.poll(&mut events, Some(A_WHILE)).unwrap();
+        if events.is_empty() {
+            return;
+        }
+        events_after += events.iter().filter(|event| event.token() == token).count();
+    }
+    panic!("reading the end makes events");
+}
+
+/// A write that the pipe cannot hold ends when the client has read it: until then the connection
+/// stays, and closing it loses nothing.
+#[test]
+fn a_close_waits_for_the_last_write() {
+    let (listener, name) = listener();
+    let mut event_loop = event_loop(listener, &name, &Limits::default());
+    let mut client = open(&name).unwrap();
+    let id = connected(&mut event_loop);
+    event_loop
+        .connections
+        .send(id, b"", vec![7; 300_000].into())
+        .unwrap();
+    event_loop.close(id, &Goodbye::new(0, ""));
+    assert!(
+        event_loop.poll(Some(A_WHILE)).unwrap().is_none(),
+        "closed before it was read"
+    );
+    let reading = std::thread::spawn(move || {
+        let mut all = Vec::new();
+        // The end of a pipe is an error to a file; what came before it is what counts.
+        let _ = client.read_to_end(&mut all);
+        all.len()
+    });
+    assert!(
+        matches!(next(&mut event_loop), Event::Closed(closed, CloseReason::Local) if closed == id)
+    );
+    // The handle is closed once the loop has taken its last completion.
+    while !reading.is_finished() {
+        event_loop.poll(Some(A_WHILE)).unwrap();
+    }
+    assert!(reading.join().unwrap() > 300_000);
+}
+
+/// mio never cancels a write: one to a client that does not read would keep its handle for ever.
+#[test]
+fn an_evicted_client_leaves_no_handle_behind() {
+    let (listener, name) = listener();
+    let mut limits = Limits::default();
+    limits.write_stall = Duration::from_millis(50);
+    let mut event_loop = event_loop(listener, &name, &limits);
+    let client = open(&name).unwrap();
+    let id = connected(&mut event_loop);
+    event_loop
+        .connections
+        .send(id, b"", vec![7; 1 << 20].into())
+        .unwrap();
+    assert!(matches!(
+        next(&mut event_loop),
+        Event::Closed(_, CloseReason::Unread { .. })
+    ));
+    drop(event_loop);
+    // A handle that is left would keep the name alive, with its client's end still open.
+    assert!(is_gone(&name), "an instance is left");
+    drop(client);
+}
+
+/// A handle is closed only when its last completion has been taken from the port: a server that is
+/// dropped polls until that has happened, or its name would stay taken.
+#[test]
+fn polling_goes_on_until_the_handles_are_gone() {
+    for clients in [0, 1, 10] {
+        let (listener, name) = listener();
+        let mut event_loop = event_loop(listener, &name, &Limits::default());
+        let mut open_clients = Vec::new();
+        for _ in 0..clients {
+            open_clients.push(open(&name).unwrap());
+            connected(&mut event_loop);
+        }
+        drop(event_loop);
+        assert!(
+            is_gone(&name),
+            "an instance is left of a server with {clients} clients"
+        );
+    }
+}
+
+fn is_gone(name: &str) -> bool {
+    const FILE_NOT_FOUND: i32 = 2;
+    open(name).is_err_and(|error| error.raw_os_error() == Some(FILE_NOT_FOUND))
+}
+
+/// A burst of clients finds the pipe busy at most, never missing.
+#[test]
+fn the_name_is_never_missing_in_a_burst() {
+    const CLIENTS: usize = 100;
+    const PIPE_BUSY: i32 = 231;
+    let (listener, name) = listener();
+    let mut event_loop = event_loop(listener, &name, &Limits::default());
+    let opening = std::thread::spawn(move || {
+        let mut open_clients = Vec::new();
+        while open_clients.len() < CLIENTS {
+            match open(&name) {
+                Ok(client) => open_clients.push(client),
+                Err(error) => assert_eq!(error.raw_os_error(), Some(PIPE_BUSY), "{error}"),
+            }
+        }
+        open_clients
+    });
+    for _ in 0..CLIENTS {
+        connected(&mut event_loop);
+    }
+    drop(opening.join().unwrap());
+}
+
+/// A message longer than mio's buffer that waits before the first read lost its beginning in mio
+/// before 1.2.4.
+#[test]
+fn a_long_message_queued_before_the_first_read_is_whole() {
+    let (listener, name) = listener();
+    let mut client = open(&name).unwrap();
+    let mut encoder = Native::new(Layer::Messages, 1 << 20).encoder();
+    let mut queue = SendQueue::default();
+    encoder.begin(&mut queue);
+    let sizes = [4095, 4096, 4097, 8192, 20_000];
+    for size in sizes {
+        let body: Vec<u8> = (0..size).map(|at: usize| at as u8).collect();
+        encoder.encode(b"", body.into(), &mut queue).unwrap();
+    }
+    // One message on the pipe, of 40 thousand bytes.
+    client.write_all(&queue.to_bytes()).unwrap();
+    let mut event_loop = event_loop(listener, &name, &Limits::default());
+    connected(&mut event_loop);
+    for size in sizes {
+        let Event::Message(_, message) = next(&mut event_loop) else {
+            panic!("no message")
+        };
+        assert_eq!(message.len(), size);
+        assert!(
+            message
+                .iter()
+                .enumerate()
+                .all(|(at, &byte)| byte == at as u8)
+        );
+    }
+}
