@@ -4,6 +4,8 @@ mod bad_input;
 mod calls;
 mod common;
 mod conformance;
+mod crowd;
+mod processes;
 #[cfg(unix)]
 mod unix_socket;
 

@@ -1,0 +1,298 @@
+//! A transport made outside this crate, from its public items only: bytes through channels. It
+//! shows that the traits are complete: the calls of `Server` and `Client` run on it.
+
+use bytes::{Bytes, BytesMut};
+use msgpipe::framing::{Decoder, Encoder, Framing, Native, SendQueue};
+use msgpipe::{
+    Client, ClientStream, CloseReason, ConnectionId, Error, Event, Goodbye, Limits, MessageServer,
+    Peer, Refusal, SendError, Server, Waker,
+};
+use std::collections::{HashMap, VecDeque};
+use std::io::{self, ErrorKind, IoSlice};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+/// What clients and wakers put into the server's one channel.
+enum Input {
+    New(ConnectionId, Sender<Vec<u8>>),
+    Bytes(ConnectionId, Vec<u8>),
+    Gone(ConnectionId),
+    Wake,
+}
+
+struct Connection {
+    decoder: Box<dyn Decoder>,
+    encoder: Box<dyn Encoder>,
+    arrived: BytesMut,
+    out: Sender<Vec<u8>>,
+    peer: Peer,
+}
+
+struct ChannelServer {
+    framing: Native,
+    input: Receiver<Input>,
+    sender: Sender<Input>,
+    connections: HashMap<ConnectionId, Connection>,
+    events: VecDeque<Event>,
+    accepting: bool,
+}
+
+/// Where clients of a `ChannelServer` come from.
+#[derive(Clone)]
+struct Dialer {
+    server: Sender<Input>,
+    next: Arc<AtomicU64>,
+}
+
+impl ChannelServer {
+    fn new(framing: Native) -> (ChannelServer, Dialer) {
+        let (sender, input) = mpsc::channel();
+        let dialer = Dialer {
+            server: sender.clone(),
+            next: Arc::default(),
+        };
+        let (connections, events) = (HashMap::new(), VecDeque::new());
+        (
+            ChannelServer {
+                framing,
+                input,
+                sender,
+                connections,
+                events,
+                accepting: true,
+            },
+            dialer,
+        )
+    }
+
+    fn take(&mut self, input: Input) {
+        match input {
+            Input::New(id, out) if self.accepting => {
+                let mut encoder = self.framing.encoder();
+                let mut begin = SendQueue::default();
+                encoder.begin(&mut begin);
+                let _ = out.send(begin.to_bytes().to_vec());
+                let peer = Peer {
+                    pid: Some(std::process::id()),
+                    ..Peer::default()
+                };
+                let connection = Connection {
+                    decoder: self.framing.decoder(),
+                    encoder,
+                    arrived: BytesMut::new(),
+                    out,
+                    peer,
+                };
+                self.connections.insert(id, connection);
+                self.events.push_back(Event::Connected(id));
+            }
+            Input::New(..) => {}
+            Input::Bytes(id, bytes) => self.decode(id, &bytes),
+            Input::Gone(id) => self.end(id, CloseReason::Finished),
+            Input::Wake => self.events.push_back(Event::Woken),
+        }
+    }
+
+    fn decode(&mut self, id: ConnectionId, bytes: &[u8]) {
+        let Some(connection) = self.connections.get_mut(&id) else {
+            return;
+        };
+        connection.arrived.extend_from_slice(bytes);
+        loop {
+            match connection.decoder.decode(&mut connection.arrived) {
+                Ok(Some(message)) => self.events.push_back(Event::Message(id, message)),
+                Ok(None) => return,
+                Err(error) => return self.end(id, error.into()),
+            }
+        }
+    }
+
+    fn end(&mut self, id: ConnectionId, reason: CloseReason) {
+        if self.connections.remove(&id).is_some() {
+            self.events.push_back(Event::Closed(id, reason));
+        }
+    }
+}
+
+impl MessageServer for ChannelServer {
+    fn poll(&mut self, timeout: Option<Duration>) -> Result<Option<Event>, Error> {
+        while self.events.is_empty() {
+            // The server holds a sender itself, so the channel does not close.
+            match self
+                .input
+                .recv_timeout(timeout.unwrap_or(Duration::from_secs(3600)))
+            {
+                Ok(input) => self.take(input),
+                Err(RecvTimeoutError::Timeout) if timeout.is_some() => return Ok(None),
+                Err(_) => {}
+            }
+        }
+        Ok(self.events.pop_front())
+    }
+
+    fn send_with_head(
+        &mut self,
+        to: ConnectionId,
+        head: &[u8],
+        body: Bytes,
+    ) -> Result<(), SendError> {
+        let Some(connection) = self.connections.get_mut(&to) else {
+            return Err(SendError::new(to, Refusal::Gone, body));
+        };
+        let mut queue = SendQueue::default();
+        if let Err(error) = connection.encoder.encode(head, body.clone(), &mut queue) {
+            return Err(SendError::new(to, error.into(), body));
+        }
+        let sent = connection.out.send(queue.to_bytes().to_vec());
+        sent.map_err(|_| SendError::new(to, Refusal::Gone, body))
+    }
+
+    fn close(&mut self, id: ConnectionId, why: Goodbye) {
+        if let Some(connection) = self.connections.get_mut(&id) {
+            let mut queue = SendQueue::default();
+            connection.encoder.goodbye(why.code, &why.text, &mut queue);
+            let _ = connection.out.send(queue.to_bytes().to_vec());
+            self.end(id, CloseReason::Local);
+        }
+    }
+
+    fn peer(&self, id: ConnectionId) -> Option<&Peer> {
+        self.connections.get(&id).map(|connection| &connection.peer)
+    }
+
+    fn stop_accepting(&mut self) {
+        self.accepting = false;
+    }
+
+    fn waker(&self) -> Waker {
+        let sender = Mutex::new(self.sender.clone());
+        Waker::new(move || {
+            let _ = sender.lock().unwrap().send(Input::Wake);
+        })
+    }
+
+    fn endpoint(&self) -> &str {
+        "channels"
+    }
+}
+
+/// A client's end.
+struct ChannelStream {
+    id: ConnectionId,
+    server: Mutex<Sender<Input>>,
+    input: Mutex<(Receiver<Vec<u8>>, BytesMut)>,
+    peer: Peer,
+}
+
+impl Dialer {
+    fn dial(&self) -> ChannelStream {
+        let id = ConnectionId::from_number(self.next.fetch_add(1, Ordering::SeqCst));
+        let (out, input) = mpsc::channel();
+        self.server.send(Input::New(id, out)).unwrap();
+        let input = Mutex::new((input, BytesMut::new()));
+        ChannelStream {
+            id,
+            server: Mutex::new(self.server.clone()),
+            input,
+            peer: Peer::default(),
+        }
+    }
+}
+
+impl ClientStream for ChannelStream {
+    fn read(&self, buffer: &mut BytesMut, deadline: Option<Instant>) -> io::Result<usize> {
+        let mut input = self.input.lock().unwrap();
+        let (channel, left) = &mut *input;
+        if left.is_empty() {
+            let left_time = deadline.map_or(Duration::from_secs(3600), |at| {
+                at.saturating_duration_since(Instant::now())
+            });
+            match channel.recv_timeout(left_time) {
+                Ok(bytes) => left.extend_from_slice(&bytes),
+                Err(RecvTimeoutError::Timeout) => return Err(ErrorKind::TimedOut.into()),
+                Err(RecvTimeoutError::Disconnected) => return Ok(0),
+            }
+        }
+        let len = left.len().min(buffer.capacity() - buffer.len());
+        buffer.extend_from_slice(&left.split_to(len));
+        Ok(len)
+    }
+
+    fn write(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        let bytes: Vec<u8> = slices
+            .iter()
+            .flat_map(|slice| slice.iter().copied())
+            .collect();
+        let len = bytes.len();
+        let sent = self
+            .server
+            .lock()
+            .unwrap()
+            .send(Input::Bytes(self.id, bytes));
+        sent.map(|()| len).map_err(|_| ErrorKind::BrokenPipe.into())
+    }
+
+    fn is_sent(&self) -> bool {
+        true
+    }
+
+    fn wait_writable(&self, _or_readable: bool, _deadline: Option<Instant>) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn shutdown(&self) {
+        let _ = self.server.lock().unwrap().send(Input::Gone(self.id));
+    }
+
+    fn peer(&self) -> &Peer {
+        &self.peer
+    }
+}
+
+impl Drop for ChannelStream {
+    fn drop(&mut self) {
+        self.shutdown();
+    }
+}
+
+#[test]
+fn calls_run_on_a_transport_from_outside() {
+    let limits = Limits::default();
+    let (messages, dialer) = ChannelServer::new(Native::for_calls(limits.message));
+    let server = Server::over(messages, limits.clone());
+    assert_eq!(server.endpoint(), "channels");
+    let stopper = server.stopper();
+    let serving = std::thread::spawn(move || {
+        server.serve_deferred(|request, responder| {
+            std::thread::spawn(move || responder.reply(request.body().to_ascii_uppercase()));
+        })
+    });
+    std::thread::scope(|scope| {
+        for number in 0..4 {
+            let client = Client::over(Box::new(dialer.dial()), "channels", limits.clone());
+            scope.spawn(move || {
+                for round in 0..25 {
+                    let request = format!("client {number} round {round}");
+                    assert_eq!(
+                        client.call(request.clone()).unwrap(),
+                        request.to_uppercase()
+                    );
+                }
+                assert_eq!(
+                    client.call(vec![b'a'; 100_000]).unwrap(),
+                    vec![b'A'; 100_000]
+                );
+            });
+        }
+    });
+    let client = Client::over(Box::new(dialer.dial()), "channels", limits);
+    assert_eq!(client.call("last").unwrap(), "LAST");
+    stopper.stop();
+    serving.join().unwrap().unwrap();
+    let Err(Error::Closed { reason, .. }) = client.call("too late") else {
+        panic!("still served")
+    };
+    assert!(reason.to_string().contains("stops"), "{reason}");
+}

@@ -1,0 +1,72 @@
+//! A crowd that is connected and says nothing, and a client that is served beside it.
+
+use crate::common::{Backend, Local, Memory, PATIENCE};
+use msgpipe::{Event, Limits, MessageServer};
+use std::thread;
+
+/// More than any machine has clients for one service: far beyond what a desktop ever sees.
+const CROWD: usize = 10_000;
+
+/// Connects a crowd one after the other, with a server that takes it in; then somebody talks.
+fn a_silent_crowd_costs_nobody_else_anything<B: Backend>(crowd: usize) {
+    let backend = B::new();
+    let limits = Limits::default();
+    let mut server = backend.listen(&limits).unwrap();
+    let waker = server.waker();
+    let serving = thread::spawn(move || {
+        let (mut came, mut went) = (0, 0);
+        loop {
+            match server.poll(Some(PATIENCE)).unwrap().expect("an event") {
+                Event::Connected(_) => came += 1,
+                Event::Closed(..) => went += 1,
+                Event::Message(id, message) => server.send(id, message).unwrap(),
+                Event::Woken => return (came, went),
+                event => panic!("{event:?}"),
+            }
+        }
+    });
+    let silent: Vec<_> = (0..crowd)
+        .map(|_| backend.message_client(&limits).unwrap())
+        .collect();
+    let talker = backend.message_client(&limits).unwrap();
+    for round in 0..100 {
+        let message = format!("round {round}");
+        talker.send(message.clone()).unwrap();
+        assert_eq!(talker.receive(Some(PATIENCE)).unwrap(), message);
+    }
+    drop(silent);
+    talker.send("and now").unwrap();
+    assert_eq!(talker.receive(Some(PATIENCE)).unwrap(), "and now");
+    waker.wake();
+    let (came, went) = serving.join().unwrap();
+    assert_eq!(came, crowd + 1);
+    assert!(went <= crowd);
+}
+
+#[test]
+fn ten_thousand_silent_connections_in_memory() {
+    a_silent_crowd_costs_nobody_else_anything::<Memory>(CROWD);
+}
+
+/// As many as the system lets one process have both ends of, up to the ten thousand.
+#[cfg(unix)]
+#[test]
+fn ten_thousand_silent_sockets() {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    setrlimit(Resource::Nofile, limit.clone()).unwrap();
+    let spare = 1000;
+    let most = limit.maximum.map_or(usize::MAX, |most| most as usize);
+    let crowd = CROWD.min(most.saturating_sub(spare) / 2);
+    assert!(crowd > 0, "{most} descriptors are too few for this test");
+    println!("{crowd} connections, of {most} descriptors");
+    a_silent_crowd_costs_nobody_else_anything::<Local>(crowd);
+}
+
+/// Each costs a read buffer of mio's and several objects of Wine's: fewer show the same.
+#[cfg(windows)]
+#[test]
+fn a_thousand_silent_pipes() {
+    a_silent_crowd_costs_nobody_else_anything::<Local>(CROWD / 10);
+}
