@@ -6,6 +6,7 @@ use crate::framing::{Framing, Layer, Native};
 use crate::message_server::{ConnectionId, Event, Goodbye, MessageServer, Peer, SendError, Waker};
 use crate::{Endpoint, Error, Limits};
 use bytes::Bytes;
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -69,6 +70,12 @@ impl LocalServer {
         Ok(LocalServer {
             event_loop: EventLoop::new(listener, framing, limits, name)?,
         })
+    }
+}
+
+impl fmt::Debug for LocalServer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LocalServer").field("endpoint", &self.endpoint()).finish_non_exhaustive()
     }
 }
 

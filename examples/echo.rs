@@ -6,11 +6,14 @@
 //! cargo run --example echo -- client [NAME]      # the client alone
 //! ```
 //!
+//! (The second process is `echo child NAME`: a server that stops when its standard input ends.)
+//!
 //! The name is `msgpipe.example.echo` unless another is given.
 
 use msgpipe::{Client, Error, Server};
 use std::io::{BufRead, BufReader};
 use std::process::{Command, ExitCode, Stdio};
+use std::thread;
 use std::time::Instant;
 
 const NAME: &str = "msgpipe.example.echo";
@@ -28,6 +31,7 @@ fn main() -> ExitCode {
         [] => both(),
         ["server"] => server(NAME).map_err(Into::into),
         ["server", name] => server(name).map_err(Into::into),
+        ["child", name] => child(name).map_err(Into::into),
         ["client"] => client(NAME).map_err(Into::into),
         ["client", name] => client(name).map_err(Into::into),
         _ => Err("usage: echo [server [NAME] | client [NAME]]".into()),
@@ -47,6 +51,18 @@ fn server(name: &str) -> Result<(), Error> {
     server.serve(|request| request.body())
 }
 
+/// A server that stops when whoever started it closes its input, or ends.
+fn child(name: &str) -> Result<(), Error> {
+    let server = Server::bind(name)?;
+    println!("{LISTENING} {}", server.endpoint());
+    let stopper = server.stopper();
+    thread::spawn(move || {
+        std::io::stdin().lines().for_each(drop);
+        stopper.stop();
+    });
+    server.serve(|request| request.body())
+}
+
 fn client(name: &str) -> Result<(), Error> {
     let client = Client::connect(name)?;
     let reply = client.call("hello")?;
@@ -63,12 +79,13 @@ fn client(name: &str) -> Result<(), Error> {
     Ok(())
 }
 
-/// Starts the server as a second process, calls it, and ends it.
+/// Starts the server as a second process, calls it, and stops it.
 fn both() -> Result<(), Box<dyn std::error::Error>> {
     // A name of its own, so that two runs at once do not meet.
     let name = format!("{NAME}.{}", std::process::id());
     let mut server = Command::new(std::env::current_exe()?)
-        .args(["server", &name])
+        .args(["child", &name])
+        .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()?;
     let mut first_line = String::new();
@@ -79,7 +96,7 @@ fn both() -> Result<(), Box<dyn std::error::Error>> {
         true => client(&name).map_err(Into::into),
         false => Err("the server did not start".into()),
     };
-    server.kill()?;
+    drop(server.stdin.take());
     server.wait()?;
     called
 }

@@ -6,7 +6,8 @@
 //! cargo run --example messages -- join NICK [NAME] # one member: lines typed are said to the others
 //! ```
 //!
-//! The name is `msgpipe.example.chat` unless another is given.
+//! The name is `msgpipe.example.chat` unless another is given. (Alone, the room is a second process,
+//! `messages child NAME`, that closes when its standard input ends.)
 
 use msgpipe::{ConnectionId, Error, Event, LocalServer, MessageClient, MessageServer};
 use std::collections::HashSet;
@@ -32,8 +33,9 @@ fn main() -> ExitCode {
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let done = match arguments[..] {
         [] => by_itself(),
-        ["room"] => room(NAME).map_err(Into::into),
-        ["room", name] => room(name).map_err(Into::into),
+        ["room"] => room(NAME, false).map_err(Into::into),
+        ["room", name] => room(name, false).map_err(Into::into),
+        ["child", name] => room(name, true).map_err(Into::into),
         ["join", nick] => join(nick, NAME),
         ["join", nick, name] => join(nick, name),
         _ => Err("usage: messages [room [NAME] | join NICK [NAME]]".into()),
@@ -48,9 +50,16 @@ fn main() -> ExitCode {
 }
 
 /// The room: one thread, any number of members.
-fn room(name: &str) -> Result<(), Error> {
+fn room(name: &str, until_input_ends: bool) -> Result<(), Error> {
     let mut server = LocalServer::bind(name)?;
     println!("{OPEN} {}", server.endpoint());
+    if until_input_ends {
+        let waker = server.waker();
+        thread::spawn(move || {
+            std::io::stdin().lines().for_each(drop);
+            waker.wake();
+        });
+    }
     let mut members: HashSet<ConnectionId> = HashSet::new();
     while let Some(event) = server.poll(None)? {
         match event {
@@ -70,6 +79,7 @@ fn room(name: &str) -> Result<(), Error> {
                 members.remove(&member);
                 println!("a member has left ({reason}), {} are here", members.len());
             }
+            Event::Woken => break,
             _ => {}
         }
     }
@@ -97,11 +107,12 @@ fn by_itself() -> Result<(), Box<dyn std::error::Error>> {
     // A name of its own, so that two runs at once do not meet.
     let name = format!("{NAME}.{}", std::process::id());
     let mut room = Command::new(std::env::current_exe()?)
-        .args(["room", &name])
+        .args(["child", &name])
+        .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()?;
     let talked = open(&mut room).and_then(|()| talk(&name));
-    room.kill()?;
+    drop(room.stdin.take());
     room.wait()?;
     println!("{} lines were heard", talked?);
     Ok(())
@@ -115,16 +126,29 @@ fn open(room: &mut Child) -> Result<(), Box<dyn std::error::Error>> {
     output.read_line(&mut first_line)?;
     print!("{first_line}");
     // What the room says later goes on to be read, so that it never waits for us.
-    thread::spawn(move || output.lines().map_while(Result::ok).for_each(|line| println!("room: {line}")));
-    if first_line.starts_with(OPEN) { Ok(()) } else { Err("the room did not open".into()) }
+    thread::spawn(move || {
+        output
+            .lines()
+            .map_while(Result::ok)
+            .for_each(|line| println!("room: {line}"))
+    });
+    if first_line.starts_with(OPEN) {
+        Ok(())
+    } else {
+        Err("the room did not open".into())
+    }
 }
 
 /// Members come, then all of them talk at once. Returns how many lines were heard.
 fn talk(name: &str) -> Result<usize, Box<dyn std::error::Error>> {
-    let members: Vec<MessageClient> =
-        (0..MEMBERS).map(|_| MessageClient::connect(name)).collect::<Result<_, _>>()?;
+    let members: Vec<MessageClient> = (0..MEMBERS)
+        .map(|_| MessageClient::connect(name))
+        .collect::<Result<_, _>>()?;
     for member in &members {
-        println!("{}", String::from_utf8_lossy(&member.receive(Some(PATIENCE))?));
+        println!(
+            "{}",
+            String::from_utf8_lossy(&member.receive(Some(PATIENCE))?)
+        );
     }
     let talking: Vec<_> = members
         .into_iter()

@@ -2,7 +2,8 @@
 #![forbid(unsafe_code)]
 
 use crate::endpoint::NameError;
-use crate::framing::FramingError;
+use crate::framing::{FramingError, GoodbyeCode};
+use crate::message_server::Goodbye;
 use bytes::Bytes;
 use std::convert::Infallible;
 use std::io;
@@ -208,6 +209,17 @@ impl CloseReason {
             CloseReason::Peer(_) | CloseReason::Protocol(_) => Fault::Peer,
             CloseReason::Unread { .. } => Fault::Limit,
             CloseReason::Broken(_) => Fault::System,
+        }
+    }
+}
+
+impl CloseReason {
+    /// What the peer is told when this side closes for this reason; `None`: nothing.
+    pub(crate) fn goodbye(&self) -> Option<Goodbye> {
+        match self {
+            CloseReason::Peer(error) => Some(Goodbye::new(error.goodbye_code()?, error.to_string())),
+            CloseReason::Protocol(text) => Some(Goodbye::new(GoodbyeCode::PROTOCOL, text.clone())),
+            _ => None,
         }
     }
 }

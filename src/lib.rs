@@ -34,6 +34,11 @@
 //! The bytes on the wire are specified in `docs/PROTOCOL.md`, so that programs in other languages
 //! can take part.
 
+/// The code in the README is true.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
 pub mod endpoint;
 pub mod framing;
 

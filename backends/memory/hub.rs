@@ -26,7 +26,7 @@ impl Hub {
     /// # Errors
     /// [`Error::AlreadyServed`] when a server at that name accepts clients.
     pub fn listen(&self, name: &str, limits: Limits) -> Result<MemoryServer, Error> {
-        let framing = Native::new(Layer::Messages, limits.message);
+        let framing = Native::new(Layer::Messages, limits.clamped().message);
         self.listen_with(name, limits, Arc::new(framing))
     }
 

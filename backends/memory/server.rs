@@ -7,6 +7,7 @@ use crate::framing::{Framing, SendQueue};
 use crate::message_server::{ConnectionId, Event, Goodbye, MessageServer, Peer, SendError, Waker};
 use crate::{Error, Limits};
 use bytes::{Bytes, BytesMut};
+use std::fmt;
 use std::io::{self, ErrorKind, IoSlice};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -71,6 +72,12 @@ impl MemoryServer {
                 self.connections.writable(connection);
             }
         }
+    }
+}
+
+impl fmt::Debug for MemoryServer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MemoryServer").field("endpoint", &self.endpoint).finish_non_exhaustive()
     }
 }
 

@@ -4,6 +4,7 @@ use super::pending::Outcome;
 use super::{Call, Client, Unsent};
 use crate::error::{CloseReason, Error};
 use bytes::Bytes;
+use std::fmt;
 
 /// Collects requests that leave together, in one write: for many small ones several times faster
 /// than one by one.
@@ -51,6 +52,12 @@ impl<'a> Batch<'a> {
     /// [`Error::Deadline`] or [`Error::Closed`].
     pub fn send(mut self) -> Result<(), Error> {
         self.client.send(&std::mem::take(&mut self.requests))
+    }
+}
+
+impl fmt::Debug for Batch<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Batch").field("requests", &self.requests.len()).finish_non_exhaustive()
     }
 }
 

@@ -4,10 +4,9 @@ use super::turn::Turn;
 use crate::client_stream::ClientStream;
 use crate::error::CloseReason;
 use crate::framing::{Framing, Inbound, Outbound};
-use crate::message_server::Goodbye;
 use bytes::{Bytes, BytesMut};
 use std::io::{self, ErrorKind, IoSlice};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
@@ -51,6 +50,8 @@ pub(super) struct Channel {
     inbound: Mutex<Receiver>,
     /// The largest message that both sides take; shrinks once the peer's preface has come.
     limit: AtomicUsize,
+    /// Something has been sent.
+    begun: AtomicBool,
 }
 
 struct Sender {
@@ -77,6 +78,7 @@ impl Channel {
                 buffer: BytesMut::new(),
             }),
             limit: AtomicUsize::new(limit),
+            begun: AtomicBool::new(false),
         }
     }
 
@@ -108,6 +110,7 @@ impl Channel {
             let queued = sender.outbound.encode(&head, body, None);
             queued.map_err(|error| Failure::Closed(error.into()))?;
         }
+        self.begun.store(true, Ordering::Relaxed);
         let sent = self.flush(&mut sender.outbound, deadline, inbox);
         sender.stuck = sent.is_err();
         sent
@@ -206,9 +209,18 @@ impl Channel {
         }
     }
 
-    /// Tells the peer why, if it can be told at once, and closes.
-    pub fn close(&self, why: Option<&Goodbye>) {
-        if let Some(why) = why {
+    /// Sends what a stream begins with, if nothing was sent before: a client that only listens has to
+    /// say who it is too.
+    pub fn begin(&self, deadline: Option<Instant>, inbox: &dyn Inbox) -> Result<(), Failure> {
+        if self.begun.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        self.send::<0>([], deadline, inbox)
+    }
+
+    /// Tells the peer why, if it is to be told and can be told at once, and closes.
+    pub fn close(&self, reason: &CloseReason) {
+        if let Some(why) = reason.goodbye() {
             if let Some(mut sender) = self.outbound.take(Some(Instant::now())) {
                 sender.outbound.goodbye(why.code, &why.text);
                 // The connection ends in any case; the peer sees that too.

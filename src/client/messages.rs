@@ -9,6 +9,7 @@ use crate::limits::Limits;
 use crate::message_server::Peer;
 use bytes::Bytes;
 use std::collections::VecDeque;
+use std::fmt;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -135,6 +136,9 @@ impl MessageClient {
     pub fn receive(&self, timeout: Option<Duration>) -> Result<Bytes, Error> {
         let inner = &self.inner;
         let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        if let Err(Failure::Closed(reason)) = inner.channel.begin(deadline, &inner.arrived) {
+            inner.close(reason);
+        }
         loop {
             match inner.arrived.next_or_lead(deadline) {
                 Next::Message(message) => return Ok(message),
@@ -160,6 +164,13 @@ impl MessageClient {
     }
 }
 
+impl fmt::Debug for MessageClient {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let endpoint = &self.inner.endpoint;
+        f.debug_struct("MessageClient").field("endpoint", endpoint).finish_non_exhaustive()
+    }
+}
+
 impl Inner {
     fn open(&self) -> Result<(), Error> {
         let closed = self.arrived.lock().closed.clone();
@@ -167,8 +178,9 @@ impl Inner {
     }
 
     fn close(&self, reason: CloseReason) -> Error {
-        self.arrived.close(&reason);
-        self.channel.close(None);
+        if self.arrived.close(&reason) {
+            self.channel.close(&reason);
+        }
         self.closed(reason)
     }
 
@@ -243,9 +255,14 @@ impl Arrived {
         }
     }
 
-    fn close(&self, reason: &CloseReason) {
-        self.lock().closed.get_or_insert_with(|| reason.clone());
+    /// `false`: it was closed before.
+    fn close(&self, reason: &CloseReason) -> bool {
+        let mut state = self.lock();
+        let first = state.closed.is_none();
+        state.closed.get_or_insert_with(|| reason.clone());
+        drop(state);
         self.changed.notify_all();
+        first
     }
 }
 
@@ -267,5 +284,81 @@ impl Inbox for Arrived {
         state.bytes += message.len();
         state.messages.push_back(message);
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::framing::{FramingError, SendQueue};
+    use bytes::BytesMut;
+    use std::io::{self, IoSlice};
+
+    /// A server that has said all it will say.
+    struct Script {
+        says: Mutex<BytesMut>,
+        heard: Arc<Mutex<Vec<u8>>>,
+        peer: Peer,
+    }
+
+    impl ClientStream for Script {
+        fn read(&self, buffer: &mut BytesMut, _deadline: Option<Instant>) -> io::Result<usize> {
+            let says = std::mem::take(&mut *self.says.lock().unwrap());
+            buffer.extend_from_slice(&says);
+            Ok(says.len())
+        }
+
+        fn write(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+            let mut heard = self.heard.lock().unwrap();
+            slices.iter().for_each(|slice| heard.extend_from_slice(slice));
+            Ok(slices.iter().map(|slice| slice.len()).sum())
+        }
+
+        fn is_sent(&self) -> bool {
+            true
+        }
+
+        fn wait_writable(&self, _or_readable: bool, _deadline: Option<Instant>) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn shutdown(&self) {}
+
+        fn peer(&self) -> &Peer {
+            &self.peer
+        }
+    }
+
+    /// What a client receives from such a server, and what the server hears.
+    fn receive(says: &[u8]) -> (Error, Vec<u8>) {
+        let heard = Arc::new(Mutex::new(Vec::new()));
+        let says = Mutex::new(BytesMut::from(says));
+        let script = Script { says, heard: heard.clone(), peer: Peer::default() };
+        let client = MessageClient::over(Box::new(script), "a script", Limits::default());
+        let error = client.receive(None).unwrap_err();
+        let heard = heard.lock().unwrap().clone();
+        (error, heard)
+    }
+
+    fn preface() -> Vec<u8> {
+        let mut queue = SendQueue::default();
+        Native::new(Layer::Messages, Limits::default().message).encoder().begin(&mut queue);
+        queue.to_bytes().to_vec()
+    }
+
+    #[test]
+    fn a_client_that_only_listens_says_who_it_is() {
+        let (error, heard) = receive(b"");
+        assert!(matches!(error, Error::Closed { reason: CloseReason::Finished, .. }), "{error}");
+        assert_eq!(heard, preface());
+    }
+
+    #[test]
+    fn a_server_that_breaks_the_rules_is_told_which() {
+        let (error, heard) = receive(&[&preface()[..], &[0xFF; 8]].concat());
+        let damaged = FramingError::Damaged { what: "header", bytes: vec![0xFF; 8] };
+        assert!(matches!(&error, Error::Closed { reason: CloseReason::Peer(e), .. } if *e == damaged), "{error}");
+        let said = String::from_utf8_lossy(&heard);
+        assert!(said.contains(&damaged.to_string()), "{said}");
     }
 }

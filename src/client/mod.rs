@@ -14,12 +14,13 @@ use crate::client_stream::ClientStream;
 use crate::endpoint::Endpoint;
 use crate::error::{CloseReason, Error};
 use crate::exchange::{Envelope, Kind};
-use crate::framing::{ENVELOPE_LEN, GoodbyeCode, Native};
+use crate::framing::{ENVELOPE_LEN, Native};
 use crate::limits::Limits;
-use crate::message_server::{Goodbye, Peer};
+use crate::message_server::Peer;
 use bytes::Bytes;
 use channel::{Channel, Failure, Inbox as _};
 use pending::{NotBegun, Outcome, Pending, Slot};
+use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -243,13 +244,7 @@ impl Inner {
     /// Ends all calls, with `reason`.
     fn close(&self, reason: &CloseReason) {
         if self.pending.close(reason) {
-            let why = match reason {
-                CloseReason::Protocol(text) => {
-                    Some(Goodbye::new(GoodbyeCode::PROTOCOL, text.clone()))
-                }
-                _ => None,
-            };
-            self.channel.close(why.as_ref());
+            self.channel.close(reason);
         }
     }
 
@@ -271,6 +266,12 @@ impl Inner {
             }
         }
         self.pending.stop_leading();
+    }
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client").field("endpoint", &self.inner.endpoint).finish_non_exhaustive()
     }
 }
 
@@ -318,6 +319,13 @@ impl Call {
             }),
             Outcome::Closed(reason) => Err(Error::Closed { endpoint, reason }),
         }
+    }
+}
+
+impl fmt::Debug for Call {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let endpoint = &self.inner.endpoint;
+        f.debug_struct("Call").field("endpoint", endpoint).field("id", &self.id).finish_non_exhaustive()
     }
 }
 

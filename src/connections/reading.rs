@@ -100,14 +100,8 @@ impl<S: ServerStream> Connections<S> {
 
     /// The peer broke the rules, or said goodbye: it is told which rule, and closed.
     fn peer_failed(&mut self, id: ConnectionId, error: FramingError, now: Instant) {
-        let answer = !matches!(
-            error,
-            FramingError::Goodbye { .. } | FramingError::NotOurs { .. }
-        );
-        if let Some(connection) = self.table.get_mut(&id).filter(|_| answer) {
-            connection
-                .outbound
-                .goodbye(error.goodbye_code(), &error.to_string());
+        if let (Some(code), Some(connection)) = (error.goodbye_code(), self.table.get_mut(&id)) {
+            connection.outbound.goodbye(code, &error.to_string());
         }
         self.begin_close(id, error.into(), now);
     }

@@ -33,7 +33,8 @@ pub enum FramingError {
     },
     /// No version of the protocol is spoken by both sides.
     #[error(
-        "the peer speaks protocol versions {theirs:?}, this side {ours:?}: update the older one"
+        "the peer speaks the protocol's versions {} to {}, this side {} to {}: update the older one",
+        theirs.start(), theirs.end(), ours.start(), ours.end()
     )]
     Version {
         /// The versions that the peer speaks.
@@ -92,12 +93,14 @@ pub enum FramingError {
 }
 
 impl FramingError {
-    /// The number under which a goodbye reports this error to the peer that caused it.
-    pub(crate) fn goodbye_code(&self) -> u16 {
+    /// The number under which a goodbye reports this error to the peer that caused it. `None`: the
+    /// peer has gone, or would not understand.
+    pub(crate) fn goodbye_code(&self) -> Option<u16> {
         match self {
-            FramingError::TooLarge { .. } => GoodbyeCode::TOO_LARGE,
-            FramingError::Version { .. } => GoodbyeCode::VERSION,
-            _ => GoodbyeCode::PROTOCOL,
+            FramingError::Goodbye { .. } | FramingError::NotOurs { .. } | FramingError::CutOff { .. } => None,
+            FramingError::TooLarge { .. } => Some(GoodbyeCode::TOO_LARGE),
+            FramingError::Version { .. } => Some(GoodbyeCode::VERSION),
+            _ => Some(GoodbyeCode::PROTOCOL),
         }
     }
 }
@@ -118,8 +121,6 @@ impl GoodbyeCode {
     pub const VERSION: u16 = 2;
     /// A message over the sender's limit.
     pub const TOO_LARGE: u16 = 3;
-    /// The peer did not read what was sent to it.
-    pub const UNREAD: u16 = 4;
 }
 
 /// A recipe for decoders and encoders; a server makes a pair of them for each connection.

@@ -250,18 +250,24 @@ fn send_now(
         Refusal::Gone => Ok(()),
         Refusal::Full { .. } => Err((id, back_to_answer(kind, error.body))),
         Refusal::Framing(why) => {
-            let refusal =
-                ErrorReply::new(ErrorReply::REPLY_TOO_LARGE, format!("the answer: {why}"));
-            let head = Envelope {
-                kind: Kind::Error { code: refusal.code },
-                id,
+            let text = format!("the answer was {why}");
+            if !send_short(messages, connection, id, &text) {
+                // Without an answer the caller would wait for nothing.
+                let why = Goodbye::new(GoodbyeCode::TOO_LARGE, "no answer fits into your limit");
+                messages.close(connection, why);
             }
-            .encode();
-            // So short a message is refused only where the connection is gone.
-            let _ = messages.send_with_head(connection, &head, refusal.text.into());
             Ok(())
         }
     }
+}
+
+/// Answers that the answer is too large, in as many words as the caller's limit leaves room for.
+fn send_short(messages: &mut impl MessageServer, connection: ConnectionId, id: u32, text: &str) -> bool {
+    let head = Envelope { kind: Kind::Error { code: ErrorReply::REPLY_TOO_LARGE }, id }.encode();
+    [text, "too large", ""].into_iter().any(|text| {
+        let text = Bytes::copy_from_slice(text.as_bytes());
+        messages.send_with_head(connection, &head, text).is_ok()
+    })
 }
 
 fn back_to_answer(kind: Kind, body: Bytes) -> Answer {

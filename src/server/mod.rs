@@ -16,6 +16,7 @@ use crate::limits::Limits;
 use crate::message_server::{MessageServer, Waker};
 use answering::Answering;
 use responder::Outbox;
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -157,6 +158,12 @@ impl<M: MessageServer> Server<M> {
     /// ```
     pub fn endpoint(&self) -> &str {
         self.messages.endpoint()
+    }
+}
+
+impl<M: MessageServer> fmt::Debug for Server<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Server").field("endpoint", &self.endpoint()).finish_non_exhaustive()
     }
 }
 

@@ -28,6 +28,7 @@ crate::on_every_transport!(
     a_server_that_stops_gives_the_replies_it_owes,
     calls_end_when_the_server_goes,
     the_handler_knows_who_asks,
+    a_caller_with_hardly_any_room_is_answered_or_closed,
 );
 
 /// A server in a thread of its own, stopped at the end of the test.
@@ -490,4 +491,24 @@ fn the_handler_knows_who_asks<B: Backend>() {
         ask(&clients[0].clone()),
         "a clone is the same connection"
     );
+}
+
+/// The error that says that an answer is too large has to fit too.
+fn a_caller_with_hardly_any_room_is_answered_or_closed<B: Backend>() {
+    let backend = B::new();
+    let _serving = Serving::start(backend.serve_calls(&limits()).unwrap(), |_, responder| {
+        responder.reply(pattern(1000, 0));
+    });
+    for room in [0, 8, 9, 100, 999] {
+        let mut small = limits();
+        small.message = room;
+        let client = backend.client(&small).unwrap();
+        match client.call("").unwrap_err() {
+            Error::Answered { reply, .. } => {
+                assert_eq!(reply.code, ErrorReply::REPLY_TOO_LARGE);
+                assert!(reply.text.len() <= room, "{room}: {reply}");
+            }
+            error => panic!("{room}: {error}"),
+        }
+    }
 }

@@ -69,7 +69,10 @@ const WIN32_FLOOR: &str = "benches/ipc/win32_floor.rs";
 pub fn unsafe_outside_backends(files: &[File]) -> Vec<String> {
     let rooms = ["src", "tests", "examples", "benches"];
     let complaints = word_in(files, &rooms, &["unsafe"]);
-    complaints.into_iter().filter(|complaint| !complaint.starts_with(WIN32_FLOOR)).collect()
+    complaints
+        .into_iter()
+        .filter(|complaint| !complaint.starts_with(WIN32_FLOOR))
+        .collect()
 }
 
 /// `lib.rs` cannot forbid it for the whole crate, which backends/ is a part of; its modules can.

@@ -1,0 +1,281 @@
+//! A client that shares nothing with this crate but `docs/PROTOCOL.md`: `examples/python/client.py`.
+#![cfg(target_os = "linux")]
+
+use msgpipe::endpoint::{Runtime, SocketAddress};
+use msgpipe::framing::Native;
+use msgpipe::{
+    Endpoint, ErrorReply, Event, Goodbye, IntoReply, Limits, LocalServer, MessageServer, Request,
+    Server, Stopper,
+};
+use std::io::{Read, Write};
+use std::os::unix::net::UnixListener;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+use std::sync::{Arc, mpsc};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+/// Longer than anything takes that works.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A name that no other test uses.
+fn unique(test: &str) -> String {
+    format!("msgpipe.python.{}.{test}", std::process::id())
+}
+
+/// A server in a thread, until it is dropped.
+struct Serving {
+    /// The path of its socket.
+    path: String,
+    stopper: Stopper,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Serving {
+    fn start<R: IntoReply>(
+        name: &str,
+        limits: Limits,
+        handler: impl Fn(Request) -> R + Send + 'static,
+    ) -> Serving {
+        let server = Server::bind_with(name, limits).unwrap();
+        Serving {
+            path: server.endpoint().to_owned(),
+            stopper: server.stopper(),
+            thread: Some(thread::spawn(move || server.serve(handler).unwrap())),
+        }
+    }
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        self.stopper.stop();
+        let joined = self.thread.take().map(JoinHandle::join);
+        assert!(
+            matches!(joined, Some(Ok(()))) || thread::panicking(),
+            "the server panicked"
+        );
+    }
+}
+
+/// How the client ended.
+#[derive(Debug)]
+struct Ended {
+    status: Option<i32>,
+    stdout: String,
+    stderr: String,
+}
+
+impl Ended {
+    /// It gave up without a reply, for a reason with `why` in it.
+    #[track_caller]
+    fn gave_up(&self, why: &str) {
+        assert_eq!(
+            (self.status, self.stdout.as_str()),
+            (Some(3), ""),
+            "{self:?}"
+        );
+        assert!(self.stderr.contains(why), "{why} is not in {self:?}");
+        assert_eq!(self.stderr.lines().count(), 1, "{self:?}");
+    }
+}
+
+fn client() -> Command {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/python/client.py");
+    let mut command = Command::new("python3");
+    // Whatever the locale of the machine is.
+    command.arg("-X").arg("utf8").arg(script);
+    command
+}
+
+fn run(command: &mut Command) -> Ended {
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let child = command
+        .spawn()
+        .expect("python3 is needed to run this test: is it installed?");
+    let (sender, receiver) = mpsc::channel();
+    thread::spawn(move || sender.send(child.wait_with_output()));
+    let ended = receiver.recv_timeout(PATIENCE);
+    let Output {
+        status,
+        stdout,
+        stderr,
+    } = ended.expect("the client hangs").unwrap();
+    Ended {
+        status: status.code(),
+        stdout: String::from_utf8(stdout).unwrap(),
+        stderr: String::from_utf8(stderr).unwrap(),
+    }
+}
+
+fn call(endpoint: &str, requests: &[&str]) -> Ended {
+    run(client().arg(endpoint).args(requests))
+}
+
+#[test]
+fn requests_of_any_kind_get_their_replies() {
+    let name = unique("Echo");
+    let serving = Serving::start(&name, Limits::default(), |request| request.body());
+    let long = "0123456789".repeat(500);
+    let requests = ["hello", "", &long, "grüße, 世界", "again", "again"];
+    // By the path, and by the name, from which the client finds the path.
+    for endpoint in [&serving.path, &name] {
+        let ended = call(endpoint, &requests);
+        assert_eq!((ended.status, ended.stderr.as_str()), (Some(0), ""));
+        assert_eq!(ended.stdout, requests.join("\n") + "\n");
+    }
+}
+
+#[test]
+fn a_reply_larger_than_any_buffer_arrives_whole() {
+    let name = unique("large");
+    let size = 3_000_000;
+    let serving = Serving::start(&name, Limits::default(), move |_| vec![b'x'; size]);
+    let ended = call(&serving.path, &["more"]);
+    assert_eq!(ended.status, Some(0), "{}", ended.stderr);
+    assert_eq!(ended.stdout, "x".repeat(size) + "\n");
+}
+
+#[test]
+fn an_error_reply_is_told_from_a_reply() {
+    let name = unique("errors");
+    let serving = Serving::start(&name, Limits::default(), |request| {
+        match &request.body()[..] {
+            b"good" => Ok("fine"),
+            b"bad" => Err(ErrorReply::new(404, "no such note: ü")),
+            _ => Err("neither good nor bad".into()),
+        }
+    });
+    let ended = call(&serving.path, &["good", "bad", "", "good"]);
+    assert_eq!(ended.status, Some(1));
+    assert_eq!(ended.stdout, "fine\nfine\n");
+    assert_eq!(
+        ended.stderr,
+        "error 404: no such note: ü\nerror 1: neither good nor bad\n"
+    );
+}
+
+#[test]
+fn the_servers_limit_is_kept() {
+    let mut limits = Limits::default();
+    limits.message = 100;
+    let serving = Serving::start(&unique("limit"), limits, |request| request.body());
+    let (fits, too_long) = ("x".repeat(100), "x".repeat(101));
+    assert_eq!(call(&serving.path, &[&fits]).stdout, fits + "\n");
+    call(&serving.path, &[&too_long]).gave_up("101 bytes, the server takes 100");
+}
+
+#[test]
+fn a_goodbye_is_passed_on_in_words() {
+    let name = Endpoint::name(&unique("goodbye")).unwrap();
+    let limits = Limits::default();
+    let framing = Arc::new(Native::for_calls(limits.message));
+    let mut server = LocalServer::bind_with(&name, framing, &limits).unwrap();
+    let path = server.endpoint().to_owned();
+    let calling = thread::spawn(move || call(&path, &["hello"]));
+    loop {
+        match server.poll(Some(PATIENCE)).unwrap().expect("no event came") {
+            Event::Message(id, _) => {
+                server.close(id, Goodbye::new(100, "closed for today – sorry"))
+            }
+            Event::Closed(..) => break,
+            _ => {}
+        }
+    }
+    let ended = calling.join().unwrap();
+    ended.gave_up("said goodbye with code 100: closed for today – sorry");
+}
+
+#[test]
+fn the_other_layer_is_told_apart() {
+    let mut server = LocalServer::bind(unique("layer").as_str()).unwrap();
+    let path = server.endpoint().to_owned();
+    let calling = thread::spawn(move || call(&path, &["hello"]));
+    while !matches!(
+        server.poll(Some(PATIENCE)).unwrap(),
+        Some(Event::Closed(..))
+    ) {}
+    calling.join().unwrap().gave_up("layer 0");
+}
+
+#[test]
+fn a_server_that_breaks_the_protocol_is_left() {
+    let good = b"\xE5msg\x01\x01\x01\0\x08\x04\0\0\0\0\x40\xF3";
+    let with_preface = |frame: &[u8]| [good, frame].concat();
+    let reply_to_99 = b"\x08\0\0\0\0\0\x52\x03\x02\0\0\0\x63\0\0\0";
+    let cases = [
+        (
+            b"HTTP/1.1 400 Bad Request\r\n".to_vec(),
+            "no msgpipe server",
+        ),
+        (
+            b"\xE5msg\x02\x09".iter().chain([&0; 10]).copied().collect(),
+            "versions 2 to 9",
+        ),
+        ([&good[..15], &[0xF4]].concat(), "damaged preface"),
+        (good[..15].to_vec(), "has closed the connection"),
+        (with_preface(&[0; 8]), "damaged header"),
+        (with_preface(reply_to_99), "no reply to request 1"),
+        (
+            with_preface(&reply_to_99[..15]),
+            "has closed the connection",
+        ),
+        (with_preface(b""), "has closed the connection"),
+    ];
+    let path = std::env::temp_dir().join(unique("broken"));
+    let listener = UnixListener::bind(&path).unwrap();
+    for (bytes, why) in cases {
+        let endpoint = path.to_str().unwrap().to_owned();
+        let calling = thread::spawn(move || call(&endpoint, &["hello"]));
+        let (mut socket, _) = listener.accept().unwrap();
+        socket.write_all(&bytes).unwrap();
+        socket.shutdown(std::net::Shutdown::Write).unwrap();
+        calling.join().unwrap().gave_up(why);
+        // It sent a preface before anything else.
+        let mut sent = Vec::new();
+        socket.read_to_end(&mut sent).unwrap();
+        assert_eq!(sent[..4], good[..4]);
+    }
+    std::fs::remove_file(path).unwrap();
+}
+
+#[test]
+fn a_name_becomes_the_same_path_as_in_this_crate() {
+    let name = unique("Nobody-is_there");
+    let endpoint = Endpoint::name(&name).unwrap();
+    let uid = rustix::process::geteuid().as_raw();
+    for directory in [
+        None,
+        Some("/no/such/directory"),
+        Some("not/absolute"),
+        Some(""),
+    ] {
+        let mut command = client();
+        match directory {
+            Some(directory) => command.env("XDG_RUNTIME_DIR", directory),
+            None => command.env_remove("XDG_RUNTIME_DIR"),
+        };
+        let runtime = Runtime {
+            directory: directory.map(Path::new),
+            uid,
+            path_max: 107,
+            has_abstract: true,
+        };
+        let SocketAddress::File { path, .. } = endpoint.socket_address(runtime).unwrap() else {
+            panic!("a name is a file");
+        };
+        let ended = run(command.args([&name, "hello"]));
+        ended.gave_up(&format!("no server at {}: ", path.display()));
+    }
+}
+
+#[test]
+fn without_a_request_it_says_how_it_is_used() {
+    for arguments in [&[][..], &["com.example.notes"]] {
+        let ended = run(client().args(arguments));
+        assert_eq!((ended.status, ended.stdout.as_str()), (Some(2), ""));
+        assert!(ended.stderr.contains("client.py ENDPOINT REQUEST..."));
+    }
+}
