@@ -55,7 +55,7 @@ fn ten_thousand_silent_sockets() {
     use rustix::process::{Resource, getrlimit, setrlimit};
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = limit.maximum;
-    setrlimit(Resource::Nofile, limit.clone()).unwrap();
+    setrlimit(Resource::Nofile, limit).unwrap();
     let spare = 1000;
     let most = limit.maximum.map_or(usize::MAX, |most| most as usize);
     let crowd = CROWD.min(most.saturating_sub(spare) / 2);
