@@ -75,7 +75,9 @@ impl LocalServer {
 
 impl fmt::Debug for LocalServer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("LocalServer").field("endpoint", &self.endpoint()).finish_non_exhaustive()
+        f.debug_struct("LocalServer")
+            .field("endpoint", &self.endpoint())
+            .finish_non_exhaustive()
     }
 }
 

@@ -217,7 +217,9 @@ impl CloseReason {
     /// What the peer is told when this side closes for this reason; `None`: nothing.
     pub(crate) fn goodbye(&self) -> Option<Goodbye> {
         match self {
-            CloseReason::Peer(error) => Some(Goodbye::new(error.goodbye_code()?, error.to_string())),
+            CloseReason::Peer(error) => {
+                Some(Goodbye::new(error.goodbye_code()?, error.to_string()))
+            }
             CloseReason::Protocol(text) => Some(Goodbye::new(GoodbyeCode::PROTOCOL, text.clone())),
             _ => None,
         }

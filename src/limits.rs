@@ -69,6 +69,10 @@ impl Limits {
     /// is one piece of memory, and 32-bit systems have no larger ones to give.
     pub const MESSAGE_MAX: usize = 1 << 30;
 
+    /// What longer times are taken for: ten years, so that adding one to the time of day never
+    /// overflows on any system.
+    const FOREVER: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
+
     /// The limits as they are applied: each inside what the wire and the system can hold.
     pub(crate) fn clamped(&self) -> Limits {
         let mut limits = self.clone();
@@ -76,6 +80,14 @@ impl Limits {
         limits.connections = limits.connections.max(1);
         limits.queued = limits.queued.max(1);
         limits.in_flight = limits.in_flight.max(1);
+        for time in [
+            &mut limits.write_stall,
+            &mut limits.connect,
+            &mut limits.call,
+            &mut limits.drain,
+        ] {
+            *time = (*time).min(Limits::FOREVER);
+        }
         limits
     }
 }
@@ -98,6 +110,34 @@ impl Default for Limits {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn times_that_no_clock_can_hold_are_brought_inside() {
+        let step = Duration::from_nanos(1);
+        let forever = Limits::FOREVER;
+        for (asked, applied) in [
+            (forever - step, forever - step),
+            (forever, forever),
+            (Duration::MAX, forever),
+        ] {
+            let limits = Limits {
+                write_stall: asked,
+                connect: asked,
+                call: asked,
+                drain: asked,
+                ..Limits::default()
+            };
+            let limits = limits.clamped();
+            for time in [
+                limits.write_stall,
+                limits.connect,
+                limits.call,
+                limits.drain,
+            ] {
+                assert_eq!(time, applied);
+            }
+        }
+    }
 
     #[test]
     fn limits_are_brought_inside_what_can_be_held() {

@@ -82,10 +82,17 @@ impl<A: Acceptor> EventLoop<A> {
             }
             // One look at the system even with no time to wait: a caller that polls with a timeout
             // of zero would otherwise never see anything.
-            if looked && until.is_some_and(|until| until <= now) {
+            let busy = self.connections.is_busy();
+            if looked && !busy && until.is_some_and(|until| until <= now) {
                 return Ok(None);
             }
-            let deadline = [until, self.connections.deadline(), self.accept_due()];
+            let busy_until = busy.then_some(now);
+            let deadline = [
+                until,
+                busy_until,
+                self.connections.deadline(),
+                self.accept_due(),
+            ];
             let wait = deadline
                 .into_iter()
                 .flatten()
@@ -130,6 +137,7 @@ impl<A: Acceptor> EventLoop<A> {
             }
         }
         self.accept();
+        self.connections.begin_turn();
         Ok(())
     }
 

@@ -72,12 +72,15 @@ impl MemoryServer {
                 self.connections.writable(connection);
             }
         }
+        self.connections.begin_turn();
     }
 }
 
 impl fmt::Debug for MemoryServer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("MemoryServer").field("endpoint", &self.endpoint).finish_non_exhaustive()
+        f.debug_struct("MemoryServer")
+            .field("endpoint", &self.endpoint)
+            .finish_non_exhaustive()
     }
 }
 
@@ -92,7 +95,11 @@ impl MessageServer for MemoryServer {
             }
             let state = self.exchange.lock();
             let room = self.connections.len() < self.limit;
-            if !state.touched.is_empty() || state.woken || (room && !state.backlog.is_empty()) {
+            if self.connections.is_busy()
+                || !state.touched.is_empty()
+                || state.woken
+                || (room && !state.backlog.is_empty())
+            {
                 continue;
             }
             if until.is_some_and(|until| until <= now) {

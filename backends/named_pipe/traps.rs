@@ -237,8 +237,10 @@ fn a_close_waits_for_the_last_write() {
 #[test]
 fn an_evicted_client_leaves_no_handle_behind() {
     let (listener, name) = listener();
-    let mut limits = Limits::default();
-    limits.write_stall = Duration::from_millis(50);
+    let limits = Limits {
+        write_stall: Duration::from_millis(50),
+        ..Limits::default()
+    };
     let mut event_loop = event_loop(listener, &name, &limits);
     let client = open(&name).unwrap();
     let id = connected(&mut event_loop);

@@ -60,6 +60,7 @@ impl MessageClient {
         E: TryInto<Endpoint>,
         Error: From<E::Error>,
     {
+        let limits = limits.clamped();
         let (stream, name) = crate::backends::connect(&endpoint.try_into()?, &limits)?;
         Ok(MessageClient::over(stream, &name, limits))
     }
@@ -167,7 +168,9 @@ impl MessageClient {
 impl fmt::Debug for MessageClient {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let endpoint = &self.inner.endpoint;
-        f.debug_struct("MessageClient").field("endpoint", endpoint).finish_non_exhaustive()
+        f.debug_struct("MessageClient")
+            .field("endpoint", endpoint)
+            .finish_non_exhaustive()
     }
 }
 
@@ -310,7 +313,9 @@ mod tests {
 
         fn write(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
             let mut heard = self.heard.lock().unwrap();
-            slices.iter().for_each(|slice| heard.extend_from_slice(slice));
+            slices
+                .iter()
+                .for_each(|slice| heard.extend_from_slice(slice));
             Ok(slices.iter().map(|slice| slice.len()).sum())
         }
 
@@ -333,7 +338,11 @@ mod tests {
     fn receive(says: &[u8]) -> (Error, Vec<u8>) {
         let heard = Arc::new(Mutex::new(Vec::new()));
         let says = Mutex::new(BytesMut::from(says));
-        let script = Script { says, heard: heard.clone(), peer: Peer::default() };
+        let script = Script {
+            says,
+            heard: heard.clone(),
+            peer: Peer::default(),
+        };
         let client = MessageClient::over(Box::new(script), "a script", Limits::default());
         let error = client.receive(None).unwrap_err();
         let heard = heard.lock().unwrap().clone();
@@ -342,22 +351,39 @@ mod tests {
 
     fn preface() -> Vec<u8> {
         let mut queue = SendQueue::default();
-        Native::new(Layer::Messages, Limits::default().message).encoder().begin(&mut queue);
+        Native::new(Layer::Messages, Limits::default().message)
+            .encoder()
+            .begin(&mut queue);
         queue.to_bytes().to_vec()
     }
 
     #[test]
     fn a_client_that_only_listens_says_who_it_is() {
         let (error, heard) = receive(b"");
-        assert!(matches!(error, Error::Closed { reason: CloseReason::Finished, .. }), "{error}");
+        assert!(
+            matches!(
+                error,
+                Error::Closed {
+                    reason: CloseReason::Finished,
+                    ..
+                }
+            ),
+            "{error}"
+        );
         assert_eq!(heard, preface());
     }
 
     #[test]
     fn a_server_that_breaks_the_rules_is_told_which() {
         let (error, heard) = receive(&[&preface()[..], &[0xFF; 8]].concat());
-        let damaged = FramingError::Damaged { what: "header", bytes: vec![0xFF; 8] };
-        assert!(matches!(&error, Error::Closed { reason: CloseReason::Peer(e), .. } if *e == damaged), "{error}");
+        let damaged = FramingError::Damaged {
+            what: "header",
+            bytes: vec![0xFF; 8],
+        };
+        assert!(
+            matches!(&error, Error::Closed { reason: CloseReason::Peer(e), .. } if *e == damaged),
+            "{error}"
+        );
         let said = String::from_utf8_lossy(&heard);
         assert!(said.contains(&damaged.to_string()), "{said}");
     }

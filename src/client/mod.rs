@@ -80,6 +80,7 @@ impl Client {
         E: TryInto<Endpoint>,
         Error: From<E::Error>,
     {
+        let limits = limits.clamped();
         let (stream, name) = crate::backends::connect(&endpoint.try_into()?, &limits)?;
         Ok(Client::over(stream, &name, limits))
     }
@@ -271,7 +272,9 @@ impl Inner {
 
 impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Client").field("endpoint", &self.inner.endpoint).finish_non_exhaustive()
+        f.debug_struct("Client")
+            .field("endpoint", &self.inner.endpoint)
+            .finish_non_exhaustive()
     }
 }
 
@@ -325,7 +328,10 @@ impl Call {
 impl fmt::Debug for Call {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let endpoint = &self.inner.endpoint;
-        f.debug_struct("Call").field("endpoint", endpoint).field("id", &self.id).finish_non_exhaustive()
+        f.debug_struct("Call")
+            .field("endpoint", endpoint)
+            .field("id", &self.id)
+            .finish_non_exhaustive()
     }
 }
 

@@ -3,10 +3,11 @@
 //! which of them are ready, and passes the time in.
 //!
 //! A backend drives it so: [`add`](Connections::add) each client, report readiness with
-//! [`readable`](Connections::readable) and [`writable`](Connections::writable), call
-//! [`next`](Connections::next) until it returns `None`, then wait for readiness until
-//! [`deadline`](Connections::deadline) at the latest. Readiness is edge-triggered: told once, it
-//! counts until a read has come up short or a write would block.
+//! [`readable`](Connections::readable) and [`writable`](Connections::writable), then
+//! [`begin_turn`](Connections::begin_turn) and [`next`](Connections::next) until it returns `None`;
+//! then wait for readiness until [`deadline`](Connections::deadline) at the latest, and not at all
+//! while it is [busy](Connections::is_busy). Readiness is edge-triggered: told once, it counts until
+//! a read has come up short or a write would block.
 #![forbid(unsafe_code)]
 
 mod connection;
@@ -57,6 +58,9 @@ pub(crate) struct Connections<S> {
     events: VecDeque<Event>,
     /// Connections with something to read, each once.
     ready: VecDeque<ConnectionId>,
+    /// How many of them are read before the backend looks for others again: a client that always
+    /// has more must not keep those waiting whose readiness is not known yet.
+    turn: usize,
     /// The connection whose bytes are being cut into messages, and those bytes.
     current: Option<(ConnectionId, BytesMut)>,
     /// Connections with something queued since they were last flushed.
@@ -77,6 +81,7 @@ impl<S: ServerStream> Connections<S> {
             table: HashMap::new(),
             events: VecDeque::new(),
             ready: VecDeque::new(),
+            turn: 0,
             current: None,
             unsent: Vec::new(),
             blocked: HashSet::new(),
@@ -123,8 +128,17 @@ impl<S: ServerStream> Connections<S> {
         self.events.push_back(event);
     }
 
-    /// Reads, cuts and sends until there is an event. `None`: nothing is to be done until the
-    /// backend reports readiness or [`deadline`](Connections::deadline) comes.
+    /// All readiness known to the backend has been reported: each ready connection has one read.
+    pub fn begin_turn(&mut self) {
+        self.turn = self.ready.len();
+    }
+
+    /// Whether connections are ready that have had their read in this turn.
+    pub fn is_busy(&self) -> bool {
+        !self.ready.is_empty()
+    }
+
+    /// Reads, cuts and sends until there is an event. `None`: the turn is over.
     pub fn next(&mut self, now: Instant) -> Option<Event> {
         loop {
             if let Some(event) = self.events.pop_front() {
@@ -134,7 +148,7 @@ impl<S: ServerStream> Connections<S> {
                 if let Some(event) = self.next_message(now) {
                     return Some(event);
                 }
-            } else if let Some(id) = self.ready.pop_front() {
+            } else if let Some(id) = self.next_ready() {
                 self.read(id, now);
             } else if !self.unsent.is_empty() {
                 self.flush_unsent(now);
@@ -144,6 +158,11 @@ impl<S: ServerStream> Connections<S> {
                 return None;
             }
         }
+    }
+
+    fn next_ready(&mut self) -> Option<ConnectionId> {
+        self.turn = self.turn.checked_sub(1)?;
+        self.ready.pop_front()
     }
 
     /// When [`next`](Connections::next) has something to do without any readiness.

@@ -97,7 +97,9 @@ impl FramingError {
     /// peer has gone, or would not understand.
     pub(crate) fn goodbye_code(&self) -> Option<u16> {
         match self {
-            FramingError::Goodbye { .. } | FramingError::NotOurs { .. } | FramingError::CutOff { .. } => None,
+            FramingError::Goodbye { .. }
+            | FramingError::NotOurs { .. }
+            | FramingError::CutOff { .. } => None,
             FramingError::TooLarge { .. } => Some(GoodbyeCode::TOO_LARGE),
             FramingError::Version { .. } => Some(GoodbyeCode::VERSION),
             _ => Some(GoodbyeCode::PROTOCOL),

@@ -262,8 +262,19 @@ fn send_now(
 }
 
 /// Answers that the answer is too large, in as many words as the caller's limit leaves room for.
-fn send_short(messages: &mut impl MessageServer, connection: ConnectionId, id: u32, text: &str) -> bool {
-    let head = Envelope { kind: Kind::Error { code: ErrorReply::REPLY_TOO_LARGE }, id }.encode();
+fn send_short(
+    messages: &mut impl MessageServer,
+    connection: ConnectionId,
+    id: u32,
+    text: &str,
+) -> bool {
+    let head = Envelope {
+        kind: Kind::Error {
+            code: ErrorReply::REPLY_TOO_LARGE,
+        },
+        id,
+    }
+    .encode();
     [text, "too large", ""].into_iter().any(|text| {
         let text = Bytes::copy_from_slice(text.as_bytes());
         messages.send_with_head(connection, &head, text).is_ok()

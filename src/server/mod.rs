@@ -163,7 +163,9 @@ impl<M: MessageServer> Server<M> {
 
 impl<M: MessageServer> fmt::Debug for Server<M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Server").field("endpoint", &self.endpoint()).finish_non_exhaustive()
+        f.debug_struct("Server")
+            .field("endpoint", &self.endpoint())
+            .finish_non_exhaustive()
     }
 }
 

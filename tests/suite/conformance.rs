@@ -28,6 +28,7 @@ crate::on_every_transport!(
     polling_without_time_does_not_wait,
     a_connection_closed_by_the_application_says_nothing_more,
     a_name_has_one_server,
+    a_client_that_floods_keeps_nobody_waiting,
 );
 
 fn messages_of_every_size_arrive_whole_and_in_order<B: Backend>() {
@@ -545,4 +546,38 @@ fn a_name_has_one_server<B: Backend>() {
     client.send("still served").unwrap();
     connected(&mut server);
     assert_eq!(message(&mut server).1, "still served");
+}
+
+/// One client that always has more to be read, and one that wants an answer now and then: how many
+/// messages of the first are taken before one of the second is, is bounded.
+fn a_client_that_floods_keeps_nobody_waiting<B: Backend>() {
+    let backend = B::new();
+    let limits = Limits::default();
+    let mut server = backend.listen(&limits).unwrap();
+    let flood = backend.message_client(&limits).unwrap();
+    let flooding_id = connected(&mut server);
+    let flooding = thread::spawn(move || while flood.send(pattern(100, 0)).is_ok() {});
+    // The flood is there before the other comes.
+    message(&mut server);
+    let client = backend.message_client(&limits).unwrap();
+    let asking = thread::spawn(move || {
+        for _ in 0..20 {
+            client.send("me too").unwrap();
+            assert_eq!(client.receive(Some(PATIENCE)).unwrap(), "me too");
+        }
+    });
+    loop {
+        match next(&mut server) {
+            Event::Message(id, message) if id != flooding_id => server.send(id, message).unwrap(),
+            Event::Message(..) | Event::Connected(_) => {}
+            Event::Closed(..) => break,
+            event => panic!("{event:?}"),
+        }
+    }
+    asking.join().unwrap();
+    server.close(flooding_id, Goodbye::new(0, "enough"));
+    while !flooding.is_finished() {
+        server.poll(Some(Duration::from_millis(10))).unwrap();
+    }
+    flooding.join().unwrap();
 }
