@@ -13,6 +13,8 @@
 mod connection;
 mod reading;
 mod sending;
+#[cfg(test)]
+mod tests;
 
 use crate::error::CloseReason;
 use crate::framing::Framing;

@@ -556,7 +556,10 @@ fn a_client_that_floods_keeps_nobody_waiting<B: Backend>() {
     let mut server = backend.listen(&limits).unwrap();
     let flood = backend.message_client(&limits).unwrap();
     let flooding_id = connected(&mut server);
-    let flooding = thread::spawn(move || while flood.send(pattern(100, 0)).is_ok() {});
+    let flooding = thread::spawn(move || {
+        let message = bytes::Bytes::from(pattern(1 << 20, 0));
+        while flood.send(message.clone()).is_ok() {}
+    });
     // The flood is there before the other comes.
     message(&mut server);
     let client = backend.message_client(&limits).unwrap();
