@@ -5,6 +5,9 @@ mod calls;
 mod common;
 mod conformance;
 mod crowd;
+mod faults;
+#[cfg(windows)]
+mod named_pipe;
 mod processes;
 #[cfg(unix)]
 mod unix_socket;
