@@ -47,6 +47,7 @@ mod client_stream;
 mod connections;
 mod error;
 mod exchange;
+mod ids;
 mod limits;
 mod message_server;
 mod server;

@@ -64,7 +64,6 @@ impl Wire {
 
     /// Appends to the spare capacity of `buffer` what has arrived at `end`.
     pub fn read(&mut self, end: End, buffer: &mut BytesMut) -> io::Result<usize> {
-        self.check_reset()?;
         if end == End::Client && self.client_gone {
             return Ok(0);
         }
@@ -78,10 +77,11 @@ impl Wire {
         let room = buffer.capacity() - buffer.len();
         let moved = queue.len().min(room).min(self.faults.chunk);
         if moved == 0 {
-            return if peer_gone {
-                Ok(0)
-            } else {
-                Err(ErrorKind::WouldBlock.into())
+            // A break is noticed once what was sent before it has been read.
+            return match (self.reset, peer_gone) {
+                (true, _) => Err(ErrorKind::ConnectionReset.into()),
+                (false, true) => Ok(0),
+                (false, false) => Err(ErrorKind::WouldBlock.into()),
             };
         }
         buffer.put_slice(&queue[..moved]);
@@ -91,7 +91,9 @@ impl Wire {
 
     /// Takes some of `bytes` at `end`.
     pub fn write(&mut self, end: End, bytes: &[u8]) -> io::Result<usize> {
-        self.check_reset()?;
+        if self.reset {
+            return Err(ErrorKind::ConnectionReset.into());
+        }
         if self.server_gone || self.client_gone {
             return Err(ErrorKind::BrokenPipe.into());
         }
@@ -160,16 +162,6 @@ impl Wire {
     /// Whether the client has closed its end, or lost it.
     pub fn is_ended(&self) -> bool {
         self.client_gone || self.reset
-    }
-
-    /// A reset is noticed once what was sent before it has been read.
-    fn check_reset(&self) -> io::Result<()> {
-        let left = !self.to_server.is_empty() || !self.to_client.is_empty();
-        if self.reset && !left {
-            Err(ErrorKind::ConnectionReset.into())
-        } else {
-            Ok(())
-        }
     }
 }
 

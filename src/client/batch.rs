@@ -5,6 +5,7 @@ use super::{Call, Client, Unsent};
 use crate::error::{CloseReason, Error};
 use bytes::Bytes;
 use std::fmt;
+use std::time::Instant;
 
 /// Collects requests that leave together, in one write: for many small ones several times faster
 /// than one by one.
@@ -51,7 +52,9 @@ impl<'a> Batch<'a> {
     /// # Errors
     /// [`Error::Deadline`] or [`Error::Closed`].
     pub fn send(mut self) -> Result<(), Error> {
-        self.client.send(&std::mem::take(&mut self.requests))
+        let deadline = Instant::now().checked_add(self.client.timeout);
+        self.client
+            .send(&mut std::mem::take(&mut self.requests), deadline)
     }
 }
 

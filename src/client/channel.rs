@@ -142,6 +142,9 @@ impl Channel {
         let mut slices = [IoSlice::new(&[]); SLICES];
         let filled = outbound.queue.slices(&mut slices);
         let taken = self.stream.write(&slices[..filled])?;
+        if taken == 0 {
+            return Err(ErrorKind::WriteZero.into());
+        }
         outbound.queue.advance(taken);
         Ok(())
     }

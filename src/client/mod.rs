@@ -141,9 +141,8 @@ impl Client {
     /// # Errors
     /// As [`call`](Client::call), less [`Error::Answered`].
     pub fn start(&self, request: impl Into<Bytes>) -> Result<Call, Error> {
-        let mut batch = self.batch();
-        let call = batch.start(request)?;
-        batch.send()?;
+        let (call, unsent) = self.register(request.into())?;
+        self.send(&mut [unsent], call.deadline)?;
         Ok(call)
     }
 
@@ -204,15 +203,14 @@ impl Client {
     }
 
     /// Sends requests of calls that are registered.
-    fn send(&self, requests: &[Unsent]) -> Result<(), Error> {
+    fn send(&self, requests: &mut [Unsent], deadline: Option<Instant>) -> Result<(), Error> {
         let inner = &self.inner;
-        let deadline = Instant::now().checked_add(self.timeout);
-        let messages = requests.iter().map(|request| {
+        let messages = requests.iter_mut().map(|request| {
             let envelope = Envelope {
                 kind: Kind::Request,
                 id: request.id,
             };
-            (envelope.encode(), request.body.clone())
+            (envelope.encode(), std::mem::take(&mut request.body))
         });
         match inner.channel.send(messages, deadline, &inner.pending) {
             Ok(()) => Ok(()),
@@ -312,15 +310,21 @@ impl Call {
     }
 
     fn result(&self, outcome: Outcome) -> Result<Bytes, Error> {
-        let endpoint = self.inner.endpoint.clone();
+        let endpoint = || self.inner.endpoint.clone();
         match outcome {
             Outcome::Reply(reply) => Ok(reply),
-            Outcome::Error(reply) => Err(Error::Answered { endpoint, reply }),
+            Outcome::Error(reply) => Err(Error::Answered {
+                endpoint: endpoint(),
+                reply,
+            }),
             Outcome::Deadline => Err(Error::Deadline {
-                endpoint,
+                endpoint: endpoint(),
                 after: self.timeout,
             }),
-            Outcome::Closed(reason) => Err(Error::Closed { endpoint, reason }),
+            Outcome::Closed(reason) => Err(Error::Closed {
+                endpoint: endpoint(),
+                reason,
+            }),
         }
     }
 }

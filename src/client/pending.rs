@@ -5,6 +5,7 @@ use crate::error::{CloseReason, ErrorReply};
 use crate::exchange::{Calls, Envelope, Kind, TooMany};
 use bytes::Bytes;
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, Thread};
 use std::time::Instant;
@@ -21,13 +22,13 @@ pub(super) enum Outcome {
 /// Where a call's outcome is put, and who waits for it.
 #[derive(Debug, Default)]
 pub(super) struct Slot {
+    /// There is an outcome, or was before it was taken. Set with the state locked.
+    finished: AtomicBool,
     state: Mutex<SlotState>,
 }
 
 #[derive(Debug, Default)]
 struct SlotState {
-    /// There is an outcome, or was before it was taken.
-    finished: bool,
     outcome: Option<Outcome>,
     /// The thread that waits without reading.
     waiter: Option<Thread>,
@@ -45,13 +46,13 @@ impl Slot {
     }
 
     pub fn is_finished(&self) -> bool {
-        self.lock().finished
+        self.finished.load(Ordering::Acquire)
     }
 
     fn finish(&self, outcome: Outcome) {
         let mut state = self.lock();
-        state.finished = true;
         state.outcome = Some(outcome);
+        self.finished.store(true, Ordering::Release);
         if let Some(waiter) = state.waiter.take() {
             drop(state);
             waiter.unpark();
@@ -75,7 +76,7 @@ impl Slot {
     /// Waits until there is an outcome, until this thread should read, or until the deadline.
     fn wait(&self, deadline: Option<Instant>) {
         let mut state = self.lock();
-        while !state.finished && !std::mem::take(&mut state.lead) {
+        while !self.is_finished() && !std::mem::take(&mut state.lead) {
             let now = Instant::now();
             if deadline.is_some_and(|at| at <= now) {
                 break;

@@ -18,11 +18,12 @@ mod tests;
 
 use crate::error::CloseReason;
 use crate::framing::Framing;
+use crate::ids::{IdMap, IdSet};
 use crate::limits::Limits;
 use crate::message_server::{ConnectionId, Event, Goodbye, Peer, Refusal, SendError};
 use bytes::{Bytes, BytesMut};
 use connection::Connection;
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 use std::time::Instant;
@@ -55,7 +56,7 @@ pub(crate) trait ServerStream {
 pub(crate) struct Connections<S> {
     framing: Arc<dyn Framing>,
     limits: Limits,
-    table: HashMap<ConnectionId, Connection<S>>,
+    table: IdMap<ConnectionId, Connection<S>>,
     /// What is to be returned next.
     events: VecDeque<Event>,
     /// Connections with something to read, each once.
@@ -68,7 +69,7 @@ pub(crate) struct Connections<S> {
     /// Connections with something queued since they were last flushed.
     unsent: Vec<ConnectionId>,
     /// Connections that could not send all they had.
-    blocked: HashSet<ConnectionId>,
+    blocked: IdSet<ConnectionId>,
     /// When to look for those that were blocked for too long.
     sweep: Option<Instant>,
     /// The read buffer, shared by all whose messages are complete.
@@ -80,13 +81,13 @@ impl<S: ServerStream> Connections<S> {
         Connections {
             framing,
             limits: limits.clamped(),
-            table: HashMap::new(),
+            table: IdMap::default(),
             events: VecDeque::new(),
             ready: VecDeque::new(),
             turn: 0,
             current: None,
             unsent: Vec::new(),
-            blocked: HashSet::new(),
+            blocked: IdSet::default(),
             sweep: None,
             shared: BytesMut::new(),
         }

@@ -1,6 +1,6 @@
 //! The asking side: calls that wait for their reply.
 
-use std::collections::HashMap;
+use crate::ids::IdMap;
 use std::time::Instant;
 
 /// Calls of one connection. `T` is whoever waits for the reply; each `T` that goes in with
@@ -10,7 +10,7 @@ use std::time::Instant;
 /// told apart from one that nobody asked for; until then it counts against the limit.
 #[derive(Debug)]
 pub(crate) struct Calls<T> {
-    pending: HashMap<u32, Pending<T>>,
+    pending: IdMap<u32, Pending<T>>,
     next: u32,
     limit: usize,
 }
@@ -41,7 +41,7 @@ pub(crate) struct UnknownReply {
 impl<T> Calls<T> {
     pub fn new(limit: usize) -> Calls<T> {
         Calls {
-            pending: HashMap::new(),
+            pending: IdMap::default(),
             next: 0,
             limit,
         }

@@ -1,11 +1,14 @@
 //! The answering side: requests of one connection that are not answered yet.
 
-use std::collections::HashSet;
+use crate::ids::IdSet;
 
-/// The ids of one connection's open requests. Empty, it holds no memory.
+/// Ids that the smallest table holds.
+const FEW: usize = 3;
+
+/// The ids of one connection's open requests. Empty, it holds the smallest table at most.
 #[derive(Debug, Default)]
 pub(crate) struct Requests {
-    open: HashSet<u32>,
+    open: IdSet<u32>,
 }
 
 /// Why a request is not begun.
@@ -35,8 +38,9 @@ impl Requests {
     /// A request has been answered. `false`: it was not open.
     pub fn finish(&mut self, id: u32) -> bool {
         let was_open = self.open.remove(&id);
-        if self.open.is_empty() {
-            self.open = HashSet::new();
+        // One that answers at once has one open at a time: its table is not made anew each time.
+        if self.open.is_empty() && self.open.capacity() > FEW {
+            self.open = IdSet::default();
         }
         was_open
     }

@@ -22,6 +22,8 @@ pub(crate) struct Inbound {
     decoder: Box<dyn Decoder>,
     /// The beginning of an incomplete message; empty and without memory when there is none.
     partial: BytesMut,
+    /// The largest message that has arrived whole.
+    largest: usize,
 }
 
 impl Inbound {
@@ -29,6 +31,7 @@ impl Inbound {
         Inbound {
             decoder: framing.decoder(),
             partial: BytesMut::new(),
+            largest: 0,
         }
     }
 
@@ -36,11 +39,12 @@ impl Inbound {
     /// message at its front: `shared`, or the link's own once that message has become long. Goes
     /// back in with [`Inbound::put_back`].
     ///
-    /// The room grows with what has arrived, never with what the peer announced.
+    /// The room grows with what has arrived, now or in one message before, never with what the
+    /// peer announced.
     pub fn read_buffer(&mut self, shared: &mut BytesMut) -> BytesMut {
         if self.partial.len() > COPY_OUT {
             let mut buffer = std::mem::take(&mut self.partial);
-            let earned = buffer.len();
+            let earned = buffer.len().max(self.largest);
             buffer.reserve(self.decoder.missing().clamp(1, earned));
             return buffer;
         }
@@ -54,7 +58,11 @@ impl Inbound {
 
     /// The next whole message in `input`.
     pub fn decode(&mut self, input: &mut BytesMut) -> Result<Option<Bytes>, FramingError> {
-        self.decoder.decode(input)
+        let message = self.decoder.decode(input)?;
+        if let Some(message) = &message {
+            self.largest = self.largest.max(message.len());
+        }
+        Ok(message)
     }
 
     /// Keeps what is left of `input` until there is more, and gives the shared buffer back.
@@ -174,6 +182,30 @@ mod tests {
                 "{excess} bytes more after {arrived}"
             );
         }
+    }
+
+    #[test]
+    fn room_for_a_message_like_one_before_is_made_at_once() {
+        let message = Bytes::from(vec![1; 1 << 20]);
+        let stream = wire(&[message.clone(), message.clone()]);
+        let mut inbound = Inbound::new(&Native::new(Layer::Messages, LIMIT));
+        let mut shared = BytesMut::new();
+        let (mut reads, mut at) = ([0, 0], 0);
+        for reads in &mut reads {
+            let mut arrived = None;
+            while arrived.is_none() {
+                let mut buffer = inbound.read_buffer(&mut shared);
+                let room = buffer.capacity() - buffer.len();
+                let end = stream.len().min(at + room);
+                buffer.extend_from_slice(&stream[at..end]);
+                at = end;
+                *reads += 1;
+                arrived = inbound.decode(&mut buffer).unwrap();
+                inbound.put_back(buffer, &mut shared);
+            }
+            assert_eq!(arrived, Some(message.clone()));
+        }
+        assert!(reads[0] > 4 && reads[1] <= 2, "{reads:?} reads");
     }
 
     #[test]

@@ -9,6 +9,10 @@ use std::io::IoSlice;
 /// a gathering write.
 const COPY_BELOW: usize = 4096;
 
+/// What a queue allocates at first: room for some small messages. One alone would else make it grow
+/// three times: with its header, its head and its body.
+const FIRST: usize = 512;
+
 /// The outbound bytes of a connection, in order: what [`Encoder`](super::Encoder)s fill and
 /// transports empty. An empty queue holds no memory.
 ///
@@ -31,6 +35,9 @@ pub struct SendQueue {
 impl SendQueue {
     /// Appends a copy of `bytes`.
     pub fn put_slice(&mut self, bytes: &[u8]) {
+        if self.tail.capacity() == 0 {
+            self.tail.reserve(bytes.len().max(FIRST));
+        }
         self.tail.put_slice(bytes);
         self.len += bytes.len();
     }

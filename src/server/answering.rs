@@ -5,10 +5,11 @@ use super::{Server, Stopper};
 use crate::error::{Error, ErrorReply};
 use crate::exchange::{Envelope, Kind, Refused, Requests};
 use crate::framing::GoodbyeCode;
+use crate::ids::IdMap;
 use crate::limits::Limits;
 use crate::message_server::{ConnectionId, Event, Goodbye, MessageServer, Peer, Refusal};
 use bytes::Bytes;
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
@@ -19,7 +20,7 @@ pub(super) struct Answering<M> {
     limits: Limits,
     outbox: Arc<Outbox>,
     stopper: Stopper,
-    callers: HashMap<ConnectionId, Caller>,
+    callers: IdMap<ConnectionId, Caller>,
     /// Requests that are not answered yet, of all callers.
     open: usize,
     /// It was told to stop, and gives up waiting at this time.
@@ -65,7 +66,7 @@ impl<M: MessageServer> Answering<M> {
             limits,
             outbox,
             stopper,
-            callers: HashMap::new(),
+            callers: IdMap::default(),
             open: 0,
             stopping: None,
         }

@@ -4,6 +4,7 @@ use super::IntoReply;
 use crate::error::ErrorReply;
 use crate::message_server::{ConnectionId, Peer, Waker};
 use bytes::Bytes;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// A request, as a handler gets it; see [`Server::serve`](super::Server::serve).
@@ -39,6 +40,8 @@ pub(super) type Answer = Result<Bytes, ErrorReply>;
 #[derive(Debug)]
 pub(super) struct Outbox {
     answers: Mutex<Vec<(ConnectionId, u32, Answer)>>,
+    /// There are some: the loop looks here for each message, and finds none as a rule.
+    waiting: AtomicBool,
     waker: Waker,
 }
 
@@ -46,19 +49,26 @@ impl Outbox {
     pub fn new(waker: Waker) -> Outbox {
         Outbox {
             answers: Mutex::default(),
+            waiting: AtomicBool::new(false),
             waker,
         }
     }
 
     /// The answers given since the last look.
     pub fn take(&self) -> Vec<(ConnectionId, u32, Answer)> {
-        std::mem::take(&mut *self.answers.lock().unwrap_or_else(PoisonError::into_inner))
+        if !self.waiting.load(Ordering::Acquire) {
+            return Vec::new();
+        }
+        let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
+        self.waiting.store(false, Ordering::Relaxed);
+        std::mem::take(&mut *answers)
     }
 
     fn put(&self, connection: ConnectionId, id: u32, answer: Answer) {
         let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
         let first = answers.is_empty();
         answers.push((connection, id, answer));
+        self.waiting.store(true, Ordering::Release);
         drop(answers);
         // One wake for many answers: the loop takes all that are there.
         if first {
