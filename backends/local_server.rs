@@ -67,17 +67,13 @@ impl LocalServer {
         limits: &Limits,
     ) -> Result<LocalServer, Error> {
         let (listener, name) = Listener::bind(endpoint)?;
-        Ok(LocalServer {
-            event_loop: EventLoop::new(listener, framing, limits, name)?,
-        })
+        Ok(LocalServer { event_loop: EventLoop::new(listener, framing, limits, name)? })
     }
 }
 
 impl fmt::Debug for LocalServer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("LocalServer")
-            .field("endpoint", &self.endpoint())
-            .finish_non_exhaustive()
+        f.debug_struct("LocalServer").field("endpoint", &self.endpoint()).finish_non_exhaustive()
     }
 }
 

@@ -72,10 +72,7 @@ fn client(name: &str) -> Result<(), Error> {
     for _ in 0..ROUNDS {
         client.call("hello")?;
     }
-    println!(
-        "round trip: {:.1?}, the mean of {ROUNDS}",
-        start.elapsed() / ROUNDS
-    );
+    println!("round trip: {:.1?}, the mean of {ROUNDS}", start.elapsed() / ROUNDS);
     Ok(())
 }
 

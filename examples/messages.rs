@@ -127,28 +127,17 @@ fn open(room: &mut Child) -> Result<(), Box<dyn std::error::Error>> {
     print!("{first_line}");
     // What the room says later goes on to be read, so that it never waits for us.
     thread::spawn(move || {
-        output
-            .lines()
-            .map_while(Result::ok)
-            .for_each(|line| println!("room: {line}"))
+        output.lines().map_while(Result::ok).for_each(|line| println!("room: {line}"))
     });
-    if first_line.starts_with(OPEN) {
-        Ok(())
-    } else {
-        Err("the room did not open".into())
-    }
+    if first_line.starts_with(OPEN) { Ok(()) } else { Err("the room did not open".into()) }
 }
 
 /// Members come, then all of them talk at once. Returns how many lines were heard.
 fn talk(name: &str) -> Result<usize, Box<dyn std::error::Error>> {
-    let members: Vec<MessageClient> = (0..MEMBERS)
-        .map(|_| MessageClient::connect(name))
-        .collect::<Result<_, _>>()?;
+    let members: Vec<MessageClient> =
+        (0..MEMBERS).map(|_| MessageClient::connect(name)).collect::<Result<_, _>>()?;
     for member in &members {
-        println!(
-            "{}",
-            String::from_utf8_lossy(&member.receive(Some(PATIENCE))?)
-        );
+        println!("{}", String::from_utf8_lossy(&member.receive(Some(PATIENCE))?));
     }
     let talking: Vec<_> = members
         .into_iter()

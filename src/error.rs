@@ -154,11 +154,7 @@ impl Error {
     }
 
     pub(crate) fn system(endpoint: &Arc<str>, action: &'static str, source: io::Error) -> Error {
-        Error::System {
-            endpoint: endpoint.clone(),
-            action,
-            source,
-        }
+        Error::System { endpoint: endpoint.clone(), action, source }
     }
 }
 
@@ -264,10 +260,7 @@ impl ErrorReply {
 
     /// An error reply with this code and text.
     pub fn new(code: u16, text: impl Into<String>) -> ErrorReply {
-        ErrorReply {
-            code,
-            text: text.into(),
-        }
+        ErrorReply { code, text: text.into() }
     }
 }
 
@@ -279,49 +272,18 @@ mod tests {
     fn each_error_has_one_at_fault_and_names_the_endpoint() {
         let endpoint: Arc<str> = "the notes server".into();
         let source = || io::Error::from(io::ErrorKind::NotFound);
-        let closed = |reason| Error::Closed {
-            endpoint: endpoint.clone(),
-            reason,
-        };
-        let goodbye = |code| FramingError::Goodbye {
-            code,
-            text: "bye".into(),
-        };
+        let closed = |reason| Error::Closed { endpoint: endpoint.clone(), reason };
+        let goodbye = |code| FramingError::Goodbye { code, text: "bye".into() };
         let cases = [
-            (
-                Error::NoServer {
-                    endpoint: endpoint.clone(),
-                    source: source(),
-                },
-                Fault::Nobody,
-            ),
-            (
-                Error::Busy {
-                    endpoint: endpoint.clone(),
-                    waited: Duration::ZERO,
-                },
-                Fault::Limit,
-            ),
-            (
-                Error::AlreadyServed {
-                    endpoint: endpoint.clone(),
-                },
-                Fault::System,
-            ),
+            (Error::NoServer { endpoint: endpoint.clone(), source: source() }, Fault::Nobody),
+            (Error::Busy { endpoint: endpoint.clone(), waited: Duration::ZERO }, Fault::Limit),
+            (Error::AlreadyServed { endpoint: endpoint.clone() }, Fault::System),
             (Error::system(&endpoint, "reading", source()), Fault::System),
             (closed(CloseReason::Finished), Fault::Nobody),
             (closed(goodbye(0).into()), Fault::Nobody),
             (closed(goodbye(1).into()), Fault::Peer),
-            (
-                closed(CloseReason::Protocol("nonsense".into())),
-                Fault::Peer,
-            ),
-            (
-                closed(CloseReason::Unread {
-                    waited: Duration::ZERO,
-                }),
-                Fault::Limit,
-            ),
+            (closed(CloseReason::Protocol("nonsense".into())), Fault::Peer),
+            (closed(CloseReason::Unread { waited: Duration::ZERO }), Fault::Limit),
             (closed(source().into()), Fault::System),
         ];
         for (error, fault) in cases {

@@ -80,12 +80,9 @@ impl Limits {
         limits.connections = limits.connections.max(1);
         limits.queued = limits.queued.max(1);
         limits.in_flight = limits.in_flight.max(1);
-        for time in [
-            &mut limits.write_stall,
-            &mut limits.connect,
-            &mut limits.call,
-            &mut limits.drain,
-        ] {
+        for time in
+            [&mut limits.write_stall, &mut limits.connect, &mut limits.call, &mut limits.drain]
+        {
             *time = (*time).min(Limits::FOREVER);
         }
         limits
@@ -115,11 +112,9 @@ mod tests {
     fn times_that_no_clock_can_hold_are_brought_inside() {
         let step = Duration::from_nanos(1);
         let forever = Limits::FOREVER;
-        for (asked, applied) in [
-            (forever - step, forever - step),
-            (forever, forever),
-            (Duration::MAX, forever),
-        ] {
+        for (asked, applied) in
+            [(forever - step, forever - step), (forever, forever), (Duration::MAX, forever)]
+        {
             let limits = Limits {
                 write_stall: asked,
                 connect: asked,
@@ -128,12 +123,7 @@ mod tests {
                 ..Limits::default()
             };
             let limits = limits.clamped();
-            for time in [
-                limits.write_stall,
-                limits.connect,
-                limits.call,
-                limits.drain,
-            ] {
+            for time in [limits.write_stall, limits.connect, limits.call, limits.drain] {
                 assert_eq!(time, applied);
             }
         }

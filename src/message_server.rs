@@ -172,10 +172,7 @@ pub struct Goodbye {
 impl Goodbye {
     /// A goodbye with this reason.
     pub fn new(code: u16, text: impl Into<String>) -> Goodbye {
-        Goodbye {
-            code,
-            text: text.into(),
-        }
+        Goodbye { code, text: text.into() }
     }
 }
 
@@ -230,11 +227,7 @@ pub struct SendError {
 impl SendError {
     /// An error that hands `body` back; for implementations of [`MessageServer`].
     pub fn new(connection: ConnectionId, refusal: Refusal, body: Bytes) -> SendError {
-        SendError {
-            connection,
-            refusal,
-            body,
-        }
+        SendError { connection, refusal, body }
     }
 }
 

@@ -49,22 +49,9 @@ struct Dialer {
 impl ChannelServer {
     fn new(framing: Native) -> (ChannelServer, Dialer) {
         let (sender, input) = mpsc::channel();
-        let dialer = Dialer {
-            server: sender.clone(),
-            next: Arc::default(),
-        };
+        let dialer = Dialer { server: sender.clone(), next: Arc::default() };
         let (connections, events) = (HashMap::new(), VecDeque::new());
-        (
-            ChannelServer {
-                framing,
-                input,
-                sender,
-                connections,
-                events,
-                accepting: true,
-            },
-            dialer,
-        )
+        (ChannelServer { framing, input, sender, connections, events, accepting: true }, dialer)
     }
 
     fn take(&mut self, input: Input) {
@@ -74,10 +61,7 @@ impl ChannelServer {
                 let mut begin = SendQueue::default();
                 encoder.begin(&mut begin);
                 let _ = out.send(begin.to_bytes().to_vec());
-                let peer = Peer {
-                    pid: Some(std::process::id()),
-                    ..Peer::default()
-                };
+                let peer = Peer { pid: Some(std::process::id()), ..Peer::default() };
                 let connection = Connection {
                     decoder: self.framing.decoder(),
                     encoder,
@@ -120,10 +104,7 @@ impl MessageServer for ChannelServer {
     fn poll(&mut self, timeout: Option<Duration>) -> Result<Option<Event>, Error> {
         while self.events.is_empty() {
             // The server holds a sender itself, so the channel does not close.
-            match self
-                .input
-                .recv_timeout(timeout.unwrap_or(Duration::from_secs(3600)))
-            {
+            match self.input.recv_timeout(timeout.unwrap_or(Duration::from_secs(3600))) {
                 Ok(input) => self.take(input),
                 Err(RecvTimeoutError::Timeout) if timeout.is_some() => return Ok(None),
                 Err(_) => {}
@@ -192,12 +173,7 @@ impl Dialer {
         let (out, input) = mpsc::channel();
         self.server.send(Input::New(id, out)).unwrap();
         let input = Mutex::new((input, BytesMut::new()));
-        ChannelStream {
-            id,
-            server: Mutex::new(self.server.clone()),
-            input,
-            peer: Peer::default(),
-        }
+        ChannelStream { id, server: Mutex::new(self.server.clone()), input, peer: Peer::default() }
     }
 }
 
@@ -221,16 +197,9 @@ impl ClientStream for ChannelStream {
     }
 
     fn write(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        let bytes: Vec<u8> = slices
-            .iter()
-            .flat_map(|slice| slice.iter().copied())
-            .collect();
+        let bytes: Vec<u8> = slices.iter().flat_map(|slice| slice.iter().copied()).collect();
         let len = bytes.len();
-        let sent = self
-            .server
-            .lock()
-            .unwrap()
-            .send(Input::Bytes(self.id, bytes));
+        let sent = self.server.lock().unwrap().send(Input::Bytes(self.id, bytes));
         sent.map(|()| len).map_err(|_| ErrorKind::BrokenPipe.into())
     }
 
@@ -275,15 +244,9 @@ fn calls_run_on_a_transport_from_outside() {
             scope.spawn(move || {
                 for round in 0..25 {
                     let request = format!("client {number} round {round}");
-                    assert_eq!(
-                        client.call(request.clone()).unwrap(),
-                        request.to_uppercase()
-                    );
+                    assert_eq!(client.call(request.clone()).unwrap(), request.to_uppercase());
                 }
-                assert_eq!(
-                    client.call(vec![b'a'; 100_000]).unwrap(),
-                    vec![b'A'; 100_000]
-                );
+                assert_eq!(client.call(vec![b'a'; 100_000]).unwrap(), vec![b'A'; 100_000]);
             });
         }
     });
@@ -291,8 +254,6 @@ fn calls_run_on_a_transport_from_outside() {
     assert_eq!(client.call("last").unwrap(), "LAST");
     stopper.stop();
     serving.join().unwrap().unwrap();
-    let Err(Error::Closed { reason, .. }) = client.call("too late") else {
-        panic!("still served")
-    };
+    let Err(Error::Closed { reason, .. }) = client.call("too late") else { panic!("still served") };
     assert!(reason.to_string().contains("stops"), "{reason}");
 }

@@ -56,10 +56,7 @@ fn begun_decoder() -> Box<dyn Decoder> {
 
 fn frame(body: &[u8]) -> Bytes {
     let mut queue = SendQueue::default();
-    native()
-        .encoder()
-        .encode(&[], Bytes::copy_from_slice(body), &mut queue)
-        .unwrap();
+    native().encoder().encode(&[], Bytes::copy_from_slice(body), &mut queue).unwrap();
     queue.to_bytes()
 }
 
@@ -69,10 +66,7 @@ fn the_limit_is_exact_on_both_sides() {
         // Encoded by a side with a larger limit, decoded by one with this.
         let mut queue = SendQueue::default();
         let larger = Native::new(Layer::Messages, LIMIT + 1);
-        larger
-            .encoder()
-            .encode(&[], vec![7; size].into(), &mut queue)
-            .unwrap();
+        larger.encoder().encode(&[], vec![7; size].into(), &mut queue).unwrap();
         let mut input = BytesMut::from(&queue.to_bytes()[..]);
         let decoded = begun_decoder().decode(&mut input);
         if size <= LIMIT {
@@ -88,25 +82,16 @@ fn the_limit_is_exact_on_both_sides() {
 fn a_length_over_the_limit_is_refused_by_its_header_alone() {
     let mut queue = SendQueue::default();
     let larger = Native::new(Layer::Messages, LIMIT + 1);
-    larger
-        .encoder()
-        .encode(&[], vec![7; LIMIT + 1].into(), &mut queue)
-        .unwrap();
+    larger.encoder().encode(&[], vec![7; LIMIT + 1].into(), &mut queue).unwrap();
     let mut header = BytesMut::from(&queue.to_bytes()[..8]);
-    assert!(matches!(
-        begun_decoder().decode(&mut header),
-        Err(FramingError::TooLarge { .. })
-    ));
+    assert!(matches!(begun_decoder().decode(&mut header), Err(FramingError::TooLarge { .. })));
 }
 
 #[test]
 fn a_head_and_a_body_arrive_as_one_message() {
     for body in [0, 1, 4095, 4096, 4097] {
         let mut queue = SendQueue::default();
-        native()
-            .encoder()
-            .encode(b"head", vec![b'b'; body].into(), &mut queue)
-            .unwrap();
+        native().encoder().encode(b"head", vec![b'b'; body].into(), &mut queue).unwrap();
         let mut input = BytesMut::from(&queue.to_bytes()[..]);
         let message = begun_decoder().decode(&mut input).unwrap().unwrap();
         assert_eq!(&message[..4], b"head");
@@ -125,11 +110,7 @@ fn a_header_split_at_every_byte_is_one_header() {
             assert!(decoder.missing() > 0);
         }
         input.extend_from_slice(&bytes[cut..]);
-        assert_eq!(
-            decoder.decode(&mut input).unwrap().unwrap(),
-            "payload",
-            "cut at {cut}"
-        );
+        assert_eq!(decoder.decode(&mut input).unwrap().unwrap(), "payload", "cut at {cut}");
     }
 }
 
@@ -151,21 +132,13 @@ fn an_end_inside_a_message_is_told_from_one_between_messages() {
 
 #[test]
 fn a_goodbye_ends_the_stream_with_its_reason() {
-    for (text, expected) in [
-        ("so long", "so long".to_owned()),
-        (&"ä".repeat(300), "ä".repeat(256)),
-    ] {
+    for (text, expected) in [("so long", "so long".to_owned()), (&"ä".repeat(300), "ä".repeat(256))]
+    {
         let mut queue = SendQueue::default();
         native().encoder().goodbye(42, text, &mut queue);
         let mut input = BytesMut::from(&queue.to_bytes()[..]);
         let end = begun_decoder().decode(&mut input);
-        assert_eq!(
-            end,
-            Err(FramingError::Goodbye {
-                code: 42,
-                text: expected
-            })
-        );
+        assert_eq!(end, Err(FramingError::Goodbye { code: 42, text: expected }));
     }
 }
 
@@ -173,16 +146,8 @@ fn a_goodbye_ends_the_stream_with_its_reason() {
 fn the_other_layer_is_told_apart() {
     let mut queue = SendQueue::default();
     Native::new(Layer::Calls, LIMIT).encoder().begin(&mut queue);
-    let error = native()
-        .decoder()
-        .decode(&mut BytesMut::from(&queue.to_bytes()[..]));
-    assert_eq!(
-        error,
-        Err(FramingError::WrongLayer {
-            theirs: 1,
-            ours: Layer::Messages
-        })
-    );
+    let error = native().decoder().decode(&mut BytesMut::from(&queue.to_bytes()[..]));
+    assert_eq!(error, Err(FramingError::WrongLayer { theirs: 1, ours: Layer::Messages }));
 }
 
 #[test]

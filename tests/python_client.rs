@@ -50,10 +50,7 @@ impl Drop for Serving {
     fn drop(&mut self) {
         self.stopper.stop();
         let joined = self.thread.take().map(JoinHandle::join);
-        assert!(
-            matches!(joined, Some(Ok(()))) || thread::panicking(),
-            "the server panicked"
-        );
+        assert!(matches!(joined, Some(Ok(()))) || thread::panicking(), "the server panicked");
     }
 }
 
@@ -69,11 +66,7 @@ impl Ended {
     /// It gave up without a reply, for a reason with `why` in it.
     #[track_caller]
     fn gave_up(&self, why: &str) {
-        assert_eq!(
-            (self.status, self.stdout.as_str()),
-            (Some(3), ""),
-            "{self:?}"
-        );
+        assert_eq!((self.status, self.stdout.as_str()), (Some(3), ""), "{self:?}");
         assert!(self.stderr.contains(why), "{why} is not in {self:?}");
         assert_eq!(self.stderr.lines().count(), 1, "{self:?}");
     }
@@ -88,21 +81,12 @@ fn client() -> Command {
 }
 
 fn run(command: &mut Command) -> Ended {
-    command
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
-    let child = command
-        .spawn()
-        .expect("python3 is needed to run this test: is it installed?");
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let child = command.spawn().expect("python3 is needed to run this test: is it installed?");
     let (sender, receiver) = mpsc::channel();
     thread::spawn(move || sender.send(child.wait_with_output()));
     let ended = receiver.recv_timeout(PATIENCE);
-    let Output {
-        status,
-        stdout,
-        stderr,
-    } = ended.expect("the client hangs").unwrap();
+    let Output { status, stdout, stderr } = ended.expect("the client hangs").unwrap();
     Ended {
         status: status.code(),
         stdout: String::from_utf8(stdout).unwrap(),
@@ -141,20 +125,15 @@ fn a_reply_larger_than_any_buffer_arrives_whole() {
 #[test]
 fn an_error_reply_is_told_from_a_reply() {
     let name = unique("errors");
-    let serving = Serving::start(&name, Limits::default(), |request| {
-        match &request.body()[..] {
-            b"good" => Ok("fine"),
-            b"bad" => Err(ErrorReply::new(404, "no such note: ü")),
-            _ => Err("neither good nor bad".into()),
-        }
+    let serving = Serving::start(&name, Limits::default(), |request| match &request.body()[..] {
+        b"good" => Ok("fine"),
+        b"bad" => Err(ErrorReply::new(404, "no such note: ü")),
+        _ => Err("neither good nor bad".into()),
     });
     let ended = call(&serving.path, &["good", "bad", "", "good"]);
     assert_eq!(ended.status, Some(1));
     assert_eq!(ended.stdout, "fine\nfine\n");
-    assert_eq!(
-        ended.stderr,
-        "error 404: no such note: ü\nerror 1: neither good nor bad\n"
-    );
+    assert_eq!(ended.stderr, "error 404: no such note: ü\nerror 1: neither good nor bad\n");
 }
 
 #[test]
@@ -193,10 +172,7 @@ fn the_other_layer_is_told_apart() {
     let mut server = LocalServer::bind(unique("layer").as_str()).unwrap();
     let path = server.endpoint().to_owned();
     let calling = thread::spawn(move || call(&path, &["hello"]));
-    while !matches!(
-        server.poll(Some(PATIENCE)).unwrap(),
-        Some(Event::Closed(..))
-    ) {}
+    while !matches!(server.poll(Some(PATIENCE)).unwrap(), Some(Event::Closed(..))) {}
     calling.join().unwrap().gave_up("layer 0");
 }
 
@@ -206,22 +182,13 @@ fn a_server_that_breaks_the_protocol_is_left() {
     let with_preface = |frame: &[u8]| [good, frame].concat();
     let reply_to_99 = b"\x08\0\0\0\0\0\x52\x03\x02\0\0\0\x63\0\0\0";
     let cases = [
-        (
-            b"HTTP/1.1 400 Bad Request\r\n".to_vec(),
-            "no msgpipe server",
-        ),
-        (
-            b"\xE5msg\x02\x09".iter().chain([&0; 10]).copied().collect(),
-            "versions 2 to 9",
-        ),
+        (b"HTTP/1.1 400 Bad Request\r\n".to_vec(), "no msgpipe server"),
+        (b"\xE5msg\x02\x09".iter().chain([&0; 10]).copied().collect(), "versions 2 to 9"),
         ([&good[..15], &[0xF4]].concat(), "damaged preface"),
         (good[..15].to_vec(), "has closed the connection"),
         (with_preface(&[0; 8]), "damaged header"),
         (with_preface(reply_to_99), "no reply to request 1"),
-        (
-            with_preface(&reply_to_99[..15]),
-            "has closed the connection",
-        ),
+        (with_preface(&reply_to_99[..15]), "has closed the connection"),
         (with_preface(b""), "has closed the connection"),
     ];
     let path = std::env::temp_dir().join(unique("broken"));
@@ -246,23 +213,14 @@ fn a_name_becomes_the_same_path_as_in_this_crate() {
     let name = unique("Nobody-is_there");
     let endpoint = Endpoint::name(&name).unwrap();
     let uid = rustix::process::geteuid().as_raw();
-    for directory in [
-        None,
-        Some("/no/such/directory"),
-        Some("not/absolute"),
-        Some(""),
-    ] {
+    for directory in [None, Some("/no/such/directory"), Some("not/absolute"), Some("")] {
         let mut command = client();
         match directory {
             Some(directory) => command.env("XDG_RUNTIME_DIR", directory),
             None => command.env_remove("XDG_RUNTIME_DIR"),
         };
-        let runtime = Runtime {
-            directory: directory.map(Path::new),
-            uid,
-            path_max: 107,
-            has_abstract: true,
-        };
+        let runtime =
+            Runtime { directory: directory.map(Path::new), uid, path_max: 107, has_abstract: true };
         let SocketAddress::File { path, .. } = endpoint.socket_address(runtime).unwrap() else {
             panic!("a name is a file");
         };

@@ -13,22 +13,12 @@ use tidy::source::{self, File, checkout};
 /// Fails with the reason for the rule and each place that breaks it.
 #[track_caller]
 fn keep(reason: &str, complaints: &[String]) {
-    assert!(
-        complaints.is_empty(),
-        "{reason}\n  {}\n",
-        complaints.join("\n  ")
-    );
+    assert!(complaints.is_empty(), "{reason}\n  {}\n", complaints.join("\n  "));
 }
 
 #[test]
 fn every_room_is_seen() {
-    let least = [
-        ("src", 12),
-        ("backends", 8),
-        ("tests", 4),
-        ("examples", 2),
-        ("benches", 1),
-    ];
+    let least = [("src", 12), ("backends", 8), ("tests", 4), ("examples", 2), ("benches", 1)];
     keep(
         "the rules below read these directories; one that is not there passes them unread",
         &rules::missing_files(&checkout(), &least),
@@ -36,10 +26,7 @@ fn every_room_is_seen() {
     for backend in rules::BACKENDS {
         let room = format!("backends/{backend}");
         let is_there = |f: &File| f.path.starts_with(&room);
-        assert!(
-            checkout().iter().any(is_there),
-            "{room} is gone: name it in tests/tidy/rules.rs"
-        );
+        assert!(checkout().iter().any(is_there), "{room} is gone: name it in tests/tidy/rules.rs");
     }
 }
 
@@ -119,10 +106,7 @@ fn nothing_is_left_over() {
 
 #[test]
 fn files_stay_short() {
-    keep(
-        "a file says one thing; a long one says several",
-        &rules::long_files(&checkout()),
-    );
+    keep("a file says one thing; a long one says several", &rules::long_files(&checkout()));
 }
 
 #[test]
@@ -137,19 +121,13 @@ fn files_say_what_they_are_for() {
 fn readme_names_the_tests_that_the_gate_runs() {
     const COMMAND: &str = "cargo test --workspace";
     let readme = source::read("README.md").expect("README.md can be read");
-    assert!(
-        readme.contains(COMMAND),
-        "README.md does not tell its reader to run `{COMMAND}`"
-    );
+    assert!(readme.contains(COMMAND), "README.md does not tell its reader to run `{COMMAND}`");
     // The published package holds the tests without the gate.
     let is_package = source::read("Cargo.toml.orig").is_some();
     let gate = source::read(".ci/run");
     assert!(is_package || gate.is_some(), ".ci/run cannot be read");
     if let Some(gate) = gate {
-        assert!(
-            gate.contains(COMMAND),
-            ".ci/run does not run `{COMMAND}`, which README.md names"
-        );
+        assert!(gate.contains(COMMAND), ".ci/run does not run `{COMMAND}`, which README.md names");
     }
 }
 
@@ -159,9 +137,5 @@ fn oldest_rust_is_the_same_everywhere() {
     let clippy = source::read("clippy.toml").expect("clippy.toml can be read");
     let promised = rules::minor_version(&cargo, "rust-version");
     assert!(promised.is_some(), "Cargo.toml has no rust-version");
-    assert_eq!(
-        promised,
-        rules::minor_version(&clippy, "msrv"),
-        "Cargo.toml, clippy.toml"
-    );
+    assert_eq!(promised, rules::minor_version(&clippy, "msrv"), "Cargo.toml, clippy.toml");
 }

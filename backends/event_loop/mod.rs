@@ -51,9 +51,7 @@ impl<A: Acceptor> EventLoop<A> {
         let poll = Poll::new().map_err(failed)?;
         let wake = Wake::new(poll.registry()).map_err(failed)?;
         let mut tokens = Tokens::default();
-        acceptor
-            .open(poll.registry(), &mut tokens)
-            .map_err(failed)?;
+        acceptor.open(poll.registry(), &mut tokens).map_err(failed)?;
         Ok(EventLoop {
             connections: Connections::new(framing, limits),
             acceptor: Some(acceptor),
@@ -87,17 +85,9 @@ impl<A: Acceptor> EventLoop<A> {
                 return Ok(None);
             }
             let busy_until = busy.then_some(now);
-            let deadline = [
-                until,
-                busy_until,
-                self.connections.deadline(),
-                self.accept_due(),
-            ];
-            let wait = deadline
-                .into_iter()
-                .flatten()
-                .min()
-                .map(|at| at.saturating_duration_since(now));
+            let deadline = [until, busy_until, self.connections.deadline(), self.accept_due()];
+            let wait =
+                deadline.into_iter().flatten().min().map(|at| at.saturating_duration_since(now));
             self.look(wait)?;
             looked = true;
         }
@@ -143,8 +133,7 @@ impl<A: Acceptor> EventLoop<A> {
 
     /// When clients that wait are to be taken in without a further event.
     fn accept_due(&self) -> Option<Instant> {
-        self.accept_at
-            .filter(|_| self.connections.len() < self.limit)
+        self.accept_at.filter(|_| self.connections.len() < self.limit)
     }
 
     /// Takes in the clients that wait, as far as the limit allows.
@@ -157,12 +146,7 @@ impl<A: Acceptor> EventLoop<A> {
                 return;
             }
             match acceptor.accept(self.poll.registry(), &mut self.tokens) {
-                Ok(Some(Accepted {
-                    token,
-                    stream,
-                    peer,
-                    readable,
-                })) => {
+                Ok(Some(Accepted { token, stream, peer, readable })) => {
                     let id = ConnectionId::from_number(token.0 as u64);
                     self.connections.add(id, stream, peer, readable);
                 }

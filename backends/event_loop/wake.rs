@@ -17,10 +17,7 @@ pub(super) struct Wake {
 
 impl Wake {
     pub fn new(registry: &Registry) -> io::Result<Wake> {
-        Ok(Wake {
-            waker: mio::Waker::new(registry, TOKEN)?,
-            pending: AtomicBool::new(false),
-        })
+        Ok(Wake { waker: mio::Waker::new(registry, TOKEN)?, pending: AtomicBool::new(false) })
     }
 
     /// Wakes the loop, unless that is under way already.
@@ -49,8 +46,7 @@ mod tests {
         let wake = Wake::new(poll.registry()).unwrap();
         for _ in 0..2 {
             (0..10).for_each(|_| wake.wake());
-            poll.poll(&mut events, Some(Duration::from_secs(10)))
-                .unwrap();
+            poll.poll(&mut events, Some(Duration::from_secs(10))).unwrap();
             assert_eq!(events.iter().count(), 1);
             wake.seen();
         }

@@ -23,10 +23,7 @@ impl MemoryStream {
 
     /// A handle that does things to this connection while it is in use.
     pub fn control(&self) -> Control {
-        Control {
-            exchange: self.exchange.clone(),
-            id: self.id,
-        }
+        Control { exchange: self.exchange.clone(), id: self.id }
     }
 
     /// Does something at this end and lets the server know.
@@ -40,19 +37,13 @@ impl MemoryStream {
     }
 
     fn wire<'a>(&self, state: &'a mut State) -> io::Result<&'a mut Wire> {
-        state
-            .wires
-            .get_mut(&self.id)
-            .ok_or_else(|| ErrorKind::NotConnected.into())
+        state.wires.get_mut(&self.id).ok_or_else(|| ErrorKind::NotConnected.into())
     }
 
     /// Waits until `ready` says so.
     fn wait(&self, deadline: Option<Instant>, ready: impl Fn(&Wire) -> bool) -> io::Result<()> {
         let mut state = self.exchange.lock();
-        while !self
-            .wire(&mut state)
-            .is_ok_and(|wire| wire.is_closed_here() || ready(wire))
-        {
+        while !self.wire(&mut state).is_ok_and(|wire| wire.is_closed_here() || ready(wire)) {
             if deadline.is_some_and(|at| at <= Instant::now()) {
                 return Err(ErrorKind::TimedOut.into());
             }
@@ -111,8 +102,5 @@ impl Drop for MemoryStream {
 /// Both ends of a connection in memory are here.
 pub(super) fn this_process() -> &'static Peer {
     static PEER: OnceLock<Peer> = OnceLock::new();
-    PEER.get_or_init(|| Peer {
-        pid: Some(std::process::id()),
-        ..Peer::default()
-    })
+    PEER.get_or_init(|| Peer { pid: Some(std::process::id()), ..Peer::default() })
 }

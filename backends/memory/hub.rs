@@ -50,23 +50,13 @@ impl Hub {
         framing: Arc<dyn Framing>,
     ) -> Result<MemoryServer, Error> {
         let mut servers = self.servers.lock().unwrap_or_else(PoisonError::into_inner);
-        if servers
-            .get(name)
-            .is_some_and(|exchange| exchange.lock().listening)
-        {
-            return Err(Error::AlreadyServed {
-                endpoint: endpoint(name),
-            });
+        if servers.get(name).is_some_and(|exchange| exchange.lock().listening) {
+            return Err(Error::AlreadyServed { endpoint: endpoint(name) });
         }
         let exchange = Arc::new(Exchange::default());
         exchange.lock().listening = true;
         servers.insert(name.to_owned(), exchange.clone());
-        Ok(MemoryServer::new(
-            exchange,
-            framing,
-            &limits,
-            endpoint(name),
-        ))
+        Ok(MemoryServer::new(exchange, framing, &limits, endpoint(name)))
     }
 
     /// A connection to the server at `name`. Does not wait for the server to look.
@@ -84,10 +74,7 @@ impl Hub {
     pub fn connect_with(&self, name: &str, faults: Faults) -> Result<MemoryStream, Error> {
         let no_server = || {
             let source = io::Error::from(ErrorKind::NotFound);
-            Error::NoServer {
-                endpoint: endpoint(name),
-                source,
-            }
+            Error::NoServer { endpoint: endpoint(name), source }
         };
         let servers = self.servers.lock().unwrap_or_else(PoisonError::into_inner);
         let exchange = servers.get(name).cloned().ok_or_else(no_server)?;
@@ -128,11 +115,7 @@ impl Hub {
     /// [`Error::NoServer`].
     pub fn message_client(&self, name: &str, limits: Limits) -> Result<MessageClient, Error> {
         let stream = self.connect(name)?;
-        Ok(MessageClient::over(
-            Box::new(stream),
-            &endpoint(name),
-            limits,
-        ))
+        Ok(MessageClient::over(Box::new(stream), &endpoint(name), limits))
     }
 }
 

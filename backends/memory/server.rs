@@ -34,12 +34,7 @@ impl MemoryServer {
         endpoint: Arc<str>,
     ) -> MemoryServer {
         let connections = Connections::new(framing, limits);
-        MemoryServer {
-            exchange,
-            connections,
-            limit: limits.clamped().connections,
-            endpoint,
-        }
+        MemoryServer { exchange, connections, limit: limits.clamped().connections, endpoint }
     }
 
     /// Takes over what the clients have done since the last look.
@@ -52,13 +47,9 @@ impl MemoryServer {
             let Some(id) = state.backlog.pop_front() else {
                 break;
             };
-            let stream = Accepted {
-                exchange: self.exchange.clone(),
-                id,
-            };
+            let stream = Accepted { exchange: self.exchange.clone(), id };
             let connection = ConnectionId::from_number(id);
-            self.connections
-                .add(connection, stream, this_process().clone(), true);
+            self.connections.add(connection, stream, this_process().clone(), true);
         }
         while let Some(id) = state.touched.pop_front() {
             let connection = ConnectionId::from_number(id);
@@ -78,9 +69,7 @@ impl MemoryServer {
 
 impl fmt::Debug for MemoryServer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("MemoryServer")
-            .field("endpoint", &self.endpoint)
-            .finish_non_exhaustive()
+        f.debug_struct("MemoryServer").field("endpoint", &self.endpoint).finish_non_exhaustive()
     }
 }
 
@@ -105,10 +94,7 @@ impl MessageServer for MemoryServer {
             if until.is_some_and(|until| until <= now) {
                 return Ok(None);
             }
-            let deadline = [until, self.connections.deadline()]
-                .into_iter()
-                .flatten()
-                .min();
+            let deadline = [until, self.connections.deadline()].into_iter().flatten().min();
             drop(self.exchange.wait(state, deadline));
         }
     }
@@ -163,10 +149,7 @@ impl Drop for MemoryServer {
 impl ServerStream for Accepted {
     fn read(&mut self, buffer: &mut BytesMut) -> io::Result<usize> {
         let mut state = self.exchange.lock();
-        let wire = state
-            .wires
-            .get_mut(&self.id)
-            .ok_or(ErrorKind::NotConnected)?;
+        let wire = state.wires.get_mut(&self.id).ok_or(ErrorKind::NotConnected)?;
         let moved = wire.read(End::Server, buffer);
         // A short read here does not mean that nothing is left.
         if wire.is_readable(End::Server) {
@@ -179,10 +162,7 @@ impl ServerStream for Accepted {
 
     fn write(&mut self, queue: &mut SendQueue) -> io::Result<usize> {
         let mut state = self.exchange.lock();
-        let wire = state
-            .wires
-            .get_mut(&self.id)
-            .ok_or(ErrorKind::NotConnected)?;
+        let wire = state.wires.get_mut(&self.id).ok_or(ErrorKind::NotConnected)?;
         let mut moved = 0;
         let outcome = loop {
             let mut slices = [IoSlice::new(&[])];

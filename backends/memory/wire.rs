@@ -26,11 +26,7 @@ pub struct Faults {
 
 impl Default for Faults {
     fn default() -> Faults {
-        Faults {
-            chunk: usize::MAX,
-            capacity: 64 * 1024,
-            reset_after: None,
-        }
+        Faults { chunk: usize::MAX, capacity: 64 * 1024, reset_after: None }
     }
 }
 
@@ -56,10 +52,7 @@ pub(super) enum End {
 
 impl Wire {
     pub fn new(faults: Faults) -> Wire {
-        Wire {
-            faults,
-            ..Wire::default()
-        }
+        Wire { faults, ..Wire::default() }
     }
 
     /// Appends to the spare capacity of `buffer` what has arrived at `end`.
@@ -98,15 +91,8 @@ impl Wire {
             return Err(ErrorKind::BrokenPipe.into());
         }
         let faults = &self.faults;
-        let queue = if end == End::Client {
-            &mut self.to_server
-        } else {
-            &mut self.to_client
-        };
-        let room = faults
-            .capacity
-            .saturating_sub(queue.len())
-            .min(faults.chunk);
+        let queue = if end == End::Client { &mut self.to_server } else { &mut self.to_client };
+        let room = faults.capacity.saturating_sub(queue.len()).min(faults.chunk);
         let mut moved = bytes.len().min(room);
         if self.stalled || moved == 0 {
             return Err(ErrorKind::WouldBlock.into());
@@ -216,16 +202,10 @@ impl Exchange {
         deadline: Option<std::time::Instant>,
     ) -> MutexGuard<'a, State> {
         match deadline {
-            None => self
-                .changed
-                .wait(state)
-                .unwrap_or_else(PoisonError::into_inner),
+            None => self.changed.wait(state).unwrap_or_else(PoisonError::into_inner),
             Some(at) => {
                 let left = at.saturating_duration_since(std::time::Instant::now());
-                self.changed
-                    .wait_timeout(state, left)
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .0
+                self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0
             }
         }
     }

@@ -51,27 +51,14 @@ pub(crate) fn connect(
         move |source| Error::system(&name, action, source)
     };
     let handle = open(&name, limits.connect).map_err(|source| match code(&source) {
-        Some(ERROR_FILE_NOT_FOUND) => Error::NoServer {
-            endpoint: name.clone(),
-            source,
-        },
-        Some(ERROR_PIPE_BUSY) => Error::Busy {
-            endpoint: name.clone(),
-            waited: limits.connect,
-        },
+        Some(ERROR_FILE_NOT_FOUND) => Error::NoServer { endpoint: name.clone(), source },
+        Some(ERROR_PIPE_BUSY) => Error::Busy { endpoint: name.clone(), waited: limits.connect },
         _ => failed("connecting")(source),
     })?;
     let peer = server_of(handle.as_handle()).map_err(failed("asking who serves"))?;
-    if !peer
-        .sid
-        .as_deref()
-        .is_some_and(|server| server == sid || server == SYSTEM)
-    {
+    if !peer.sid.as_deref().is_some_and(|server| server == sid || server == SYSTEM) {
         let problem = format!("it is served by {peer}, who is neither this user nor the system");
-        return Err(Error::Insecure {
-            endpoint: name,
-            problem,
-        });
+        return Err(Error::Insecure { endpoint: name, problem });
     }
     let stream = PipeClient::new(&handle, peer).map_err(failed("setting up the pipe"))?;
     Ok((Box::new(stream), name))
@@ -97,17 +84,7 @@ fn open(name: &str, timeout: Duration) -> io::Result<OwnedHandle> {
 fn open_once(name: &U16CStr) -> io::Result<OwnedHandle> {
     // SAFETY: the name has its terminating zero, the other pointers are null. The handle returned is
     // new and ours.
-    unsafe {
-        own(CreateFileW(
-            name.as_ptr(),
-            ACCESS,
-            0,
-            null(),
-            OPEN_EXISTING,
-            FLAGS,
-            null_mut(),
-        ))
-    }
+    unsafe { own(CreateFileW(name.as_ptr(), ACCESS, 0, null(), OPEN_EXISTING, FLAGS, null_mut())) }
 }
 
 /// Waits until an instance may be free. Opening it decides: another client may be faster, or the
@@ -145,13 +122,7 @@ struct Reader {
 impl PipeClient {
     fn new(pipe: &OwnedHandle, peer: Peer) -> io::Result<PipeClient> {
         let transfer = Transfer::new(pipe.as_handle())?;
-        let (read_done, reader) = (
-            transfer.done(),
-            Reader {
-                transfer,
-                left: 0..0,
-            },
-        );
+        let (read_done, reader) = (transfer.done(), Reader { transfer, left: 0..0 });
         let writer = Transfer::new(pipe.as_handle())?;
         Ok(PipeClient {
             reader: Mutex::new(reader),
@@ -233,9 +204,7 @@ impl ClientStream for PipeClient {
         if writer.is_under_way() {
             writer.poll().ok_or(ErrorKind::WouldBlock)?.map_err(gone)?;
         }
-        writer
-            .start_write(|message| next_message(slices, message))
-            .map_err(gone)?;
+        writer.start_write(|message| next_message(slices, message)).map_err(gone)?;
         Ok(writer.len())
     }
 

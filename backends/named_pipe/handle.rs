@@ -9,18 +9,12 @@ use windows_sys::Win32::System::Threading::INFINITE;
 
 /// The outcome of a call that returns zero when it fails.
 pub(super) fn check(result: i32) -> io::Result<()> {
-    if result == 0 {
-        Err(io::Error::last_os_error())
-    } else {
-        Ok(())
-    }
+    if result == 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
 /// The system's number of an error.
 pub(super) fn code(error: &io::Error) -> Option<u32> {
-    error
-        .raw_os_error()
-        .and_then(|code| u32::try_from(code).ok())
+    error.raw_os_error().and_then(|code| u32::try_from(code).ok())
 }
 
 /// Takes over a handle that a call has just returned, if it did.
@@ -44,8 +38,6 @@ pub(super) fn wide(text: &str) -> io::Result<U16CString> {
 pub(super) fn millis_until(deadline: Option<Instant>) -> u32 {
     let Some(at) = deadline else { return INFINITE };
     let left = at.saturating_duration_since(Instant::now());
-    let millis = left
-        .as_nanos()
-        .div_ceil(Duration::from_millis(1).as_nanos());
+    let millis = left.as_nanos().div_ceil(Duration::from_millis(1).as_nanos());
     u32::try_from(millis).map_or(INFINITE - 1, |millis| millis.min(INFINITE - 1))
 }

@@ -39,11 +39,7 @@ pub(super) fn client_of(pipe: BorrowedHandle<'_>) -> io::Result<Peer> {
     // SAFETY: the handle is open for as long as it is borrowed, and `pid` outlives the call.
     check(unsafe { GetNamedPipeClientProcessId(pipe.as_raw_handle(), &mut pid) })?;
     // A process that has ended meanwhile cannot be asked; the access list let its user in.
-    Ok(Peer {
-        pid: Some(pid),
-        sid: sid_of_process(pid).ok(),
-        ..Peer::default()
-    })
+    Ok(Peer { pid: Some(pid), sid: sid_of_process(pid).ok(), ..Peer::default() })
 }
 
 /// Who serves the pipe that `client` is an end of. The identifier is that of the pipe's owner: a
@@ -53,11 +49,7 @@ pub(super) fn server_of(client: BorrowedHandle<'_>) -> io::Result<Peer> {
     let mut pid = 0;
     // SAFETY: the handle is open for as long as it is borrowed, and `pid` outlives the call.
     check(unsafe { GetNamedPipeServerProcessId(client.as_raw_handle(), &mut pid) })?;
-    Ok(Peer {
-        pid: Some(pid),
-        sid: Some(owner_of(client)?),
-        ..Peer::default()
-    })
+    Ok(Peer { pid: Some(pid), sid: Some(owner_of(client)?), ..Peer::default() })
 }
 
 fn owner_of(object: BorrowedHandle<'_>) -> io::Result<String> {

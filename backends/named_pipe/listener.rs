@@ -46,9 +46,9 @@ impl Listener {
         let shown: Arc<str> = endpoint.pipe_name(sid)?.into();
         let failed = |source: io::Error| match code(&source) {
             // What Windows says to a first instance that is not (CreateNamedPipe).
-            Some(ERROR_ACCESS_DENIED | ERROR_PIPE_BUSY) => Error::AlreadyServed {
-                endpoint: shown.clone(),
-            },
+            Some(ERROR_ACCESS_DENIED | ERROR_PIPE_BUSY) => {
+                Error::AlreadyServed { endpoint: shown.clone() }
+            }
             _ => Error::system(&shown, "making the pipe", source),
         };
         let name = wide(&shown).map_err(failed)?;
@@ -98,8 +98,7 @@ impl Listener {
     /// Makes instances until enough of them listen. One whose connect failed while no client was
     /// there does not say so by an event: it is found here.
     fn fill(&mut self, registry: &Registry, tokens: &mut Tokens) -> io::Result<()> {
-        self.listening
-            .retain(|_, pipe| matches!(pipe.take_error(), Ok(None)));
+        self.listening.retain(|_, pipe| matches!(pipe.take_error(), Ok(None)));
         while self.listening.len() < LISTENING {
             let handle = instance::create(&self.name, Which::Further, &self.descriptor)?;
             self.listen(handle, registry, tokens.next())?;
@@ -147,12 +146,7 @@ impl Acceptor for Listener {
             if let Ok(peer) = client_of(handle) {
                 let stream = PipeStream::new(pipe);
                 // What it sent before it was accepted may have been told of already.
-                return Ok(Some(Accepted {
-                    token,
-                    stream,
-                    peer,
-                    readable: true,
-                }));
+                return Ok(Some(Accepted { token, stream, peer, readable: true }));
             }
         }
         Ok(None)
@@ -168,11 +162,7 @@ impl Acceptor for Listener {
         let mut quiet = 0;
         for _ in 0..AT_MOST {
             let polled = poll.poll(events, Some(PAUSE));
-            quiet = if polled.is_err() || events.is_empty() {
-                quiet + 1
-            } else {
-                0
-            };
+            quiet = if polled.is_err() || events.is_empty() { quiet + 1 } else { 0 };
             if quiet == 2 {
                 return;
             }

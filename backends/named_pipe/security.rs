@@ -95,29 +95,17 @@ mod tests {
     /// one. Windows gives back "everything" as the rights of a file that it stands for.
     #[test]
     fn every_instance_belongs_to_its_user_alone() {
-        let name = wide(&format!(
-            r"\\.\pipe\msgpipe.security.{}",
-            std::process::id()
-        ))
-        .unwrap();
+        let name = wide(&format!(r"\\.\pipe\msgpipe.security.{}", std::process::id())).unwrap();
         let descriptor = owner_only().unwrap();
         let sid = own_sid().unwrap();
         for which in [Which::First, Which::Further, Which::Further] {
             let sddl = sddl_of(&instance::create(&name, which, &descriptor).unwrap());
             assert!(sddl.starts_with(&format!("O:{sid}")), "{sddl}");
             let list = sddl.split("D:").nth(1).expect("an access list");
-            assert!(
-                list.starts_with('P'),
-                "inherited entries could be added: {sddl}"
-            );
+            assert!(list.starts_with('P'), "inherited entries could be added: {sddl}");
             assert_eq!(list.matches('(').count(), 1, "{sddl}");
             let everything = ["GA", "FA"].map(|rights| format!("(A;;{rights};;;{sid})"));
-            assert!(
-                everything
-                    .iter()
-                    .any(|entry| list.ends_with(entry.as_str())),
-                "{sddl}"
-            );
+            assert!(everything.iter().any(|entry| list.ends_with(entry.as_str())), "{sddl}");
         }
     }
 }

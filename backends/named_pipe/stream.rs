@@ -24,21 +24,13 @@ pub(crate) struct PipeStream {
 
 impl PipeStream {
     pub fn new(pipe: NamedPipe) -> PipeStream {
-        PipeStream {
-            pipe,
-            writing: false,
-            ended: false,
-        }
+        PipeStream { pipe, writing: false, ended: false }
     }
 }
 
 /// The ways in which the system says that the other end has gone.
 pub(super) fn is_gone(error: &io::Error) -> bool {
-    let gone = [
-        ERROR_NO_DATA,
-        ERROR_PIPE_NOT_CONNECTED,
-        ERROR_OPERATION_ABORTED,
-    ];
+    let gone = [ERROR_NO_DATA, ERROR_PIPE_NOT_CONNECTED, ERROR_OPERATION_ABORTED];
     error.kind() == ErrorKind::BrokenPipe || code(error).is_some_and(|code| gone.contains(&code))
 }
 

@@ -30,10 +30,7 @@ impl Signal {
 
 /// Waits until one of `signals` is set, until `deadline` at the latest; returns which.
 pub(super) fn wait_any(signals: &[&Signal], deadline: Option<Instant>) -> io::Result<usize> {
-    let handles: Vec<_> = signals
-        .iter()
-        .map(|signal| signal.0.as_raw_handle())
-        .collect();
+    let handles: Vec<_> = signals.iter().map(|signal| signal.0.as_raw_handle()).collect();
     let millis = millis_until(deadline);
     // SAFETY: the handles are open for as long as `signals` is borrowed, and there are a handful.
     let woken =

@@ -25,11 +25,8 @@ const A_WHILE: Duration = Duration::from_millis(100);
 
 fn listener() -> (Listener, Arc<str>) {
     static NEXT: AtomicU32 = AtomicU32::new(0);
-    let name = format!(
-        "msgpipe.trap.{}.{}",
-        std::process::id(),
-        NEXT.fetch_add(1, Ordering::Relaxed)
-    );
+    let name =
+        format!("msgpipe.trap.{}.{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
     Listener::bind(&Endpoint::name(&name).unwrap()).unwrap()
 }
 
@@ -39,10 +36,7 @@ fn event_loop(listener: Listener, name: &Arc<str>, limits: &Limits) -> EventLoop
 }
 
 fn next(event_loop: &mut EventLoop<Listener>) -> Event {
-    event_loop
-        .poll(Some(PATIENCE))
-        .unwrap()
-        .expect("no event came")
+    event_loop.poll(Some(PATIENCE)).unwrap().expect("no event came")
 }
 
 fn connected(event_loop: &mut EventLoop<Listener>) -> ConnectionId {
@@ -84,18 +78,12 @@ fn register_before_connect() {
 fn a_connect_is_told_from_other_writable_events() {
     let (listener, name) = listener();
     let mut event_loop = event_loop(listener, &name, &Limits::default());
-    assert!(
-        event_loop.poll(Some(A_WHILE)).unwrap().is_none(),
-        "a client that does not exist"
-    );
+    assert!(event_loop.poll(Some(A_WHILE)).unwrap().is_none(), "a client that does not exist");
     let clients: Vec<File> = (0..3).map(|_| open(&name).unwrap()).collect();
     for _ in &clients {
         connected(&mut event_loop);
     }
-    assert!(
-        event_loop.poll(Some(A_WHILE)).unwrap().is_none(),
-        "a fourth client"
-    );
+    assert!(event_loop.poll(Some(A_WHILE)).unwrap().is_none(), "a fourth client");
     drop(clients);
 }
 
@@ -109,13 +97,7 @@ fn take_error_tells_a_failed_connect() {
     listener.fail_connects();
     let mut events = Events::with_capacity(16);
     poll.poll(&mut events, Some(A_WHILE)).unwrap();
-    assert!(
-        listener
-            .accept(poll.registry(), &mut tokens)
-            .unwrap()
-            .is_none(),
-        "no client"
-    );
+    assert!(listener.accept(poll.registry(), &mut tokens).unwrap().is_none(), "no client");
     // All that listened had failed; whichever instance a client finds now, it is noticed.
     poll.poll(&mut events, Some(A_WHILE)).unwrap();
     let clients: Vec<File> = (0..2).map(|_| open(&name).unwrap()).collect();
@@ -208,15 +190,9 @@ fn a_close_waits_for_the_last_write() {
     let mut event_loop = event_loop(listener, &name, &Limits::default());
     let mut client = open(&name).unwrap();
     let id = connected(&mut event_loop);
-    event_loop
-        .connections
-        .send(id, b"", vec![7; 300_000].into())
-        .unwrap();
+    event_loop.connections.send(id, b"", vec![7; 300_000].into()).unwrap();
     event_loop.close(id, &Goodbye::new(0, ""));
-    assert!(
-        event_loop.poll(Some(A_WHILE)).unwrap().is_none(),
-        "closed before it was read"
-    );
+    assert!(event_loop.poll(Some(A_WHILE)).unwrap().is_none(), "closed before it was read");
     let reading = std::thread::spawn(move || {
         let mut all = Vec::new();
         // The end of a pipe is an error to a file; what came before it is what counts.
@@ -237,21 +213,12 @@ fn a_close_waits_for_the_last_write() {
 #[test]
 fn an_evicted_client_leaves_no_handle_behind() {
     let (listener, name) = listener();
-    let limits = Limits {
-        write_stall: Duration::from_millis(50),
-        ..Limits::default()
-    };
+    let limits = Limits { write_stall: Duration::from_millis(50), ..Limits::default() };
     let mut event_loop = event_loop(listener, &name, &limits);
     let client = open(&name).unwrap();
     let id = connected(&mut event_loop);
-    event_loop
-        .connections
-        .send(id, b"", vec![7; 1 << 20].into())
-        .unwrap();
-    assert!(matches!(
-        next(&mut event_loop),
-        Event::Closed(_, CloseReason::Unread { .. })
-    ));
+    event_loop.connections.send(id, b"", vec![7; 1 << 20].into()).unwrap();
+    assert!(matches!(next(&mut event_loop), Event::Closed(_, CloseReason::Unread { .. })));
     drop(event_loop);
     // A handle that is left would keep the name alive, with its client's end still open.
     assert!(is_gone(&name), "an instance is left");
@@ -271,10 +238,7 @@ fn polling_goes_on_until_the_handles_are_gone() {
             connected(&mut event_loop);
         }
         drop(event_loop);
-        assert!(
-            is_gone(&name),
-            "an instance is left of a server with {clients} clients"
-        );
+        assert!(is_gone(&name), "an instance is left of a server with {clients} clients");
     }
 }
 
@@ -325,15 +289,8 @@ fn a_long_message_queued_before_the_first_read_is_whole() {
     let mut event_loop = event_loop(listener, &name, &Limits::default());
     connected(&mut event_loop);
     for size in sizes {
-        let Event::Message(_, message) = next(&mut event_loop) else {
-            panic!("no message")
-        };
+        let Event::Message(_, message) = next(&mut event_loop) else { panic!("no message") };
         assert_eq!(message.len(), size);
-        assert!(
-            message
-                .iter()
-                .enumerate()
-                .all(|(at, &byte)| byte == at as u8)
-        );
+        assert!(message.iter().enumerate().all(|(at, &byte)| byte == at as u8));
     }
 }

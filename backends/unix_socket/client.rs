@@ -32,30 +32,21 @@ pub(crate) fn connect(
     let name = name_of(&address);
     let socket =
         connect_socket(&address, limits.connect).map_err(|source| match source.kind() {
-            ErrorKind::NotFound | ErrorKind::ConnectionRefused => Error::NoServer {
-                endpoint: name.clone(),
-                source,
-            },
-            ErrorKind::WouldBlock | ErrorKind::TimedOut => Error::Busy {
-                endpoint: name.clone(),
-                waited: limits.connect,
-            },
+            ErrorKind::NotFound | ErrorKind::ConnectionRefused => {
+                Error::NoServer { endpoint: name.clone(), source }
+            }
+            ErrorKind::WouldBlock | ErrorKind::TimedOut => {
+                Error::Busy { endpoint: name.clone(), waited: limits.connect }
+            }
             _ => Error::system(&name, "connecting", source),
         })?;
     let (socket, peer) =
         peer_of(socket).map_err(|source| Error::system(&name, "asking who serves", source))?;
     if !is_trusted(&peer) {
         let problem = format!("it is served by {peer}, who is neither this user nor root");
-        return Err(Error::Insecure {
-            endpoint: name,
-            problem,
-        });
+        return Err(Error::Insecure { endpoint: name, problem });
     }
-    let stream = SocketStream {
-        socket,
-        peer,
-        receive_timeout: AtomicU64::new(0),
-    };
+    let stream = SocketStream { socket, peer, receive_timeout: AtomicU64::new(0) };
     Ok((Box::new(stream), name))
 }
 
@@ -79,15 +70,9 @@ fn connect_socket(address: &SocketAddress, timeout: Duration) -> io::Result<Owne
     let address = system_address(address)?;
     let until = Instant::now().checked_add(timeout);
     loop {
-        let left = until.map_or(timeout, |until| {
-            until.saturating_duration_since(Instant::now())
-        });
+        let left = until.map_or(timeout, |until| until.saturating_duration_since(Instant::now()));
         // Zero would mean for ever.
-        set_socket_timeout(
-            &socket,
-            Timeout::Send,
-            Some(left.max(Duration::from_micros(1))),
-        )?;
+        set_socket_timeout(&socket, Timeout::Send, Some(left.max(Duration::from_micros(1))))?;
         match rustix::net::connect(&socket, &address) {
             Ok(()) => break,
             Err(Errno::INTR) => {}
@@ -100,10 +85,7 @@ fn connect_socket(address: &SocketAddress, timeout: Duration) -> io::Result<Owne
 
 /// Whether somebody listens at `path`: an error says who not.
 pub(super) fn probe(path: &Path) -> io::Result<()> {
-    let address = SocketAddress::File {
-        path: path.to_owned(),
-        private: None,
-    };
+    let address = SocketAddress::File { path: path.to_owned(), private: None };
     connect_socket(&address, Duration::ZERO).map(drop)
 }
 

@@ -13,12 +13,7 @@ pub(super) fn peer_of(socket: OwnedFd) -> io::Result<(OwnedFd, Peer)> {
     let stream = Stream::from(socket);
     let creds = stream.peer_creds()?;
     let pid = creds.pid().and_then(|pid| u32::try_from(pid).ok());
-    let peer = Peer {
-        pid,
-        uid: creds.euid(),
-        gid: creds.egid(),
-        sid: None,
-    };
+    let peer = Peer { pid, uid: creds.euid(), gid: creds.egid(), sid: None };
     Ok((stream.into(), peer))
 }
 
@@ -30,6 +25,5 @@ pub(super) fn effective_user() -> u32 {
 /// Whether `peer` is this process's user, or root, who can be anybody. One who cannot be told is
 /// not.
 pub(super) fn is_trusted(peer: &Peer) -> bool {
-    peer.uid
-        .is_some_and(|uid| uid == 0 || uid == effective_user())
+    peer.uid.is_some_and(|uid| uid == 0 || uid == effective_user())
 }

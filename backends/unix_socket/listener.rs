@@ -21,11 +21,8 @@ const BACKLOG: i32 = 4096;
 
 /// The bytes of a socket's path without its terminating zero: 108 with it on Linux (`unix(7)`),
 /// 104 on the BSDs and on macOS (`sys/un.h`).
-const PATH_MAX: usize = if cfg!(any(target_os = "linux", target_os = "android")) {
-    107
-} else {
-    103
-};
+const PATH_MAX: usize =
+    if cfg!(any(target_os = "linux", target_os = "android")) { 107 } else { 103 };
 
 const HAS_ABSTRACT: bool = cfg!(any(target_os = "linux", target_os = "android"));
 
@@ -42,12 +39,7 @@ pub(super) fn resolve(endpoint: &Endpoint) -> Result<SocketAddress, Error> {
     let directory = std::env::var_os("XDG_RUNTIME_DIR");
     let directory = directory.as_deref().map(Path::new);
     let uid = effective_user();
-    let runtime = Runtime {
-        directory,
-        uid,
-        path_max: PATH_MAX,
-        has_abstract: HAS_ABSTRACT,
-    };
+    let runtime = Runtime { directory, uid, path_max: PATH_MAX, has_abstract: HAS_ABSTRACT };
     Ok(endpoint.socket_address(runtime)?)
 }
 
@@ -85,9 +77,7 @@ impl Listener {
             SocketAddress::Abstract(_) => None,
         };
         let socket = listen(&address).map_err(|source| match source.kind() {
-            ErrorKind::AddrInUse => Error::AlreadyServed {
-                endpoint: name.clone(),
-            },
+            ErrorKind::AddrInUse => Error::AlreadyServed { endpoint: name.clone() },
             _ => Error::system(&name, "listening", source),
         })?;
         let failed = |source| Error::system(&name, "setting up the socket", source);
@@ -100,14 +90,7 @@ impl Listener {
         let socket = UnixListener::from(socket);
         socket.set_nonblocking(true).map_err(failed)?;
         let socket = mio::net::UnixListener::from_std(socket);
-        Ok((
-            Listener {
-                socket,
-                token: None,
-                place,
-            },
-            name,
-        ))
+        Ok((Listener { socket, token: None, place }, name))
     }
 }
 
@@ -170,12 +153,7 @@ impl Acceptor for Listener {
             let token = tokens.next();
             registry.register(&mut stream, token, Interest::READABLE | Interest::WRITABLE)?;
             // What has arrived already is told by an event: that is how epoll and kqueue begin.
-            return Ok(Some(Accepted {
-                token,
-                stream,
-                peer,
-                readable: false,
-            }));
+            return Ok(Some(Accepted { token, stream, peer, readable: false }));
         }
     }
 

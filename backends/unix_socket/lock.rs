@@ -30,16 +30,11 @@ impl NameLock {
                 // The file was removed while we waited for its lock: that lock is worth nothing.
                 Ok(None) => {}
                 Err(Errno::WOULDBLOCK) => {
-                    return Err(Error::AlreadyServed {
-                        endpoint: endpoint.clone(),
-                    });
+                    return Err(Error::AlreadyServed { endpoint: endpoint.clone() });
                 }
                 Err(Errno::LOOP) => {
                     let problem = format!("{} is a symbolic link: remove it", path.display());
-                    return Err(Error::Insecure {
-                        endpoint: endpoint.clone(),
-                        problem,
-                    });
+                    return Err(Error::Insecure { endpoint: endpoint.clone(), problem });
                 }
                 Err(error) => {
                     return Err(Error::system(endpoint, "locking the name", error.into()));

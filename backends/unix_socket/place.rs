@@ -21,11 +21,7 @@ impl Place {
     /// The place of a socket that has just been bound to `path`.
     pub fn new(path: &Path, lock: NameLock) -> io::Result<Place> {
         let stat = rustix::fs::lstat(path)?;
-        Ok(Place {
-            path: path.to_owned(),
-            file: file_of(&stat),
-            _lock: lock,
-        })
+        Ok(Place { path: path.to_owned(), file: file_of(&stat), _lock: lock })
     }
 }
 
@@ -45,10 +41,7 @@ fn file_of(stat: &Stat) -> (u64, u64) {
 }
 
 fn insecure(endpoint: &Arc<str>, problem: String) -> Error {
-    Error::Insecure {
-        endpoint: endpoint.clone(),
-        problem,
-    }
+    Error::Insecure { endpoint: endpoint.clone(), problem }
 }
 
 /// Makes the private directory if there is one to be made, and checks that nobody else can put
@@ -62,18 +55,12 @@ pub(super) fn prepare_directory(
         match rustix::fs::mkdir(private, Mode::RWXU) {
             Ok(()) | Err(Errno::EXIST) => {}
             Err(error) => {
-                return Err(Error::system(
-                    endpoint,
-                    "making its directory",
-                    error.into(),
-                ));
+                return Err(Error::system(endpoint, "making its directory", error.into()));
             }
         }
         return check_private(private, endpoint);
     }
-    let parent = path
-        .parent()
-        .filter(|parent| !parent.as_os_str().is_empty());
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
     check_parent(parent.unwrap_or(Path::new(".")), endpoint)
 }
 
@@ -83,10 +70,7 @@ fn check_private(directory: &Path, endpoint: &Arc<str>) -> Result<(), Error> {
         .map_err(|error| Error::system(endpoint, "looking at its directory", error.into()))?;
     let shown = directory.display();
     if FileType::from_raw_mode(stat.st_mode) != FileType::Directory {
-        return Err(insecure(
-            endpoint,
-            format!("{shown} is not a directory: remove it"),
-        ));
+        return Err(insecure(endpoint, format!("{shown} is not a directory: remove it")));
     }
     if stat.st_uid != effective_user() {
         return Err(insecure(
@@ -99,10 +83,7 @@ fn check_private(directory: &Path, endpoint: &Arc<str>) -> Result<(), Error> {
     }
     let open = Mode::from_raw_mode(stat.st_mode) & (Mode::RWXG | Mode::RWXO);
     if !open.is_empty() {
-        return Err(insecure(
-            endpoint,
-            format!("{shown} is open to others: chmod 700 it"),
-        ));
+        return Err(insecure(endpoint, format!("{shown} is open to others: chmod 700 it")));
     }
     Ok(())
 }
@@ -151,9 +132,7 @@ pub(super) fn remove_stale(path: &Path, endpoint: &Arc<str>) -> Result<(), Error
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         // Somebody listens there who does not know of our lock.
         _ => {
-            return Err(Error::AlreadyServed {
-                endpoint: endpoint.clone(),
-            });
+            return Err(Error::AlreadyServed { endpoint: endpoint.clone() });
         }
     }
     match rustix::fs::unlink(path) {

@@ -31,10 +31,7 @@ pub struct Batch<'a> {
 
 impl<'a> Batch<'a> {
     pub(super) fn new(client: &'a Client) -> Batch<'a> {
-        Batch {
-            client,
-            requests: Vec::new(),
-        }
+        Batch { client, requests: Vec::new() }
     }
 
     /// Adds a request. The time for its reply counts from here.
@@ -53,26 +50,20 @@ impl<'a> Batch<'a> {
     /// [`Error::Deadline`] or [`Error::Closed`].
     pub fn send(mut self) -> Result<(), Error> {
         let deadline = Instant::now().checked_add(self.client.timeout);
-        self.client
-            .send(&mut std::mem::take(&mut self.requests), deadline)
+        self.client.send(&mut std::mem::take(&mut self.requests), deadline)
     }
 }
 
 impl fmt::Debug for Batch<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Batch")
-            .field("requests", &self.requests.len())
-            .finish_non_exhaustive()
+        f.debug_struct("Batch").field("requests", &self.requests.len()).finish_non_exhaustive()
     }
 }
 
 impl Drop for Batch<'_> {
     fn drop(&mut self) {
         for request in &self.requests {
-            self.client
-                .inner
-                .pending
-                .withdraw(request.id, Outcome::Closed(CloseReason::Local));
+            self.client.inner.pending.withdraw(request.id, Outcome::Closed(CloseReason::Local));
         }
     }
 }

@@ -69,10 +69,7 @@ impl Channel {
     pub fn new(stream: Box<dyn ClientStream>, framing: &dyn Framing, limit: usize) -> Channel {
         Channel {
             stream,
-            outbound: Turn::new(Sender {
-                outbound: Outbound::new(framing),
-                stuck: false,
-            }),
+            outbound: Turn::new(Sender { outbound: Outbound::new(framing), stuck: false }),
             inbound: Mutex::new(Receiver {
                 inbound: Inbound::new(framing),
                 buffer: BytesMut::new(),
@@ -100,11 +97,10 @@ impl Channel {
     ) -> Result<(), Failure> {
         let mut sender = self.outbound.take(deadline).ok_or(Failure::Unsent)?;
         if sender.stuck {
-            self.flush(&mut sender.outbound, deadline, inbox)
-                .map_err(|failure| match failure {
-                    Failure::Deadline => Failure::Unsent,
-                    failure => failure,
-                })?;
+            self.flush(&mut sender.outbound, deadline, inbox).map_err(|failure| match failure {
+                Failure::Deadline => Failure::Unsent,
+                failure => failure,
+            })?;
         }
         for (head, body) in messages {
             let queued = sender.outbound.encode(&head, body, None);
@@ -203,9 +199,8 @@ impl Channel {
         }
         match outcome {
             Err(Failure::Closed(CloseReason::Finished)) => {
-                let reason = inbound
-                    .finish()
-                    .map_or_else(CloseReason::from, |()| CloseReason::Finished);
+                let reason =
+                    inbound.finish().map_or_else(CloseReason::from, |()| CloseReason::Finished);
                 Err(Failure::Closed(reason))
             }
             outcome => outcome,

@@ -79,20 +79,10 @@ impl MessageClient {
         limits: &Limits,
     ) -> MessageClient {
         let channel = Channel::new(stream, framing, limits.message);
-        let arrived = Arrived {
-            state: Mutex::default(),
-            changed: Condvar::new(),
-            limit: limits.queued,
-        };
-        let inner = Inner {
-            channel,
-            arrived,
-            endpoint: endpoint.into(),
-        };
-        MessageClient {
-            inner: Arc::new(inner),
-            timeout: limits.call,
-        }
+        let arrived =
+            Arrived { state: Mutex::default(), changed: Condvar::new(), limit: limits.queued };
+        let inner = Inner { channel, arrived, endpoint: endpoint.into() };
+        MessageClient { inner: Arc::new(inner), timeout: limits.call }
     }
 
     /// Sends a message. Blocks while the server does not take it, [`Limits::call`] at most; what
@@ -107,25 +97,14 @@ impl MessageClient {
         let (size, limit) = (message.len(), inner.channel.limit());
         let endpoint = inner.endpoint.clone();
         if size > limit {
-            return Err(Error::TooLarge {
-                endpoint,
-                size,
-                limit,
-                message,
-            });
+            return Err(Error::TooLarge { endpoint, size, limit, message });
         }
         let deadline = Instant::now().checked_add(self.timeout);
         inner.open()?;
-        match inner
-            .channel
-            .send([([], message)], deadline, &inner.arrived)
-        {
+        match inner.channel.send([([], message)], deadline, &inner.arrived) {
             Ok(()) => Ok(()),
             Err(Failure::Closed(reason)) => Err(inner.close(reason)),
-            Err(_) => Err(Error::Deadline {
-                endpoint,
-                after: self.timeout,
-            }),
+            Err(_) => Err(Error::Deadline { endpoint, after: self.timeout }),
         }
     }
 
@@ -168,9 +147,7 @@ impl MessageClient {
 impl fmt::Debug for MessageClient {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let endpoint = &self.inner.endpoint;
-        f.debug_struct("MessageClient")
-            .field("endpoint", endpoint)
-            .finish_non_exhaustive()
+        f.debug_struct("MessageClient").field("endpoint", endpoint).finish_non_exhaustive()
     }
 }
 
@@ -188,10 +165,7 @@ impl Inner {
     }
 
     fn closed(&self, reason: CloseReason) -> Error {
-        Error::Closed {
-            endpoint: self.endpoint.clone(),
-            reason,
-        }
+        Error::Closed { endpoint: self.endpoint.clone(), reason }
     }
 }
 
@@ -244,15 +218,9 @@ impl Arrived {
                 return Next::Lead;
             }
             state = match left {
-                None => self
-                    .changed
-                    .wait(state)
-                    .unwrap_or_else(PoisonError::into_inner),
+                None => self.changed.wait(state).unwrap_or_else(PoisonError::into_inner),
                 Some(left) => {
-                    self.changed
-                        .wait_timeout(state, left)
-                        .unwrap_or_else(PoisonError::into_inner)
-                        .0
+                    self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0
                 }
             };
         }
@@ -313,9 +281,7 @@ mod tests {
 
         fn write(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
             let mut heard = self.heard.lock().unwrap();
-            slices
-                .iter()
-                .for_each(|slice| heard.extend_from_slice(slice));
+            slices.iter().for_each(|slice| heard.extend_from_slice(slice));
             Ok(slices.iter().map(|slice| slice.len()).sum())
         }
 
@@ -338,11 +304,7 @@ mod tests {
     fn receive(says: &[u8]) -> (Error, Vec<u8>) {
         let heard = Arc::new(Mutex::new(Vec::new()));
         let says = Mutex::new(BytesMut::from(says));
-        let script = Script {
-            says,
-            heard: heard.clone(),
-            peer: Peer::default(),
-        };
+        let script = Script { says, heard: heard.clone(), peer: Peer::default() };
         let client = MessageClient::over(Box::new(script), "a script", Limits::default());
         let error = client.receive(None).unwrap_err();
         let heard = heard.lock().unwrap().clone();
@@ -351,35 +313,21 @@ mod tests {
 
     fn preface() -> Vec<u8> {
         let mut queue = SendQueue::default();
-        Native::new(Layer::Messages, Limits::default().message)
-            .encoder()
-            .begin(&mut queue);
+        Native::new(Layer::Messages, Limits::default().message).encoder().begin(&mut queue);
         queue.to_bytes().to_vec()
     }
 
     #[test]
     fn a_client_that_only_listens_says_who_it_is() {
         let (error, heard) = receive(b"");
-        assert!(
-            matches!(
-                error,
-                Error::Closed {
-                    reason: CloseReason::Finished,
-                    ..
-                }
-            ),
-            "{error}"
-        );
+        assert!(matches!(error, Error::Closed { reason: CloseReason::Finished, .. }), "{error}");
         assert_eq!(heard, preface());
     }
 
     #[test]
     fn a_server_that_breaks_the_rules_is_told_which() {
         let (error, heard) = receive(&[&preface()[..], &[0xFF; 8]].concat());
-        let damaged = FramingError::Damaged {
-            what: "header",
-            bytes: vec![0xFF; 8],
-        };
+        let damaged = FramingError::Damaged { what: "header", bytes: vec![0xFF; 8] };
         assert!(
             matches!(&error, Error::Closed { reason: CloseReason::Peer(e), .. } if *e == damaged),
             "{error}"

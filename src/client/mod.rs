@@ -95,10 +95,7 @@ impl Client {
             pending: Pending::new(limits.in_flight),
             endpoint: endpoint.into(),
         };
-        Client {
-            inner: Arc::new(inner),
-            timeout: limits.call,
-        }
+        Client { inner: Arc::new(inner), timeout: limits.call }
     }
 
     /// The same connection with another time for its calls than [`Limits::call`].
@@ -111,10 +108,7 @@ impl Client {
     /// ```
     #[must_use]
     pub fn within(&self, timeout: Duration) -> Client {
-        Client {
-            inner: self.inner.clone(),
-            timeout,
-        }
+        Client { inner: self.inner.clone(), timeout }
     }
 
     /// Sends a request and waits for its reply.
@@ -165,38 +159,20 @@ impl Client {
     /// Registers a call whose request is about to be sent.
     fn register(&self, body: Bytes) -> Result<(Call, Unsent), Error> {
         let inner = &self.inner;
-        let (size, limit) = (
-            body.len(),
-            inner.channel.limit().saturating_sub(ENVELOPE_LEN),
-        );
+        let (size, limit) = (body.len(), inner.channel.limit().saturating_sub(ENVELOPE_LEN));
         if size > limit {
             let endpoint = inner.endpoint.clone();
-            return Err(Error::TooLarge {
-                endpoint,
-                size,
-                limit,
-                message: body,
-            });
+            return Err(Error::TooLarge { endpoint, size, limit, message: body });
         }
         let deadline = Instant::now().checked_add(self.timeout);
         match inner.pending.begin(deadline) {
             Ok((id, slot)) => {
-                let call = Call {
-                    inner: inner.clone(),
-                    id,
-                    slot,
-                    deadline,
-                    timeout: self.timeout,
-                };
+                let call = Call { inner: inner.clone(), id, slot, deadline, timeout: self.timeout };
                 Ok((call, Unsent { id, body }))
             }
             Err(NotBegun::TooMany(too_many)) => {
                 let (endpoint, limit) = (inner.endpoint.clone(), too_many.limit);
-                Err(Error::TooManyCalls {
-                    endpoint,
-                    limit,
-                    request: body,
-                })
+                Err(Error::TooManyCalls { endpoint, limit, request: body })
             }
             Err(NotBegun::Closed(reason)) => Err(inner.closed(reason)),
         }
@@ -206,10 +182,7 @@ impl Client {
     fn send(&self, requests: &mut [Unsent], deadline: Option<Instant>) -> Result<(), Error> {
         let inner = &self.inner;
         let messages = requests.iter_mut().map(|request| {
-            let envelope = Envelope {
-                kind: Kind::Request,
-                id: request.id,
-            };
+            let envelope = Envelope { kind: Kind::Request, id: request.id };
             (envelope.encode(), std::mem::take(&mut request.body))
         });
         match inner.channel.send(messages, deadline, &inner.pending) {
@@ -220,14 +193,9 @@ impl Client {
             }
             Err(failure) => {
                 if matches!(failure, Failure::Unsent) {
-                    requests
-                        .iter()
-                        .for_each(|r| inner.pending.withdraw(r.id, Outcome::Deadline));
+                    requests.iter().for_each(|r| inner.pending.withdraw(r.id, Outcome::Deadline));
                 }
-                Err(Error::Deadline {
-                    endpoint: inner.endpoint.clone(),
-                    after: self.timeout,
-                })
+                Err(Error::Deadline { endpoint: inner.endpoint.clone(), after: self.timeout })
             }
         }
     }
@@ -248,10 +216,7 @@ impl Inner {
     }
 
     fn closed(&self, reason: CloseReason) -> Error {
-        Error::Closed {
-            endpoint: self.endpoint.clone(),
-            reason,
-        }
+        Error::Closed { endpoint: self.endpoint.clone(), reason }
     }
 
     /// Reads until `slot` has its outcome, for every call whose reply comes by. Only for the thread
@@ -270,9 +235,7 @@ impl Inner {
 
 impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Client")
-            .field("endpoint", &self.inner.endpoint)
-            .finish_non_exhaustive()
+        f.debug_struct("Client").field("endpoint", &self.inner.endpoint).finish_non_exhaustive()
     }
 }
 
@@ -313,18 +276,9 @@ impl Call {
         let endpoint = || self.inner.endpoint.clone();
         match outcome {
             Outcome::Reply(reply) => Ok(reply),
-            Outcome::Error(reply) => Err(Error::Answered {
-                endpoint: endpoint(),
-                reply,
-            }),
-            Outcome::Deadline => Err(Error::Deadline {
-                endpoint: endpoint(),
-                after: self.timeout,
-            }),
-            Outcome::Closed(reason) => Err(Error::Closed {
-                endpoint: endpoint(),
-                reason,
-            }),
+            Outcome::Error(reply) => Err(Error::Answered { endpoint: endpoint(), reply }),
+            Outcome::Deadline => Err(Error::Deadline { endpoint: endpoint(), after: self.timeout }),
+            Outcome::Closed(reason) => Err(Error::Closed { endpoint: endpoint(), reason }),
         }
     }
 }

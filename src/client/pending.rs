@@ -138,10 +138,7 @@ impl Pending {
             return Err(NotBegun::Closed(reason.clone()));
         }
         let slot = Arc::new(Slot::default());
-        let id = state
-            .calls
-            .register(deadline, slot.clone())
-            .map_err(NotBegun::TooMany)?;
+        let id = state.calls.register(deadline, slot.clone()).map_err(NotBegun::TooMany)?;
         Ok((id, slot))
     }
 
@@ -161,9 +158,7 @@ impl Pending {
     /// Ends the calls whose time is over.
     pub fn expire(&self, now: Instant) {
         let expired = self.lock().calls.expire(now);
-        expired
-            .iter()
-            .for_each(|slot| slot.finish(Outcome::Deadline));
+        expired.iter().for_each(|slot| slot.finish(Outcome::Deadline));
     }
 
     /// Ends all calls, and every later one. `false`: it was closed before.
@@ -173,9 +168,7 @@ impl Pending {
         state.closed.get_or_insert_with(|| reason.clone());
         let waiting = state.calls.close();
         drop(state);
-        waiting
-            .iter()
-            .for_each(|slot| slot.finish(Outcome::Closed(reason.clone())));
+        waiting.iter().for_each(|slot| slot.finish(Outcome::Closed(reason.clone())));
         first
     }
 

@@ -22,13 +22,7 @@ struct State<T> {
 
 impl<T> Turn<T> {
     pub fn new(value: T) -> Turn<T> {
-        Turn {
-            state: Mutex::new(State {
-                value: Some(value),
-                waiting: 0,
-            }),
-            free: Condvar::new(),
-        }
+        Turn { state: Mutex::new(State { value: Some(value), waiting: 0 }), free: Condvar::new() }
     }
 
     /// Waits for a turn until `deadline`; `None`: it did not come.
@@ -36,27 +30,18 @@ impl<T> Turn<T> {
         let mut state = self.lock();
         loop {
             if let Some(value) = state.value.take() {
-                return Some(Taken {
-                    turn: self,
-                    value: Some(value),
-                });
+                return Some(Taken { turn: self, value: Some(value) });
             }
             state.waiting += 1;
             state = match deadline {
-                None => self
-                    .free
-                    .wait(state)
-                    .unwrap_or_else(PoisonError::into_inner),
+                None => self.free.wait(state).unwrap_or_else(PoisonError::into_inner),
                 Some(at) => {
                     let left = at.saturating_duration_since(Instant::now());
                     if left.is_zero() {
                         state.waiting -= 1;
                         return None;
                     }
-                    self.free
-                        .wait_timeout(state, left)
-                        .unwrap_or_else(PoisonError::into_inner)
-                        .0
+                    self.free.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0
                 }
             };
             state.waiting -= 1;
@@ -80,17 +65,13 @@ impl<T> Deref for Taken<'_, T> {
     type Target = T;
 
     fn deref(&self) -> &T {
-        self.value
-            .as_ref()
-            .expect("a turn has its value until it is dropped")
+        self.value.as_ref().expect("a turn has its value until it is dropped")
     }
 }
 
 impl<T> DerefMut for Taken<'_, T> {
     fn deref_mut(&mut self) -> &mut T {
-        self.value
-            .as_mut()
-            .expect("a turn has its value until it is dropped")
+        self.value.as_mut().expect("a turn has its value until it is dropped")
     }
 }
 
@@ -114,10 +95,7 @@ mod tests {
         let turn = Turn::new(1);
         let mut taken = turn.take(None).unwrap();
         *taken += 1;
-        assert!(
-            turn.take(Some(Instant::now() + Duration::from_millis(1)))
-                .is_none()
-        );
+        assert!(turn.take(Some(Instant::now() + Duration::from_millis(1))).is_none());
         drop(taken);
         assert_eq!(*turn.take(Some(Instant::now())).unwrap(), 2);
     }

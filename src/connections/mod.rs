@@ -181,10 +181,7 @@ impl<S: ServerStream> Connections<S> {
     /// Drops all connections, with what waits on them.
     pub fn clear(&mut self) {
         let unsent = |connection: &&mut Connection<S>| !connection.stream.is_sent();
-        self.table
-            .values_mut()
-            .filter(unsent)
-            .for_each(|connection| connection.stream.abort());
+        self.table.values_mut().filter(unsent).for_each(|connection| connection.stream.abort());
         self.table.clear();
     }
 

@@ -91,9 +91,7 @@ impl<S: ServerStream> Connections<S> {
         for id in late {
             if let Some(connection) = self.table.get_mut(&id) {
                 connection.stream.abort();
-                connection
-                    .closing
-                    .get_or_insert(CloseReason::Unread { waited });
+                connection.closing.get_or_insert(CloseReason::Unread { waited });
                 self.finish(id);
             }
         }
@@ -102,11 +100,7 @@ impl<S: ServerStream> Connections<S> {
     /// Drops the connection and tells that it has ended.
     fn finish(&mut self, id: ConnectionId) {
         self.blocked.remove(&id);
-        if let Some(reason) = self
-            .table
-            .remove(&id)
-            .and_then(|connection| connection.closing)
-        {
+        if let Some(reason) = self.table.remove(&id).and_then(|connection| connection.closing) {
             self.events.push_back(Event::Closed(id, reason));
         }
     }

@@ -19,15 +19,8 @@ impl Endless {
         let mut encoder = framing().encoder();
         let (mut first, mut again) = (SendQueue::default(), SendQueue::default());
         encoder.begin(&mut first);
-        encoder
-            .encode(b"", "ten bytes!".into(), &mut again)
-            .unwrap();
-        Endless {
-            first: first.to_bytes(),
-            again: again.to_bytes(),
-            said: 0,
-            takes,
-        }
+        encoder.encode(b"", "ten bytes!".into(), &mut again).unwrap();
+        Endless { first: first.to_bytes(), again: again.to_bytes(), said: 0, takes }
     }
 }
 
@@ -86,26 +79,17 @@ fn each_ready_connection_has_one_read_in_a_turn() {
                 assert_eq!(message, "ten bytes!");
                 heard[from.number() as usize] += 1;
             }
-            assert!(
-                heard.iter().all(|&messages| messages < MANY),
-                "the turn does not end"
-            );
+            assert!(heard.iter().all(|&messages| messages < MANY), "the turn does not end");
         }
-        assert!(
-            heard.iter().all(|&messages| messages > 0),
-            "somebody had no read: {heard:?}"
-        );
+        assert!(heard.iter().all(|&messages| messages > 0), "somebody had no read: {heard:?}");
         assert!(connections.is_busy());
     }
 }
 
 #[test]
 fn who_takes_nothing_is_not_read_past_half_of_the_limit() {
-    let limits = Limits {
-        queued: 10_000,
-        write_stall: Duration::from_secs(1),
-        ..Limits::default()
-    };
+    let limits =
+        Limits { queued: 10_000, write_stall: Duration::from_secs(1), ..Limits::default() };
     let mut connections = connections(&limits);
     connections.add(id(0), Endless::new(false), Peer::default(), true);
     let start = Instant::now();
@@ -118,52 +102,33 @@ fn who_takes_nothing_is_not_read_past_half_of_the_limit() {
         }
     }
     // Answers of 18 bytes with their header, and what the framing begins with.
-    assert!(
-        (5_000..5_100).contains(&(answered * 18 + 16)),
-        "{answered} messages were read"
-    );
+    assert!((5_000..5_100).contains(&(answered * 18 + 16)), "{answered} messages were read");
     // It stays so until it is closed, at the deadline and not before.
     assert_eq!(connections.deadline(), Some(start + limits.write_stall));
     let just_before = start + limits.write_stall - Duration::from_nanos(1);
     connections.begin_turn();
     assert!(connections.next(just_before).is_none());
     let closed = connections.next(start + limits.write_stall);
-    assert!(
-        matches!(closed, Some(Event::Closed(_, CloseReason::Unread { .. }))),
-        "{closed:?}"
-    );
+    assert!(matches!(closed, Some(Event::Closed(_, CloseReason::Unread { .. }))), "{closed:?}");
     assert_eq!(connections.deadline(), None);
 }
 
 #[test]
 fn the_limit_of_what_is_queued_is_exact() {
-    let limits = Limits {
-        queued: 1_000,
-        ..Limits::default()
-    };
+    let limits = Limits { queued: 1_000, ..Limits::default() };
     let mut connections = connections(&limits);
     connections.add(id(0), Endless::new(false), Peer::default(), false);
     while connections.next(Instant::now()).is_some() {}
     // The framing begins with 16 bytes, and each message has a header of 8.
     let fill = |connections: &mut Connections<Endless>, queued: usize| {
-        connections
-            .send(id(0), b"", vec![0; queued - 16 - 8].into())
-            .unwrap();
+        connections.send(id(0), b"", vec![0; queued - 16 - 8].into()).unwrap();
     };
     fill(&mut connections, 999);
     // One byte below the limit a message of any size is taken; above it none is.
-    connections
-        .send(id(0), b"", vec![0; 500_000].into())
-        .unwrap();
+    connections.send(id(0), b"", vec![0; 500_000].into()).unwrap();
     let refused = connections.send(id(0), b"", Bytes::new()).unwrap_err();
     assert!(
-        matches!(
-            refused.refusal,
-            Refusal::Full {
-                queued: 501_007,
-                limit: 1_000
-            }
-        ),
+        matches!(refused.refusal, Refusal::Full { queued: 501_007, limit: 1_000 }),
         "{refused}"
     );
 
@@ -171,10 +136,6 @@ fn the_limit_of_what_is_queued_is_exact() {
         let mut connections = self::connections(&limits);
         connections.add(id(0), Endless::new(false), Peer::default(), false);
         fill(&mut connections, queued);
-        assert_eq!(
-            connections.send(id(0), b"", Bytes::new()).is_ok(),
-            fits,
-            "{queued} queued"
-        );
+        assert_eq!(connections.send(id(0), b"", Bytes::new()).is_ok(), fits, "{queued} queued");
     }
 }

@@ -78,15 +78,10 @@ pub(super) fn check_name(name: &str) -> Result<(), NameError> {
     }
     let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
     if let Some(character) = name.chars().find(|&c| !allowed(c)) {
-        return Err(NameError::Character {
-            name: name.to_owned(),
-            character,
-        });
+        return Err(NameError::Character { name: name.to_owned(), character });
     }
     if !name.starts_with(|c: char| c.is_ascii_alphanumeric()) {
-        return Err(NameError::Beginning {
-            name: name.to_owned(),
-        });
+        return Err(NameError::Beginning { name: name.to_owned() });
     }
     check_length(name, name.len(), NAME_MAX)
 }
@@ -95,14 +90,10 @@ pub(super) fn check_pipe(name: &str) -> Result<(), NameError> {
     if name.is_empty() {
         return Err(NameError::Empty);
     }
-    let (prefix, rest) = name
-        .split_at_checked(PIPE_PREFIX.len())
-        .unwrap_or((name, ""));
+    let (prefix, rest) = name.split_at_checked(PIPE_PREFIX.len()).unwrap_or((name, ""));
     let not_a_pipe = !prefix.eq_ignore_ascii_case(PIPE_PREFIX);
     if not_a_pipe || rest.is_empty() || rest.contains(['\\', '/', '\0']) {
-        return Err(NameError::NotAPipe {
-            name: name.to_owned(),
-        });
+        return Err(NameError::NotAPipe { name: name.to_owned() });
     }
     check_length(name, name.encode_utf16().count(), PIPE_MAX)
 }
@@ -113,10 +104,7 @@ pub(super) fn check_path(path: &Path) -> Result<(), NameError> {
         return Err(NameError::Empty);
     }
     if bytes.contains(&0) {
-        return Err(NameError::Character {
-            name: path.display().to_string(),
-            character: '\0',
-        });
+        return Err(NameError::Character { name: path.display().to_string(), character: '\0' });
     }
     Ok(())
 }
@@ -126,10 +114,7 @@ pub(super) fn check_abstract(name: &str) -> Result<(), NameError> {
         return Err(NameError::Empty);
     }
     if name.contains('\0') {
-        return Err(NameError::Character {
-            name: name.to_owned(),
-            character: '\0',
-        });
+        return Err(NameError::Character { name: name.to_owned(), character: '\0' });
     }
     check_length(name, name.len(), ABSTRACT_MAX)
 }
@@ -139,11 +124,7 @@ pub(super) fn check_length(name: &str, len: usize, limit: usize) -> Result<(), N
     if len <= limit {
         return Ok(());
     }
-    Err(NameError::TooLong {
-        name: name.to_owned(),
-        len,
-        limit,
-    })
+    Err(NameError::TooLong { name: name.to_owned(), len, limit })
 }
 
 #[cfg(test)]
@@ -152,13 +133,7 @@ mod tests {
 
     #[test]
     fn names_that_work_everywhere_are_taken() {
-        for name in [
-            "a",
-            "0",
-            "com.example.notes",
-            "Notes_2-beta",
-            &"x".repeat(NAME_MAX),
-        ] {
+        for name in ["a", "0", "com.example.notes", "Notes_2-beta", &"x".repeat(NAME_MAX)] {
             assert_eq!(check_name(name), Ok(()), "{name}");
         }
     }
@@ -167,26 +142,13 @@ mod tests {
     fn each_bad_name_gets_its_own_error() {
         let name = |name: &str| name.to_owned();
         assert_eq!(check_name(""), Err(NameError::Empty));
-        for (bad, character) in [
-            ("a/b", '/'),
-            ("a\\b", '\\'),
-            ("ä", 'ä'),
-            ("a b", ' '),
-            ("a\0", '\0'),
-        ] {
-            assert_eq!(
-                check_name(bad),
-                Err(NameError::Character {
-                    name: name(bad),
-                    character
-                })
-            );
+        for (bad, character) in
+            [("a/b", '/'), ("a\\b", '\\'), ("ä", 'ä'), ("a b", ' '), ("a\0", '\0')]
+        {
+            assert_eq!(check_name(bad), Err(NameError::Character { name: name(bad), character }));
         }
         for bad in [".", "..", "-a", "_a"] {
-            assert_eq!(
-                check_name(bad),
-                Err(NameError::Beginning { name: name(bad) })
-            );
+            assert_eq!(check_name(bad), Err(NameError::Beginning { name: name(bad) }));
         }
     }
 
@@ -204,11 +166,7 @@ mod tests {
                 let fits = if len <= limit {
                     Ok(())
                 } else {
-                    Err(NameError::TooLong {
-                        name: name.clone(),
-                        len,
-                        limit,
-                    })
+                    Err(NameError::TooLong { name: name.clone(), len, limit })
                 };
                 assert_eq!(check(&name), fits);
             }
@@ -228,12 +186,7 @@ mod tests {
             "\\\\.\\pipe\\a\0",
             r"\\.\mailslot\x",
         ] {
-            assert_eq!(
-                check_pipe(bad),
-                Err(NameError::NotAPipe {
-                    name: bad.to_owned()
-                })
-            );
+            assert_eq!(check_pipe(bad), Err(NameError::NotAPipe { name: bad.to_owned() }));
         }
     }
 

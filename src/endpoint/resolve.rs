@@ -91,10 +91,7 @@ impl Endpoint {
     }
 
     fn not_here(&self, kind: &'static str) -> NameError {
-        NameError::NotHere {
-            endpoint: self.to_string(),
-            kind,
-        }
+        NameError::NotHere { endpoint: self.to_string(), kind }
     }
 }
 
@@ -114,19 +111,13 @@ mod tests {
     }
 
     fn file(path: &str, private: Option<&str>) -> SocketAddress {
-        SocketAddress::File {
-            path: path.into(),
-            private: private.map(PathBuf::from),
-        }
+        SocketAddress::File { path: path.into(), private: private.map(PathBuf::from) }
     }
 
     #[test]
     fn a_name_becomes_a_pipe_of_this_user() {
         let endpoint = Endpoint::name("com.example.Notes").unwrap();
-        assert_eq!(
-            endpoint.pipe_name(SID).unwrap(),
-            format!(r"\\.\pipe\com.example.notes.{SID}")
-        );
+        assert_eq!(endpoint.pipe_name(SID).unwrap(), format!(r"\\.\pipe\com.example.notes.{SID}"));
     }
 
     #[test]
@@ -134,10 +125,7 @@ mod tests {
         // Fifteen sub-authorities of ten digits: the most a security identifier can have (winnt.h).
         let sid = format!("S-1-281474976710655{}", "-4294967295".repeat(15));
         let longest = Endpoint::name(&"n".repeat(super::super::NAME_MAX)).unwrap();
-        assert!(matches!(
-            longest.pipe_name(&sid),
-            Err(NameError::TooLong { .. })
-        ));
+        assert!(matches!(longest.pipe_name(&sid), Err(NameError::TooLong { .. })));
         // Identifiers of users have five sub-authorities; there it always fits.
         let user = format!("S-1-5{}", "-4294967295".repeat(5));
         assert!(longest.pipe_name(&user).is_ok());
@@ -159,13 +147,7 @@ mod tests {
         let address = endpoint.socket_address(runtime(absolute.to_str())).unwrap();
         let private = absolute.join("msgpipe");
         let path = private.join("com.example.notes.sock");
-        assert_eq!(
-            address,
-            SocketAddress::File {
-                path,
-                private: Some(private)
-            }
-        );
+        assert_eq!(address, SocketAddress::File { path, private: Some(private) });
     }
 
     #[test]
@@ -182,10 +164,7 @@ mod tests {
         let pipe = Endpoint::pipe(r"\\.\pipe\MyPipe").unwrap();
         assert_eq!(pipe.pipe_name(SID).unwrap(), r"\\.\pipe\MyPipe");
         let path = Endpoint::path("/run/Notes.sock").unwrap();
-        assert_eq!(
-            path.socket_address(runtime(None)).unwrap(),
-            file("/run/Notes.sock", None)
-        );
+        assert_eq!(path.socket_address(runtime(None)).unwrap(), file("/run/Notes.sock", None));
         let name = Endpoint::abstract_name("Notes").unwrap();
         assert_eq!(
             name.socket_address(runtime(None)).unwrap(),
@@ -199,14 +178,7 @@ mod tests {
             let path = format!("/{}", "x".repeat(len - 1));
             let address = Endpoint::path(&path).unwrap().socket_address(runtime(None));
             match len {
-                108 => assert_eq!(
-                    address,
-                    Err(NameError::TooLong {
-                        name: path,
-                        len,
-                        limit: 107
-                    })
-                ),
+                108 => assert_eq!(address, Err(NameError::TooLong { name: path, len, limit: 107 })),
                 _ => assert_eq!(address, Ok(file(&path, None))),
             }
         }
@@ -217,10 +189,7 @@ mod tests {
         let pipe = Endpoint::pipe(r"\\.\pipe\x").unwrap();
         let path = Endpoint::path("/x").unwrap();
         let name = Endpoint::abstract_name("x").unwrap();
-        let without = Runtime {
-            has_abstract: false,
-            ..runtime(None)
-        };
+        let without = Runtime { has_abstract: false, ..runtime(None) };
         for error in [
             pipe.socket_address(runtime(None)).unwrap_err(),
             name.socket_address(without).unwrap_err(),

@@ -40,11 +40,7 @@ pub(crate) struct UnknownReply {
 
 impl<T> Calls<T> {
     pub fn new(limit: usize) -> Calls<T> {
-        Calls {
-            pending: IdMap::default(),
-            next: 0,
-            limit,
-        }
+        Calls { pending: IdMap::default(), next: 0, limit }
     }
 
     /// Gives a new call its id.
@@ -58,8 +54,7 @@ impl<T> Calls<T> {
         }
         let id = self.next;
         self.next = id.wrapping_add(1);
-        self.pending
-            .insert(id, Pending::Waiting { deadline, waiter });
+        self.pending.insert(id, Pending::Waiting { deadline, waiter });
         Ok(id)
     }
 
@@ -92,12 +87,8 @@ impl<T> Calls<T> {
     /// Abandons every call whose deadline is not after `now`, and returns who waited.
     pub fn expire(&mut self, now: Instant) -> Vec<T> {
         let over = |pending: &Pending<T>| matches!(pending, Pending::Waiting { deadline: Some(at), .. } if *at <= now);
-        let ids: Vec<u32> = self
-            .pending
-            .iter()
-            .filter(|(_, p)| over(p))
-            .map(|(&id, _)| id)
-            .collect();
+        let ids: Vec<u32> =
+            self.pending.iter().filter(|(_, p)| over(p)).map(|(&id, _)| id).collect();
         ids.into_iter().filter_map(|id| self.abandon(id)).collect()
     }
 

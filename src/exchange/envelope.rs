@@ -60,15 +60,10 @@ impl Envelope {
         };
         let reserved = !matches!(kind, Kind::Error { .. }) && code != 0;
         if bytes[1] != 0 || reserved {
-            return Err(EnvelopeError::Reserved {
-                bytes: [bytes[1], bytes[2], bytes[3]],
-            });
+            return Err(EnvelopeError::Reserved { bytes: [bytes[1], bytes[2], bytes[3]] });
         }
         message.advance(ENVELOPE_LEN);
-        Ok(Envelope {
-            kind,
-            id: u32::from_le_bytes([bytes[4], bytes[5], bytes[6], bytes[7]]),
-        })
+        Ok(Envelope { kind, id: u32::from_le_bytes([bytes[4], bytes[5], bytes[6], bytes[7]]) })
     }
 }
 
@@ -108,11 +103,7 @@ mod tests {
     #[test]
     fn a_message_shorter_than_an_envelope_is_refused() {
         for len in 0..=ENVELOPE_LEN {
-            let bytes = &Envelope {
-                kind: Kind::Request,
-                id: 1,
-            }
-            .encode()[..len];
+            let bytes = &Envelope { kind: Kind::Request, id: 1 }.encode()[..len];
             let decoded = Envelope::decode(&mut Bytes::copy_from_slice(bytes));
             match len {
                 ENVELOPE_LEN => assert!(decoded.is_ok()),

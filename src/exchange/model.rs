@@ -56,11 +56,7 @@ impl Model {
     /// The caller of `id` is ended: must happen once.
     fn end(&mut self, id: u32, caller: Option<usize>) {
         let caller = caller.expect("somebody waited");
-        assert_eq!(
-            self.callers.get(&id),
-            Some(&caller),
-            "somebody else's outcome"
-        );
+        assert_eq!(self.callers.get(&id), Some(&caller), "somebody else's outcome");
         assert!(self.ended.insert(caller), "caller {caller} was ended twice");
     }
 
@@ -91,17 +87,11 @@ impl Model {
 
     fn pass(&mut self, calls: &mut Calls<usize>, start: Instant, ticks: u64) {
         self.now += ticks;
-        let expired: BTreeSet<usize> = calls
-            .expire(start + Duration::from_secs(self.now))
-            .into_iter()
-            .collect();
+        let expired: BTreeSet<usize> =
+            calls.expire(start + Duration::from_secs(self.now)).into_iter().collect();
         let due = |state: &State| matches!(state, State::Waiting(Some(at)) if *at <= self.now);
-        let ids: Vec<u32> = self
-            .pending
-            .iter()
-            .filter(|(_, s)| due(s))
-            .map(|(&id, _)| id)
-            .collect();
+        let ids: Vec<u32> =
+            self.pending.iter().filter(|(_, s)| due(s)).map(|(&id, _)| id).collect();
         assert_eq!(expired.len(), ids.len(), "expired too many or too few");
         for id in ids {
             self.pending.insert(id, State::Abandoned);
@@ -113,9 +103,7 @@ impl Model {
     fn close(&mut self, calls: &mut Calls<usize>) {
         let closed: BTreeSet<usize> = calls.close().into_iter().collect();
         let pending = std::mem::take(&mut self.pending);
-        let waiting = pending
-            .iter()
-            .filter(|(_, state)| matches!(state, State::Waiting(_)));
+        let waiting = pending.iter().filter(|(_, state)| matches!(state, State::Waiting(_)));
         let ids: Vec<u32> = waiting.map(|(&id, _)| id).collect();
         assert_eq!(closed.len(), ids.len());
         for id in ids {

@@ -49,10 +49,7 @@ impl NativeDecoder {
     fn read_preface(&mut self, bytes: [u8; PREFACE_LEN]) -> Result<(), FramingError> {
         let preface = Preface::decode(bytes)?;
         if preface.layer != self.layer.number() {
-            return Err(FramingError::WrongLayer {
-                theirs: preface.layer,
-                ours: self.layer,
-            });
+            return Err(FramingError::WrongLayer { theirs: preface.layer, ours: self.layer });
         }
         self.peer_limit = Some(preface.limit as usize);
         self.state = State::Header;
@@ -67,10 +64,7 @@ impl NativeDecoder {
             Kind::Goodbye => 2 + GOODBYE_TEXT_MAX,
         };
         if header.len as usize > limit {
-            return Err(FramingError::TooLarge {
-                size: header.len.into(),
-                limit,
-            });
+            return Err(FramingError::TooLarge { size: header.len.into(), limit });
         }
         self.state = State::Payload(header);
         Ok(())
@@ -120,11 +114,7 @@ impl Decoder for NativeDecoder {
             State::Preface | State::Header => left.len(),
             State::Payload(_) => HEADER_LEN + left.len(),
         };
-        if have == 0 {
-            Ok(())
-        } else {
-            Err(FramingError::CutOff { have })
-        }
+        if have == 0 { Ok(()) } else { Err(FramingError::CutOff { have }) }
     }
 
     fn peer_limit(&self) -> Option<usize> {
@@ -138,8 +128,5 @@ fn goodbye(payload: &[u8]) -> FramingError {
         Some((code, text)) => (u16::from_le_bytes(*code), text),
         None => (super::GoodbyeCode::PROTOCOL, payload),
     };
-    FramingError::Goodbye {
-        code,
-        text: String::from_utf8_lossy(text).into_owned(),
-    }
+    FramingError::Goodbye { code, text: String::from_utf8_lossy(text).into_owned() }
 }

@@ -38,20 +38,14 @@ impl Header {
     pub fn decode(bytes: [u8; HEADER_LEN]) -> Result<Header, FramingError> {
         let check = u16::from_le_bytes([bytes[6], bytes[7]]);
         if check != crc16(&bytes[..6]) || bytes[5] != 0 {
-            return Err(FramingError::Damaged {
-                what: "header",
-                bytes: bytes.to_vec(),
-            });
+            return Err(FramingError::Damaged { what: "header", bytes: bytes.to_vec() });
         }
         let kind = match bytes[4] {
             0 => Kind::Message,
             1 => Kind::Goodbye,
             kind => return Err(FramingError::UnknownKind { kind }),
         };
-        Ok(Header {
-            len: u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]),
-            kind,
-        })
+        Ok(Header { len: u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]), kind })
     }
 }
 
@@ -59,9 +53,7 @@ impl Header {
 /// Python has as `binascii.crc_hqx(data, 0xFFFF)`. It finds every burst of up to 16 wrong bits,
 /// and a header of zeros does not pass.
 pub(super) fn crc16(bytes: &[u8]) -> u16 {
-    bytes.iter().fold(0xFFFF, |crc, &byte| {
-        (crc << 8) ^ CRC16[usize::from((crc >> 8) as u8 ^ byte)]
-    })
+    bytes.iter().fold(0xFFFF, |crc, &byte| (crc << 8) ^ CRC16[usize::from((crc >> 8) as u8 ^ byte)])
 }
 
 const CRC16: [u16; 256] = {
@@ -71,11 +63,7 @@ const CRC16: [u16; 256] = {
         let mut crc = (index as u16) << 8;
         let mut bit = 0;
         while bit < 8 {
-            crc = if crc & 0x8000 == 0 {
-                crc << 1
-            } else {
-                (crc << 1) ^ 0x1021
-            };
+            crc = if crc & 0x8000 == 0 { crc << 1 } else { (crc << 1) ^ 0x1021 };
             bit += 1;
         }
         table[index] = crc;
@@ -105,11 +93,7 @@ mod tests {
 
     #[test]
     fn every_change_of_one_or_two_bits_is_found() {
-        let good = Header {
-            len: 4096,
-            kind: Kind::Message,
-        }
-        .encode();
+        let good = Header { len: 4096, kind: Kind::Message }.encode();
         for first in 0..64 {
             for second in first..64 {
                 let mut bytes = good;

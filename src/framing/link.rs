@@ -28,11 +28,7 @@ pub(crate) struct Inbound {
 
 impl Inbound {
     pub fn new(framing: &dyn Framing) -> Inbound {
-        Inbound {
-            decoder: framing.decoder(),
-            partial: BytesMut::new(),
-            largest: 0,
-        }
+        Inbound { decoder: framing.decoder(), partial: BytesMut::new(), largest: 0 }
     }
 
     /// Gives the buffer for the next read, with room in it and what is kept of an incomplete
@@ -102,10 +98,7 @@ pub(crate) struct Outbound {
 impl Outbound {
     /// An outbound direction whose queue holds what the framing begins with.
     pub fn new(framing: &dyn Framing) -> Outbound {
-        let mut outbound = Outbound {
-            encoder: framing.encoder(),
-            queue: SendQueue::default(),
-        };
+        let mut outbound = Outbound { encoder: framing.encoder(), queue: SendQueue::default() };
         outbound.encoder.begin(&mut outbound.queue);
         outbound
     }
@@ -119,10 +112,7 @@ impl Outbound {
     ) -> Result<(), FramingError> {
         let size = head.len() + body.len();
         if let Some(limit) = peer_limit.filter(|&limit| size > limit) {
-            return Err(FramingError::TooLarge {
-                size: size as u64,
-                limit,
-            });
+            return Err(FramingError::TooLarge { size: size as u64, limit });
         }
         self.encoder.encode(head, body, &mut self.queue)
     }
@@ -165,9 +155,7 @@ mod tests {
 
     fn wire(messages: &[Bytes]) -> Bytes {
         let mut outbound = Outbound::new(&Native::new(Layer::Messages, LIMIT));
-        messages
-            .iter()
-            .for_each(|message| outbound.encode(&[], message.clone(), None).unwrap());
+        messages.iter().for_each(|message| outbound.encode(&[], message.clone(), None).unwrap());
         outbound.queue.to_bytes()
     }
 
@@ -177,10 +165,7 @@ mod tests {
         for arrived in [30, COPY_OUT, READ_CHUNK, 3 * READ_CHUNK] {
             let (messages, excess) = feed(&announced[..arrived], usize::MAX);
             assert!(messages.is_empty());
-            assert!(
-                excess <= 2 * READ_CHUNK,
-                "{excess} bytes more after {arrived}"
-            );
+            assert!(excess <= 2 * READ_CHUNK, "{excess} bytes more after {arrived}");
         }
     }
 
@@ -210,19 +195,8 @@ mod tests {
 
     #[test]
     fn messages_larger_than_every_buffer_arrive_in_any_pieces() {
-        let sizes = [
-            COPY_OUT - 1,
-            COPY_OUT,
-            COPY_OUT + 1,
-            READ_CHUNK,
-            3 * READ_CHUNK,
-            0,
-            1 << 20,
-        ];
-        let sent: Vec<Bytes> = sizes
-            .iter()
-            .map(|&size| vec![size as u8; size].into())
-            .collect();
+        let sizes = [COPY_OUT - 1, COPY_OUT, COPY_OUT + 1, READ_CHUNK, 3 * READ_CHUNK, 0, 1 << 20];
+        let sent: Vec<Bytes> = sizes.iter().map(|&size| vec![size as u8; size].into()).collect();
         for piece in [1000, 4096, COPY_OUT, usize::MAX] {
             assert_eq!(feed(&wire(&sent), piece).0, sent);
         }

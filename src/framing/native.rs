@@ -40,10 +40,7 @@ impl Native {
     /// The framing for messages of up to `limit` bytes; of a larger limit than the wire can say,
     /// `u32::MAX`, nothing is lost but the excess.
     pub fn new(layer: Layer, limit: usize) -> Native {
-        Native {
-            layer,
-            limit: limit.min(u32::MAX as usize),
-        }
+        Native { layer, limit: limit.min(u32::MAX as usize) }
     }
 
     /// The framing for calls whose requests and replies have up to `message` bytes: their envelope
@@ -91,19 +88,10 @@ impl Encoder for Native {
         let len = match u32::try_from(size) {
             Ok(len) if size <= self.limit => len,
             _ => {
-                return Err(FramingError::TooLarge {
-                    size: size as u64,
-                    limit: self.limit,
-                });
+                return Err(FramingError::TooLarge { size: size as u64, limit: self.limit });
             }
         };
-        out.put_slice(
-            &Header {
-                len,
-                kind: Kind::Message,
-            }
-            .encode(),
-        );
+        out.put_slice(&Header { len, kind: Kind::Message }.encode());
         out.put_slice(head);
         out.put_bytes(body);
         Ok(())
@@ -115,13 +103,7 @@ impl Encoder for Native {
             end -= 1;
         }
         let len = (2 + end) as u32;
-        out.put_slice(
-            &Header {
-                len,
-                kind: Kind::Goodbye,
-            }
-            .encode(),
-        );
+        out.put_slice(&Header { len, kind: Kind::Goodbye }.encode());
         out.put_slice(&code.to_le_bytes());
         out.put_slice(&text.as_bytes()[..end]);
     }

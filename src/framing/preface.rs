@@ -27,11 +27,7 @@ pub(super) struct Preface {
 impl Preface {
     pub fn ours(layer: Layer, limit: usize) -> Preface {
         let limit = u32::try_from(limit).unwrap_or(u32::MAX);
-        Preface {
-            versions: VERSIONS,
-            layer: layer.number(),
-            limit,
-        }
+        Preface { versions: VERSIONS, layer: layer.number(), limit }
     }
 
     pub fn encode(&self) -> [u8; PREFACE_LEN] {
@@ -62,16 +58,10 @@ impl Preface {
         // The versions come before the check: a later version may check otherwise.
         let (low, high) = (bytes[4], bytes[5]);
         if low > *VERSIONS.end() || high < *VERSIONS.start() || low > high {
-            return Err(FramingError::Version {
-                theirs: low..=high,
-                ours: VERSIONS,
-            });
+            return Err(FramingError::Version { theirs: low..=high, ours: VERSIONS });
         }
         if u16::from_le_bytes([bytes[14], bytes[15]]) != crc16(&bytes[..14]) {
-            return Err(FramingError::Damaged {
-                what: "preface",
-                bytes: bytes.to_vec(),
-            });
+            return Err(FramingError::Damaged { what: "preface", bytes: bytes.to_vec() });
         }
         Ok(Preface {
             versions: low..=high,
@@ -99,28 +89,17 @@ mod tests {
         assert!(Preface::check_magic(b"").is_ok());
         assert!(Preface::check_magic(&MAGIC[..3]).is_ok());
         let refused = Preface::check_magic(b"G").unwrap_err();
-        assert_eq!(
-            refused,
-            FramingError::NotOurs {
-                first: b"G".to_vec()
-            }
-        );
+        assert_eq!(refused, FramingError::NotOurs { first: b"G".to_vec() });
     }
 
     #[test]
     fn versions_are_compared_as_ranges() {
         for (versions, fits) in [(0..=0, false), (0..=1, true), (1..=9, true), (2..=9, false)] {
-            let preface = Preface {
-                versions: versions.clone(),
-                ..ours()
-            };
+            let preface = Preface { versions: versions.clone(), ..ours() };
             let decoded = Preface::decode(preface.encode());
             assert_eq!(decoded.is_ok(), fits, "{versions:?}");
             if !fits {
-                let error = FramingError::Version {
-                    theirs: versions,
-                    ours: VERSIONS,
-                };
+                let error = FramingError::Version { theirs: versions, ours: VERSIONS };
                 assert_eq!(decoded, Err(error));
             }
         }

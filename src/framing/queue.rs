@@ -126,10 +126,8 @@ mod tests {
             while !queue.is_empty() {
                 let mut slices = [IoSlice::new(&[]); 2];
                 let filled = queue.slices(&mut slices);
-                let first: Vec<u8> = slices[..filled]
-                    .iter()
-                    .flat_map(|s| s.iter().copied())
-                    .collect();
+                let first: Vec<u8> =
+                    slices[..filled].iter().flat_map(|s| s.iter().copied()).collect();
                 let step = first.len().min(1000);
                 sent.extend(&first[..step]);
                 queue.advance(step);

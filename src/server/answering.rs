@@ -55,12 +55,7 @@ impl<M: MessageServer> Answerer<'_, M> {
 impl<M: MessageServer> Answering<M> {
     pub fn new(server: Server<M>) -> Answering<M> {
         let stopper = server.stopper();
-        let Server {
-            messages,
-            limits,
-            outbox,
-            ..
-        } = server;
+        let Server { messages, limits, outbox, .. } = server;
         Answering {
             messages,
             limits,
@@ -78,9 +73,7 @@ impl<M: MessageServer> Answering<M> {
             if self.stopper.stop.load(Ordering::SeqCst) && self.is_stopped() {
                 return Ok(());
             }
-            let left = self
-                .stopping
-                .map(|until| until.saturating_duration_since(Instant::now()));
+            let left = self.stopping.map(|until| until.saturating_duration_since(Instant::now()));
             let Some(event) = self.messages.poll(left)? else {
                 continue;
             };
@@ -88,14 +81,7 @@ impl<M: MessageServer> Answering<M> {
                 Event::Connected(connection) => self.connected(connection),
                 Event::Message(connection, message) => {
                     if let Some((id, request)) = self.request(connection, message) {
-                        handler(
-                            request,
-                            Answerer {
-                                server: &mut self,
-                                connection,
-                                id,
-                            },
-                        );
+                        handler(request, Answerer { server: &mut self, connection, id });
                     }
                 }
                 Event::Drained(connection) => self.send_held(connection),
@@ -110,31 +96,23 @@ impl<M: MessageServer> Answering<M> {
 
     fn connected(&mut self, connection: ConnectionId) {
         let peer = Arc::new(self.messages.peer(connection).cloned().unwrap_or_default());
-        let caller = Caller {
-            peer,
-            requests: Requests::default(),
-            held: VecDeque::new(),
-        };
+        let caller = Caller { peer, requests: Requests::default(), held: VecDeque::new() };
         self.callers.insert(connection, caller);
     }
 
     /// Reads a message's envelope. `None`: it was no request, or it has its answer already.
     fn request(&mut self, connection: ConnectionId, mut message: Bytes) -> Option<(u32, Request)> {
         let envelope = match Envelope::decode(&mut message) {
-            Ok(Envelope {
-                kind: Kind::Request,
-                id,
-            }) => Ok(id),
-            Ok(Envelope { id, .. }) => Err(format!(
-                "a reply to request {id}, which a server does not ask"
-            )),
+            Ok(Envelope { kind: Kind::Request, id }) => Ok(id),
+            Ok(Envelope { id, .. }) => {
+                Err(format!("a reply to request {id}, which a server does not ask"))
+            }
             Err(error) => Err(error.to_string()),
         };
         let id = match envelope {
             Ok(id) => id,
             Err(text) => {
-                self.messages
-                    .close(connection, Goodbye::new(GoodbyeCode::PROTOCOL, text));
+                self.messages.close(connection, Goodbye::new(GoodbyeCode::PROTOCOL, text));
                 return None;
             }
         };
@@ -158,14 +136,7 @@ impl<M: MessageServer> Answering<M> {
             return None;
         }
         let peer = caller.peer.clone();
-        Some((
-            id,
-            Request {
-                body: message,
-                connection,
-                peer,
-            },
-        ))
+        Some((id, Request { body: message, connection, peer }))
     }
 
     /// Takes over the answers that were given outside the loop.
@@ -219,10 +190,7 @@ impl<M: MessageServer> Answering<M> {
             now + self.limits.drain
         });
         if self.open == 0 {
-            for (&connection, _) in self
-                .callers
-                .iter()
-                .filter(|(_, caller)| caller.held.is_empty())
+            for (&connection, _) in self.callers.iter().filter(|(_, caller)| caller.held.is_empty())
             {
                 let why = Goodbye::new(GoodbyeCode::STOPPING, "the server stops");
                 self.messages.close(connection, why);
@@ -269,13 +237,7 @@ fn send_short(
     id: u32,
     text: &str,
 ) -> bool {
-    let head = Envelope {
-        kind: Kind::Error {
-            code: ErrorReply::REPLY_TOO_LARGE,
-        },
-        id,
-    }
-    .encode();
+    let head = Envelope { kind: Kind::Error { code: ErrorReply::REPLY_TOO_LARGE }, id }.encode();
     [text, "too large", ""].into_iter().any(|text| {
         let text = Bytes::copy_from_slice(text.as_bytes());
         messages.send_with_head(connection, &head, text).is_ok()

@@ -81,12 +81,7 @@ impl<M: MessageServer> Server<M> {
     /// an example.
     pub fn over(messages: M, limits: Limits) -> Server<M> {
         let outbox = Arc::new(Outbox::new(messages.waker()));
-        Server {
-            messages,
-            limits: limits.clamped(),
-            outbox,
-            stop: Arc::default(),
-        }
+        Server { messages, limits: limits.clamped(), outbox, stop: Arc::default() }
     }
 
     /// Serves with a handler that answers at once, until it is [stopped](Stopper::stop).
@@ -142,10 +137,7 @@ impl<M: MessageServer> Server<M> {
 
     /// A handle that stops the server, from any thread.
     pub fn stopper(&self) -> Stopper {
-        Stopper {
-            stop: self.stop.clone(),
-            waker: self.messages.waker(),
-        }
+        Stopper { stop: self.stop.clone(), waker: self.messages.waker() }
     }
 
     /// The endpoint in words.
@@ -163,9 +155,7 @@ impl<M: MessageServer> Server<M> {
 
 impl<M: MessageServer> fmt::Debug for Server<M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Server")
-            .field("endpoint", &self.endpoint())
-            .finish_non_exhaustive()
+        f.debug_struct("Server").field("endpoint", &self.endpoint()).finish_non_exhaustive()
     }
 }
 

@@ -47,11 +47,7 @@ pub(super) struct Outbox {
 
 impl Outbox {
     pub fn new(waker: Waker) -> Outbox {
-        Outbox {
-            answers: Mutex::default(),
-            waiting: AtomicBool::new(false),
-            waker,
-        }
+        Outbox { answers: Mutex::default(), waiting: AtomicBool::new(false), waker }
     }
 
     /// The answers given since the last look.
@@ -93,19 +89,13 @@ pub struct Responder {
 
 impl Responder {
     pub(super) fn new(outbox: Arc<Outbox>, connection: ConnectionId, id: u32) -> Responder {
-        Responder {
-            outbox,
-            connection,
-            id,
-            answered: false,
-        }
+        Responder { outbox, connection, id, answered: false }
     }
 
     /// Answers. Does not block.
     pub fn reply(mut self, reply: impl IntoReply) {
         self.answered = true;
-        self.outbox
-            .put(self.connection, self.id, reply.into_reply());
+        self.outbox.put(self.connection, self.id, reply.into_reply());
     }
 }
 

@@ -85,10 +85,7 @@ pub fn whole() -> impl Strategy<Value = Case> {
 
 /// Streams that are damaged on their way.
 pub fn damaged() -> impl Strategy<Value = Case> {
-    (whole(), damages()).prop_map(|(case, damage)| Case {
-        damage: Some(damage),
-        ..case
-    })
+    (whole(), damages()).prop_map(|(case, damage)| Case { damage: Some(damage), ..case })
 }
 
 /// What came out at the far end.
@@ -102,11 +99,7 @@ pub struct Received {
 impl Case {
     /// The messages that the framing takes.
     pub fn sent(&self) -> Vec<Bytes> {
-        self.messages
-            .iter()
-            .filter(|message| message.len() <= LIMIT)
-            .cloned()
-            .collect()
+        self.messages.iter().filter(|message| message.len() <= LIMIT).cloned().collect()
     }
 
     /// Puts the messages into bytes. One over the limit is refused by name.
@@ -141,18 +134,12 @@ impl Case {
             loop {
                 let capacity = input.capacity();
                 let decoded = decoder.decode(&mut input);
-                assert!(
-                    input.capacity() <= capacity,
-                    "the decoder made the buffer larger"
-                );
+                assert!(input.capacity() <= capacity, "the decoder made the buffer larger");
                 match decoded {
                     Ok(Some(message)) => messages.push(message),
                     Ok(None) => break,
                     Err(error) => {
-                        return Received {
-                            messages,
-                            end: Err(error),
-                        };
+                        return Received { messages, end: Err(error) };
                     }
                 }
             }
@@ -160,10 +147,7 @@ impl Case {
                 break;
             }
         }
-        Received {
-            messages,
-            end: decoder.finish(&input),
-        }
+        Received { messages, end: decoder.finish(&input) }
     }
 
     /// Sends everything through, and checks what must hold.
@@ -191,10 +175,7 @@ impl Case {
         let sent = self.sent();
         let whole = messages_before(&sent, place);
         let least = whole.min(sent.len());
-        assert!(
-            received.messages.len() >= least,
-            "a message before the damage is missing"
-        );
+        assert!(received.messages.len() >= least, "a message before the damage is missing");
         for (index, message) in received.messages.iter().enumerate() {
             let really_sent = sent.contains(message);
             let damaged =
@@ -205,10 +186,7 @@ impl Case {
             }
         }
         if place < PREFACE {
-            assert!(
-                received.messages.is_empty(),
-                "messages behind a damaged preface"
-            );
+            assert!(received.messages.is_empty(), "messages behind a damaged preface");
         }
     }
 }
@@ -249,11 +227,7 @@ impl Damage {
             }
             Damage::Insert(_, new) => drop(bytes.splice(place..place, new.iter().copied())),
         }
-        let same = bytes
-            .iter()
-            .zip(wire)
-            .take_while(|(new, old)| new == old)
-            .count();
+        let same = bytes.iter().zip(wire).take_while(|(new, old)| new == old).count();
         (bytes, same)
     }
 }

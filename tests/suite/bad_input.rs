@@ -81,16 +81,8 @@ fn with_preface(bytes: &[u8]) -> Vec<u8> {
 }
 
 fn garbage_instead_of_a_preface<B: Backend>() {
-    for garbage in [
-        &b"GET / HTTP/1.1\r\n\r\n"[..],
-        &[0; 64],
-        &[0xFF],
-        b"\xE5msX",
-    ] {
-        assert!(matches!(
-            is_refused::<B>(garbage, None),
-            FramingError::NotOurs { .. }
-        ));
+    for garbage in [&b"GET / HTTP/1.1\r\n\r\n"[..], &[0; 64], &[0xFF], b"\xE5msX"] {
+        assert!(matches!(is_refused::<B>(garbage, None), FramingError::NotOurs { .. }));
     }
 }
 
@@ -98,24 +90,12 @@ fn a_wrong_version<B: Backend>() {
     let mut bytes = preface(Layer::Messages);
     (bytes[4], bytes[5]) = (7, 9);
     let error = is_refused::<B>(&bytes, Some(GoodbyeCode::VERSION));
-    assert_eq!(
-        error,
-        FramingError::Version {
-            theirs: 7..=9,
-            ours: 1..=1
-        }
-    );
+    assert_eq!(error, FramingError::Version { theirs: 7..=9, ours: 1..=1 });
 }
 
 fn the_other_layer<B: Backend>() {
     let error = is_refused::<B>(&preface(Layer::Calls), Some(GoodbyeCode::PROTOCOL));
-    assert_eq!(
-        error,
-        FramingError::WrongLayer {
-            theirs: 1,
-            ours: Layer::Messages
-        }
-    );
+    assert_eq!(error, FramingError::WrongLayer { theirs: 1, ours: Layer::Messages });
 }
 
 fn a_length_of_four_gigabytes<B: Backend>() {
@@ -125,24 +105,12 @@ fn a_length_of_four_gigabytes<B: Backend>() {
     let check = crate::common::raw::crc16(&header[..6]);
     header[6..8].copy_from_slice(&check.to_le_bytes());
     let error = is_refused::<B>(&with_preface(&header), Some(GoodbyeCode::TOO_LARGE));
-    assert_eq!(
-        error,
-        FramingError::TooLarge {
-            size: 0xFFFF_FFFF,
-            limit: 16 << 20
-        }
-    );
+    assert_eq!(error, FramingError::TooLarge { size: 0xFFFF_FFFF, limit: 16 << 20 });
 }
 
 fn a_damaged_header<B: Backend>() {
     let error = is_refused::<B>(&with_preface(&[0xFF; 8]), Some(GoodbyeCode::PROTOCOL));
-    assert_eq!(
-        error,
-        FramingError::Damaged {
-            what: "header",
-            bytes: vec![0xFF; 8]
-        }
-    );
+    assert_eq!(error, FramingError::Damaged { what: "header", bytes: vec![0xFF; 8] });
 }
 
 fn an_unknown_kind_of_frame<B: Backend>() {
@@ -211,11 +179,7 @@ impl Echo {
         let server: Server<B::Messages> = backend.serve_calls(&Limits::default()).unwrap();
         let stopper = server.stopper();
         let thread = thread::spawn(move || server.serve(|request| request.body()).unwrap());
-        Echo {
-            stopper,
-            thread: Some(thread),
-            witness: backend.client(&Limits::default()).unwrap(),
-        }
+        Echo { stopper, thread: Some(thread), witness: backend.client(&Limits::default()).unwrap() }
     }
 
     /// Sends frames to the server, which must close and say why.
@@ -251,11 +215,7 @@ fn an_unknown_kind_of_message<B: Backend>() {
 fn a_reply_that_nobody_asked_for<B: Backend>() {
     let backend = B::new();
     let echo = Echo::start(&backend);
-    echo.refuses(
-        &backend,
-        &[envelope(2, 5, b"unasked")],
-        "a reply to request 5",
-    );
+    echo.refuses(&backend, &[envelope(2, 5, b"unasked")], "a reply to request 5");
 
     // And the other way round: a server that sends one to a client.
     let other = B::new();
@@ -266,24 +226,16 @@ fn a_reply_that_nobody_asked_for<B: Backend>() {
     let calling = thread::spawn(move || (client.call("one"), client.call("two")));
     let id = connected(&mut server);
     message(&mut server);
-    server
-        .send(id, bytes::Bytes::from_static(&[2, 0, 0, 0, 99, 0, 0, 0]))
-        .unwrap();
+    server.send(id, bytes::Bytes::from_static(&[2, 0, 0, 0, 99, 0, 0, 0])).unwrap();
     let (_, reason) = closed(&mut server);
     assert!(
-        matches!(
-            &reason,
-            CloseReason::Finished | CloseReason::Peer(FramingError::Goodbye { .. })
-        ),
+        matches!(&reason, CloseReason::Finished | CloseReason::Peer(FramingError::Goodbye { .. })),
         "{reason}"
     );
     let (one, two) = calling.join().unwrap();
     for error in [one.unwrap_err(), two.unwrap_err()] {
         match error {
-            msgpipe::Error::Closed {
-                reason: CloseReason::Protocol(text),
-                ..
-            } => {
+            msgpipe::Error::Closed { reason: CloseReason::Protocol(text), .. } => {
                 assert!(text.contains("99"), "{text}");
             }
             error => panic!("{error}"),
@@ -299,14 +251,7 @@ fn an_id_used_twice<B: Backend>() {
     let mut held = Vec::new();
     let serving = thread::spawn(move || server.serve_deferred(|_, responder| held.push(responder)));
     let mut raw = backend.raw();
-    raw.write(
-        &[
-            preface(Layer::Calls),
-            envelope(1, 4, b""),
-            envelope(1, 4, b""),
-        ]
-        .concat(),
-    );
+    raw.write(&[preface(Layer::Calls), envelope(1, 4, b""), envelope(1, 4, b"")].concat());
     let (code, why) = goodbye_in(&raw.read_to_end(), Layer::Calls).expect("a goodbye");
     assert_eq!(code, GoodbyeCode::PROTOCOL);
     assert!(why.contains("request 4"), "{why}");

@@ -44,20 +44,14 @@ impl Serving {
     ) -> Serving {
         let stopper = server.stopper();
         let thread = thread::spawn(move || server.serve_deferred(handler).unwrap());
-        Serving {
-            stopper,
-            thread: Some(thread),
-        }
+        Serving { stopper, thread: Some(thread) }
     }
 
     fn echo<B: Backend>(backend: &B, limits: &Limits) -> Serving {
         let server = backend.serve_calls(limits).unwrap();
         let stopper = server.stopper();
         let thread = thread::spawn(move || server.serve(|request| request.body()).unwrap());
-        Serving {
-            stopper,
-            thread: Some(thread),
-        }
+        Serving { stopper, thread: Some(thread) }
     }
 }
 
@@ -82,10 +76,7 @@ fn a_request_gets_its_reply<B: Backend>() {
     let client = backend.client(&limits()).unwrap();
     for size in [0, 1, 4079, 4080, 4081, 4096, 4097, 8192, 65_536, 1 << 20] {
         let request = pattern(size, 3);
-        assert!(
-            client.call(request.clone()).unwrap() == request,
-            "{size} bytes"
-        );
+        assert!(client.call(request.clone()).unwrap() == request, "{size} bytes");
     }
 }
 
@@ -112,19 +103,15 @@ fn threads_that_share_a_client_get_their_own_replies<B: Backend>() {
 fn replies_come_in_any_order_from_any_thread<B: Backend>() {
     let backend = B::new();
     let mut held = Vec::new();
-    let _serving = Serving::start(
-        backend.serve_calls(&limits()).unwrap(),
-        move |request, responder| {
+    let _serving =
+        Serving::start(backend.serve_calls(&limits()).unwrap(), move |request, responder| {
             held.push((request, responder));
             if held.len() == 3 {
                 for (request, responder) in held.drain(..).rev() {
-                    thread::spawn(move || responder.reply(request.body()))
-                        .join()
-                        .unwrap();
+                    thread::spawn(move || responder.reply(request.body())).join().unwrap();
                 }
             }
-        },
-    );
+        });
     let client = backend.client(&limits()).unwrap();
     for _ in 0..10 {
         let calls =
@@ -147,10 +134,9 @@ fn an_error_reply_has_its_code_and_text<B: Backend>() {
         })
     });
     let client = backend.client(&limits()).unwrap();
-    for (request, code, text) in [
-        ("text", ErrorReply::FAILED, "no such note"),
-        ("code", 404, "ä fault"),
-    ] {
+    for (request, code, text) in
+        [("text", ErrorReply::FAILED, "no such note"), ("code", 404, "ä fault")]
+    {
         match client.call(request).unwrap_err() {
             Error::Answered { reply, .. } => {
                 assert_eq!((reply.code, reply.text.as_str()), (code, text))
@@ -165,14 +151,11 @@ fn an_error_reply_has_its_code_and_text<B: Backend>() {
 
 fn a_dropped_responder_answers_with_an_error<B: Backend>() {
     let backend = B::new();
-    let _serving = Serving::start(
-        backend.serve_calls(&limits()).unwrap(),
-        |request, responder| {
-            if &request.body()[..] == b"answer" {
-                responder.reply("here");
-            }
-        },
-    );
+    let _serving = Serving::start(backend.serve_calls(&limits()).unwrap(), |request, responder| {
+        if &request.body()[..] == b"answer" {
+            responder.reply("here");
+        }
+    });
     let client = backend.client(&limits()).unwrap();
     match client.call("forget").unwrap_err() {
         Error::Answered { reply, .. } => assert_eq!(reply.code, ErrorReply::UNANSWERED),
@@ -184,9 +167,8 @@ fn a_dropped_responder_answers_with_an_error<B: Backend>() {
 fn a_call_ends_at_its_deadline_and_its_late_reply_is_thrown_away<B: Backend>() {
     let backend = B::new();
     let mut held: Option<Responder> = None;
-    let _serving = Serving::start(
-        backend.serve_calls(&limits()).unwrap(),
-        move |request, responder| {
+    let _serving =
+        Serving::start(backend.serve_calls(&limits()).unwrap(), move |request, responder| {
             match &request.body()[..] {
                 b"hold" => held = Some(responder),
                 _ => {
@@ -197,8 +179,7 @@ fn a_call_ends_at_its_deadline_and_its_late_reply_is_thrown_away<B: Backend>() {
                     responder.reply("prompt");
                 }
             }
-        },
-    );
+        });
     let client = backend.client(&limits()).unwrap();
     let patience = Duration::from_millis(50);
     let started = Instant::now();
@@ -206,20 +187,11 @@ fn a_call_ends_at_its_deadline_and_its_late_reply_is_thrown_away<B: Backend>() {
         Error::Deadline { after, .. } => assert_eq!(after, patience),
         error => panic!("{error}"),
     }
-    assert!(
-        started.elapsed() >= patience,
-        "it ended before its deadline"
-    );
+    assert!(started.elapsed() >= patience, "it ended before its deadline");
     assert_eq!(client.call("now").unwrap(), "prompt");
-    assert_eq!(
-        client.call("again").unwrap(),
-        "prompt",
-        "the connection goes on"
-    );
+    assert_eq!(client.call("again").unwrap(), "prompt", "the connection goes on");
     // A deadline that has passed already ends the call too.
-    let Err(Error::Deadline { .. }) = client.within(Duration::ZERO).call("hold") else {
-        panic!()
-    };
+    let Err(Error::Deadline { .. }) = client.within(Duration::ZERO).call("hold") else { panic!() };
 }
 
 fn a_dropped_call_does_not_disturb_the_others<B: Backend>() {
@@ -235,15 +207,12 @@ fn a_dropped_call_does_not_disturb_the_others<B: Backend>() {
 fn the_limit_of_calls_in_flight_is_exact_at_the_client<B: Backend>() {
     let backend = B::new();
     let mut held = Vec::new();
-    let _serving = Serving::start(
-        backend.serve_calls(&limits()).unwrap(),
-        move |_, responder| {
-            held.push(responder);
-            if held.len() == 3 {
-                held.drain(..).for_each(|responder| responder.reply("done"));
-            }
-        },
-    );
+    let _serving = Serving::start(backend.serve_calls(&limits()).unwrap(), move |_, responder| {
+        held.push(responder);
+        if held.len() == 3 {
+            held.drain(..).for_each(|responder| responder.reply("done"));
+        }
+    });
     let mut limits = limits();
     limits.in_flight = 3;
     let client = backend.client(&limits).unwrap();
@@ -251,9 +220,9 @@ fn the_limit_of_calls_in_flight_is_exact_at_the_client<B: Backend>() {
         let mut batch = client.batch();
         let calls: Vec<_> = (0..3).map(|_| batch.start("call").unwrap()).collect();
         match client.start("one too many") {
-            Err(Error::TooManyCalls {
-                limit: 3, request, ..
-            }) => assert_eq!(request, "one too many"),
+            Err(Error::TooManyCalls { limit: 3, request, .. }) => {
+                assert_eq!(request, "one too many")
+            }
             Err(error) => panic!("{error}"),
             Ok(_) => panic!("a fourth call began"),
         }
@@ -270,17 +239,14 @@ fn the_limit_of_calls_in_flight_is_exact_at_the_server<B: Backend>() {
     server_limits.in_flight = 3;
     let mut held = Vec::new();
     let server = backend.serve_calls(&server_limits).unwrap();
-    let _serving = Serving::start(
-        server,
-        move |request, responder| match &request.body()[..] {
-            b"hold" => held.push(responder),
-            b"free" => {
-                held.drain(..).for_each(|responder| responder.reply("done"));
-                responder.reply("freed");
-            }
-            _ => unreachable!(),
-        },
-    );
+    let _serving = Serving::start(server, move |request, responder| match &request.body()[..] {
+        b"hold" => held.push(responder),
+        b"free" => {
+            held.drain(..).for_each(|responder| responder.reply("done"));
+            responder.reply("freed");
+        }
+        _ => unreachable!(),
+    });
     let client = backend.client(&limits()).unwrap();
     let held: Vec<_> = (0..2).map(|_| client.start("hold").unwrap()).collect();
     // Two are held, so this one is the third: still allowed.
@@ -305,9 +271,7 @@ fn the_limit_of_sizes_is_exact_for_requests_and_replies<B: Backend>() {
     // The request is a number: the reply is to have that size.
     let server = backend.serve_calls(&limits()).unwrap();
     let _serving = Serving::start(server, |request, responder| {
-        let size = String::from_utf8_lossy(&request.body())
-            .parse()
-            .unwrap_or(request.body().len());
+        let size = String::from_utf8_lossy(&request.body()).parse().unwrap_or(request.body().len());
         responder.reply(pattern(size, 9));
     });
     let client = backend.client(&small).unwrap();
@@ -324,12 +288,7 @@ fn the_limit_of_sizes_is_exact_for_requests_and_replies<B: Backend>() {
         let request = client.call(vec![b'x'; size]);
         match request {
             Ok(reply) => assert!(size <= 5_000 && reply.len() == size),
-            Err(Error::TooLarge {
-                size: refused,
-                limit: 5_000,
-                message,
-                ..
-            }) => {
+            Err(Error::TooLarge { size: refused, limit: 5_000, message, .. }) => {
                 assert_eq!((size, refused, message.len()), (5_001, 5_001, 5_001));
             }
             Err(error) => panic!("{error}"),
@@ -343,10 +302,8 @@ fn large_calls_in_flight_do_not_block_each_other<B: Backend>() {
     let client = backend.client(&limits()).unwrap();
     let requests: Vec<_> = (0..24).map(|seed| pattern(400_000, seed)).collect();
     let mut batch = client.batch();
-    let calls: Vec<_> = requests
-        .iter()
-        .map(|request| batch.start(request.clone()).unwrap())
-        .collect();
+    let calls: Vec<_> =
+        requests.iter().map(|request| batch.start(request.clone()).unwrap()).collect();
     batch.send().unwrap();
     for (request, call) in requests.iter().zip(calls) {
         assert!(call.wait().unwrap() == *request);
@@ -358,9 +315,8 @@ fn many_large_deferred_replies_are_held_until_they_are_read<B: Backend>() {
     const CALLS: usize = 40;
     let backend = B::new();
     let mut held = Vec::new();
-    let _serving = Serving::start(
-        backend.serve_calls(&limits()).unwrap(),
-        move |request, responder| {
+    let _serving =
+        Serving::start(backend.serve_calls(&limits()).unwrap(), move |request, responder| {
             held.push((request, responder));
             if held.len() == CALLS {
                 let all = std::mem::take(&mut held);
@@ -371,12 +327,9 @@ fn many_large_deferred_replies_are_held_until_they_are_read<B: Backend>() {
                     }
                 });
             }
-        },
-    );
+        });
     let client = backend.client(&limits()).unwrap();
-    let calls: Vec<_> = (0..CALLS as u8)
-        .map(|seed| client.start(vec![seed]).unwrap())
-        .collect();
+    let calls: Vec<_> = (0..CALLS as u8).map(|seed| client.start(vec![seed]).unwrap()).collect();
     for (seed, call) in calls.into_iter().enumerate() {
         assert!(call.wait().unwrap() == pattern(200_000, seed as u8));
     }
@@ -392,13 +345,7 @@ fn a_batch_that_is_not_sent_leaves_nothing_behind<B: Backend>() {
         let mut batch = client.batch();
         let (one, _two) = (batch.start("one").unwrap(), batch.start("two").unwrap());
         drop(batch);
-        let Err(Error::Closed {
-            reason: CloseReason::Local,
-            ..
-        }) = one.wait()
-        else {
-            panic!()
-        };
+        let Err(Error::Closed { reason: CloseReason::Local, .. }) = one.wait() else { panic!() };
     }
     assert_eq!(client.call("three").unwrap(), "three");
 }
@@ -434,9 +381,7 @@ fn a_server_that_stops_gives_the_replies_it_owes<B: Backend>() {
         Error::Closed { .. } => {}
         error => panic!("{error}"),
     }
-    let Err(Error::NoServer { .. }) = backend.client(&limits()) else {
-        panic!("still there")
-    };
+    let Err(Error::NoServer { .. }) = backend.client(&limits()) else { panic!("still there") };
 }
 
 fn calls_end_when_the_server_goes<B: Backend>() {
@@ -481,16 +426,8 @@ fn the_handler_knows_who_asks<B: Backend>() {
     let clients: Vec<_> = (0..3).map(|_| backend.client(&limits()).unwrap()).collect();
     let answers: HashSet<_> = clients.iter().map(ask).collect();
     assert_eq!(answers.len(), 3, "each client is a connection");
-    assert!(
-        answers
-            .iter()
-            .all(|answer| answer.starts_with(&format!("{} ", std::process::id())))
-    );
-    assert_eq!(
-        ask(&clients[0]),
-        ask(&clients[0].clone()),
-        "a clone is the same connection"
-    );
+    assert!(answers.iter().all(|answer| answer.starts_with(&format!("{} ", std::process::id()))));
+    assert_eq!(ask(&clients[0]), ask(&clients[0].clone()), "a clone is the same connection");
 }
 
 /// The error that says that an answer is too large has to fit too.

@@ -61,10 +61,7 @@ fn messages_of_every_size_arrive_whole_and_in_order<B: Backend>() {
         }
         for (seed, size) in sizes.into_iter().enumerate() {
             let message = client.receive(Some(PATIENCE)).unwrap();
-            assert!(
-                message == pattern(size, seed as u8),
-                "{size} bytes came back changed"
-            );
+            assert!(message == pattern(size, seed as u8), "{size} bytes came back changed");
         }
     });
     // All of them wait in the server before the first goes back.
@@ -92,13 +89,7 @@ fn each_connection_comes_once_and_goes_once<B: Backend>() {
     let mut server = backend.listen(&limits).unwrap();
     thread::scope(|scope| {
         for _ in 0..CLIENTS {
-            scope.spawn(|| {
-                backend
-                    .message_client(&limits)
-                    .unwrap()
-                    .send("hello")
-                    .unwrap()
-            });
+            scope.spawn(|| backend.message_client(&limits).unwrap().send("hello").unwrap());
         }
         let mut seen = HashMap::new();
         let mut gone = 0;
@@ -108,11 +99,7 @@ fn each_connection_comes_once_and_goes_once<B: Backend>() {
                 Event::Message(id, _) => *seen.get_mut(&id).expect("spoke before it came") += 1,
                 Event::Closed(id, reason) => {
                     assert!(matches!(reason, CloseReason::Finished), "{reason}");
-                    assert_eq!(
-                        seen.insert(id, usize::MAX),
-                        Some(1),
-                        "went before it was heard"
-                    );
+                    assert_eq!(seen.insert(id, usize::MAX), Some(1), "went before it was heard");
                     gone += 1;
                 }
                 event => panic!("{event:?}"),
@@ -133,10 +120,7 @@ fn what_was_queued_before_a_close_arrives<B: Backend>() {
     server.send(id, "first".into()).unwrap();
     server.send(id, last.clone().into()).unwrap();
     server.close(id, Goodbye::new(200, "that is all"));
-    assert!(matches!(
-        server.send(id, "late".into()).unwrap_err().refusal,
-        Refusal::Gone
-    ));
+    assert!(matches!(server.send(id, "late".into()).unwrap_err().refusal, Refusal::Gone));
     let reading = thread::spawn(move || {
         assert_eq!(client.receive(Some(PATIENCE)).unwrap(), "first");
         assert!(client.receive(Some(PATIENCE)).unwrap() == last);
@@ -215,12 +199,7 @@ fn the_message_limit_is_exact<B: Backend>() {
         let sent = client.send(pattern(size, 0));
         match sent {
             Ok(()) => assert!(fits),
-            Err(Error::TooLarge {
-                size: refused,
-                limit,
-                message,
-                ..
-            }) => {
+            Err(Error::TooLarge { size: refused, limit, message, .. }) => {
                 assert!(!fits);
                 assert_eq!((refused, limit, message.len()), (size, 10_000, size));
             }
@@ -246,14 +225,9 @@ fn the_message_limit_is_exact<B: Backend>() {
         let (_, reason) = closed(&mut server);
         assert!(matches!(
             reason,
-            CloseReason::Peer(FramingError::TooLarge {
-                size: 10_001,
-                limit: 10_000
-            })
+            CloseReason::Peer(FramingError::TooLarge { size: 10_001, limit: 10_000 })
         ));
-        let Err(Error::Closed { reason, .. }) = client.receive(Some(PATIENCE)) else {
-            panic!()
-        };
+        let Err(Error::Closed { reason, .. }) = client.receive(Some(PATIENCE)) else { panic!() };
         let too_large = GoodbyeCode::TOO_LARGE;
         assert!(
             matches!(&reason, CloseReason::Peer(FramingError::Goodbye { code, .. }) if *code == too_large),
@@ -282,10 +256,7 @@ fn a_waker_wakes_from_another_thread_and_once<B: Backend>() {
     }
     assert!(more <= 1, "{more} more");
     server.waker().wake();
-    assert!(
-        matches!(next(&mut server), Event::Woken),
-        "it wakes again afterwards"
-    );
+    assert!(matches!(next(&mut server), Event::Woken), "it wakes again afterwards");
 }
 
 fn the_peer_is_known_while_it_is_connected<B: Backend>() {
@@ -315,15 +286,9 @@ fn a_client_that_does_not_read_is_held_at_the_limit<B: Backend>() {
             Err(error) => break error,
         }
         // Nothing leaves between two sends unless the server polls.
-        assert!(
-            sent <= 21,
-            "{sent} messages of 5000 bytes are under a limit of 100000"
-        );
+        assert!(sent <= 21, "{sent} messages of 5000 bytes are under a limit of 100000");
     };
-    assert!(
-        matches!(refused.refusal, Refusal::Full { limit: 100_000, .. }),
-        "{refused}"
-    );
+    assert!(matches!(refused.refusal, Refusal::Full { limit: 100_000, .. }), "{refused}");
     assert_eq!(refused.body.len(), 5_000, "it was handed back");
     let reading = thread::spawn(move || {
         for _ in 0..sent + 1 {
@@ -420,13 +385,7 @@ fn the_limit_of_connections_is_exact<B: Backend>() {
             let client = backend.message_client(&limits).unwrap();
             client.send("my turn").unwrap();
         });
-        assert!(
-            server
-                .poll(Some(Duration::from_millis(50)))
-                .unwrap()
-                .is_none(),
-            "a fourth got in"
-        );
+        assert!(server.poll(Some(Duration::from_millis(50))).unwrap().is_none(), "a fourth got in");
         drop(clients);
         let mut heard = false;
         for _ in 0..6 {
@@ -443,9 +402,7 @@ fn without_a_server_connecting_fails_at_once<B: Backend>() {
     let backend = B::new();
     let mut limits = Limits::default();
     limits.connect = Duration::from_secs(3600);
-    let Err(error) = backend.message_client(&limits) else {
-        panic!("connected to nobody")
-    };
+    let Err(error) = backend.message_client(&limits) else { panic!("connected to nobody") };
     assert!(matches!(error, Error::NoServer { .. }), "{error}");
 }
 
@@ -460,10 +417,7 @@ fn a_name_is_free_again_after_its_server<B: Backend>() {
         assert!(server.poll(Some(Duration::ZERO)).unwrap().is_none());
         drop(server);
         // What was sent is there, also after the server's end.
-        assert_eq!(
-            client.receive(Some(PATIENCE)).unwrap(),
-            format!("round {round}")
-        );
+        assert_eq!(client.receive(Some(PATIENCE)).unwrap(), format!("round {round}"));
         let Err(Error::Closed { .. }) = client.receive(Some(PATIENCE)) else {
             panic!("still open")
         };
@@ -521,10 +475,7 @@ fn a_connection_closed_by_the_application_says_nothing_more<B: Backend>() {
                 heard += 1;
             }
             Event::Closed(id, reason) => {
-                assert!(
-                    id != kept && matches!(reason, CloseReason::Local),
-                    "{reason}"
-                );
+                assert!(id != kept && matches!(reason, CloseReason::Local), "{reason}");
                 closed += 1;
             }
             event => panic!("{event:?}"),

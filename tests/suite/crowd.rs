@@ -25,9 +25,7 @@ fn a_silent_crowd_costs_nobody_else_anything<B: Backend>(crowd: usize) {
             }
         }
     });
-    let silent: Vec<_> = (0..crowd)
-        .map(|_| backend.message_client(&limits).unwrap())
-        .collect();
+    let silent: Vec<_> = (0..crowd).map(|_| backend.message_client(&limits).unwrap()).collect();
     let talker = backend.message_client(&limits).unwrap();
     for round in 0..100 {
         let message = format!("round {round}");

@@ -19,11 +19,7 @@ impl Echo {
         let server = Server::over(messages, Limits::default());
         let stopper = server.stopper();
         let thread = thread::spawn(move || server.serve(|request| request.body()).unwrap());
-        Echo {
-            hub,
-            stopper,
-            thread: Some(thread),
-        }
+        Echo { hub, stopper, thread: Some(thread) }
     }
 }
 
@@ -45,17 +41,9 @@ fn faults(chunk: usize, capacity: usize) -> Faults {
 #[test]
 fn calls_go_through_reads_and_writes_of_any_size() {
     let echo = Echo::start();
-    for (chunk, capacity) in [
-        (1, 1),
-        (1, 64 * 1024),
-        (7, 3),
-        (usize::MAX, 1),
-        (4096, 5000),
-    ] {
-        let client = echo
-            .hub
-            .client_with("echo", Limits::default(), faults(chunk, capacity))
-            .unwrap();
+    for (chunk, capacity) in [(1, 1), (1, 64 * 1024), (7, 3), (usize::MAX, 1), (4096, 5000)] {
+        let client =
+            echo.hub.client_with("echo", Limits::default(), faults(chunk, capacity)).unwrap();
         for size in [0, 1, 100, 5_000] {
             let request = pattern(size, 5);
             assert!(
@@ -75,9 +63,7 @@ fn a_stall_ends_calls_at_their_deadline_and_nothing_else() {
     assert_eq!(client.call("before").unwrap(), "before");
     control.stall();
     let hasty = client.within(Duration::from_millis(20));
-    let Err(Error::Deadline { .. }) = hasty.call("during") else {
-        panic!("it came through")
-    };
+    let Err(Error::Deadline { .. }) = hasty.call("during") else { panic!("it came through") };
     // Another connection is not stalled.
     let other = echo.hub.client("echo", Limits::default()).unwrap();
     assert_eq!(other.call("elsewhere").unwrap(), "elsewhere");
@@ -92,10 +78,7 @@ fn a_connection_may_break_at_any_byte() {
     for after in 1..75 {
         let mut faults = Faults::default();
         faults.reset_after = Some(after);
-        let client = echo
-            .hub
-            .client_with("echo", Limits::default(), faults)
-            .unwrap();
+        let client = echo.hub.client_with("echo", Limits::default(), faults).unwrap();
         let mut answered = 0;
         let error = loop {
             match client.call("hello") {
@@ -108,10 +91,7 @@ fn a_connection_may_break_at_any_byte() {
         };
         assert!(matches!(error, Error::Closed { .. }), "{error}");
         // A call is answered at most if all of it was sent before the break.
-        assert!(
-            answered <= after.saturating_sub(16) / 21,
-            "{answered} after {after} bytes"
-        );
+        assert!(answered <= after.saturating_sub(16) / 21, "{answered} after {after} bytes");
     }
     let client = echo.hub.client("echo", Limits::default()).unwrap();
     assert_eq!(client.call("still there?").unwrap(), "still there?");
@@ -131,15 +111,9 @@ fn a_reset_ends_a_waiting_call_and_the_connection_at_the_server() {
     let waiting = thread::spawn(move || client.receive(Some(PATIENCE)));
     control.reset();
     let (ended, reason) = closed(&mut server);
-    assert!(
-        ended == id && matches!(reason, CloseReason::Broken(_)),
-        "{reason}"
-    );
+    assert!(ended == id && matches!(reason, CloseReason::Broken(_)), "{reason}");
     match waiting.join().unwrap().unwrap_err() {
-        Error::Closed {
-            reason: CloseReason::Broken(_),
-            ..
-        } => {}
+        Error::Closed { reason: CloseReason::Broken(_), .. } => {}
         error => panic!("{error}"),
     }
 }

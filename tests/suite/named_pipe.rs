@@ -24,11 +24,7 @@ fn a_busy_pipe_is_waited_for_up_to_the_deadline() {
             Err(error) => break error,
         }
     };
-    assert!(
-        clients.len() >= AT_LEAST,
-        "{} instances listened",
-        clients.len()
-    );
+    assert!(clients.len() >= AT_LEAST, "{} instances listened", clients.len());
     match busy {
         Error::Busy { waited, .. } => assert_eq!(waited, limits.connect),
         error => panic!("{error}"),
@@ -52,10 +48,7 @@ fn the_exact_pipe_is_served() {
     assert_eq!(server.endpoint(), pipe);
     let stopper = server.stopper();
     let serving = std::thread::spawn(move || server.serve(|request| request.body()));
-    assert_eq!(
-        Client::connect(&endpoint).unwrap().call("hello").unwrap(),
-        "hello"
-    );
+    assert_eq!(Client::connect(&endpoint).unwrap().call("hello").unwrap(), "hello");
     stopper.stop();
     serving.join().unwrap().unwrap();
 }
@@ -72,18 +65,12 @@ fn a_name_is_a_pipe_with_its_user_in_it() {
 
 #[test]
 fn what_is_no_pipe_is_refused() {
-    for endpoint in [
-        Endpoint::path("/tmp/socket").unwrap(),
-        Endpoint::abstract_name("name").unwrap(),
-    ] {
-        for error in [
-            Client::connect(&endpoint).unwrap_err(),
-            Server::bind(&endpoint).unwrap_err(),
-        ] {
-            assert!(
-                matches!(error, Error::Name(NameError::NotHere { .. })),
-                "{error}"
-            );
+    for endpoint in
+        [Endpoint::path("/tmp/socket").unwrap(), Endpoint::abstract_name("name").unwrap()]
+    {
+        for error in [Client::connect(&endpoint).unwrap_err(), Server::bind(&endpoint).unwrap_err()]
+        {
+            assert!(matches!(error, Error::Name(NameError::NotHere { .. })), "{error}");
         }
     }
 }

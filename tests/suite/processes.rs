@@ -21,21 +21,14 @@ const READY: &str = "ready to be killed";
 /// Starts a role in another process, and waits until it is ready.
 fn start(role: &str, name: &str) -> Child {
     let mut child = Command::new(std::env::current_exe().unwrap())
-        .args([
-            "--exact",
-            "processes::a_process_plays_its_role",
-            "--nocapture",
-        ])
+        .args(["--exact", "processes::a_process_plays_its_role", "--nocapture"])
         .env(ROLE, role)
         .env(NAME, name)
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
     let output = BufReader::new(child.stdout.as_mut().unwrap());
-    let ready = output
-        .lines()
-        .map_while(Result::ok)
-        .any(|line| line.contains(READY));
+    let ready = output.lines().map_while(Result::ok).any(|line| line.contains(READY));
     assert!(ready, "{role} ended before it was ready");
     child
 }
@@ -67,9 +60,7 @@ fn a_process_plays_its_role() {
             let server = Server::bind(name.as_str()).unwrap();
             println!("{READY}");
             let mut held = Vec::new();
-            server
-                .serve_deferred(|_, responder| held.push(responder))
-                .unwrap();
+            server.serve_deferred(|_, responder| held.push(responder)).unwrap();
         }
         Ok("server of messages") => {
             let _server = LocalServer::bind(name.as_str()).unwrap();
@@ -92,9 +83,8 @@ fn a_client_killed_in_the_middle_of_a_message_ends_itself_only() {
     let starting = thread::spawn(move || start("client in the middle of a message", &name));
     let mut came = 0;
     while !starting.is_finished() {
-        if let Some(Event::Connected(_)) = server
-            .poll(Some(std::time::Duration::from_millis(10)))
-            .unwrap()
+        if let Some(Event::Connected(_)) =
+            server.poll(Some(std::time::Duration::from_millis(10))).unwrap()
         {
             came += 1;
         }
@@ -108,17 +98,9 @@ fn a_client_killed_in_the_middle_of_a_message_ends_itself_only() {
         }
     };
     let cut_off = FramingError::CutOff { have: 500 - 16 };
-    assert!(
-        matches!(&reason, CloseReason::Peer(error) if *error == cut_off),
-        "{reason}"
-    );
+    assert!(matches!(&reason, CloseReason::Peer(error) if *error == cut_off), "{reason}");
     server.send(kept, "still here".into()).unwrap();
-    assert!(
-        server
-            .poll(Some(std::time::Duration::ZERO))
-            .unwrap()
-            .is_none()
-    );
+    assert!(server.poll(Some(std::time::Duration::ZERO)).unwrap().is_none());
     assert_eq!(witness.receive(Some(PATIENCE)).unwrap(), "still here");
 }
 
@@ -137,25 +119,16 @@ fn calls_end_when_their_server_is_killed() {
     let mut limits = Limits::default();
     limits.call = PATIENCE;
     let client = Client::connect_with(name.as_str(), limits).unwrap();
-    let calls: Vec<_> = (0..3)
-        .map(|_| client.start("never answered").unwrap())
-        .collect();
+    let calls: Vec<_> = (0..3).map(|_| client.start("never answered").unwrap()).collect();
     kill(server);
     for call in calls {
         match call.wait().unwrap_err() {
-            Error::Closed {
-                reason: CloseReason::Finished | CloseReason::Broken(_),
-                ..
-            } => {}
+            Error::Closed { reason: CloseReason::Finished | CloseReason::Broken(_), .. } => {}
             error => panic!("{error}"),
         }
     }
-    let Err(Error::Closed { .. }) = client.call("anybody there?") else {
-        panic!("still answered")
-    };
-    let Err(Error::NoServer { .. }) = Client::connect(name.as_str()) else {
-        panic!("still there")
-    };
+    let Err(Error::Closed { .. }) = client.call("anybody there?") else { panic!("still answered") };
+    let Err(Error::NoServer { .. }) = Client::connect(name.as_str()) else { panic!("still there") };
 }
 
 #[test]

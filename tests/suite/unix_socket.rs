@@ -88,9 +88,7 @@ fn a_live_server_is_never_displaced() {
     let path = scratch.path("socket");
     let mut server = listen(&path).unwrap();
     for _ in 0..3 {
-        let Err(Error::AlreadyServed { endpoint }) = listen(&path) else {
-            panic!("displaced")
-        };
+        let Err(Error::AlreadyServed { endpoint }) = listen(&path) else { panic!("displaced") };
         assert_eq!(&*endpoint, path.to_str().unwrap());
     }
     works(&mut server, &path);
@@ -98,9 +96,7 @@ fn a_live_server_is_never_displaced() {
     // Nor one that knows nothing of our lock.
     let foreign = scratch.path("foreign");
     let _listener = UnixListener::bind(&foreign).unwrap();
-    let Err(Error::AlreadyServed { .. }) = listen(&foreign) else {
-        panic!("displaced")
-    };
+    let Err(Error::AlreadyServed { .. }) = listen(&foreign) else { panic!("displaced") };
     assert!(std::os::unix::net::UnixStream::connect(&foreign).is_ok());
 }
 
@@ -129,13 +125,9 @@ fn a_directory_that_others_can_write_to_is_refused() {
     let scratch = Scratch::new();
     let open = scratch.path("open");
     fs::create_dir(&open).unwrap();
-    for (mode, fits) in [
-        (0o700, true),
-        (0o755, true),
-        (0o770, false),
-        (0o777, false),
-        (0o1777, true),
-    ] {
+    for (mode, fits) in
+        [(0o700, true), (0o755, true), (0o770, false), (0o777, false), (0o1777, true)]
+    {
         fs::set_permissions(&open, fs::Permissions::from_mode(mode)).unwrap();
         match listen(&open.join("socket")) {
             Ok(_) => assert!(fits, "mode {mode:o}"),
@@ -148,11 +140,7 @@ fn a_directory_that_others_can_write_to_is_refused() {
 #[test]
 fn a_path_too_long_is_refused_with_the_limit() {
     let scratch = Scratch::new();
-    let room = if cfg!(any(target_os = "linux", target_os = "android")) {
-        107
-    } else {
-        103
-    };
+    let room = if cfg!(any(target_os = "linux", target_os = "android")) { 107 } else { 103 };
     let used = scratch.path("").as_os_str().len();
     for len in [room - 1, room, room + 1] {
         let path = scratch.path(&"x".repeat(len - used));
@@ -161,9 +149,7 @@ fn a_path_too_long_is_refused_with_the_limit() {
                 assert!(len <= room);
                 works(&mut server, &path);
             }
-            Err(Error::Name(NameError::TooLong {
-                len: found, limit, ..
-            })) => {
+            Err(Error::Name(NameError::TooLong { len: found, limit, .. })) => {
                 assert_eq!((found, limit), (room + 1, room));
             }
             Err(error) => panic!("{error}"),
@@ -176,20 +162,13 @@ fn a_path_too_long_is_refused_with_the_limit() {
 fn an_abstract_name_has_no_file_and_one_server() {
     let endpoint = Endpoint::abstract_name(&unique_name()).unwrap();
     let server = Server::bind(&endpoint).unwrap();
-    let Err(Error::AlreadyServed { .. }) = Server::bind(&endpoint) else {
-        panic!("two servers")
-    };
+    let Err(Error::AlreadyServed { .. }) = Server::bind(&endpoint) else { panic!("two servers") };
     let stopper = server.stopper();
     let serving = std::thread::spawn(move || server.serve(|request| request.body()));
-    assert_eq!(
-        Client::connect(&endpoint).unwrap().call("hello").unwrap(),
-        "hello"
-    );
+    assert_eq!(Client::connect(&endpoint).unwrap().call("hello").unwrap(), "hello");
     stopper.stop();
     serving.join().unwrap().unwrap();
-    let Err(Error::NoServer { .. }) = Client::connect(&endpoint) else {
-        panic!("still served")
-    };
+    let Err(Error::NoServer { .. }) = Client::connect(&endpoint) else { panic!("still served") };
 }
 
 /// Linux: connecting to a full backlog waits for room in it, up to the deadline.

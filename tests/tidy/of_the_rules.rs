@@ -6,10 +6,7 @@ use super::source::{File, words};
 type Rule = fn(&[File]) -> Vec<String>;
 
 fn complaints(rule: Rule, files: &[(&str, &str)]) -> Vec<String> {
-    let files: Vec<File> = files
-        .iter()
-        .map(|(path, text)| File::new(path, text))
-        .collect();
+    let files: Vec<File> = files.iter().map(|(path, text)| File::new(path, text)).collect();
     rule(&files)
 }
 
@@ -18,10 +15,7 @@ fn finds(rule: Rule, path: &str, broken: &[&str], fine: &[&str]) {
     for line in broken {
         let found = complaints(rule, &[(path, &format!("//! Text.\n{line}\n"))]);
         let at = format!("{path}:2: ");
-        assert!(
-            found.iter().any(|c| c.starts_with(&at)),
-            "`{line}` is not found: {found:?}"
-        );
+        assert!(found.iter().any(|c| c.starts_with(&at)), "`{line}` is not found: {found:?}");
     }
     let fine = format!("//! Text.\n{}\n", fine.join("\n"));
     assert_eq!(complaints(rule, &[(path, &fine)]), [""; 0], "in:\n{fine}");
@@ -62,11 +56,7 @@ fn operating_systems() {
 #[test]
 fn unsafe_code() {
     let broken = ["fn f() { unsafe { g() } }", "unsafe impl Send for A {}"];
-    let fine = [
-        "#![forbid(unsafe_code)]",
-        "// unsafe",
-        "const A: &str = \"unsafe\";",
-    ];
+    let fine = ["#![forbid(unsafe_code)]", "// unsafe", "const A: &str = \"unsafe\";"];
     finds(unsafe_outside_backends, "src/a.rs", &broken, &fine);
     finds(unsafe_outside_backends, "tests/a.rs", &broken, &fine);
 
@@ -78,10 +68,7 @@ fn unsafe_code() {
     ];
     finds(unsafe_without_reason, "backends/a.rs", &broken, &fine);
     let far = format!("// SAFETY: too far away.\n{}unsafe {{}}", "\n".repeat(6));
-    assert_eq!(
-        complaints(unsafe_without_reason, &[("backends/a.rs", &far)]).len(),
-        1
-    );
+    assert_eq!(complaints(unsafe_without_reason, &[("backends/a.rs", &far)]).len(), 1);
 }
 
 #[test]
@@ -89,22 +76,11 @@ fn modules_and_paths() {
     let lib = "//! Text.\n#[path = \"../backends/mod.rs\"]\nmod backends;\npub mod a;\nmod b;\n";
     let good = "//! Text.\n#![forbid(unsafe_code)]\n";
     let forbid: Rule = modules_without_forbid;
-    let files = [
-        ("src/lib.rs", lib),
-        ("src/a.rs", good),
-        ("src/b/mod.rs", good),
-    ];
+    let files = [("src/lib.rs", lib), ("src/a.rs", good), ("src/b/mod.rs", good)];
     assert_eq!(complaints(forbid, &files), [""; 0]);
-    let files = [
-        ("src/lib.rs", lib),
-        ("src/a.rs", good),
-        ("src/b/mod.rs", "//! None.\n"),
-    ];
+    let files = [("src/lib.rs", lib), ("src/a.rs", good), ("src/b/mod.rs", "//! None.\n")];
     assert_eq!(complaints(forbid, &files).len(), 1);
-    assert_eq!(
-        complaints(forbid, &[("src/lib.rs", lib), ("src/a.rs", good)]).len(),
-        1
-    );
+    assert_eq!(complaints(forbid, &[("src/lib.rs", lib), ("src/a.rs", good)]).len(), 1);
     assert_eq!(complaints(forbid, &[("src/lib.rs", "mod a { }")]).len(), 1);
     assert_eq!(complaints(forbid, &[]).len(), 1);
 
@@ -113,15 +89,9 @@ fn modules_and_paths() {
     assert_eq!(complaints(paths, &[("src/lib.rs", "mod a;")]).len(), 1);
     let other =
         "//! Text.\n#[cfg_attr(test, path = \"x.rs\")]\nmod a;\nfn f() { g(1, path = 2) }\n";
-    assert_eq!(
-        complaints(paths, &[("src/lib.rs", lib), ("src/a.rs", other)]).len(),
-        1
-    );
+    assert_eq!(complaints(paths, &[("src/lib.rs", lib), ("src/a.rs", other)]).len(), 1);
     let other = "//! Text.\n#[path = \"x.rs\"]\nmod a;\n";
-    assert_eq!(
-        complaints(paths, &[("src/lib.rs", lib), ("backends/mod.rs", other)]).len(),
-        1
-    );
+    assert_eq!(complaints(paths, &[("src/lib.rs", lib), ("backends/mod.rs", other)]).len(), 1);
 }
 
 #[test]
@@ -132,16 +102,8 @@ fn rooms_of_backends() {
         "fn f() { crate::server::run(); }",
         "fn f(_: Envelope) {}",
     ];
-    let fine = [
-        "use crate::message_server::Event;",
-        "let server = 1; let exchange = server;",
-    ];
-    finds(
-        protocol_in_backends,
-        "backends/memory/mod.rs",
-        &broken,
-        &fine,
-    );
+    let fine = ["use crate::message_server::Event;", "let server = 1; let exchange = server;"];
+    finds(protocol_in_backends, "backends/memory/mod.rs", &broken, &fine);
 
     let rule: Rule = backends_importing_one_another;
     let broken = [
@@ -156,26 +118,10 @@ fn rooms_of_backends() {
         "let memory = 1; let (a, memory) = f(memory);",
     ];
     finds(rule, "backends/unix_socket/listener.rs", &broken, &fine);
-    finds(
-        rule,
-        "backends/event_loop/mod.rs",
-        &broken,
-        &["use crate::limits::Limits;"],
-    );
-    finds(
-        rule,
-        "backends/memory.rs",
-        &["use super::event_loop::Loop;"],
-        &["use super::x;"],
-    );
-    assert_eq!(
-        complaints(rule, &[("backends/fourth/mod.rs", "//! Text.")]).len(),
-        1
-    );
-    assert_eq!(
-        complaints(rule, &[("backends/mod.rs", "mod memory; use memory::A;")]),
-        [""; 0]
-    );
+    finds(rule, "backends/event_loop/mod.rs", &broken, &["use crate::limits::Limits;"]);
+    finds(rule, "backends/memory.rs", &["use super::event_loop::Loop;"], &["use super::x;"]);
+    assert_eq!(complaints(rule, &[("backends/fourth/mod.rs", "//! Text.")]).len(), 1);
+    assert_eq!(complaints(rule, &[("backends/mod.rs", "mod memory; use memory::A;")]), [""; 0]);
 }
 
 #[test]
@@ -191,16 +137,8 @@ fn things_left_behind() {
     let fine = ["fn f() { g(\"todo!(\"); } // dbg!(1)", "let ignore = 1;"];
     finds(left_overs, "benches/a.rs", &broken, &fine);
 
-    let broken = [
-        "fn f() { std::thread::sleep(A); }",
-        "use std::thread::sleep;",
-    ];
-    finds(
-        sleeps_in_tests,
-        "tests/a.rs",
-        &broken,
-        &["// sleep(1)", "let sleeper = 1;"],
-    );
+    let broken = ["fn f() { std::thread::sleep(A); }", "use std::thread::sleep;"];
+    finds(sleeps_in_tests, "tests/a.rs", &broken, &["// sleep(1)", "let sleeper = 1;"]);
     assert!(complaints(sleeps_in_tests, &[("examples/a.rs", broken[0])]).is_empty());
 }
 
@@ -208,17 +146,11 @@ fn things_left_behind() {
 fn shape_of_files() {
     let lines = |n: usize| format!("//! Text.\n{}", "\n".repeat(n - 1));
     for (count, found) in [(399, 0), (400, 0), (401, 1)] {
-        assert_eq!(
-            complaints(long_files, &[("src/a.rs", &lines(count))]).len(),
-            found
-        );
+        assert_eq!(complaints(long_files, &[("src/a.rs", &lines(count))]).len(), found);
     }
     let rule: Rule = files_without_purpose;
     assert_eq!(complaints(rule, &[("src/a.rs", "use a;")]).len(), 1);
-    assert_eq!(
-        complaints(rule, &[("examples/a.rs", "//! Text.\nuse a;")]),
-        [""; 0]
-    );
+    assert_eq!(complaints(rule, &[("examples/a.rs", "//! Text.\nuse a;")]), [""; 0]);
 
     let files = [File::new("src/a.rs", "")];
     assert_eq!(missing_files(&files, &[("src", 1)]), [""; 0]);
@@ -227,9 +159,6 @@ fn shape_of_files() {
 
 #[test]
 fn versions() {
-    assert_eq!(
-        minor_version("a = \"1\"\nmsrv = \"1.85.0\"\n", "msrv"),
-        Some(("1", "85"))
-    );
+    assert_eq!(minor_version("a = \"1\"\nmsrv = \"1.85.0\"\n", "msrv"), Some(("1", "85")));
     assert_eq!(minor_version("msrv-other = \"1.2\"", "msrv"), None);
 }

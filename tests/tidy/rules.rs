@@ -17,22 +17,10 @@ const SAFETY_LINES: usize = 6;
 const MOST_LINES: usize = 400;
 
 pub fn os_in_src(files: &[File]) -> Vec<String> {
-    const CRATES: [&str; 6] = [
-        "interprocess",
-        "libc",
-        "mio",
-        "rustix",
-        "widestring",
-        "windows_sys",
-    ];
-    const PREDICATES: [&str; 6] = [
-        "windows",
-        "unix",
-        "target_os",
-        "target_family",
-        "target_env",
-        "target_vendor",
-    ];
+    const CRATES: [&str; 6] =
+        ["interprocess", "libc", "mio", "rustix", "widestring", "windows_sys"];
+    const PREDICATES: [&str; 6] =
+        ["windows", "unix", "target_os", "target_family", "target_env", "target_vendor"];
     let mut complaints = Vec::new();
     for file in files.iter().filter(|f| f.is_in(&["src"])) {
         for word in file.words() {
@@ -47,10 +35,7 @@ pub fn os_in_src(files: &[File]) -> Vec<String> {
                 "cfg_select" => complaints.push(file.complaint(word.start, "uses `cfg_select`")),
                 "cfg" | "cfg_attr" => {
                     let inside = in_parentheses(after.trim_start_matches('!'));
-                    for predicate in words(inside)
-                        .iter()
-                        .filter(|w| PREDICATES.contains(&w.text))
-                    {
+                    for predicate in words(inside).iter().filter(|w| PREDICATES.contains(&w.text)) {
                         let what = format!("asks for `{}`", predicate.text);
                         complaints.push(file.complaint(word.start, &what));
                     }
@@ -69,10 +54,7 @@ const WIN32_FLOOR: &str = "benches/ipc/win32_floor.rs";
 pub fn unsafe_outside_backends(files: &[File]) -> Vec<String> {
     let rooms = ["src", "tests", "examples", "benches"];
     let complaints = word_in(files, &rooms, &["unsafe"]);
-    complaints
-        .into_iter()
-        .filter(|complaint| !complaint.starts_with(WIN32_FLOOR))
-        .collect()
+    complaints.into_iter().filter(|complaint| !complaint.starts_with(WIN32_FLOOR)).collect()
 }
 
 /// `lib.rs` cannot forbid it for the whole crate, which backends/ is a part of; its modules can.
@@ -91,16 +73,9 @@ pub fn modules_without_forbid(files: &[File]) -> Vec<String> {
             complaints.push(lib.complaint(name.start, &what));
             continue;
         }
-        let paths = [
-            format!("src/{}.rs", name.text),
-            format!("src/{}/mod.rs", name.text),
-        ];
+        let paths = [format!("src/{}.rs", name.text), format!("src/{}/mod.rs", name.text)];
         match files.iter().find(|f| paths.contains(&f.path)) {
-            Some(file)
-                if file
-                    .code
-                    .lines()
-                    .any(|l| l.trim() == "#![forbid(unsafe_code)]") => {}
+            Some(file) if file.code.lines().any(|l| l.trim() == "#![forbid(unsafe_code)]") => {}
             Some(file) => complaints.push(file.complaint(0, "no `#![forbid(unsafe_code)]`")),
             None => complaints.push(lib.complaint(name.start, "module without a file")),
         }
@@ -117,21 +92,14 @@ pub fn path_attributes(files: &[File]) -> Vec<String> {
             let is_path = |w: &Word<'_>, next: &str| w.text == "path" && next.starts_with('=');
             if word.text == "cfg_attr" {
                 let inside = in_parentheses(after);
-                if words(inside)
-                    .iter()
-                    .any(|w| is_path(w, self::after(inside, *w)))
-                {
+                if words(inside).iter().any(|w| is_path(w, self::after(inside, *w))) {
                     complaints.push(file.complaint(word.start, "a path that depends on `cfg`"));
                 }
             }
             if !is_path(&word, after) || !file.code[..word.start].ends_with("#[") {
                 continue;
             }
-            let line = file
-                .text
-                .lines()
-                .nth(file.line_at(word.start) - 1)
-                .unwrap_or_default();
+            let line = file.text.lines().nth(file.line_at(word.start) - 1).unwrap_or_default();
             if file.path == "src/lib.rs" && line.trim() == r#"#[path = "../backends/mod.rs"]"# {
                 wanted += 1;
             } else {
@@ -140,9 +108,7 @@ pub fn path_attributes(files: &[File]) -> Vec<String> {
         }
     }
     if wanted != 1 {
-        complaints.push(format!(
-            "src/lib.rs: reaches backends/ by {wanted} `#[path]`, not by 1"
-        ));
+        complaints.push(format!("src/lib.rs: reaches backends/ by {wanted} `#[path]`, not by 1"));
     }
     complaints
 }
@@ -161,17 +127,13 @@ pub fn protocol_in_backends(files: &[File]) -> Vec<String> {
 
 pub fn backends_importing_one_another(files: &[File]) -> Vec<String> {
     let mut complaints = Vec::new();
-    for file in files
-        .iter()
-        .filter(|f| f.is_in(&["backends"]) && f.path != "backends/mod.rs")
-    {
+    for file in files.iter().filter(|f| f.is_in(&["backends"]) && f.path != "backends/mod.rs") {
         let unit = unit_of(file);
         let shared = SHARED.iter().any(|(name, _)| *name == unit);
         if !shared && !BACKENDS.contains(&unit) {
-            complaints.push(file.complaint(
-                0,
-                "is it a backend, or shared? Name it in tests/tidy/rules.rs",
-            ));
+            complaints.push(
+                file.complaint(0, "is it a backend, or shared? Name it in tests/tidy/rules.rs"),
+            );
         }
         let mut foreign: Vec<&str> = BACKENDS.into_iter().filter(|name| *name != unit).collect();
         for (name, users) in SHARED {
@@ -211,13 +173,7 @@ pub fn sleeps_in_tests(files: &[File]) -> Vec<String> {
 pub fn left_overs(files: &[File]) -> Vec<String> {
     let mut complaints = Vec::new();
     for file in files {
-        for needle in [
-            "#[ignore",
-            "todo!(",
-            "unimplemented!(",
-            "dbg!(",
-            "allow(unused",
-        ] {
+        for needle in ["#[ignore", "todo!(", "unimplemented!(", "dbg!(", "allow(unused"] {
             for (start, _) in file.code.match_indices(needle) {
                 complaints.push(file.complaint(start, &format!("`{needle}`")));
             }
@@ -242,11 +198,7 @@ pub fn long_files(files: &[File]) -> Vec<String> {
 pub fn files_without_purpose(files: &[File]) -> Vec<String> {
     let rooms = ["src", "backends", "examples"];
     let bare = |f: &&File| f.is_in(&rooms) && !f.text.starts_with("//!");
-    files
-        .iter()
-        .filter(bare)
-        .map(|f| f.complaint(0, "does not begin with `//!`"))
-        .collect()
+    files.iter().filter(bare).map(|f| f.complaint(0, "does not begin with `//!`")).collect()
 }
 
 /// Rooms with fewer Rust files than they are known to have: a rule that sees no files proves nothing.
@@ -263,9 +215,7 @@ pub fn missing_files(files: &[File], least: &[(&str, usize)]) -> Vec<String> {
 
 /// The value of `key = "value"` in a TOML file, as major.minor.
 pub fn minor_version<'a>(toml: &'a str, key: &str) -> Option<(&'a str, &'a str)> {
-    let line = toml
-        .lines()
-        .find_map(|l| l.strip_prefix(key)?.trim_start().strip_prefix('='))?;
+    let line = toml.lines().find_map(|l| l.strip_prefix(key)?.trim_start().strip_prefix('='))?;
     let mut parts = line.split('"').nth(1)?.split('.');
     Some((parts.next()?, parts.next()?))
 }
@@ -274,11 +224,7 @@ pub fn minor_version<'a>(toml: &'a str, key: &str) -> Option<(&'a str, &'a str)>
 fn word_in(files: &[File], rooms: &[&str], forbidden: &[&str]) -> Vec<String> {
     let mut complaints = Vec::new();
     for file in files.iter().filter(|f| rooms.is_empty() || f.is_in(rooms)) {
-        for word in file
-            .words()
-            .into_iter()
-            .filter(|w| forbidden.contains(&w.text))
-        {
+        for word in file.words().into_iter().filter(|w| forbidden.contains(&w.text)) {
             complaints.push(file.complaint(word.start, &format!("`{}`", word.text)));
         }
     }
@@ -293,13 +239,9 @@ fn paths_through<'a>(file: &'a File, roots: &[&str], names: &[&str]) -> Vec<Word
     let mut root_used = false;
     for (index, word) in all.iter().enumerate() {
         if word.text == "use" && !after(&file.code, *word).starts_with('<') {
-            let end = file.code[word.start..]
-                .find(';')
-                .map_or(file.code.len(), |n| word.start + n);
+            let end = file.code[word.start..].find(';').map_or(file.code.len(), |n| word.start + n);
             used_until = end;
-            root_used = words(&file.code[word.start..end])
-                .iter()
-                .any(|w| roots.contains(&w.text));
+            root_used = words(&file.code[word.start..end]).iter().any(|w| roots.contains(&w.text));
         }
         let in_use = word.start < used_until && root_used;
         let behind_root = index > 0
@@ -348,6 +290,5 @@ fn docs_above<'a>(lines: &'a [&'a str], line: usize) -> impl Iterator<Item = &'a
 fn is_function_type(code: &str, word: Word<'_>) -> bool {
     let rest = after(code, word);
     let rest = rest.strip_prefix("extern").unwrap_or(rest).trim_start();
-    rest.strip_prefix("fn")
-        .is_some_and(|r| r.trim_start().starts_with('('))
+    rest.strip_prefix("fn").is_some_and(|r| r.trim_start().starts_with('('))
 }

@@ -24,11 +24,7 @@ impl File {
     pub fn new(path: &str, text: &str) -> Self {
         let text = text.replace("\r\n", "\n");
         let code = blank_comments_and_literals(&text);
-        Self {
-            path: path.to_owned(),
-            text,
-            code,
-        }
+        Self { path: path.to_owned(), text, code }
     }
 
     /// Whether it lies in one of these top-level directories.
@@ -56,13 +52,8 @@ pub fn words(code: &str) -> Vec<Word<'_>> {
     let mut found = Vec::new();
     let mut rest = 0;
     while let Some(start) = code[rest..].find(is_word).map(|at| rest + at) {
-        let end = code[start..]
-            .find(|c| !is_word(c))
-            .map_or(code.len(), |at| start + at);
-        found.push(Word {
-            text: &code[start..end],
-            start,
-        });
+        let end = code[start..].find(|c| !is_word(c)).map_or(code.len(), |at| start + at);
+        found.push(Word { text: &code[start..end], start });
         rest = end;
     }
     found
@@ -92,16 +83,9 @@ fn collect(root: &Path, directory: &str, files: &mut Vec<File>) {
     };
     for entry in entries {
         let entry = entry.expect("a directory of the checkout can be read");
-        let name = entry
-            .file_name()
-            .into_string()
-            .expect("file names are UTF-8");
+        let name = entry.file_name().into_string().expect("file names are UTF-8");
         let path = format!("{directory}/{name}");
-        if entry
-            .file_type()
-            .expect("a file's type can be read")
-            .is_dir()
-        {
+        if entry.file_type().expect("a file's type can be read").is_dir() {
             if name != "target" {
                 collect(root, &path, files);
             }
@@ -122,11 +106,7 @@ fn blank_comments_and_literals(text: &str) -> String {
             out.push(chars[at]);
             at += 1;
         } else {
-            out.extend(
-                chars[at..end]
-                    .iter()
-                    .map(|c| if *c == '\n' { '\n' } else { ' ' }),
-            );
+            out.extend(chars[at..end].iter().map(|c| if *c == '\n' { '\n' } else { ' ' }));
             at = end;
         }
     }
@@ -150,9 +130,7 @@ fn not_code_until(chars: &[char], at: usize) -> Option<usize> {
 /// Where `needle` next begins at or after `from`; else the end.
 fn find(chars: &[char], from: usize, needle: &[char]) -> usize {
     let tail = chars.get(from..).unwrap_or_default();
-    tail.windows(needle.len())
-        .position(|w| w == needle)
-        .map_or(chars.len(), |n| from + n)
+    tail.windows(needle.len()).position(|w| w == needle).map_or(chars.len(), |n| from + n)
 }
 
 fn block_comment_end(chars: &[char], start: usize) -> usize {
@@ -188,11 +166,7 @@ fn string_end(chars: &[char], mut at: usize) -> usize {
 
 /// For `r"…"`, `r#"…"#` and the same behind `b` or `c`; not for `r#name`.
 fn raw_string_end(chars: &[char], at: usize) -> Option<usize> {
-    let before = chars[..at]
-        .iter()
-        .rev()
-        .take_while(|c| c.is_alphanumeric() || **c == '_')
-        .count();
+    let before = chars[..at].iter().rev().take_while(|c| c.is_alphanumeric() || **c == '_').count();
     if before > 1 || (before == 1 && !matches!(chars[at - 1], 'b' | 'c')) {
         return None;
     }
@@ -200,8 +174,6 @@ fn raw_string_end(chars: &[char], at: usize) -> Option<usize> {
     if chars.get(at + 1 + hashes) != Some(&'"') {
         return None;
     }
-    let close: Vec<char> = std::iter::once('"')
-        .chain(std::iter::repeat_n('#', hashes))
-        .collect();
+    let close: Vec<char> = std::iter::once('"').chain(std::iter::repeat_n('#', hashes)).collect();
     Some(find(chars, at + 2 + hashes, &close) + close.len())
 }

@@ -85,10 +85,7 @@ fn read(stream: &memory::MemoryStream, heard: &mut Vec<u8>, until: usize) {
     let deadline = Instant::now() + PATIENCE;
     while heard.len() < until {
         let mut buffer = BytesMut::with_capacity(64 * 1024);
-        match stream
-            .read(&mut buffer, Some(deadline))
-            .expect("the server sends or closes")
-        {
+        match stream.read(&mut buffer, Some(deadline)).expect("the server sends or closes") {
             0 => return,
             _ => heard.extend(buffer),
         }
@@ -157,9 +154,7 @@ impl ClientStream for Script {
     fn write(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         let mut client = self.client.lock().unwrap();
         let before = client.len();
-        slices
-            .iter()
-            .for_each(|slice| client.extend_from_slice(slice));
+        slices.iter().for_each(|slice| client.extend_from_slice(slice));
         Ok(client.len() - before)
     }
 
@@ -190,11 +185,7 @@ fn a_client_calls_as_the_vectors_say() {
         let file = &vector.file;
         let sent = Arc::new(Mutex::new(Vec::new()));
         let server = Mutex::new(Bytes::copy_from_slice(&vector.get("server").bytes));
-        let stream = Script {
-            server,
-            client: sent.clone(),
-            peer: Peer::default(),
-        };
+        let stream = Script { server, client: sent.clone(), peer: Peer::default() };
         let client = Client::over(Box::new(stream), file, limits(vector));
 
         let mut batch = client.batch();
@@ -209,13 +200,7 @@ fn a_client_calls_as_the_vectors_say() {
                 (Err(Error::Answered { reply, .. }), Some(Err(expected))) => {
                     assert_eq!(reply, expected, "{file}");
                 }
-                (
-                    Err(Error::Closed {
-                        reason: CloseReason::Protocol(_),
-                        ..
-                    }),
-                    None,
-                ) => {}
+                (Err(Error::Closed { reason: CloseReason::Protocol(_), .. }), None) => {}
                 (ended, _) => panic!("{file}: {ended:?}"),
             }
         }
@@ -237,22 +222,14 @@ fn the_conversation_of_the_protocol_page_is_held_so() {
     let page = fs::read_to_string(page).expect("the page can be read");
     let said = |side: &str| -> Vec<u8> {
         let lines = page.lines().filter_map(|line| line.strip_prefix(side));
-        lines
-            .flat_map(|line| hex(line.split('#').next().unwrap_or_default()))
-            .collect()
+        lines.flat_map(|line| hex(line.split('#').next().unwrap_or_default())).collect()
     };
     let (client, server) = (said("C "), said("S "));
-    assert!(
-        client.len() > 32 && server.len() > 32,
-        "the conversation was not found"
-    );
+    assert!(client.len() > 32 && server.len() > 32, "the conversation was not found");
 
     let exchanges = vec![
         (b"hello".to_vec(), Some(Ok(b"hello".to_vec()))),
-        (
-            b"note 7".to_vec(),
-            Some(Err(ErrorReply::new(404, "no such note"))),
-        ),
+        (b"note 7".to_vec(), Some(Err(ErrorReply::new(404, "no such note")))),
     ];
     let (stream, stopper, serving) = start_server(&Limits::default(), exchanges);
     write(&stream, &client);

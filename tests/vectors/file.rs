@@ -24,23 +24,15 @@ impl Vector {
                 assert!(known.contains(&name), "{file}: unknown part [{name}]");
                 let (name, argument) = (name.to_owned(), argument.trim().to_owned());
                 let bytes = Vec::new();
-                parts.push(Part {
-                    name,
-                    argument,
-                    bytes,
-                });
+                parts.push(Part { name, argument, bytes });
             } else if !line.is_empty() {
-                let part = parts
-                    .last_mut()
-                    .unwrap_or_else(|| panic!("{file}: bytes before a part"));
+                let part =
+                    parts.last_mut().unwrap_or_else(|| panic!("{file}: bytes before a part"));
                 part.bytes.extend(hex(line));
             }
         }
         assert!(!parts.is_empty(), "{file}: nothing in it");
-        Vector {
-            file: file.to_owned(),
-            parts,
-        }
+        Vector { file: file.to_owned(), parts }
     }
 
     pub fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a Part> {
@@ -50,24 +42,16 @@ impl Vector {
     pub fn find<'a>(&'a self, name: &'a str) -> Option<&'a Part> {
         let mut all = self.all(name);
         let first = all.next();
-        assert!(
-            all.next().is_none(),
-            "{}: several parts [{name}]",
-            self.file
-        );
+        assert!(all.next().is_none(), "{}: several parts [{name}]", self.file);
         first
     }
 
     pub fn get<'a>(&'a self, name: &'a str) -> &'a Part {
-        self.find(name)
-            .unwrap_or_else(|| panic!("{}: no part [{name}]", self.file))
+        self.find(name).unwrap_or_else(|| panic!("{}: no part [{name}]", self.file))
     }
 
     pub fn limit(&self) -> usize {
-        self.get("limit")
-            .argument
-            .parse()
-            .expect("a limit is a number")
+        self.get("limit").argument.parse().expect("a limit is a number")
     }
 }
 
@@ -98,10 +82,7 @@ pub fn vectors(kind: &str, known_parts: &[&str]) -> Vec<Vector> {
         let path = entry.expect("the folder can be read").path();
         let file = path.file_name().unwrap_or_default().to_string_lossy();
         let is_vector = file.ends_with(".txt") && KINDS.iter().any(|kind| file.starts_with(kind));
-        assert!(
-            is_vector || OTHERS.contains(&&*file),
-            "what is tests/vectors/{file}?"
-        );
+        assert!(is_vector || OTHERS.contains(&&*file), "what is tests/vectors/{file}?");
         if file.starts_with(kind) && is_vector {
             let text = fs::read_to_string(&path).expect("a vector is UTF-8");
             found.push(Vector::parse(&file, &text, known_parts));

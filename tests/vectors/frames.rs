@@ -7,16 +7,8 @@ use msgpipe::framing::{Decoder, Encoder, Framing, FramingError, Layer, Native, S
 /// How many vectors there were when this was written: with fewer, some are not seen.
 const LEAST: usize = 32;
 
-const OF_FRAMES: [&str; 8] = [
-    "layer",
-    "limit",
-    "wire",
-    "peer limit",
-    "message",
-    "goodbye",
-    "error",
-    "decode only",
-];
+const OF_FRAMES: [&str; 8] =
+    ["layer", "limit", "wire", "peer limit", "message", "goodbye", "error", "decode only"];
 
 #[test]
 fn frames_are_encoded_and_decoded_as_the_vectors_say() {
@@ -45,9 +37,7 @@ fn encode(vector: &Vector, native: &Native) -> Bytes {
     for message in vector.all("message") {
         // Given in two pieces, as a layer with an envelope does.
         let (head, body) = message.bytes.split_at(message.bytes.len() / 3);
-        encoder
-            .encode(head, Bytes::copy_from_slice(body), &mut queue)
-            .unwrap();
+        encoder.encode(head, Bytes::copy_from_slice(body), &mut queue).unwrap();
     }
     if let Some(goodbye) = vector.find("goodbye") {
         let (code, text) = code_and_text(&goodbye.argument);

@@ -36,9 +36,7 @@ impl Backend for Memory {
     const MAY_BE_SHARED: bool = false;
 
     fn new() -> Memory {
-        Memory {
-            hub: memory::Hub::new(),
-        }
+        Memory { hub: memory::Hub::new() }
     }
 
     fn listen(&self, limits: &Limits) -> Result<memory::MemoryServer, Error> {
@@ -85,9 +83,7 @@ impl Backend for Local {
     const MAY_BE_SHARED: bool = cfg!(windows);
 
     fn new() -> Local {
-        Local {
-            name: unique_name(),
-        }
+        Local { name: unique_name() }
     }
 
     fn listen(&self, limits: &Limits) -> Result<LocalServer, Error> {
@@ -97,12 +93,8 @@ impl Backend for Local {
 
     fn listen_for_calls(&self, limits: &Limits) -> LocalServer {
         let framing = Native::new(Layer::Calls, limits.message);
-        LocalServer::bind_with(
-            &Endpoint::name(&self.name).unwrap(),
-            Arc::new(framing),
-            limits,
-        )
-        .unwrap()
+        LocalServer::bind_with(&Endpoint::name(&self.name).unwrap(), Arc::new(framing), limits)
+            .unwrap()
     }
 
     fn serve_calls(&self, limits: &Limits) -> Result<Server<LocalServer>, Error> {

@@ -17,11 +17,7 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 /// A name that no other test uses.
 pub fn unique_name() -> String {
     static NEXT: AtomicU32 = AtomicU32::new(0);
-    format!(
-        "msgpipe.test.{}.{}",
-        std::process::id(),
-        NEXT.fetch_add(1, Ordering::Relaxed)
-    )
+    format!("msgpipe.test.{}.{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
 /// The next event.
@@ -61,12 +57,7 @@ pub fn closed(server: &mut impl MessageServer) -> (ConnectionId, CloseReason) {
 /// Bytes that differ from place to place, so that a shifted or a mixed message shows.
 pub fn pattern(size: usize, seed: u8) -> Vec<u8> {
     (0..size)
-        .map(|at| {
-            (at as u8)
-                .wrapping_mul(31)
-                .wrapping_add((at >> 8) as u8)
-                .wrapping_add(seed)
-        })
+        .map(|at| (at as u8).wrapping_mul(31).wrapping_add((at >> 8) as u8).wrapping_add(seed))
         .collect()
 }
 

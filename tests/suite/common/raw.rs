@@ -24,9 +24,7 @@ impl Raw {
     #[cfg(unix)]
     pub fn local(name: &str) -> Raw {
         let path = path_of(name);
-        Raw(Kind::Socket(
-            std::os::unix::net::UnixStream::connect(path).unwrap(),
-        ))
+        Raw(Kind::Socket(std::os::unix::net::UnixStream::connect(path).unwrap()))
     }
 
     /// The plainest client there is: the pipe, opened as a file.
@@ -36,11 +34,7 @@ impl Raw {
         let started = std::time::Instant::now();
         loop {
             // 231: all instances are busy for a moment.
-            match std::fs::OpenOptions::new()
-                .read(true)
-                .write(true)
-                .open(&pipe)
-            {
+            match std::fs::OpenOptions::new().read(true).write(true).open(&pipe) {
                 Ok(file) => return Raw(Kind::Pipe(file)),
                 Err(error)
                     if error.raw_os_error() == Some(231) && started.elapsed() < super::PATIENCE =>
@@ -69,9 +63,7 @@ impl Raw {
         let read = match &mut self.0 {
             Kind::Memory(stream) => {
                 let mut bytes = BytesMut::with_capacity(buffer.len());
-                return stream
-                    .read(&mut bytes, None)
-                    .map_or(Vec::new(), |_| bytes.to_vec());
+                return stream.read(&mut bytes, None).map_or(Vec::new(), |_| bytes.to_vec());
             }
             #[cfg(unix)]
             Kind::Socket(socket) => socket.read(&mut buffer),
@@ -117,11 +109,7 @@ pub fn path_of(name: &str) -> std::path::PathBuf {
         Some(directory) if directory.is_absolute() => {
             directory.join(format!("msgpipe/{name}.sock"))
         }
-        _ => format!(
-            "/tmp/msgpipe-{}/{name}.sock",
-            rustix::process::geteuid().as_raw()
-        )
-        .into(),
+        _ => format!("/tmp/msgpipe-{}/{name}.sock", rustix::process::geteuid().as_raw()).into(),
     }
 }
 
@@ -144,10 +132,7 @@ pub fn preface(layer: Layer) -> Vec<u8> {
 pub fn frame(payload: &[u8]) -> Vec<u8> {
     let mut queue = SendQueue::default();
     let payload = bytes::Bytes::copy_from_slice(payload);
-    Native::new(Layer::Messages, 1 << 30)
-        .encoder()
-        .encode(&[], payload, &mut queue)
-        .unwrap();
+    Native::new(Layer::Messages, 1 << 30).encoder().encode(&[], payload, &mut queue).unwrap();
     queue.to_bytes().to_vec()
 }
 
@@ -157,11 +142,7 @@ pub fn crc16(bytes: &[u8]) -> u16 {
     for byte in bytes {
         crc ^= u16::from(*byte) << 8;
         for _ in 0..8 {
-            crc = if crc & 0x8000 == 0 {
-                crc << 1
-            } else {
-                (crc << 1) ^ 0x1021
-            };
+            crc = if crc & 0x8000 == 0 { crc << 1 } else { (crc << 1) ^ 0x1021 };
         }
     }
     crc
