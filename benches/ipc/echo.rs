@@ -1,0 +1,149 @@
+//! The two sides of every comparison as their clients see them: requests out, the same bytes back.
+
+use crate::Failure;
+use crate::frames::{HEADER, Inbox};
+use bytes::Bytes;
+use msgpipe::{Call, Client, Endpoint};
+use std::collections::VecDeque;
+use std::io::{Read, Write};
+
+/// What is measured.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Side {
+    /// The floor.
+    Bare,
+    Msgpipe,
+}
+
+impl Side {
+    pub const BOTH: [Side; 2] = [Side::Bare, Side::Msgpipe];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Side::Bare => "bare",
+            Side::Msgpipe => "msgpipe",
+        }
+    }
+
+    /// A connection to this side's server.
+    pub fn connect(self, name: &str) -> Result<Box<dyn Echo>, Failure> {
+        Ok(match self {
+            Side::Bare => {
+                let stream = crate::floor::connect(name)?;
+                Box::new(Bare { stream, inbox: Inbox::new(), out: Vec::new() })
+            }
+            Side::Msgpipe => {
+                let client = Client::connect(Endpoint::name(name)?)?;
+                Box::new(Msgpipe { client, calls: VecDeque::new() })
+            }
+        })
+    }
+}
+
+/// A request, ready for either side, so that neither copies it to send it.
+pub struct Request {
+    /// For the floor: with its length in front.
+    frame: Bytes,
+}
+
+impl Request {
+    /// `count` requests of this size, told apart by their first eight bytes.
+    pub fn several(count: u64, size: usize) -> Vec<Request> {
+        let request = |number: u64| {
+            let mut frame = u32::try_from(size).expect("a small size").to_le_bytes().to_vec();
+            frame.extend((0..size).map(|at| (at * 31 + 7) as u8));
+            frame[HEADER..HEADER + 8].copy_from_slice(&number.to_le_bytes());
+            Request { frame: frame.into() }
+        };
+        (0..count).map(request).collect()
+    }
+
+    fn body(&self) -> Bytes {
+        self.frame.slice(HEADER..)
+    }
+
+    /// Whether this is the reply: by its length, its beginning and its end.
+    fn check(&self, reply: &[u8]) -> Result<(), Failure> {
+        let asked = &self.frame[HEADER..];
+        let is_echo = reply.len() == asked.len()
+            && reply[..8] == asked[..8]
+            && reply[reply.len() - 8..] == asked[asked.len() - 8..];
+        if is_echo { Ok(()) } else { Err("a wrong reply".into()) }
+    }
+}
+
+/// A connection whose server echoes.
+pub trait Echo: Send {
+    /// One round trip.
+    fn call(&mut self, request: &Request) -> Result<(), Failure>;
+
+    /// Sends requests with one write.
+    fn send(&mut self, requests: &[Request]) -> Result<(), Failure>;
+
+    /// Waits for the replies to these, the oldest that are not answered.
+    fn receive(&mut self, requests: &[Request]) -> Result<(), Failure>;
+}
+
+struct Bare<S> {
+    stream: S,
+    inbox: Inbox,
+    out: Vec<u8>,
+}
+
+impl<S: Read + Write> Bare<S> {
+    fn receive_one(&mut self, request: &Request) -> Result<(), Failure> {
+        loop {
+            if let Some(frame) = self.inbox.next() {
+                return request.check(&self.inbox.at(frame)[HEADER..]);
+            }
+            match self.stream.read(self.inbox.room())? {
+                0 => return Err("the bare server has gone".into()),
+                read => self.inbox.filled(read),
+            }
+        }
+    }
+}
+
+impl<S: Read + Write + Send> Echo for Bare<S> {
+    fn call(&mut self, request: &Request) -> Result<(), Failure> {
+        self.stream.write_all(&request.frame)?;
+        self.receive_one(request)
+    }
+
+    fn send(&mut self, requests: &[Request]) -> Result<(), Failure> {
+        self.out.clear();
+        requests.iter().for_each(|request| self.out.extend_from_slice(&request.frame));
+        Ok(self.stream.write_all(&self.out)?)
+    }
+
+    fn receive(&mut self, requests: &[Request]) -> Result<(), Failure> {
+        requests.iter().try_for_each(|request| self.receive_one(request))
+    }
+}
+
+struct Msgpipe {
+    client: Client,
+    calls: VecDeque<Call>,
+}
+
+impl Echo for Msgpipe {
+    fn call(&mut self, request: &Request) -> Result<(), Failure> {
+        request.check(&self.client.call(request.body())?)
+    }
+
+    fn send(&mut self, requests: &[Request]) -> Result<(), Failure> {
+        let mut batch = self.client.batch();
+        for request in requests {
+            self.calls.push_back(batch.start(request.body())?);
+        }
+        Ok(batch.send()?)
+    }
+
+    fn receive(&mut self, requests: &[Request]) -> Result<(), Failure> {
+        for request in requests {
+            let call = self.calls.pop_front().ok_or("no call is under way")?;
+            request.check(&call.wait()?)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,47 @@
+//! The measure of memory: what a connection that does nothing takes in the server, once it has done
+//! one echo.
+
+use crate::echo::{Request, Side};
+use crate::measures::Setting;
+use crate::report::{Report, Target};
+use crate::server::ServerProcess;
+use crate::{Failure, machine};
+
+/// Connections at once.
+const CONNECTIONS: usize = 10_000;
+
+/// Those that are made before the first look: what a server allocates once is there then.
+const BEFORE: usize = 16;
+
+/// Descriptors of a process besides.
+const OTHERS: u64 = 100;
+
+pub fn run(setting: &Setting<'_>, report: &Report) -> Result<(), Failure> {
+    let allowed = machine::allow_many_descriptors()?.saturating_sub(OTHERS);
+    let connections = CONNECTIONS.min(usize::try_from(allowed)?);
+    if connections < CONNECTIONS {
+        println!("only {connections} connections: the limit of open descriptors allows no more");
+    }
+    let mut server = ServerProcess::start(Side::Msgpipe, setting.server_cpu)?;
+    let requests = Request::several(1, 64);
+    let mut open = Vec::with_capacity(connections);
+    let mut before = server.memory()?;
+    while open.len() < connections {
+        let mut echo = Side::Msgpipe.connect(server.name())?;
+        echo.call(&requests[0])?;
+        open.push(echo);
+        if open.len() == BEFORE {
+            before = server.memory()?;
+        }
+    }
+    let after = server.memory()?;
+    let each = |before: f64, after: f64| (after - before) / (connections - BEFORE) as f64;
+    let name = format!("idle connection, {connections} at once");
+    let heap = each(before.heap, after.heap);
+    let resident = each(before.resident, after.resident);
+    report.bytes(&format!("{name}: heap"), heap, Target::AtMost(1024.0));
+    if machine::resident().is_some() {
+        report.bytes(&format!("{name}: resident"), resident, Target::AtMost(4096.0));
+    }
+    Ok(())
+}

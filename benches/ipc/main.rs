@@ -1,0 +1,101 @@
+//! What msgpipe costs, as ratios to a bare floor that does the same work, measured in one run.
+//!
+//! ```text
+//! cargo bench --bench ipc -- [--rounds N] [--seconds S] [--only rtt,pipelined,fanin,idle]
+//!                            [--cpus two|one|any]
+//! ```
+//!
+//! The floor is what one would write by hand for this one purpose: on Unix a single-threaded mio
+//! loop that echoes frames with a length of four bytes in front, on Windows a plain overlapped loop
+//! on a message-type pipe that does the same; its client is a blocking stream. Client and server
+//! are two processes (this program starts itself again as the server), kept on different CPUs for
+//! both sides of every comparison: placement alone is a factor of two. Each round measures the
+//! floor, then msgpipe, for `--seconds` each; the ratio is formed within the round, and what is
+//! printed are medians over the rounds. Absolute figures drift with the machine; ratios do not.
+//!
+//! `--cpus one` puts both on one CPU: there the work of both sides shows, and little noise, where
+//! otherwise most of a round trip is what it takes to wake a CPU that sleeps.
+//!
+//! It prints each ratio beside its target and judges nothing: it is no test.
+
+mod echo;
+mod frames;
+mod idle;
+mod machine;
+mod measures;
+mod options;
+mod report;
+mod server;
+#[cfg(unix)]
+mod unix_floor;
+#[cfg(windows)]
+mod win32_floor;
+
+use cap::Cap;
+use options::{Mode, Options, Placement};
+use report::Report;
+use std::alloc::System;
+use std::process::ExitCode;
+#[cfg(unix)]
+use unix_floor as floor;
+#[cfg(windows)]
+use win32_floor as floor;
+
+/// The system's allocator, with a count of the bytes held. Counting costs one atomic addition for each
+/// allocation, which is to the floor's advantage: it hardly allocates.
+#[global_allocator]
+static ALLOCATOR: Cap<System> = Cap::new(System, usize::MAX);
+
+/// What can go wrong: the benchmark gives up and says why.
+type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+fn main() -> ExitCode {
+    let done = match Mode::from_arguments(std::env::args().skip(1)) {
+        Ok(Mode::Serve(task)) => server::serve(&task),
+        Ok(Mode::Measure(options)) => measure(&options),
+        Ok(Mode::Nothing) => {
+            println!("measures only as `cargo bench --bench ipc`");
+            Ok(())
+        }
+        Err(error) => Err(error),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("ipc: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn measure(options: &Options) -> Result<(), Failure> {
+    let cpus = match (options.placement, machine::two_cpus()) {
+        (Placement::Two, cpus) => cpus,
+        (Placement::One, cpus) => cpus.map(|(first, _)| (first, first)),
+        (Placement::Any, _) => None,
+    };
+    match cpus {
+        Some((client, server)) => {
+            machine::pin(client)?;
+            println!("client on CPU {client}, server on CPU {server}");
+        }
+        None => println!("client and server on any CPU"),
+    }
+    if cpus.is_none() && options.placement != Placement::Any {
+        println!("(there are no two CPUs to choose, or no way to keep to one)");
+    }
+    if cfg!(debug_assertions) {
+        println!("built without optimisation: the figures mean nothing");
+    }
+    println!(
+        "{} rounds of {} s for each side, interleaved; ratio = msgpipe / bare within a round\n",
+        options.rounds,
+        options.time.as_secs_f64()
+    );
+    let setting = measures::Setting { options, server_cpu: cpus.map(|(_, server)| server) };
+    let report = Report::begin(options.placement == Placement::Two);
+    for measure in &options.only {
+        measure.run(&setting, &report)?;
+    }
+    Ok(())
+}

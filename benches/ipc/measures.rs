@@ -1,0 +1,193 @@
+//! The measures of time: round trips, many calls in flight, many clients.
+
+use crate::echo::{Echo, Request, Side};
+use crate::options::Options;
+use crate::report::{Report, Target, Unit, quantile};
+use crate::server::ServerProcess;
+use crate::{Failure, idle};
+use std::sync::Barrier;
+use std::time::{Duration, Instant};
+
+/// Sizes of a round trip.
+const SIZES: [(&str, usize); 4] =
+    [("64 B", 64), ("4 KiB", 4 << 10), ("64 KiB", 64 << 10), ("1 MiB", 1 << 20)];
+
+/// What the median of a round trip of this size is to reach. Wine, where Windows is measured for
+/// now, says little about anything but the shortest.
+const fn round_trip_target(size: usize) -> Option<Target> {
+    match size {
+        64 if cfg!(windows) => Some(Target::AtMost(1.6)),
+        64 => Some(Target::AtMost(1.25)),
+        0x10_0000 if cfg!(unix) => Some(Target::AtMost(1.15)),
+        _ => None,
+    }
+}
+
+/// Calls in flight on one connection.
+const WINDOW: u64 = 128;
+
+/// How they are sent: in so many parts, so that while one is answered the others are under way.
+const PARTS: [(&str, u64); 2] = [("by halves", 2), ("all at once", 1)];
+
+/// Clients at once, each a thread with a connection of its own.
+const CLIENTS: usize = 16;
+
+/// A request of the measures that are about many small ones.
+const SMALL: usize = 64;
+
+/// Before anything is timed, this part of the time is spent on the same work.
+const WARM_UP: f64 = 0.2;
+
+#[derive(Clone, Copy)]
+pub enum Measure {
+    RoundTrip,
+    Pipelined,
+    FanIn,
+    Idle,
+}
+
+/// What all measures have in common.
+pub struct Setting<'a> {
+    pub options: &'a Options,
+    pub server_cpu: Option<usize>,
+}
+
+impl Measure {
+    pub const ALL: [Measure; 4] =
+        [Measure::RoundTrip, Measure::Pipelined, Measure::FanIn, Measure::Idle];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Measure::RoundTrip => "rtt",
+            Measure::Pipelined => "pipelined",
+            Measure::FanIn => "fanin",
+            Measure::Idle => "idle",
+        }
+    }
+
+    pub fn run(self, setting: &Setting<'_>, report: &Report) -> Result<(), Failure> {
+        let time = setting.options.time;
+        match self {
+            Measure::RoundTrip => {
+                for (name, size) in SIZES {
+                    let rounds =
+                        setting.rounds(|side, server| round_trips(side, server, size, time))?;
+                    for (which, at) in [("median", 0.5), ("p99", 0.99)] {
+                        let both = |(bare, ours): &(Vec<f64>, Vec<f64>)| {
+                            (quantile(bare, at), quantile(ours, at))
+                        };
+                        let target = round_trip_target(size).filter(|_| at == 0.5);
+                        let name = format!("round trip {name}, {which}");
+                        report.ratio(
+                            &name,
+                            Unit::Nanoseconds,
+                            rounds.iter().map(both).collect(),
+                            target,
+                        );
+                    }
+                }
+            }
+            Measure::Pipelined => {
+                for (how, parts) in PARTS {
+                    let rounds =
+                        setting.rounds(|side, server| pipelined(side, server, parts, time))?;
+                    let name = format!("{WINDOW} of {SMALL} B in flight, {how}");
+                    report.ratio(&name, Unit::PerSecond, rounds, Some(Target::AtLeast(0.20)));
+                }
+            }
+            Measure::FanIn => {
+                let rounds = setting.rounds(|side, server| fan_in(side, server, time))?;
+                let name = format!("{CLIENTS} clients of {SMALL} B");
+                report.ratio(&name, Unit::PerSecond, rounds, Some(Target::AtLeast(0.85)));
+            }
+            Measure::Idle => idle::run(setting, report)?,
+        }
+        Ok(())
+    }
+}
+
+impl Setting<'_> {
+    /// Measures both sides in turn, each with a fresh server process in each round.
+    fn rounds<T>(
+        &self,
+        measure: impl Fn(Side, &str) -> Result<T, Failure>,
+    ) -> Result<Vec<(T, T)>, Failure> {
+        let one = |side| {
+            let server = ServerProcess::start(side, self.server_cpu)?;
+            measure(side, server.name())
+        };
+        (0..self.options.rounds).map(|_| Ok((one(Side::Bare)?, one(Side::Msgpipe)?))).collect()
+    }
+}
+
+/// Round trips one after the other: how long each took, in nanoseconds, in order of length.
+fn round_trips(side: Side, server: &str, size: usize, time: Duration) -> Result<Vec<f64>, Failure> {
+    let mut echo = side.connect(server)?;
+    let requests = Request::several(4, size);
+    calls(&mut *echo, &requests, time.mul_f64(WARM_UP))?;
+    let mut took = calls(&mut *echo, &requests, time)?;
+    took.sort_by(f64::total_cmp);
+    Ok(took)
+}
+
+fn calls(echo: &mut dyn Echo, requests: &[Request], time: Duration) -> Result<Vec<f64>, Failure> {
+    let mut took = Vec::with_capacity(1 << 16);
+    let start = Instant::now();
+    let mut before = start;
+    for request in requests.iter().cycle() {
+        echo.call(request)?;
+        let now = Instant::now();
+        took.push((now - before).as_nanos() as f64);
+        before = now;
+        if now - start >= time {
+            break;
+        }
+    }
+    Ok(took)
+}
+
+/// Replies for each second on one connection with a full window.
+fn pipelined(side: Side, server: &str, parts: u64, time: Duration) -> Result<f64, Failure> {
+    let mut echo = side.connect(server)?;
+    let part = Request::several(WINDOW / parts, SMALL);
+    for _ in 1..parts {
+        echo.send(&part)?;
+    }
+    replies(&mut *echo, &part, time.mul_f64(WARM_UP))?;
+    replies(&mut *echo, &part, time)
+}
+
+/// Sends the part that is missing to a full window, and takes the oldest one in.
+fn replies(echo: &mut dyn Echo, part: &[Request], time: Duration) -> Result<f64, Failure> {
+    let start = Instant::now();
+    let mut replies = 0;
+    loop {
+        echo.send(part)?;
+        echo.receive(part)?;
+        replies += part.len();
+        let took = start.elapsed();
+        if took >= time {
+            return Ok(replies as f64 / took.as_secs_f64());
+        }
+    }
+}
+
+/// Round trips for each second of many clients together.
+fn fan_in(side: Side, server: &str, time: Duration) -> Result<f64, Failure> {
+    let requests = Request::several(4, SMALL);
+    let warm = Barrier::new(CLIENTS);
+    let client = || {
+        let mut echo = side.connect(server)?;
+        let warmed_up = calls(&mut *echo, &requests, time.mul_f64(WARM_UP));
+        warm.wait();
+        warmed_up?;
+        let took = calls(&mut *echo, &requests, time)?;
+        Ok(took.len() as f64 / (took.iter().sum::<f64>() / 1e9))
+    };
+    std::thread::scope(|scope| {
+        let clients: Vec<_> = (0..CLIENTS).map(|_| scope.spawn(client)).collect();
+        let rates =
+            clients.into_iter().map(|client| client.join().map_err(|_| "a client panicked")?);
+        rates.sum()
+    })
+}

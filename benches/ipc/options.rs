@@ -1,0 +1,90 @@
+//! The command line: for people, and for the server process that this program starts itself as.
+
+use crate::Failure;
+use crate::measures::Measure;
+use crate::server::Task;
+use std::time::Duration;
+
+/// Rounds, and seconds of each, such that everything takes about a minute.
+const ROUNDS: usize = 7;
+const SECONDS: f64 = 0.6;
+
+const USAGE: &str = "usage: cargo bench --bench ipc -- \
+    [--rounds N] [--seconds S] [--only rtt,pipelined,fanin,idle] [--cpus two|one|any]";
+
+/// What this process is for.
+pub enum Mode {
+    Measure(Options),
+    /// It was started by `cargo test` or by hand, not by `cargo bench`.
+    Nothing,
+    Serve(Task),
+}
+
+/// What to measure, and for how long.
+pub struct Options {
+    pub rounds: usize,
+    /// For each side of each measure in each round.
+    pub time: Duration,
+    pub only: Vec<Measure>,
+    pub placement: Placement,
+}
+
+/// Where client and server run.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Placement {
+    /// Each on a CPU of its own: what the targets are for.
+    Two,
+    /// Both on one: shows the work of both sides, where `Two` shows mostly what waking costs.
+    One,
+    /// Wherever the system puts them.
+    Any,
+}
+
+impl Mode {
+    pub fn from_arguments(mut arguments: impl Iterator<Item = String>) -> Result<Mode, Failure> {
+        let mut is_bench = false;
+        let mut options = Options {
+            rounds: ROUNDS,
+            time: Duration::from_secs_f64(SECONDS),
+            only: Measure::ALL.to_vec(),
+            placement: Placement::Two,
+        };
+        while let Some(argument) = arguments.next() {
+            if argument == Task::ARGUMENT {
+                return Ok(Mode::Serve(Task::from_arguments(arguments)?));
+            }
+            if argument == "--bench" {
+                // Cargo passes it to every benchmark.
+                is_bench = true;
+                continue;
+            }
+            let value = arguments.next().ok_or(USAGE)?;
+            match argument.as_str() {
+                "--rounds" => options.rounds = value.parse::<usize>()?.max(1),
+                "--seconds" => options.time = Duration::try_from_secs_f64(value.parse()?)?,
+                "--cpus" => options.placement = placement(&value)?,
+                "--only" => options.only = measures(&value)?,
+                _ => return Err(USAGE.into()),
+            }
+        }
+        Ok(if is_bench { Mode::Measure(options) } else { Mode::Nothing })
+    }
+}
+
+fn measures(names: &str) -> Result<Vec<Measure>, Failure> {
+    let known = || Measure::ALL.map(Measure::name).join(", ");
+    let find = |name: &str| {
+        let measure = Measure::ALL.into_iter().find(|measure| measure.name() == name);
+        measure.ok_or_else(|| format!("no measure {name}: there are {}", known()).into())
+    };
+    names.split(',').map(find).collect()
+}
+
+fn placement(name: &str) -> Result<Placement, Failure> {
+    match name {
+        "two" => Ok(Placement::Two),
+        "one" => Ok(Placement::One),
+        "any" => Ok(Placement::Any),
+        _ => Err(USAGE.into()),
+    }
+}

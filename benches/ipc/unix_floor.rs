@@ -1,0 +1,128 @@
+//! The bare floor on Unix: a single-threaded mio loop that echoes frames over a Unix socket, and a
+//! blocking socket to it.
+//!
+//! Edge-triggered. Each connection reads into one buffer that it keeps, answers all frames of one
+//! read with one write, and reads on only when that has left. A read that came up short has emptied
+//! the socket, so that none is made only to be told so.
+
+use crate::Failure;
+use crate::frames::{Inbox, Replies};
+use mio::net::UnixListener;
+use mio::{Events, Interest, Poll, Registry, Token};
+use std::io::{self, ErrorKind, Read, Write};
+use std::path::PathBuf;
+
+const LISTENER: Token = Token(usize::MAX);
+
+/// A blocking connection to the server of this name.
+pub fn connect(name: &str) -> io::Result<std::os::unix::net::UnixStream> {
+    std::os::unix::net::UnixStream::connect(path(name))
+}
+
+/// Removes what a server that was ended leaves behind.
+pub fn clean_up(name: &str) {
+    // It may not have come so far.
+    let _ = std::fs::remove_file(path(name));
+}
+
+fn path(name: &str) -> PathBuf {
+    std::env::temp_dir().join(format!("{name}.bare"))
+}
+
+/// Serves for ever; calls `ready` when clients may come.
+pub fn serve(name: &str, ready: impl FnOnce()) -> Result<(), Failure> {
+    let mut poll = Poll::new()?;
+    let mut listener = UnixListener::bind(path(name))?;
+    poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
+    let mut events = Events::with_capacity(256);
+    let mut connections: Vec<Option<Connection>> = Vec::new();
+    ready();
+    loop {
+        match poll.poll(&mut events, None) {
+            Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+            polled => polled?,
+        }
+        for event in &events {
+            if event.token() == LISTENER {
+                accept(&listener, poll.registry(), &mut connections)?;
+                continue;
+            }
+            let slot = &mut connections[event.token().0];
+            let Some(connection) = slot else { continue };
+            let is_due = event.is_readable() || (event.is_writable() && connection.blocked);
+            if is_due && !connection.echo().unwrap_or(false) {
+                *slot = None;
+            }
+        }
+    }
+}
+
+fn accept(
+    listener: &UnixListener,
+    registry: &Registry,
+    connections: &mut Vec<Option<Connection>>,
+) -> io::Result<()> {
+    loop {
+        let mut stream = match listener.accept() {
+            Ok((stream, _)) => stream,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        let token = Token(connections.len());
+        registry.register(&mut stream, token, Interest::READABLE | Interest::WRITABLE)?;
+        let (inbox, replies) = (Inbox::new(), Replies::default());
+        connections.push(Some(Connection { stream, inbox, replies, blocked: false }));
+    }
+}
+
+struct Connection {
+    stream: mio::net::UnixStream,
+    inbox: Inbox,
+    replies: Replies,
+    /// The socket takes no more for now.
+    blocked: bool,
+}
+
+impl Connection {
+    /// Reads and answers until there is no more to do now; `false`: the client has gone.
+    fn echo(&mut self) -> io::Result<bool> {
+        loop {
+            self.send()?;
+            if self.blocked {
+                return Ok(true);
+            }
+            let room = self.inbox.room();
+            let most = room.len();
+            let read = match self.stream.read(room) {
+                Ok(0) => return Ok(false),
+                Ok(read) => read,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(true),
+                Err(error) => return Err(error),
+            };
+            self.inbox.filled(read);
+            self.replies.answer(&mut self.inbox);
+            if read < most {
+                self.send()?;
+                return Ok(true);
+            }
+        }
+    }
+
+    fn send(&mut self) -> io::Result<()> {
+        self.blocked = false;
+        loop {
+            let unsent = self.replies.unsent(&self.inbox);
+            if unsent.is_empty() {
+                return Ok(());
+            }
+            match self.stream.write(unsent) {
+                Ok(sent) => self.replies.advance(sent),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    self.blocked = true;
+                    return Ok(());
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+}
