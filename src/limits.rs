@@ -36,6 +36,13 @@ pub struct Limits {
     ///
     /// [`MessageServer::send`]: crate::MessageServer::send
     pub queued: usize,
+    /// How many bytes of replies that were given later ([`Responder`](crate::Responder)) may wait for
+    /// one connection beside those that are queued: a handler cannot be made to wait with an answer
+    /// until its caller has read the ones before. One byte more, and the connection is closed with
+    /// the goodbye [`GoodbyeCode::UNREAD`](crate::framing::GoodbyeCode::UNREAD).
+    ///
+    /// Default 64 MiB: four replies of the largest size, or a thousand of 64 KiB.
+    pub held: usize,
     /// How many requests of one connection may be unanswered. A server answers the next one with
     /// the error [`ErrorReply::TOO_MANY_REQUESTS`]; a client refuses to start it.
     ///
@@ -95,6 +102,7 @@ impl Default for Limits {
             message: 16 << 20,
             connections: 16_384,
             queued: 1 << 20,
+            held: 64 << 20,
             in_flight: 1024,
             write_stall: Duration::from_secs(30),
             connect: Duration::from_secs(20),

@@ -15,10 +15,10 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Faults {
-    /// The most bytes that one read or one write moves. Default: no limit.
+    /// The most bytes that one read or one write moves; at least 1. Default: no limit.
     pub chunk: usize,
-    /// How many bytes are under way in each direction before a write has to wait. Default 64 KiB,
-    /// about what a socket holds.
+    /// How many bytes are under way in each direction before a write has to wait; at least 1. Default
+    /// 64 KiB, about what a socket holds.
     pub capacity: usize,
     /// The connection breaks when the client has sent so many bytes. Default: never.
     pub reset_after: Option<u64>,
@@ -51,7 +51,10 @@ pub(super) enum End {
 }
 
 impl Wire {
-    pub fn new(faults: Faults) -> Wire {
+    pub fn new(mut faults: Faults) -> Wire {
+        // With nothing at all that moves, a read could not be told from the end.
+        faults.chunk = faults.chunk.max(1);
+        faults.capacity = faults.capacity.max(1);
         Wire { faults, ..Wire::default() }
     }
 

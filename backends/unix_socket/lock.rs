@@ -48,6 +48,8 @@ impl NameLock {
 fn try_lock(path: &Path) -> Result<Option<OwnedFd>, Errno> {
     let flags = OFlags::CREATE | OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW;
     let file = rustix::fs::open(path, flags, Mode::RUSR | Mode::WUSR)?;
+    // Whatever the umask took away, or the next server could not open it.
+    let _: Result<(), Errno> = rustix::fs::fchmod(&file, Mode::RUSR | Mode::WUSR);
     rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive)?;
     let locked = rustix::fs::fstat(&file)?;
     match rustix::fs::lstat(path) {

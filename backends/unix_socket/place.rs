@@ -52,11 +52,15 @@ pub(super) fn prepare_directory(
     endpoint: &Arc<str>,
 ) -> Result<(), Error> {
     if let Some(private) = private {
+        if let Some(parent) = private.parent() {
+            check_parent(parent, endpoint)?;
+        }
+        let failed = |error: Errno| Error::system(endpoint, "making its directory", error.into());
         match rustix::fs::mkdir(private, Mode::RWXU) {
-            Ok(()) | Err(Errno::EXIST) => {}
-            Err(error) => {
-                return Err(Error::system(endpoint, "making its directory", error.into()));
-            }
+            // Whatever the umask took away.
+            Ok(()) => rustix::fs::chmod(private, Mode::RWXU).map_err(failed)?,
+            Err(Errno::EXIST) => {}
+            Err(error) => return Err(failed(error)),
         }
         return check_private(private, endpoint);
     }
@@ -90,9 +94,13 @@ fn check_private(directory: &Path, endpoint: &Arc<str>) -> Result<(), Error> {
 
 /// A directory of the caller's choice: nobody but its owner may be able to replace the socket in it.
 fn check_parent(directory: &Path, endpoint: &Arc<str>) -> Result<(), Error> {
-    let stat = rustix::fs::stat(directory)
-        .map_err(|error| Error::system(endpoint, "looking at its directory", error.into()))?;
     let shown = directory.display();
+    let stat = rustix::fs::stat(directory).map_err(|error| match error {
+        Errno::NOENT => {
+            insecure(endpoint, format!("its directory {shown} does not exist: make it"))
+        }
+        error => Error::system(endpoint, "looking at its directory", error.into()),
+    })?;
     if stat.st_uid != effective_user() && stat.st_uid != 0 {
         return Err(insecure(
             endpoint,

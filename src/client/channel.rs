@@ -8,10 +8,14 @@ use bytes::{Bytes, BytesMut};
 use std::io::{self, ErrorKind, IoSlice};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// How many pieces of a message go into one gathering write.
 const SLICES: usize = 16;
+
+/// How long a thread that cannot send lets another one read before it looks whether that one still
+/// does. Only a peer that reads nothing makes it wait at all.
+const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
 /// Where messages go that are read while something is sent.
 pub(super) trait Inbox {
@@ -145,10 +149,17 @@ impl Channel {
         Ok(())
     }
 
-    /// Waits until more can be sent, reading meanwhile unless another thread does.
+    /// Waits until more can be sent, reading meanwhile unless another thread does. That one may stop
+    /// at any time, without telling one that does not wait for a reply: so it is asked again.
     fn wait(&self, deadline: Option<Instant>, inbox: &dyn Inbox) -> Result<(), Failure> {
         let leads = inbox.try_lead();
-        let waited = self.stream.wait_writable(leads, deadline);
+        let again = Instant::now() + LOOK_AGAIN;
+        let is_last = deadline.is_some_and(|at| at <= again);
+        let until = if leads || is_last { deadline } else { Some(again) };
+        let waited = match self.stream.wait_writable(leads, until) {
+            Err(error) if error.kind() == ErrorKind::TimedOut && until != deadline => Ok(()),
+            waited => waited,
+        };
         let read = match leads {
             true => self.receive(Some(Instant::now()), inbox),
             false => Ok(()),

@@ -165,7 +165,7 @@ impl Client {
             return Err(Error::TooLarge { endpoint, size, limit, message: body });
         }
         let deadline = Instant::now().checked_add(self.timeout);
-        match inner.pending.begin(deadline) {
+        match inner.begin(deadline) {
             Ok((id, slot)) => {
                 let call = Call { inner: inner.clone(), id, slot, deadline, timeout: self.timeout };
                 Ok((call, Unsent { id, body }))
@@ -208,6 +208,24 @@ struct Unsent {
 }
 
 impl Inner {
+    /// Begins a call. Replies to calls that nobody waits for any more free their places only once
+    /// they are read: if that is why there is no place, they are read now.
+    fn begin(&self, deadline: Option<Instant>) -> Result<(u32, Arc<Slot>), NotBegun> {
+        let begun = self.pending.begin(deadline);
+        if !matches!(begun, Err(NotBegun::TooMany(_))) || !self.pending.try_lead() {
+            return begun;
+        }
+        while self.pending.is_full() {
+            match self.channel.receive(Some(Instant::now()), &self.pending) {
+                Ok(()) => {}
+                Err(Failure::Closed(reason)) => self.close(&reason),
+                Err(_) => break,
+            }
+        }
+        self.pending.stop_leading();
+        self.pending.begin(deadline)
+    }
+
     /// Ends all calls, with `reason`.
     fn close(&self, reason: &CloseReason) {
         if self.pending.close(reason) {

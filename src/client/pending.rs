@@ -5,6 +5,7 @@ use crate::error::{CloseReason, ErrorReply};
 use crate::exchange::{Calls, Envelope, Kind, TooMany};
 use bytes::Bytes;
 use std::collections::VecDeque;
+use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, Thread};
@@ -104,7 +105,7 @@ struct State {
     calls: Calls<Arc<Slot>>,
     /// A thread reads.
     led: bool,
-    /// Calls whose threads wait for the one that reads; some may not wait any more.
+    /// Calls whose threads wait for the one that reads.
     followers: VecDeque<Arc<Slot>>,
     closed: Option<CloseReason>,
 }
@@ -142,6 +143,11 @@ impl Pending {
         Ok((id, slot))
     }
 
+    /// Whether there is no place for another call.
+    pub fn is_full(&self) -> bool {
+        self.lock().calls.is_full()
+    }
+
     /// Nobody will ask for this call's outcome.
     pub fn abandon(&self, id: u32) {
         self.lock().calls.abandon(id);
@@ -168,7 +174,15 @@ impl Pending {
         state.closed.get_or_insert_with(|| reason.clone());
         let waiting = state.calls.close();
         drop(state);
-        waiting.iter().for_each(|slot| slot.finish(Outcome::Closed(reason.clone())));
+        // For a connection it is a normal end; for a call that was open it is not.
+        let ended = match reason {
+            CloseReason::Finished => {
+                let text = "the server went with this call open";
+                io::Error::new(io::ErrorKind::UnexpectedEof, text).into()
+            }
+            reason => reason.clone(),
+        };
+        waiting.iter().for_each(|slot| slot.finish(Outcome::Closed(ended.clone())));
         first
     }
 
@@ -183,8 +197,9 @@ impl Pending {
         state.followers.push_back(slot.clone());
         drop(state);
         slot.wait(deadline);
-        // Whoever was asked to read but leaves passes the question on.
         let mut state = self.lock();
+        state.followers.retain(|follower| !Arc::ptr_eq(follower, slot));
+        // Whoever was asked to read but leaves passes the question on.
         if !state.led && (slot.is_finished() || deadline.is_some_and(|at| at <= Instant::now())) {
             state.offer_lead();
         }
@@ -229,5 +244,44 @@ impl Inbox for Pending {
             slot.finish(outcome);
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    fn begun(pending: &Pending) -> Arc<Slot> {
+        pending.begin(None).map(|(_, slot)| slot).unwrap_or_else(|_| panic!("no place"))
+    }
+
+    #[test]
+    fn who_stops_waiting_is_forgotten() {
+        let pending = Pending::new(8);
+        let (leader, follower) = (begun(&pending), begun(&pending));
+        assert!(pending.lead_or_follow(&leader, None));
+        for _ in 0..3 {
+            let soon = Instant::now() + Duration::from_millis(1);
+            assert!(!pending.lead_or_follow(&follower, Some(soon)));
+            assert!(pending.lock().followers.is_empty());
+        }
+    }
+
+    #[test]
+    fn the_right_to_read_passes_to_one_who_waits() {
+        let pending = Arc::new(Pending::new(8));
+        let (leader, follower) = (begun(&pending), begun(&pending));
+        assert!(pending.lead_or_follow(&leader, None));
+        let waiting = thread::spawn({
+            let pending = pending.clone();
+            move || while !pending.lead_or_follow(&follower, None) {}
+        });
+        while pending.lock().followers.is_empty() {
+            thread::yield_now();
+        }
+        pending.stop_leading();
+        waiting.join().unwrap();
+        assert!(pending.lock().led && pending.lock().followers.is_empty());
     }
 }

@@ -43,9 +43,14 @@ impl<T> Calls<T> {
         Calls { pending: IdMap::default(), next: 0, limit }
     }
 
+    /// Whether as many calls as the limit allows are pending.
+    pub fn is_full(&self) -> bool {
+        self.pending.len() >= self.limit
+    }
+
     /// Gives a new call its id.
     pub fn register(&mut self, deadline: Option<Instant>, waiter: T) -> Result<u32, TooMany> {
-        if self.pending.len() >= self.limit {
+        if self.is_full() {
             return Err(TooMany { limit: self.limit });
         }
         // After four billion calls an old one may still be pending: its id is passed over.

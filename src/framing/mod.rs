@@ -123,6 +123,8 @@ impl GoodbyeCode {
     pub const VERSION: u16 = 2;
     /// A message over the sender's limit.
     pub const TOO_LARGE: u16 = 3;
+    /// The peer does not read its replies.
+    pub const UNREAD: u16 = 4;
 }
 
 /// A recipe for decoders and encoders; a server makes a pair of them for each connection.

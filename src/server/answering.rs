@@ -25,6 +25,8 @@ pub(super) struct Answering<M> {
     open: usize,
     /// It was told to stop, and gives up waiting at this time.
     stopping: Option<Instant>,
+    /// All answers have been given: connections are closed as soon as they have left.
+    says_goodbye: bool,
 }
 
 /// A connected client.
@@ -33,6 +35,8 @@ struct Caller {
     requests: Requests,
     /// Answers that wait until what was sent before them has been read.
     held: VecDeque<(u32, Answer)>,
+    /// Their bytes.
+    held_bytes: usize,
 }
 
 /// How a handler answers one request.
@@ -64,6 +68,7 @@ impl<M: MessageServer> Answering<M> {
             callers: IdMap::default(),
             open: 0,
             stopping: None,
+            says_goodbye: false,
         }
     }
 
@@ -96,8 +101,12 @@ impl<M: MessageServer> Answering<M> {
 
     fn connected(&mut self, connection: ConnectionId) {
         let peer = Arc::new(self.messages.peer(connection).cloned().unwrap_or_default());
-        let caller = Caller { peer, requests: Requests::default(), held: VecDeque::new() };
+        let caller =
+            Caller { peer, requests: Requests::default(), held: VecDeque::new(), held_bytes: 0 };
         self.callers.insert(connection, caller);
+        if self.says_goodbye {
+            self.say_goodbye(connection);
+        }
     }
 
     /// Reads a message's envelope. `None`: it was no request, or it has its answer already.
@@ -162,12 +171,18 @@ impl<M: MessageServer> Answering<M> {
         let Some(caller) = self.callers.get_mut(&connection) else {
             return;
         };
-        if !caller.held.is_empty() {
+        let answer = match caller.held.is_empty() {
+            true => send_now(&mut self.messages, connection, id, answer).err(),
+            false => Some((id, answer)),
+        };
+        let Some((id, answer)) = answer else { return };
+        caller.held_bytes += size_of_answer(&answer);
+        if caller.held_bytes <= self.limits.held {
             return caller.held.push_back((id, answer));
         }
-        if let Err((id, answer)) = send_now(&mut self.messages, connection, id, answer) {
-            caller.held.push_back((id, answer));
-        }
+        caller.held = VecDeque::new();
+        let text = format!("{} bytes of replies wait to be read", caller.held_bytes);
+        self.messages.close(connection, Goodbye::new(GoodbyeCode::UNREAD, text));
     }
 
     fn send_held(&mut self, connection: ConnectionId) {
@@ -175,10 +190,20 @@ impl<M: MessageServer> Answering<M> {
             return;
         };
         while let Some((id, answer)) = caller.held.pop_front() {
+            let size = size_of_answer(&answer);
             if let Err(held) = send_now(&mut self.messages, connection, id, answer) {
                 return caller.held.push_front(held);
             }
+            caller.held_bytes -= size;
         }
+        if self.says_goodbye {
+            self.say_goodbye(connection);
+        }
+    }
+
+    fn say_goodbye(&mut self, connection: ConnectionId) {
+        let why = Goodbye::new(GoodbyeCode::STOPPING, "the server stops");
+        self.messages.close(connection, why);
     }
 
     /// Whether a server that was told to stop has nothing left to do. The first time, it stops
@@ -189,14 +214,23 @@ impl<M: MessageServer> Answering<M> {
             self.messages.stop_accepting();
             now + self.limits.drain
         });
-        if self.open == 0 {
-            for (&connection, _) in self.callers.iter().filter(|(_, caller)| caller.held.is_empty())
-            {
-                let why = Goodbye::new(GoodbyeCode::STOPPING, "the server stops");
-                self.messages.close(connection, why);
-            }
+        let is_late = until <= now;
+        if is_late || (self.open == 0 && !self.says_goodbye) {
+            self.says_goodbye = true;
+            let done = |(&id, caller): (&ConnectionId, &Caller)| {
+                (is_late || caller.held.is_empty()).then_some(id)
+            };
+            let done: Vec<ConnectionId> = self.callers.iter().filter_map(done).collect();
+            done.into_iter().for_each(|connection| self.say_goodbye(connection));
         }
-        self.callers.is_empty() || until <= now
+        is_late || self.callers.is_empty()
+    }
+}
+
+fn size_of_answer(answer: &Answer) -> usize {
+    match answer {
+        Ok(body) => body.len(),
+        Err(error) => error.text.len(),
     }
 }
 

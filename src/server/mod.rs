@@ -87,7 +87,7 @@ impl<M: MessageServer> Server<M> {
     /// Serves with a handler that answers at once, until it is [stopped](Stopper::stop).
     ///
     /// The handler is called on this thread, for one request at a time; while it runs, nobody else
-    /// is served. What it returns is the reply: bytes or a text, or a `Result` of these, whose
+    /// is served, and if it panics the server ends with it. What it returns is the reply: bytes or a text, or a `Result` of these, whose
     /// error becomes an [`ErrorReply`](crate::ErrorReply).
     ///
     /// ```no_run

@@ -29,6 +29,9 @@ crate::on_every_transport!(
     calls_end_when_the_server_goes,
     the_handler_knows_who_asks,
     a_caller_with_hardly_any_room_is_answered_or_closed,
+    calls_given_up_give_their_places_back,
+    who_sends_is_not_stranded_when_who_reads_leaves,
+    the_limit_of_held_replies_is_exact,
 );
 
 /// A server in a thread of its own, stopped at the end of the test.
@@ -446,6 +449,92 @@ fn a_caller_with_hardly_any_room_is_answered_or_closed<B: Backend>() {
                 assert!(reply.text.len() <= room, "{room}: {reply}");
             }
             error => panic!("{room}: {error}"),
+        }
+    }
+}
+
+/// Their replies have to be read for that, also when nobody waits for one.
+fn calls_given_up_give_their_places_back<B: Backend>() {
+    let backend = B::new();
+    let _serving = Serving::echo(&backend, &limits());
+    for places in [1, 2, 100] {
+        let mut limits = limits();
+        limits.in_flight = places;
+        let client = backend.client(&limits).unwrap();
+        let started = Instant::now();
+        for _ in 0..3 {
+            (0..places).for_each(|_| drop(client.start("nobody waits for this")));
+            let _ = client.within(Duration::ZERO).call("nor for this");
+            // The replies are on their way: once they are there, there is a place.
+            while let Err(error) = client.call("but for this") {
+                assert!(matches!(error, Error::TooManyCalls { .. }), "{error}");
+                assert!(started.elapsed() < PATIENCE, "no place was given back");
+                thread::yield_now();
+            }
+        }
+    }
+}
+
+/// One thread reads until its deadline; another sends more than fits, to a server that waits until
+/// its replies are read: when the first leaves, the second has to read.
+fn who_sends_is_not_stranded_when_who_reads_leaves<B: Backend>() {
+    let backend = B::new();
+    let mut never = Vec::new();
+    let server = backend.serve_calls(&limits()).unwrap();
+    let _serving = Serving::start(server, move |request, responder| match &request.body()[..] {
+        b"never" => never.push(responder),
+        body => responder.reply(vec![body[0]; 500_000]),
+    });
+    let client = backend.client(&limits()).unwrap();
+    for round in 0..3 {
+        let reading = client.within(Duration::from_millis(20)).start("never").unwrap();
+        thread::scope(|scope| {
+            scope.spawn(|| reading.wait().unwrap_err());
+            let mut batch = client.batch();
+            let calls: Vec<_> =
+                (0..60).map(|_| batch.start(vec![round; 100_000]).unwrap()).collect();
+            batch.send().unwrap();
+            for call in calls {
+                assert_eq!(call.wait().unwrap().len(), 500_000);
+            }
+        });
+    }
+}
+
+/// The first reply fills the queue, though it is smaller than the limit; the others are held.
+fn the_limit_of_held_replies_is_exact<B: Backend>() {
+    const FIRST: usize = 4_000_000;
+    for (held, fits) in [(9_999, true), (10_000, true), (10_001, false)] {
+        let backend = B::new();
+        let mut server_limits = limits();
+        server_limits.queued = 1;
+        server_limits.held = 10_000;
+        let server = backend.serve_calls(&server_limits).unwrap();
+        let mut waiting = Vec::new();
+        let _serving = Serving::start(server, move |request, responder| {
+            waiting.push((request, responder));
+            if waiting.len() == 3 {
+                let sizes = [FIRST, 5_000, held - 5_000];
+                for ((_, responder), size) in waiting.drain(..).zip(sizes) {
+                    responder.reply(vec![7; size]);
+                }
+            }
+        });
+        let client = backend.client(&limits()).unwrap();
+        let mut batch = client.batch();
+        let calls: Vec<_> = (0..3).map(|_| batch.start("").unwrap()).collect();
+        batch.send().unwrap();
+        let mut replies = calls.into_iter().map(|call| call.wait());
+        assert_eq!(replies.next().unwrap().unwrap().len(), FIRST);
+        for reply in replies {
+            match reply {
+                Ok(_) => assert!(fits, "{held} bytes were held"),
+                Err(Error::Closed { reason, .. }) => {
+                    assert!(!fits, "{held} bytes were not held: {reason}");
+                    assert!(reason.to_string().contains("wait to be read"), "{reason}");
+                }
+                Err(error) => panic!("{error}"),
+            }
         }
     }
 }

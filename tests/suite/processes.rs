@@ -123,7 +123,7 @@ fn calls_end_when_their_server_is_killed() {
     kill(server);
     for call in calls {
         match call.wait().unwrap_err() {
-            Error::Closed { reason: CloseReason::Finished | CloseReason::Broken(_), .. } => {}
+            Error::Closed { reason: CloseReason::Broken(_), .. } => {}
             error => panic!("{error}"),
         }
     }
