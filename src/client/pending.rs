@@ -60,18 +60,18 @@ impl Slot {
         }
     }
 
-    /// Asks the waiter to read from now on; `false` if it does not wait.
+    /// Asks whoever waits, or is about to, to read from now on; `false` if the call has ended.
     fn offer_lead(&self) -> bool {
         let mut state = self.lock();
-        match state.waiter.take() {
-            Some(waiter) => {
-                state.lead = true;
-                drop(state);
-                waiter.unpark();
-                true
-            }
-            None => false,
+        if self.is_finished() {
+            return false;
         }
+        state.lead = true;
+        if let Some(waiter) = state.waiter.take() {
+            drop(state);
+            waiter.unpark();
+        }
+        true
     }
 
     /// Waits until there is an outcome, until this thread should read, or until the deadline.
@@ -266,6 +266,19 @@ mod tests {
             assert!(!pending.lead_or_follow(&follower, Some(soon)));
             assert!(pending.lock().followers.is_empty());
         }
+    }
+
+    /// It stands in the list, and its thread has not come to wait yet.
+    #[test]
+    fn who_is_about_to_wait_is_asked_too() {
+        let pending = Pending::new(8);
+        let (leader, follower) = (begun(&pending), begun(&pending));
+        assert!(pending.lead_or_follow(&leader, None));
+        pending.lock().followers.push_back(follower.clone());
+        pending.stop_leading();
+        let deadline = Instant::now() + Duration::from_secs(60);
+        follower.wait(Some(deadline));
+        assert!(Instant::now() < deadline, "it was not asked");
     }
 
     #[test]
