@@ -18,7 +18,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use widestring::U16CStr;
-use windows_sys::Win32::Foundation::{ERROR_FILE_NOT_FOUND, ERROR_PIPE_BUSY};
+use windows_sys::Win32::Foundation::{
+    ERROR_FILE_NOT_FOUND, ERROR_OPERATION_ABORTED, ERROR_PIPE_BUSY,
+};
 use windows_sys::Win32::Storage::FileSystem::{
     CreateFileW, FILE_FLAG_OVERLAPPED, OPEN_EXISTING, SECURITY_IDENTIFICATION,
     SECURITY_SQOS_PRESENT,
@@ -151,9 +153,16 @@ impl Reader {
         if !self.left.is_empty() {
             return Ok(());
         }
-        let read = match self.transfer.is_under_way() {
-            true => self.transfer.poll().transpose()?,
-            false => self.transfer.start_read(READ)?,
+        let ended = self.transfer.is_under_way().then(|| self.transfer.poll());
+        let read = match ended {
+            // Still under way.
+            Some(None) => None,
+            // The system cancels what a thread has begun when that thread ends.
+            Some(Some(Err(error))) if code(&error) == Some(ERROR_OPERATION_ABORTED) => {
+                self.transfer.start_read(READ)?
+            }
+            Some(Some(read)) => Some(read?),
+            None => self.transfer.start_read(READ)?,
         };
         self.left = 0..read.unwrap_or(0);
         Ok(())
@@ -210,8 +219,15 @@ impl ClientStream for PipeClient {
 
     fn is_sent(&self) -> bool {
         let mut writer = self.writer();
-        // How it ended is of no use here: if it failed, reading finds the end.
-        !writer.is_under_way() || writer.poll().is_some()
+        if !writer.is_under_way() {
+            return true;
+        }
+        let ended = writer.poll();
+        if matches!(ended, Some(Err(_))) {
+            // A piece of the stream is lost, perhaps with the thread that began to write it.
+            self.shutdown();
+        }
+        ended.is_some()
     }
 
     fn wait_writable(&self, or_readable: bool, deadline: Option<Instant>) -> io::Result<()> {

@@ -32,6 +32,7 @@ crate::on_every_transport!(
     calls_given_up_give_their_places_back,
     who_sends_is_not_stranded_when_who_reads_leaves,
     the_limit_of_held_replies_is_exact,
+    who_reads_may_end_and_others_read_on,
 );
 
 /// A server in a thread of its own, stopped at the end of the test.
@@ -536,5 +537,23 @@ fn the_limit_of_held_replies_is_exact<B: Backend>() {
                 Err(error) => panic!("{error}"),
             }
         }
+    }
+}
+
+/// A thread that gave up reading ends; Windows then cancels the read that it had begun.
+fn who_reads_may_end_and_others_read_on<B: Backend>() {
+    let backend = B::new();
+    let mut never = Vec::new();
+    let server = backend.serve_calls(&limits()).unwrap();
+    let _serving = Serving::start(server, move |request, responder| match &request.body()[..] {
+        b"never" => never.push(responder),
+        _ => responder.reply(request.body()),
+    });
+    let client = backend.client(&limits()).unwrap();
+    for _ in 0..5 {
+        let hasty = client.within(Duration::from_millis(5));
+        let ended = thread::spawn(move || hasty.call("never").unwrap_err()).join().unwrap();
+        assert!(matches!(ended, Error::Deadline { .. }), "{ended}");
+        assert_eq!(client.call("still there?").unwrap(), "still there?");
     }
 }
