@@ -2,11 +2,13 @@
 
 use super::PIPE_MESSAGE_MAX;
 use super::handle::code;
+use super::transfer::Transfer;
 use crate::connections::ServerStream;
 use crate::framing::SendQueue;
 use bytes::{BufMut, BytesMut};
 use mio::windows::NamedPipe;
 use std::io::{self, ErrorKind, IoSlice, Read, Write};
+use std::os::windows::io::{AsRawHandle, BorrowedHandle};
 use windows_sys::Win32::Foundation::{
     ERROR_NO_DATA, ERROR_OPERATION_ABORTED, ERROR_PIPE_NOT_CONNECTED,
 };
@@ -16,16 +18,57 @@ const READ: usize = 4096;
 
 pub(crate) struct PipeStream {
     pipe: NamedPipe,
-    /// A write is under way, or has ended without our knowing. The system takes one at a time.
+    /// A write of mio's is under way, or has ended without our knowing. It takes one at a time.
     writing: bool,
+    /// A write beside mio, for what the pipe can hold at once: it makes no completion, which would
+    /// cost a look at the port for each answer. Made with the first one.
+    quiet: Option<Transfer>,
     /// The client has closed: mio would read again and again, and post an event each time.
     ended: bool,
 }
 
 impl PipeStream {
     pub fn new(pipe: NamedPipe) -> PipeStream {
-        PipeStream { pipe, writing: false, ended: false }
+        PipeStream { pipe, writing: false, quiet: None, ended: false }
     }
+}
+
+impl PipeStream {
+    /// Whether no quiet write is under way. How one ended is of no use here: if it failed, reading
+    /// finds the end.
+    fn is_quiet(&mut self) -> bool {
+        self.quiet.as_mut().is_none_or(|quiet| !quiet.is_under_way() || quiet.poll().is_some())
+    }
+
+    /// Writes one message on the pipe: quietly, if nothing is under way. Behind a quiet one that waits
+    /// for the client mio writes, and its event says when to go on.
+    fn write_one(&mut self, message: Vec<u8>) -> io::Result<usize> {
+        let len = message.len();
+        if !self.writing && self.is_quiet() {
+            let written = self.write_quietly(message);
+            return written.map(|()| len).map_err(gone_to_broken);
+        }
+        // It is copied and goes out as a whole.
+        let taken = self.pipe.write(&message)?;
+        self.writing = true;
+        Ok(taken)
+    }
+
+    fn write_quietly(&mut self, message: Vec<u8>) -> io::Result<()> {
+        let quiet = match &mut self.quiet {
+            Some(quiet) => quiet,
+            none => {
+                // SAFETY: the pipe, and with it the handle, outlives the borrow.
+                let handle = unsafe { BorrowedHandle::borrow_raw(self.pipe.as_raw_handle()) };
+                none.insert(Transfer::new(handle)?.without_packets())
+            }
+        };
+        quiet.start_write(|buffer| *buffer = message).map(drop)
+    }
+}
+
+fn gone_to_broken(error: io::Error) -> io::Error {
+    if is_gone(&error) { ErrorKind::BrokenPipe.into() } else { error }
 }
 
 /// The ways in which the system says that the other end has gone.
@@ -73,23 +116,28 @@ impl ServerStream for PipeStream {
     }
 
     fn write(&mut self, queue: &mut SendQueue) -> io::Result<usize> {
-        let mut slices = [IoSlice::new(&[]); 16];
-        let filled = queue.slices(&mut slices);
-        let mut message = Vec::with_capacity(PIPE_MESSAGE_MAX.min(queue.len()));
-        next_message(&slices[..filled], &mut message);
-        // It is copied and goes out as a whole; the next can follow when this one's event has come.
-        let taken = self.pipe.write(&message)?;
-        queue.advance(taken);
-        self.writing = true;
-        Ok(taken)
+        let mut sent = 0;
+        while !queue.is_empty() {
+            let mut slices = [IoSlice::new(&[]); 16];
+            let filled = queue.slices(&mut slices);
+            let mut message = Vec::with_capacity(PIPE_MESSAGE_MAX.min(queue.len()));
+            next_message(&slices[..filled], &mut message);
+            let taken = match self.write_one(message) {
+                Err(error) if error.kind() == ErrorKind::WouldBlock && sent > 0 => break,
+                taken => taken?,
+            };
+            queue.advance(taken);
+            sent += taken;
+        }
+        Ok(sent)
     }
 
     fn writable(&mut self) {
         self.writing = false;
     }
 
-    fn is_sent(&self) -> bool {
-        !self.writing
+    fn is_sent(&mut self) -> bool {
+        !self.writing && self.is_quiet()
     }
 
     /// Throws away what the client has not read: a write that it keeps waiting ends so, and nothing

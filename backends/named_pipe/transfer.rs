@@ -50,6 +50,7 @@ pub(super) struct Transfer {
     overlapped: Box<OVERLAPPED>,
     buffer: Vec<u8>,
     under_way: bool,
+    packets: bool,
 }
 
 // SAFETY: the pointers in the overlapped structure are the event's handle, which any thread may use,
@@ -67,11 +68,19 @@ impl Transfer {
             overlapped,
             buffer: Vec::new(),
             under_way: false,
+            packets: true,
         })
     }
 
     pub fn is_under_way(&self) -> bool {
         self.under_way
+    }
+
+    /// From now on no transfer that is started puts a packet into the completion port that the pipe is
+    /// tied to: the low bit of the event's handle asks for that (GetQueuedCompletionStatus).
+    pub fn without_packets(mut self) -> Transfer {
+        self.packets = false;
+        self
     }
 
     /// Starts to read up to `len` bytes. `Ok(Some)`: they are there already.
@@ -139,7 +148,11 @@ impl Transfer {
     fn prepare(&mut self) {
         debug_assert!(!self.under_way, "one transfer at a time");
         *self.overlapped = OVERLAPPED::default();
-        self.overlapped.hEvent = self.done.0.as_raw_handle();
+        let event = self.done.0.as_raw_handle();
+        self.overlapped.hEvent = match self.packets {
+            true => event,
+            false => event.map_addr(|address| address | 1),
+        };
     }
 
     fn started(&mut self, started: io::Result<()>) -> io::Result<Option<usize>> {

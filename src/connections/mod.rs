@@ -41,7 +41,7 @@ pub(crate) trait ServerStream {
 
     /// Whether all that was taken from the queue has left this process, so that dropping the stream
     /// loses nothing.
-    fn is_sent(&self) -> bool {
+    fn is_sent(&mut self) -> bool {
         true
     }
 
@@ -180,8 +180,11 @@ impl<S: ServerStream> Connections<S> {
 
     /// Drops all connections, with what waits on them.
     pub fn clear(&mut self) {
-        let unsent = |connection: &&mut Connection<S>| !connection.stream.is_sent();
-        self.table.values_mut().filter(unsent).for_each(|connection| connection.stream.abort());
+        for connection in self.table.values_mut() {
+            if !connection.stream.is_sent() {
+                connection.stream.abort();
+            }
+        }
         self.table.clear();
     }
 

@@ -5,7 +5,11 @@ use crate::error::CloseReason;
 use crate::framing::SendQueue;
 use crate::message_server::{ConnectionId, Event};
 use std::io::ErrorKind;
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+/// How soon a connection is looked at again that has nothing queued, but whose last bytes are still
+/// on their way. Nobody waits for the answer but who closes it.
+const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
 impl<S: ServerStream> Connections<S> {
     /// Sends what can be sent of all that has been queued.
@@ -50,7 +54,7 @@ impl<S: ServerStream> Connections<S> {
         } else {
             let since = *connection.waiting_since.get_or_insert(now);
             self.blocked.insert(id);
-            let due = since + self.limits.write_stall;
+            let due = due(since + self.limits.write_stall, queued, now);
             self.sweep = Some(self.sweep.map_or(due, |at| at.min(due)));
         }
         if queued > self.limits.queued / 2 || connection.closing.is_some() {
@@ -72,22 +76,25 @@ impl<S: ServerStream> Connections<S> {
         }
     }
 
-    /// Ends those whose peers have taken nothing for too long.
+    /// Ends those whose peers have taken nothing for too long, and looks whether others are done.
     pub(super) fn sweep(&mut self, now: Instant) {
         let waited = self.limits.write_stall;
         self.sweep = None;
-        let mut late = Vec::new();
-        for &id in &self.blocked {
-            let Some(since) = self.table.get(&id).and_then(|c| c.waiting_since) else {
-                continue;
-            };
-            let due = since + waited;
-            if due <= now {
+        let (mut late, mut done) = (Vec::new(), Vec::new());
+        for id in self.blocked.iter().copied().collect::<Vec<_>>() {
+            let Some(connection) = self.table.get_mut(&id) else { continue };
+            let Some(since) = connection.waiting_since else { continue };
+            let queued = connection.outbound.queue.len();
+            if queued == 0 && connection.stream.is_sent() {
+                done.push(id);
+            } else if since + waited <= now {
                 late.push(id);
             } else {
+                let due = due(since + waited, queued, now);
                 self.sweep = Some(self.sweep.map_or(due, |at| at.min(due)));
             }
         }
+        done.into_iter().for_each(|id| self.after_flush(id, now));
         for id in late {
             if let Some(connection) = self.table.get_mut(&id) {
                 connection.stream.abort();
@@ -104,4 +111,10 @@ impl<S: ServerStream> Connections<S> {
             self.events.push_back(Event::Closed(id, reason));
         }
     }
+}
+
+/// When to look at a connection again that has not sent all: at its deadline, or sooner where nothing
+/// is queued any more, and so no readiness will tell that the last of it has gone.
+fn due(deadline: Instant, queued: usize, now: Instant) -> Instant {
+    if queued == 0 { deadline.min(now + LOOK_AGAIN) } else { deadline }
 }
