@@ -16,6 +16,10 @@ use windows_sys::Win32::Foundation::{
 /// How much is read from mio at once: as much as its own buffer holds.
 const READ: usize = 4096;
 
+// mio reads into buffers that it has written from before: one longer than a read here could keep bytes
+// that no event tells of.
+const _: () = assert!(PIPE_MESSAGE_MAX <= READ);
+
 pub(crate) struct PipeStream {
     pipe: NamedPipe,
     /// A write of mio's is under way, or has ended without our knowing. It takes one at a time.
