@@ -18,14 +18,15 @@ mod stream;
 mod transfer;
 #[cfg(test)]
 mod traps;
+mod waiting;
 
 pub(crate) use client::connect;
 pub(super) use listener::Listener;
 
 /// The most bytes of one message on the pipe, so of one write. A message on the pipe is nothing but
-/// a piece of the stream of bytes: small frames share one, a large frame takes several. 4096 bytes
-/// is what mio reads at once; a longer one would reach the other side in pieces of that size anyway.
-pub(super) const PIPE_MESSAGE_MAX: usize = 4096;
+/// a piece of the stream of bytes: small frames share one, a large frame takes several. 64 KiB is
+/// what the pipe holds, so that a write waits for the reader only when something is before it.
+pub(super) const PIPE_MESSAGE_MAX: usize = QUOTA as usize;
 
 /// The bytes that the system holds for each direction of an instance before a write has to wait for
 /// the reader: 64 KiB, as much as it is on sockets, within a factor of four. The default of zero

@@ -3,6 +3,7 @@
 use super::PIPE_MESSAGE_MAX;
 use super::handle::code;
 use super::transfer::Transfer;
+use super::waiting;
 use crate::connections::ServerStream;
 use crate::framing::SendQueue;
 use bytes::{BufMut, BytesMut};
@@ -13,12 +14,9 @@ use windows_sys::Win32::Foundation::{
     ERROR_NO_DATA, ERROR_OPERATION_ABORTED, ERROR_PIPE_NOT_CONNECTED,
 };
 
-/// How much is read from mio at once: as much as its own buffer holds.
-const READ: usize = 4096;
-
-// mio reads into buffers that it has written from before: one longer than a read here could keep bytes
-// that no event tells of.
-const _: () = assert!(PIPE_MESSAGE_MAX <= READ);
+/// How much mio reads at once: what its own buffers hold. It reads into buffers that it has written
+/// from before, so it is never given more than this to write either.
+const MIO_BUFFER: usize = 4096;
 
 pub(crate) struct PipeStream {
     pipe: NamedPipe,
@@ -53,7 +51,7 @@ impl PipeStream {
             return written.map(|()| len).map_err(gone_to_broken);
         }
         // It is copied and goes out as a whole.
-        let taken = self.pipe.write(&message)?;
+        let taken = self.pipe.write(&message[..len.min(MIO_BUFFER)])?;
         self.writing = true;
         Ok(taken)
     }
@@ -90,33 +88,82 @@ pub(super) fn next_message(slices: &[IoSlice<'_>], message: &mut Vec<u8>) {
     }
 }
 
+impl PipeStream {
+    /// Moves up to `most` bytes of what mio has read into `buffer`.
+    fn take(&mut self, buffer: &mut BytesMut, most: usize) -> io::Result<usize> {
+        let mut chunk = [0; MIO_BUFFER];
+        let taken = self.pipe.read(&mut chunk[..most])?;
+        buffer.put_slice(&chunk[..taken]);
+        Ok(taken)
+    }
+
+    /// Whether mio has bytes left that were not taken, and so is not reading: it reads on when the
+    /// last of them is taken. Asked with a read of no bytes, which takes none.
+    fn holds_back(&mut self) -> bool {
+        matches!(self.pipe.read(&mut []), Ok(0))
+    }
+
+    /// Reads what the pipe holds behind the last byte of mio's buffer, which mio has been left with,
+    /// then takes that one. Each buffer of mio's costs a turn of the loop: a large message would
+    /// take many.
+    fn read_behind(&mut self, buffer: &mut BytesMut) -> io::Result<usize> {
+        let place = buffer.len();
+        buffer.put_u8(0);
+        let behind = self.read_waiting(buffer);
+        let mut last = [0];
+        let taken = self.pipe.read(&mut last)?;
+        if taken == 0 {
+            // The client has gone, and mio had nothing left after all.
+            self.ended = true;
+            buffer.truncate(place);
+            return Ok(0);
+        }
+        buffer[place] = last[0];
+        behind.map(|read| read + 1)
+    }
+
+    /// Reads what waits in the pipe, as far as there is room.
+    fn read_waiting(&self, buffer: &mut BytesMut) -> io::Result<usize> {
+        // SAFETY: the pipe, and with it the handle, outlives the borrow.
+        let handle = unsafe { BorrowedHandle::borrow_raw(self.pipe.as_raw_handle()) };
+        let mut waits = waiting::look(handle)?.bytes;
+        let mut total = 0;
+        while waits > 0 && buffer.len() < buffer.capacity() {
+            let read = match waiting::read_now(handle, buffer.spare_capacity_mut()) {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                read => read?,
+            };
+            // SAFETY: so many bytes of the spare capacity have just been written.
+            unsafe { buffer.set_len(buffer.len() + read) };
+            total += read;
+            waits = waits.saturating_sub(read);
+        }
+        Ok(total)
+    }
+}
+
 impl ServerStream for PipeStream {
     fn read(&mut self, buffer: &mut BytesMut) -> io::Result<usize> {
-        let mut total = 0;
-        while !self.ended {
-            let mut chunk = [0; READ];
-            let room = (buffer.capacity() - buffer.len()).min(READ);
-            match self.pipe.read(&mut chunk[..room]) {
-                // A message of no bytes looks the same; this protocol has none.
-                Ok(0) => self.ended = true,
-                Ok(read) => {
-                    buffer.put_slice(&chunk[..read]);
-                    total += read;
-                    // Once mio's buffer is used up the next read tells of itself by an event. As
-                    // long as it is not, nothing would.
-                    if read < READ || buffer.capacity() - buffer.len() < READ {
-                        return Ok(total);
-                    }
-                }
-                Err(error) if error.kind() == ErrorKind::WouldBlock && total > 0 => {
-                    return Ok(total);
-                }
-                Err(error) if is_gone(&error) => self.ended = true,
-                Err(error) => return Err(error),
-            }
+        if self.ended {
+            return Ok(0);
+        }
+        // Not the last byte of mio's buffer: as long as that is left, mio does not read.
+        let room = buffer.capacity() - buffer.len();
+        let most = room.min(MIO_BUFFER - 1);
+        let taken = match self.take(buffer, most) {
+            Err(error) if is_gone(&error) => 0,
+            taken => taken?,
+        };
+        // A message of no bytes looks the same as the end; this framing has none.
+        self.ended = taken == 0;
+        if taken < MIO_BUFFER - 1 || taken == room || !self.holds_back() {
+            return Ok(taken);
         }
         // With bytes before the end, the end is found by the next read: its event is under way.
-        Ok(total)
+        match self.read_behind(buffer) {
+            Err(error) if is_gone(&error) => Ok(taken),
+            read => read.map(|read| taken + read),
+        }
     }
 
     fn write(&mut self, queue: &mut SendQueue) -> io::Result<usize> {

@@ -7,7 +7,7 @@ use std::ptr::{null, null_mut};
 use std::sync::Arc;
 use std::time::Instant;
 use windows_sys::Win32::Foundation::{
-    ERROR_IO_INCOMPLETE, ERROR_IO_PENDING, WAIT_FAILED, WAIT_OBJECT_0, WAIT_TIMEOUT,
+    ERROR_IO_INCOMPLETE, ERROR_IO_PENDING, HANDLE, WAIT_FAILED, WAIT_OBJECT_0, WAIT_TIMEOUT,
 };
 use windows_sys::Win32::Storage::FileSystem::{ReadFile, WriteFile};
 use windows_sys::Win32::System::IO::{CancelIoEx, GetOverlappedResult, OVERLAPPED};
@@ -25,6 +25,12 @@ impl Signal {
     pub fn set(&self) -> io::Result<()> {
         // SAFETY: the handle is an open event's.
         check(unsafe { SetEvent(self.0.as_raw_handle()) })
+    }
+
+    /// The event for an overlapped structure whose transfer shall put no packet into the completion
+    /// port that the pipe is tied to: the low bit asks for that (GetQueuedCompletionStatus).
+    pub fn without_packet(&self) -> HANDLE {
+        self.0.as_raw_handle().map_addr(|address| address | 1)
     }
 }
 
@@ -77,7 +83,7 @@ impl Transfer {
     }
 
     /// From now on no transfer that is started puts a packet into the completion port that the pipe is
-    /// tied to: the low bit of the event's handle asks for that (GetQueuedCompletionStatus).
+    /// tied to.
     pub fn without_packets(mut self) -> Transfer {
         self.packets = false;
         self
@@ -148,10 +154,9 @@ impl Transfer {
     fn prepare(&mut self) {
         debug_assert!(!self.under_way, "one transfer at a time");
         *self.overlapped = OVERLAPPED::default();
-        let event = self.done.0.as_raw_handle();
         self.overlapped.hEvent = match self.packets {
-            true => event,
-            false => event.map_addr(|address| address | 1),
+            true => self.done.0.as_raw_handle(),
+            false => self.done.without_packet(),
         };
     }
 

@@ -294,3 +294,33 @@ fn a_long_message_queued_before_the_first_read_is_whole() {
         assert!(message.iter().enumerate().all(|(at, &byte)| byte == at as u8));
     }
 }
+
+/// What lies behind a full buffer of mio's is read beside mio, which must not be reading then: else
+/// the two would take turns at random, and the bytes would come out of order.
+#[test]
+fn pieces_around_the_size_of_mios_buffer_keep_their_order() {
+    const PIECES: [usize; 9] = [4094, 4095, 4096, 4097, 1, 8191, 8192, 8193, 65_536];
+    let (listener, name) = listener();
+    let mut encoder = Native::new(Layer::Messages, 1 << 20).encoder();
+    let mut queue = SendQueue::default();
+    encoder.begin(&mut queue);
+    let messages: Vec<Bytes> = (0..3000u32).map(|n| n.to_le_bytes().repeat(64).into()).collect();
+    messages.iter().for_each(|m| encoder.encode(b"", m.clone(), &mut queue).unwrap());
+    let (stream, mut client) = (queue.to_bytes(), open(&name).unwrap());
+    let writing = std::thread::spawn(move || {
+        let (mut rest, mut sizes) = (&stream[..], PIECES.iter().cycle());
+        while !rest.is_empty() {
+            let (piece, behind) = rest.split_at(rest.len().min(*sizes.next().unwrap()));
+            client.write_all(piece).unwrap();
+            rest = behind;
+        }
+        client
+    });
+    let mut event_loop = event_loop(listener, &name, &Limits::default());
+    connected(&mut event_loop);
+    for expected in messages {
+        let Event::Message(_, message) = next(&mut event_loop) else { panic!("no message") };
+        assert_eq!(message, expected);
+    }
+    drop(writing.join().unwrap());
+}
