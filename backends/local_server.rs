@@ -2,9 +2,9 @@
 
 use super::event_loop::EventLoop;
 use super::os::Listener;
-use crate::framing::{Framing, Layer, Native};
+use crate::framing::Framing;
 use crate::message_server::{ConnectionId, Event, Goodbye, MessageServer, Peer, SendError, Waker};
-use crate::{Endpoint, Error, Limits};
+use crate::{Endpoint, Error, ServerOptions};
 use bytes::Bytes;
 use std::fmt;
 use std::sync::Arc;
@@ -31,8 +31,9 @@ pub struct LocalServer {
 }
 
 impl LocalServer {
-    /// A server of messages at `endpoint`, in this crate's framing and with the default [`Limits`].
-    /// Clients can connect as soon as this returns.
+    /// A server of messages at `endpoint`, in this crate's framing and with the default
+    /// [`Limits`](crate::Limits). Clients can connect as soon as this returns. Everything else is set
+    /// by [`ServerOptions`].
     ///
     /// # Errors
     /// As [`Server::bind`](crate::Server::bind).
@@ -41,33 +42,16 @@ impl LocalServer {
         E: TryInto<Endpoint>,
         Error: From<E::Error>,
     {
-        let limits = Limits::default();
-        let framing = Native::new(Layer::Messages, limits.message);
-        LocalServer::bind_with(&endpoint.try_into()?, Arc::new(framing), &limits)
+        ServerOptions::new().bind_messages(endpoint)
     }
 
-    /// A server with a framing and limits of one's own. [`Limits::message`] is the framing's
-    /// affair; the others are applied here.
-    ///
-    /// # Errors
-    /// As [`Server::bind`](crate::Server::bind).
-    ///
-    /// ```no_run
-    /// use msgpipe::framing::{Layer, Native};
-    /// use msgpipe::{Endpoint, Limits, LocalServer};
-    ///
-    /// let endpoint = Endpoint::name("com.example.shout")?;
-    /// let framing = Native::new(Layer::Messages, 64 * 1024);
-    /// let server = LocalServer::bind_with(&endpoint, std::sync::Arc::new(framing), &Limits::default())?;
-    /// # Ok::<_, msgpipe::Error>(())
-    /// ```
-    pub fn bind_with(
+    pub(crate) fn listen(
         endpoint: &Endpoint,
         framing: Arc<dyn Framing>,
-        limits: &Limits,
+        options: &ServerOptions,
     ) -> Result<LocalServer, Error> {
-        let (listener, name) = Listener::bind(endpoint)?;
-        Ok(LocalServer { event_loop: EventLoop::new(listener, framing, limits, name)? })
+        let (listener, name) = Listener::bind(endpoint, options, framing.carrier())?;
+        Ok(LocalServer { event_loop: EventLoop::new(listener, framing, options, name)? })
     }
 }
 

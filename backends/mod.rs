@@ -31,3 +31,6 @@ use unix_socket as os;
 
 pub use local_server::LocalServer;
 pub(crate) use os::connect;
+
+/// A connected client's stream, and its endpoint in words.
+pub(crate) type Connected = (Box<dyn crate::client_stream::ClientStream>, std::sync::Arc<str>);

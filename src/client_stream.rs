@@ -3,7 +3,7 @@
 
 use crate::message_server::Peer;
 use bytes::BytesMut;
-use std::io::{self, IoSlice};
+use std::io::{self, ErrorKind, IoSlice};
 use std::time::Instant;
 
 /// A connected stream of bytes, used by the threads that share a client.
@@ -38,7 +38,24 @@ pub trait ClientStream: Send + Sync {
     /// `TimedOut` at the deadline; anything else ends the connection.
     fn read(&self, buffer: &mut BytesMut, deadline: Option<Instant>) -> io::Result<usize>;
 
-    /// Takes some bytes of `slices` without waiting and returns how many.
+    /// Waits until a whole message has arrived, until `deadline` at the latest, and appends it to
+    /// `buffer`, which grows for it. For framings that are carried by
+    /// [messages](crate::framing::Carrier::Messages); a stream that has none leaves it as it is.
+    ///
+    /// # Errors
+    /// As [`read`](ClientStream::read).
+    fn read_message(
+        &self,
+        buffer: &mut BytesMut,
+        limit: usize,
+        deadline: Option<Instant>,
+    ) -> io::Result<ReadMessage> {
+        let _ = (buffer, limit, deadline);
+        Err(ErrorKind::Unsupported.into())
+    }
+
+    /// Takes some bytes of `slices` without waiting and returns how many. On a stream of messages
+    /// each slice is one, and is taken as a whole or not at all.
     ///
     /// # Errors
     /// `WouldBlock` when none can be taken now; anything else ends the connection.
@@ -61,4 +78,16 @@ pub trait ClientStream: Send + Sync {
 
     /// Who serves the other end.
     fn peer(&self) -> &Peer;
+}
+
+/// What came of reading a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ReadMessage {
+    /// It is there, whole.
+    Whole,
+    /// One of so many bytes waits, which is over the limit. It was not read.
+    TooLarge(u64),
+    /// The peer will send nothing more.
+    End,
 }

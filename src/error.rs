@@ -89,6 +89,16 @@ pub enum Error {
         /// The message.
         message: Bytes,
     },
+    /// A message that the framing cannot carry. It was not sent and is handed back.
+    #[error("{endpoint}: the message cannot be sent: {problem}")]
+    Unsendable {
+        /// The endpoint.
+        endpoint: Arc<str>,
+        /// What is wrong with it.
+        problem: FramingError,
+        /// The message.
+        message: Bytes,
+    },
     /// [`Limits::in_flight`](crate::Limits::in_flight) calls are unanswered. The request was not
     /// sent and is handed back.
     #[error(
@@ -140,7 +150,7 @@ impl Error {
     /// ```
     pub fn fault(&self) -> Fault {
         match self {
-            Error::Name(_) | Error::TooLarge { .. } => Fault::Caller,
+            Error::Name(_) | Error::TooLarge { .. } | Error::Unsendable { .. } => Fault::Caller,
             Error::NoServer { .. } => Fault::Nobody,
             Error::Busy { .. } | Error::TooManyCalls { .. } | Error::Deadline { .. } => {
                 Fault::Limit
@@ -186,6 +196,21 @@ pub enum CloseReason {
         /// How long.
         waited: Duration,
     },
+    /// The peer did not finish its preface within [`Limits::preface`](crate::Limits::preface), or a
+    /// message within [`Limits::message_time`](crate::Limits::message_time).
+    #[error("the peer did not finish its {what} within {waited:?}")]
+    Slow {
+        /// `preface` or `message`.
+        what: &'static str,
+        /// How long.
+        waited: Duration,
+    },
+    /// Nothing came and nothing went for [`Limits::idle`](crate::Limits::idle).
+    #[error("nothing came and nothing went for {waited:?}")]
+    Idle {
+        /// How long.
+        waited: Duration,
+    },
     /// The connection broke: the peer was killed, or the system gave up on it.
     #[error("the connection broke: {0}")]
     Broken(Arc<io::Error>),
@@ -203,7 +228,9 @@ impl CloseReason {
             CloseReason::Finished | CloseReason::Local => Fault::Nobody,
             CloseReason::Peer(FramingError::Goodbye { code: 0, .. }) => Fault::Nobody,
             CloseReason::Peer(_) | CloseReason::Protocol(_) => Fault::Peer,
-            CloseReason::Unread { .. } => Fault::Limit,
+            CloseReason::Unread { .. } | CloseReason::Slow { .. } | CloseReason::Idle { .. } => {
+                Fault::Limit
+            }
             CloseReason::Broken(_) => Fault::System,
         }
     }
@@ -217,6 +244,8 @@ impl CloseReason {
                 Some(Goodbye::new(error.goodbye_code()?, error.to_string()))
             }
             CloseReason::Protocol(text) => Some(Goodbye::new(GoodbyeCode::PROTOCOL, text.clone())),
+            CloseReason::Slow { .. } => Some(Goodbye::new(GoodbyeCode::TOO_SLOW, self.to_string())),
+            CloseReason::Idle { .. } => Some(Goodbye::new(GoodbyeCode::IDLE, self.to_string())),
             _ => None,
         }
     }

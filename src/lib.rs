@@ -42,6 +42,7 @@ struct Readme;
 pub mod endpoint;
 pub mod framing;
 
+mod access;
 mod client;
 mod client_stream;
 mod connections;
@@ -50,6 +51,7 @@ mod exchange;
 mod ids;
 mod limits;
 mod message_server;
+mod options;
 mod server;
 
 // Everything that knows the operating system lives beside `src/`, not in it: the one path of this
@@ -57,13 +59,15 @@ mod server;
 #[path = "../backends/mod.rs"]
 mod backends;
 
+pub use access::{Access, Principal, Trust};
 pub use backends::{LocalServer, memory};
 pub use client::{Batch, Call, Client, MessageClient};
-pub use client_stream::ClientStream;
+pub use client_stream::{ClientStream, ReadMessage};
 pub use endpoint::{Endpoint, NAME_MAX, NameError};
 pub use error::{CloseReason, Error, ErrorReply, Fault};
 pub use limits::Limits;
 pub use message_server::{
     ConnectionId, Event, Goodbye, MessageServer, Peer, Refusal, SendError, Waker,
 };
+pub use options::{ClientOptions, Instances, ServerOptions};
 pub use server::{IntoReply, Request, Responder, Server, Stopper};

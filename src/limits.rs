@@ -55,6 +55,27 @@ pub struct Limits {
     /// Default 30 s: a program stopped in a debugger or swapped out comes back; one that is gone
     /// does not hold its memory for ever.
     pub write_stall: Duration,
+    /// How long a client may take, from when it has connected, until it has sent what a stream of the
+    /// framing begins with: this crate's own begins with a preface of 16 bytes. One that is slower is
+    /// closed with the goodbye [`GoodbyeCode::TOO_SLOW`](crate::framing::GoodbyeCode::TOO_SLOW).
+    ///
+    /// Default 10 s: clients send it as they connect, so this is for a machine that swaps.
+    pub preface: Duration,
+    /// How long a client may take to finish a message that it has begun, counted from its first byte;
+    /// while it is not read from, because so much is [queued](Limits::queued) for it, the time does not
+    /// count. One that is slower is closed as with [`preface`](Limits::preface).
+    ///
+    /// Default 30 s: a program stopped in a debugger comes back, and even the largest message takes
+    /// far less than a second between two processes of one machine.
+    pub message_time: Duration,
+    /// How long a connection may be without a message in either direction. A request that is being
+    /// answered counts for nothing here: with calls, allow more than the slowest answer takes. One
+    /// that is quiet for longer is closed with the goodbye
+    /// [`GoodbyeCode::IDLE`](crate::framing::GoodbyeCode::IDLE).
+    ///
+    /// Default `None`, as long as it likes: an idle connection costs less than a KiB, and programs
+    /// that talk to a service now and then keep theirs.
+    pub idle: Option<Duration>,
     /// How long a client tries to reach a server that is there but busy: a full backlog, or no
     /// free pipe instance. Where there is no server at all, connecting fails at once.
     ///
@@ -87,11 +108,11 @@ impl Limits {
         limits.connections = limits.connections.max(1);
         limits.queued = limits.queued.max(1);
         limits.in_flight = limits.in_flight.max(1);
-        for time in
-            [&mut limits.write_stall, &mut limits.connect, &mut limits.call, &mut limits.drain]
-        {
+        let Limits { write_stall, preface, message_time, connect, call, drain, .. } = &mut limits;
+        for time in [write_stall, preface, message_time, connect, call, drain] {
             *time = (*time).min(Limits::FOREVER);
         }
+        limits.idle = limits.idle.map(|time| time.min(Limits::FOREVER));
         limits
     }
 }
@@ -105,6 +126,9 @@ impl Default for Limits {
             held: 64 << 20,
             in_flight: 1024,
             write_stall: Duration::from_secs(30),
+            preface: Duration::from_secs(10),
+            message_time: Duration::from_secs(30),
+            idle: None,
             connect: Duration::from_secs(20),
             call: Duration::from_secs(30),
             drain: Duration::from_secs(5),
@@ -125,13 +149,18 @@ mod tests {
         {
             let limits = Limits {
                 write_stall: asked,
+                preface: asked,
+                message_time: asked,
+                idle: Some(asked),
                 connect: asked,
                 call: asked,
                 drain: asked,
                 ..Limits::default()
             };
             let limits = limits.clamped();
-            for time in [limits.write_stall, limits.connect, limits.call, limits.drain] {
+            assert_eq!(limits.idle, Some(applied));
+            let Limits { write_stall, preface, message_time, connect, call, drain, .. } = limits;
+            for time in [write_stall, preface, message_time, connect, call, drain] {
                 assert_eq!(time, applied);
             }
         }

@@ -120,6 +120,10 @@ pub enum Event {
     /// A connection that refused a message as [`Refusal::Full`] takes messages again: less than
     /// half of the limit waits there now.
     Drained(ConnectionId),
+    /// Clients that wait cannot be taken in: the system refused (no descriptors, no memory). Those
+    /// that are connected are served as before, and it is tried again until it works. Told once, and
+    /// again only after it has worked in between.
+    AcceptFailed(Error),
     /// A connection has ended. Its id will not be used again.
     Closed(ConnectionId, CloseReason),
     /// [`Waker::wake`] was called since this event was last returned.
@@ -193,6 +197,8 @@ pub struct Peer {
     pub gid: Option<u32>,
     /// Windows: its user's security identifier, `S-1-5-…`.
     pub sid: Option<String>,
+    /// Whether it is of the same user as this process. Not true of one that cannot be told.
+    pub same_user: bool,
 }
 
 impl fmt::Display for Peer {

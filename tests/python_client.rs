@@ -5,13 +5,13 @@ use msgpipe::endpoint::{Runtime, SocketAddress};
 use msgpipe::framing::Native;
 use msgpipe::{
     Endpoint, ErrorReply, Event, Goodbye, IntoReply, Limits, LocalServer, MessageServer, Request,
-    Server, Stopper,
+    Server, ServerOptions, Stopper,
 };
 use std::io::{Read, Write};
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
-use std::sync::{Arc, mpsc};
+use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -150,8 +150,8 @@ fn the_servers_limit_is_kept() {
 fn a_goodbye_is_passed_on_in_words() {
     let name = Endpoint::name(&unique("goodbye")).unwrap();
     let limits = Limits::default();
-    let framing = Arc::new(Native::for_calls(limits.message));
-    let mut server = LocalServer::bind_with(&name, framing, &limits).unwrap();
+    let options = ServerOptions::new().framing(Native::for_calls(limits.message));
+    let mut server = options.bind_messages(&name).unwrap();
     let path = server.endpoint().to_owned();
     let calling = thread::spawn(move || call(&path, &["hello"]));
     loop {

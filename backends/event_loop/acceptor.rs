@@ -1,9 +1,11 @@
 //! What the loop needs of the part that takes clients in.
 
+use super::wake::Wake;
 use crate::connections::ServerStream;
 use crate::message_server::Peer;
 use mio::{Events, Poll, Registry, Token};
 use std::io;
+use std::sync::Arc;
 
 /// Takes clients in: a listening socket, or a set of pipe instances.
 pub(crate) trait Acceptor: Sized {
@@ -12,21 +14,29 @@ pub(crate) trait Acceptor: Sized {
     /// Whether a stream that was dropped is closed only when the system is polled again.
     const CLOSES_BY_POLLING: bool = false;
 
-    /// Begins to listen for readiness. Clients could connect before; now they are noticed.
-    fn open(&mut self, registry: &Registry, tokens: &mut Tokens) -> io::Result<()>;
+    /// Begins to listen for readiness. Clients could connect before; now they are noticed. `wake` is
+    /// for what is learned outside the loop.
+    fn open(
+        &mut self,
+        registry: &Registry,
+        tokens: &mut Tokens,
+        wake: &Arc<Wake>,
+    ) -> io::Result<()>;
 
     /// Something has happened at `token`, which is no connection's. Returns whether a client may be
     /// waiting.
     fn ready(&mut self, token: Token) -> bool;
 
     /// The next client that waits, registered with its token. Clients that may not come in are
-    /// turned away without a word to the loop. `None`: nobody waits until `ready` says so.
+    /// turned away without a word to the loop. `None`: nobody waits until `ready` says so. There is
+    /// `room` for so many clients, one at least.
     ///
     /// An error is passing: the loop tries again after a while.
     fn accept(
         &mut self,
         registry: &Registry,
         tokens: &mut Tokens,
+        room: usize,
     ) -> io::Result<Option<Accepted<Self::Stream>>>;
 
     /// Takes no more clients; gives the name free.

@@ -5,17 +5,17 @@ mod acceptor;
 mod wake;
 
 pub(super) use acceptor::{Accepted, Acceptor, Tokens};
+pub(super) use wake::Wake;
 
-use crate::connections::Connections;
+use crate::connections::{Connections, ServerStream};
 use crate::error::Error;
-use crate::framing::Framing;
-use crate::limits::Limits;
+use crate::framing::{Framing, GoodbyeCode};
 use crate::message_server::{ConnectionId, Event, Goodbye, Waker};
+use crate::options::ServerOptions;
 use mio::{Events, Poll, Token};
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use wake::Wake;
 
 /// How many readiness events are taken from the system at once. More only adds latency for the last
 /// ones; fewer costs system calls when many clients are busy.
@@ -36,7 +36,11 @@ pub(super) struct EventLoop<A: Acceptor> {
     wake: Arc<Wake>,
     /// Clients may be waiting to be taken in; from this time on.
     accept_at: Option<Instant>,
-    limit: usize,
+    /// Taking clients in failed the last time, and the application knows.
+    accept_failed: bool,
+    options: ServerOptions,
+    /// How many clients are served at once.
+    most: usize,
     endpoint: Arc<str>,
 }
 
@@ -44,23 +48,25 @@ impl<A: Acceptor> EventLoop<A> {
     pub fn new(
         mut acceptor: A,
         framing: Arc<dyn Framing>,
-        limits: &Limits,
+        options: &ServerOptions,
         endpoint: Arc<str>,
     ) -> Result<EventLoop<A>, Error> {
         let failed = |source| Error::system(&endpoint, "setting up the event loop", source);
         let poll = Poll::new().map_err(failed)?;
-        let wake = Wake::new(poll.registry()).map_err(failed)?;
+        let wake = Arc::new(Wake::new(poll.registry()).map_err(failed)?);
         let mut tokens = Tokens::default();
-        acceptor.open(poll.registry(), &mut tokens).map_err(failed)?;
+        acceptor.open(poll.registry(), &mut tokens, &wake).map_err(failed)?;
         Ok(EventLoop {
-            connections: Connections::new(framing, limits),
+            connections: Connections::new(framing, &options.limits),
             acceptor: Some(acceptor),
             poll,
             events: Events::with_capacity(EVENTS),
             tokens,
-            wake: Arc::new(wake),
+            wake,
             accept_at: Some(Instant::now()),
-            limit: limits.clamped().connections,
+            accept_failed: false,
+            options: options.clone(),
+            most: options.most(),
             endpoint,
         })
     }
@@ -73,7 +79,9 @@ impl<A: Acceptor> EventLoop<A> {
             let now = Instant::now();
             if let Some(event) = self.connections.next(now) {
                 if A::CLOSES_BY_POLLING && matches!(event, Event::Closed(..)) {
-                    // The client shall see its end now, not when the application polls again.
+                    // The client shall see its end now, not when the application polls again; and
+                    // what served it shall listen for the next.
+                    self.accept_at.get_or_insert(now);
                     self.look(Some(Duration::ZERO))?;
                 }
                 return Ok(Some(event));
@@ -106,10 +114,15 @@ impl<A: Acceptor> EventLoop<A> {
         }
         for event in &self.events {
             let token = event.token();
-            let id = ConnectionId::from_number(token.0 as u64);
+            let id = id_of(token);
             if token == wake::TOKEN {
-                self.wake.seen();
-                self.connections.push_event(Event::Woken);
+                let reasons = self.wake.seen();
+                for token in reasons.readable {
+                    self.connections.readable(id_of(token), false);
+                }
+                if reasons.woken {
+                    self.connections.push_event(Event::Woken);
+                }
             } else if self.connections.contains(id) {
                 if event.is_readable() || event.is_read_closed() || event.is_error() {
                     let ended = event.is_read_closed() || event.is_error();
@@ -133,7 +146,7 @@ impl<A: Acceptor> EventLoop<A> {
 
     /// When clients that wait are to be taken in without a further event.
     fn accept_due(&self) -> Option<Instant> {
-        self.accept_at.filter(|_| self.connections.len() < self.limit)
+        self.accept_at.filter(|_| self.connections.len() < self.most)
     }
 
     /// Takes in the clients that wait, as far as the limit allows.
@@ -142,16 +155,22 @@ impl<A: Acceptor> EventLoop<A> {
             return;
         };
         while self.accept_at.is_some_and(|at| at <= Instant::now()) {
-            if self.connections.len() >= self.limit {
+            let room = self.most.saturating_sub(self.connections.len());
+            if room == 0 {
                 return;
             }
-            match acceptor.accept(self.poll.registry(), &mut self.tokens) {
-                Ok(Some(Accepted { token, stream, peer, readable })) => {
-                    let id = ConnectionId::from_number(token.0 as u64);
-                    self.connections.add(id, stream, peer, readable);
-                }
+            let accepted = acceptor.accept(self.poll.registry(), &mut self.tokens, room);
+            let failed_before = std::mem::replace(&mut self.accept_failed, accepted.is_err());
+            match accepted {
+                Ok(Some(accepted)) => take_in(&mut self.connections, &self.options, accepted),
                 Ok(None) => self.accept_at = None,
-                Err(_) => self.accept_at = Some(Instant::now() + ACCEPT_PAUSE),
+                Err(source) => {
+                    self.accept_at = Some(Instant::now() + ACCEPT_PAUSE);
+                    if !failed_before {
+                        let error = Error::system(&self.endpoint, "taking in a client", source);
+                        self.connections.push_event(Event::AcceptFailed(error));
+                    }
+                }
             }
         }
     }
@@ -185,6 +204,25 @@ impl<A: Acceptor> Drop for EventLoop<A> {
         self.connections.clear();
         A::wait_until_gone(&mut self.poll, &mut self.events);
     }
+}
+
+/// Adds a client, if the application agrees.
+fn take_in<S: ServerStream>(
+    connections: &mut Connections<S>,
+    options: &ServerOptions,
+    accepted: Accepted<S>,
+) {
+    let Accepted { token, stream, peer, readable } = accepted;
+    if options.authorize.as_ref().is_none_or(|authorize| authorize(&peer)) {
+        connections.add(id_of(token), stream, peer, readable, Instant::now());
+    } else {
+        let text = format!("{peer} may not connect here");
+        connections.turn_away(stream, &Goodbye::new(GoodbyeCode::NOT_AUTHORIZED, text));
+    }
+}
+
+fn id_of(token: Token) -> ConnectionId {
+    ConnectionId::from_number(token.0 as u64)
 }
 
 /// The token of an event that belongs to no connection.

@@ -3,6 +3,7 @@
 use mio::{Registry, Token};
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 /// The waker's own token.
 pub(super) const TOKEN: Token = Token(0);
@@ -10,27 +11,59 @@ pub(super) const TOKEN: Token = Token(0);
 /// A waker that costs one event, however often it is called before the loop has looked. On Windows
 /// each wake of mio's own is a packet of the completion port, and crowds out those of the pipes.
 #[derive(Debug)]
-pub(super) struct Wake {
+pub(crate) struct Wake {
     waker: mio::Waker,
-    pending: AtomicBool,
+    /// The event is under way.
+    posted: AtomicBool,
+    /// The application asked for it.
+    woken: AtomicBool,
+    /// Connections of which a backend has learned outside the loop that they are readable.
+    readable: Mutex<Vec<Token>>,
+}
+
+/// What the loop was woken for.
+pub(super) struct Reasons {
+    pub woken: bool,
+    pub readable: Vec<Token>,
 }
 
 impl Wake {
     pub fn new(registry: &Registry) -> io::Result<Wake> {
-        Ok(Wake { waker: mio::Waker::new(registry, TOKEN)?, pending: AtomicBool::new(false) })
+        Ok(Wake {
+            waker: mio::Waker::new(registry, TOKEN)?,
+            posted: AtomicBool::new(false),
+            woken: AtomicBool::new(false),
+            readable: Mutex::default(),
+        })
     }
 
-    /// Wakes the loop, unless that is under way already.
+    /// Wakes the loop for the application.
     pub fn wake(&self) {
-        if !self.pending.swap(true, Ordering::SeqCst) && self.waker.wake().is_err() {
+        self.woken.store(true, Ordering::SeqCst);
+        self.post();
+    }
+
+    /// Wakes the loop for a connection that is readable.
+    pub fn readable(&self, token: Token) {
+        self.readable.lock().unwrap_or_else(PoisonError::into_inner).push(token);
+        self.post();
+    }
+
+    /// Makes the loop look, unless that is under way already.
+    fn post(&self) {
+        if !self.posted.swap(true, Ordering::SeqCst) && self.waker.wake().is_err() {
             // Could not be posted (no memory): the next call shall try again.
-            self.pending.store(false, Ordering::SeqCst);
+            self.posted.store(false, Ordering::SeqCst);
         }
     }
 
-    /// The loop has seen it: from now on a wake is a new one.
-    pub fn seen(&self) {
-        self.pending.store(false, Ordering::SeqCst);
+    /// The loop has seen the event: from now on a wake is a new one.
+    pub(super) fn seen(&self) -> Reasons {
+        // First this, so that what comes after the next two lines makes an event of its own.
+        self.posted.store(false, Ordering::SeqCst);
+        let woken = self.woken.swap(false, Ordering::SeqCst);
+        let mut readable = self.readable.lock().unwrap_or_else(PoisonError::into_inner);
+        Reasons { woken, readable: std::mem::take(&mut *readable) }
     }
 }
 
@@ -46,10 +79,19 @@ mod tests {
         let wake = Wake::new(poll.registry()).unwrap();
         for _ in 0..2 {
             (0..10).for_each(|_| wake.wake());
+            wake.readable(Token(7));
+            wake.readable(Token(8));
             poll.poll(&mut events, Some(Duration::from_secs(10))).unwrap();
             assert_eq!(events.iter().count(), 1);
-            wake.seen();
+            let reasons = wake.seen();
+            assert!(reasons.woken);
+            assert_eq!(reasons.readable, [Token(7), Token(8)]);
         }
+        wake.readable(Token(9));
+        poll.poll(&mut events, Some(Duration::from_secs(10))).unwrap();
+        let reasons = wake.seen();
+        assert!(!reasons.woken, "nobody asked");
+        assert_eq!(reasons.readable, [Token(9)]);
         poll.poll(&mut events, Some(Duration::ZERO)).unwrap();
         assert!(events.is_empty());
     }

@@ -102,5 +102,5 @@ impl Drop for MemoryStream {
 /// Both ends of a connection in memory are here.
 pub(super) fn this_process() -> &'static Peer {
     static PEER: OnceLock<Peer> = OnceLock::new();
-    PEER.get_or_init(|| Peer { pid: Some(std::process::id()), ..Peer::default() })
+    PEER.get_or_init(|| Peer { pid: Some(std::process::id()), same_user: true, ..Peer::default() })
 }

@@ -49,7 +49,7 @@ impl MemoryServer {
             };
             let stream = Accepted { exchange: self.exchange.clone(), id };
             let connection = ConnectionId::from_number(id);
-            self.connections.add(connection, stream, this_process().clone(), true);
+            self.connections.add(connection, stream, this_process().clone(), true, Instant::now());
         }
         while let Some(id) = state.touched.pop_front() {
             let connection = ConnectionId::from_number(id);

@@ -1,18 +1,23 @@
 //! The client's end of a pipe: blocking, with deadlines.
 
-use super::handle::{code, millis_until, own, wide};
-use super::identity::{SYSTEM, own_sid, server_of};
+use super::handle::{check, code, millis_until, own, wide};
+use super::identity::{own_sid, server_of, trusts};
+use super::messages::Messages;
+use super::security::CLIENT_RIGHTS;
 use super::stream::{is_gone, next_message};
 use super::transfer::{Signal, Transfer, wait_any};
-use crate::client_stream::ClientStream;
+use crate::access::Trust;
+use crate::backends::Connected;
+use crate::client_stream::{ClientStream, ReadMessage};
 use crate::endpoint::Endpoint;
 use crate::error::Error;
+use crate::framing::Carrier;
 use crate::limits::Limits;
 use crate::message_server::Peer;
 use bytes::{BufMut, BytesMut};
 use std::io::{self, ErrorKind, IoSlice};
 use std::ops::Range;
-use std::os::windows::io::{AsHandle, OwnedHandle};
+use std::os::windows::io::{AsHandle, AsRawHandle, OwnedHandle};
 use std::ptr::{null, null_mut};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -25,11 +30,9 @@ use windows_sys::Win32::Storage::FileSystem::{
     CreateFileW, FILE_FLAG_OVERLAPPED, OPEN_EXISTING, SECURITY_IDENTIFICATION,
     SECURITY_SQOS_PRESENT,
 };
-use windows_sys::Win32::System::Pipes::WaitNamedPipeW;
-
-/// What a client asks for: to read, to write, to set modes. Not the generic right to write, which
-/// on a pipe contains the right to make further instances of it.
-const ACCESS: u32 = 0x0012_019B;
+use windows_sys::Win32::System::Pipes::{
+    PIPE_READMODE_MESSAGE, SetNamedPipeHandleState, WaitNamedPipeW,
+};
 
 /// How a client opens: overlapped; and the server may learn who it is, but not act in its name.
 const FLAGS: u32 = FILE_FLAG_OVERLAPPED | SECURITY_SQOS_PRESENT | SECURITY_IDENTIFICATION;
@@ -44,7 +47,9 @@ const WAIT: Duration = Duration::from_millis(500);
 pub(crate) fn connect(
     endpoint: &Endpoint,
     limits: &Limits,
-) -> Result<(Box<dyn ClientStream>, Arc<str>), Error> {
+    carrier: Carrier,
+    trust: &Trust,
+) -> Result<Connected, Error> {
     let shown: Arc<str> = endpoint.to_string().into();
     let sid = own_sid().map_err(|source| Error::system(&shown, "asking who we are", source))?;
     let name: Arc<str> = endpoint.pipe_name(sid)?.into();
@@ -58,11 +63,11 @@ pub(crate) fn connect(
         _ => failed("connecting")(source),
     })?;
     let peer = server_of(handle.as_handle()).map_err(failed("asking who serves"))?;
-    if !peer.sid.as_deref().is_some_and(|server| server == sid || server == SYSTEM) {
-        let problem = format!("it is served by {peer}, who is neither this user nor the system");
+    if !trusts(trust, &peer) {
+        let problem = format!("it is served by {peer}, whom this client does not trust");
         return Err(Error::Insecure { endpoint: name, problem });
     }
-    let stream = PipeClient::new(&handle, peer).map_err(failed("setting up the pipe"))?;
+    let stream = PipeClient::new(&handle, peer, carrier).map_err(failed("setting up the pipe"))?;
     Ok((Box::new(stream), name))
 }
 
@@ -86,7 +91,9 @@ fn open(name: &str, timeout: Duration) -> io::Result<OwnedHandle> {
 fn open_once(name: &U16CStr) -> io::Result<OwnedHandle> {
     // SAFETY: the name has its terminating zero, the other pointers are null. The handle returned is
     // new and ours.
-    unsafe { own(CreateFileW(name.as_ptr(), ACCESS, 0, null(), OPEN_EXISTING, FLAGS, null_mut())) }
+    unsafe {
+        own(CreateFileW(name.as_ptr(), CLIENT_RIGHTS, 0, null(), OPEN_EXISTING, FLAGS, null_mut()))
+    }
 }
 
 /// Waits until an instance may be free. Opening it decides: another client may be faster, or the
@@ -103,9 +110,19 @@ fn wait_for_instance(name: &U16CStr, deadline: Option<Instant>) {
     }
 }
 
-/// An open client's end, in byte mode: where messages end says the framing.
+/// Sets the client's end to read whole messages (SetNamedPipeHandleState). It opens in byte mode, in
+/// which it stays where the framing says where messages end.
+fn read_messages(pipe: &OwnedHandle) -> io::Result<()> {
+    let mode = PIPE_READMODE_MESSAGE;
+    // SAFETY: the handle is open, `mode` outlives the call, and the other two are not given.
+    check(unsafe { SetNamedPipeHandleState(pipe.as_raw_handle(), &mode, null(), null()) })
+}
+
+/// An open client's end.
 struct PipeClient {
     reader: Mutex<Reader>,
+    /// The way in which whole messages are read, if they are.
+    messages: Option<Mutex<Messages>>,
     writer: Mutex<Transfer>,
     read_done: Arc<Signal>,
     write_done: Arc<Signal>,
@@ -122,12 +139,22 @@ struct Reader {
 }
 
 impl PipeClient {
-    fn new(pipe: &OwnedHandle, peer: Peer) -> io::Result<PipeClient> {
+    fn new(pipe: &OwnedHandle, peer: Peer, carrier: Carrier) -> io::Result<PipeClient> {
         let transfer = Transfer::new(pipe.as_handle())?;
-        let (read_done, reader) = (transfer.done(), Reader { transfer, left: 0..0 });
+        let read_done = transfer.done();
+        let messages = match carrier {
+            Carrier::Stream => None,
+            Carrier::Messages { .. } => {
+                read_messages(pipe)?;
+                let bell = Transfer::with_signal(pipe.as_handle(), read_done.clone())?;
+                Some(Mutex::new(Messages::new(pipe.try_clone()?, bell)))
+            }
+        };
+        let reader = Reader { transfer, left: 0..0 };
         let writer = Transfer::new(pipe.as_handle())?;
         Ok(PipeClient {
             reader: Mutex::new(reader),
+            messages,
             write_done: writer.done(),
             writer: Mutex::new(writer),
             read_done,
@@ -139,6 +166,11 @@ impl PipeClient {
 
     fn reader(&self) -> MutexGuard<'_, Reader> {
         self.reader.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn messages(&self) -> io::Result<MutexGuard<'_, Messages>> {
+        let messages = self.messages.as_ref().ok_or(ErrorKind::Unsupported)?;
+        Ok(messages.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     fn writer(&self) -> MutexGuard<'_, Transfer> {
@@ -201,6 +233,24 @@ impl ClientStream for PipeClient {
         Ok(0)
     }
 
+    fn read_message(
+        &self,
+        buffer: &mut BytesMut,
+        limit: usize,
+        deadline: Option<Instant>,
+    ) -> io::Result<ReadMessage> {
+        let mut messages = self.messages()?;
+        while !self.is_closed.load(Ordering::SeqCst) {
+            match messages.read(buffer, limit) {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    wait_any(&[&self.read_done, &self.closed], deadline)?;
+                }
+                read => return read,
+            }
+        }
+        Ok(ReadMessage::End)
+    }
+
     fn write(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         let mut writer = self.writer();
         let gone = |error: io::Error| match is_gone(&error) {
@@ -213,7 +263,14 @@ impl ClientStream for PipeClient {
         if writer.is_under_way() {
             writer.poll().ok_or(ErrorKind::WouldBlock)?.map_err(gone)?;
         }
-        writer.start_write(|message| next_message(slices, message)).map_err(gone)?;
+        let fill = |message: &mut Vec<u8>| match (&self.messages, slices.first()) {
+            (Some(_), Some(first)) => {
+                message.clear();
+                message.extend_from_slice(first);
+            }
+            _ => next_message(slices, message),
+        };
+        writer.start_write(fill).map_err(gone)?;
         Ok(writer.len())
     }
 
@@ -235,7 +292,12 @@ impl ClientStream for PipeClient {
             return Ok(());
         }
         let mut signals = vec![&*self.write_done, &self.closed];
-        if or_readable {
+        if or_readable && self.messages.is_some() {
+            if self.messages()?.is_readable()? {
+                return Ok(());
+            }
+            signals.push(&self.read_done);
+        } else if or_readable {
             let mut reader = self.reader();
             // A read that failed, or that has ended, is something to read.
             if reader.start().is_err() || !reader.transfer.is_under_way() {

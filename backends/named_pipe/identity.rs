@@ -1,6 +1,7 @@
 //! Who is at the other end of a pipe, and who we are: security identifiers as strings.
 
 use super::handle::{check, own};
+use crate::access::{Trust, is_one_of};
 use crate::message_server::Peer;
 use std::io;
 use std::os::windows::io::{AsRawHandle, BorrowedHandle, OwnedHandle};
@@ -20,7 +21,7 @@ use windows_sys::Win32::System::Threading::{
 };
 
 /// The identifier of LocalSystem, which can be anybody, as root can on Unix.
-pub(super) const SYSTEM: &str = "S-1-5-18";
+const SYSTEM: &str = "S-1-5-18";
 
 /// The user of this process. It does not change, so it is asked for once.
 pub(super) fn own_sid() -> io::Result<&'static str> {
@@ -39,7 +40,22 @@ pub(super) fn client_of(pipe: BorrowedHandle<'_>) -> io::Result<Peer> {
     // SAFETY: the handle is open for as long as it is borrowed, and `pid` outlives the call.
     check(unsafe { GetNamedPipeClientProcessId(pipe.as_raw_handle(), &mut pid) })?;
     // A process that has ended meanwhile cannot be asked; the access list let its user in.
-    Ok(Peer { pid: Some(pid), sid: sid_of_process(pid).ok(), ..Peer::default() })
+    Ok(peer(pid, sid_of_process(pid).ok()))
+}
+
+fn peer(pid: u32, sid: Option<String>) -> Peer {
+    let same_user = sid.is_some() && sid.as_deref() == own_sid().ok();
+    Peer { pid: Some(pid), sid, same_user, ..Peer::default() }
+}
+
+/// Whether a client talks to `server`.
+pub(super) fn trusts(trust: &Trust, server: &Peer) -> bool {
+    let ours = server.same_user || server.sid.as_deref() == Some(SYSTEM);
+    match trust {
+        Trust::SameUser => ours,
+        Trust::Only(principals) => ours || is_one_of(server, &[], principals),
+        Trust::Anyone => true,
+    }
 }
 
 /// Who serves the pipe that `client` is an end of. The identifier is that of the pipe's owner: a
@@ -49,7 +65,7 @@ pub(super) fn server_of(client: BorrowedHandle<'_>) -> io::Result<Peer> {
     let mut pid = 0;
     // SAFETY: the handle is open for as long as it is borrowed, and `pid` outlives the call.
     check(unsafe { GetNamedPipeServerProcessId(client.as_raw_handle(), &mut pid) })?;
-    Ok(Peer { pid: Some(pid), sid: Some(owner_of(client)?), ..Peer::default() })
+    Ok(peer(pid, Some(owner_of(client)?)))
 }
 
 fn owner_of(object: BorrowedHandle<'_>) -> io::Result<String> {

@@ -5,9 +5,11 @@ use super::identity::{client_of, own_sid};
 use super::instance::{self, Which};
 use super::security;
 use super::stream::PipeStream;
-use crate::backends::event_loop::{Accepted, Acceptor, Tokens};
+use crate::backends::event_loop::{Accepted, Acceptor, Tokens, Wake};
 use crate::endpoint::Endpoint;
 use crate::error::Error;
+use crate::framing::Carrier;
+use crate::options::{Instances, ServerOptions};
 use interprocess::os::windows::security_descriptor::SecurityDescriptor;
 use mio::windows::NamedPipe;
 use mio::{Events, Interest, Poll, Registry, Token};
@@ -30,17 +32,53 @@ const LISTENING: usize = 4;
 pub(crate) struct Listener {
     name: U16CString,
     descriptor: SecurityDescriptor,
+    instances: Instances,
+    carrier: Carrier,
     /// Made, but not known to the poll yet.
     made: Vec<OwnedHandle>,
     /// Waiting for their client.
-    listening: HashMap<Token, NamedPipe>,
+    listening: HashMap<Token, Instance>,
     /// With their client, and not handed out yet.
-    connected: VecDeque<(Token, NamedPipe)>,
+    connected: VecDeque<(Token, Instance)>,
+    /// For the streams of whole messages; there once the loop is.
+    wake: Option<Arc<Wake>>,
+}
+
+/// An instance, registered with the poll.
+struct Instance {
+    pipe: NamedPipe,
+    /// For whole messages, what they are read with: mio then has a handle that cannot read.
+    reader: Option<OwnedHandle>,
+}
+
+impl Instance {
+    fn handle(&self) -> BorrowedHandle<'_> {
+        // SAFETY: the pipe, and with it the handle, outlives the borrow.
+        unsafe { BorrowedHandle::borrow_raw(self.pipe.as_raw_handle()) }
+    }
+
+    /// Whether an event means that its client has come; `None`: that it never will.
+    fn has_client(&self) -> Option<bool> {
+        if !matches!(self.pipe.take_error(), Ok(None)) {
+            return None;
+        }
+        // The read that mio was refused makes an event before there is a client. It is told by asking
+        // to connect once more: that is refused as long as the first request is under way.
+        match self.reader.as_ref().map(|_| self.pipe.connect()) {
+            None | Some(Ok(())) => Some(true),
+            Some(Err(error)) if error.kind() == io::ErrorKind::WouldBlock => Some(false),
+            Some(Err(_)) => None,
+        }
+    }
 }
 
 impl Listener {
     /// Listens at `endpoint`; returns the name in words too.
-    pub fn bind(endpoint: &Endpoint) -> Result<(Listener, Arc<str>), Error> {
+    pub fn bind(
+        endpoint: &Endpoint,
+        options: &ServerOptions,
+        carrier: Carrier,
+    ) -> Result<(Listener, Arc<str>), Error> {
         let shown: Arc<str> = endpoint.to_string().into();
         let sid = own_sid().map_err(|source| Error::system(&shown, "asking who we are", source))?;
         let shown: Arc<str> = endpoint.pipe_name(sid)?.into();
@@ -52,17 +90,25 @@ impl Listener {
             _ => Error::system(&shown, "making the pipe", source),
         };
         let name = wide(&shown).map_err(failed)?;
-        let descriptor = security::owner_only().map_err(failed)?;
+        let descriptor = security::descriptor(&options.access, &shown)?;
+        let most = options.most();
+        let first = match options.instances {
+            Instances::Unlimited => LISTENING,
+            Instances::Fixed(_) => most,
+        };
         let mut made = vec![instance::create(&name, Which::First, &descriptor).map_err(failed)?];
-        while made.len() < LISTENING {
+        while made.len() < first {
             made.push(instance::create(&name, Which::Further, &descriptor).map_err(failed)?);
         }
         let listener = Listener {
             name,
             descriptor,
+            instances: options.instances,
+            carrier,
             made,
             listening: HashMap::new(),
             connected: VecDeque::new(),
+            wake: None,
         };
         Ok((listener, shown))
     }
@@ -70,6 +116,10 @@ impl Listener {
     /// Waits for a client on an instance. It is registered first: a read that mio issues for a
     /// client already there would otherwise complete where nobody looks.
     fn listen(&mut self, handle: OwnedHandle, registry: &Registry, token: Token) -> io::Result<()> {
+        let (handle, reader) = match self.carrier {
+            Carrier::Stream => (handle, None),
+            Carrier::Messages { .. } => (instance::without_reading(&handle)?, Some(handle)),
+        };
         // SAFETY: the handle is an overlapped pipe's and is given away.
         let mut pipe = unsafe { NamedPipe::from_raw_handle(handle.into_raw_handle()) };
         registry.register(&mut pipe, token, Interest::READABLE | Interest::WRITABLE)?;
@@ -79,27 +129,31 @@ impl Listener {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Err(error) => return Err(error),
         }
-        self.listening.insert(token, pipe);
+        self.listening.insert(token, Instance { pipe, reader });
         Ok(())
     }
 
     /// Makes the connects of all listening instances fail.
     #[cfg(test)]
     pub fn fail_connects(&self) {
-        for pipe in self.listening.values() {
+        for instance in self.listening.values() {
+            let handle = instance.pipe.as_raw_handle();
             // SAFETY: the handle is open as long as the pipe is there; null means every operation.
-            let cancelled = unsafe {
-                windows_sys::Win32::System::IO::CancelIoEx(pipe.as_raw_handle(), std::ptr::null())
-            };
+            let cancelled =
+                unsafe { windows_sys::Win32::System::IO::CancelIoEx(handle, std::ptr::null()) };
             assert_ne!(cancelled, 0);
         }
     }
 
     /// Makes instances until enough of them listen. One whose connect failed while no client was
     /// there does not say so by an event: it is found here.
-    fn fill(&mut self, registry: &Registry, tokens: &mut Tokens) -> io::Result<()> {
-        self.listening.retain(|_, pipe| matches!(pipe.take_error(), Ok(None)));
-        while self.listening.len() < LISTENING {
+    fn fill(&mut self, registry: &Registry, tokens: &mut Tokens, room: usize) -> io::Result<()> {
+        self.listening.retain(|_, instance| matches!(instance.pipe.take_error(), Ok(None)));
+        let wanted = match self.instances {
+            Instances::Unlimited => LISTENING,
+            Instances::Fixed(_) => room.saturating_sub(self.connected.len()),
+        };
+        while self.listening.len() < wanted {
             let handle = instance::create(&self.name, Which::Further, &self.descriptor)?;
             self.listen(handle, registry, tokens.next())?;
         }
@@ -112,7 +166,13 @@ impl Acceptor for Listener {
 
     const CLOSES_BY_POLLING: bool = true;
 
-    fn open(&mut self, registry: &Registry, tokens: &mut Tokens) -> io::Result<()> {
+    fn open(
+        &mut self,
+        registry: &Registry,
+        tokens: &mut Tokens,
+        wake: &Arc<Wake>,
+    ) -> io::Result<()> {
+        self.wake = Some(wake.clone());
         for handle in std::mem::take(&mut self.made) {
             self.listen(handle, registry, tokens.next())?;
         }
@@ -121,13 +181,15 @@ impl Acceptor for Listener {
 
     /// The first event of a listening instance says that its connect has ended, well or not.
     fn ready(&mut self, token: Token) -> bool {
-        let Some(pipe) = self.listening.remove(&token) else {
+        let Some(has_client) = self.listening.get(&token).map(Instance::has_client) else {
             return false;
         };
-        // An instance whose connect failed is of no use; another takes its place.
-        if matches!(pipe.take_error(), Ok(None)) {
-            self.connected.push_back((token, pipe));
+        if has_client == Some(false) {
+            return false;
         }
+        // An instance whose connect failed is of no use; another takes its place.
+        let instance = self.listening.remove(&token).filter(|_| has_client.is_some());
+        self.connected.extend(instance.map(|instance| (token, instance)));
         true
     }
 
@@ -137,14 +199,18 @@ impl Acceptor for Listener {
         &mut self,
         registry: &Registry,
         tokens: &mut Tokens,
+        room: usize,
     ) -> io::Result<Option<Accepted<PipeStream>>> {
-        self.fill(registry, tokens)?;
-        while let Some((token, pipe)) = self.connected.pop_front() {
-            // SAFETY: the pipe, and with it the handle, outlives the borrow.
-            let handle = unsafe { BorrowedHandle::borrow_raw(pipe.as_raw_handle()) };
+        self.fill(registry, tokens, room)?;
+        while let Some((token, instance)) = self.connected.pop_front() {
             // Who cannot be told does not come in.
-            if let Ok(peer) = client_of(handle) {
-                let stream = PipeStream::new(pipe);
+            if let Ok(peer) = client_of(instance.handle()) {
+                let stream = match (instance.reader, &self.wake) {
+                    (Some(reader), Some(wake)) => {
+                        PipeStream::of_messages(instance.pipe, reader, wake, token)?
+                    }
+                    _ => PipeStream::new(instance.pipe),
+                };
                 // What it sent before it was accepted may have been told of already.
                 return Ok(Some(Accepted { token, stream, peer, readable: true }));
             }

@@ -13,12 +13,14 @@ mod handle;
 mod identity;
 mod instance;
 mod listener;
+mod messages;
 mod security;
 mod stream;
 mod transfer;
 #[cfg(test)]
 mod traps;
 mod waiting;
+mod watch;
 
 pub(crate) use client::connect;
 pub(super) use listener::Listener;

@@ -2,25 +2,80 @@
 
 use super::handle::wide;
 use super::identity::own_sid;
+use crate::access::{Access, Principal};
+use crate::error::Error;
 use interprocess::os::windows::security_descriptor::{
     AsSecurityDescriptorExt as _, SecurityDescriptor,
 };
-use std::io;
+use std::sync::Arc;
 use windows_sys::Win32::Security::SECURITY_ATTRIBUTES;
 
-/// A descriptor that gives this user, and nobody else, everything. In the security descriptor
-/// definition language: the owner (`O:`), a protected access list (`D:P`) of one entry that allows
-/// (`A`) everything (`GA`).
+/// What others than the owner may do: read and write data and attributes, read the access list, wait.
+/// Not the generic right to write: on a pipe that contains the right to make instances of it, with
+/// which one could take clients away from the server ([Named Pipe Security and Access Rights]).
+///
+/// [Named Pipe Security and Access Rights]: https://learn.microsoft.com/windows/win32/ipc/named-pipe-security-and-access-rights
+pub(super) const CLIENT_RIGHTS: u32 = 0x0012_019B;
+
+/// Everyone (`WD`). Clients of other machines the pipe itself rejects.
+const EVERYONE: &str = "S-1-1-0";
+
+/// The security descriptor for a pipe of the user `sid`, in the security descriptor definition
+/// language: the owner (`O:`), a protected access list (`D:P`) of entries that allow (`A`), the first
+/// of them everything (`GA`) to the owner.
 ///
 /// The owner is named because it is what a client looks at to know who serves: without it, a
 /// process with raised rights would make the Administrators the owner.
-pub(super) fn owner_only_sddl(sid: &str) -> String {
-    format!("O:{sid}D:P(A;;GA;;;{sid})")
+///
+/// # Errors
+/// What is wrong with what the caller asked for.
+pub(super) fn sddl(access: &Access, sid: &str) -> Result<String, String> {
+    let mut sddl = format!("O:{sid}D:P(A;;GA;;;{sid})");
+    let mut allow = |who: &str| sddl.push_str(&format!("(A;;{CLIENT_RIGHTS:#x};;;{who})"));
+    match access {
+        Access::Owner => {}
+        Access::Everyone => allow(EVERYONE),
+        Access::Only(principals) => {
+            for principal in principals {
+                match principal {
+                    Principal::Sid(sid) if is_sid(sid) => allow(sid),
+                    Principal::Sid(text) => {
+                        return Err(format!(
+                            "{text:?} is no security identifier like S-1-5-32-545"
+                        ));
+                    }
+                    // Of another system.
+                    _ => {}
+                }
+            }
+        }
+        Access::Custom { sddl: Some(given), .. } if given.trim_start().starts_with("O:") => {
+            return Ok(given.clone());
+        }
+        Access::Custom { sddl: Some(given), .. } => return Ok(format!("O:{sid}{given}")),
+        Access::Custom { sddl: None, .. } => {
+            return Err("no SDDL is given for this system: set it in Access::Custom".to_owned());
+        }
+    }
+    Ok(sddl)
 }
 
-/// The descriptor of [`owner_only_sddl`] for the user of this process.
-pub(super) fn owner_only() -> io::Result<SecurityDescriptor> {
-    SecurityDescriptor::deserialize(&wide(&owner_only_sddl(own_sid()?))?)
+/// Nothing else may be put between the brackets of an entry, where it could close them.
+fn is_sid(text: &str) -> bool {
+    let mut parts = text.split('-');
+    let number = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
+    parts.next().is_some_and(|s| s.eq_ignore_ascii_case("S"))
+        && text.matches('-').count() >= 2
+        && parts.all(number)
+}
+
+/// The descriptor of [`sddl`] for the user of this process.
+pub(super) fn descriptor(access: &Access, name: &Arc<str>) -> Result<SecurityDescriptor, Error> {
+    let insecure = |problem| Error::Insecure { endpoint: name.clone(), problem };
+    let sid = own_sid().map_err(|source| Error::system(name, "asking who we are", source))?;
+    let sddl = sddl(access, sid).map_err(insecure)?;
+    let parsed = wide(&sddl).and_then(|sddl| SecurityDescriptor::deserialize(&sddl));
+    parsed.map_err(|error| insecure(format!("the system does not take the SDDL {sddl}: {error}")))
 }
 
 /// The attributes that give an object this descriptor, and keep its handle out of child processes.
@@ -96,7 +151,7 @@ mod tests {
     #[test]
     fn every_instance_belongs_to_its_user_alone() {
         let name = wide(&format!(r"\\.\pipe\msgpipe.security.{}", std::process::id())).unwrap();
-        let descriptor = owner_only().unwrap();
+        let descriptor = descriptor(&Access::Owner, &"a test".into()).unwrap();
         let sid = own_sid().unwrap();
         for which in [Which::First, Which::Further, Which::Further] {
             let sddl = sddl_of(&instance::create(&name, which, &descriptor).unwrap());
@@ -106,6 +161,52 @@ mod tests {
             assert_eq!(list.matches('(').count(), 1, "{sddl}");
             let everything = ["GA", "FA"].map(|rights| format!("(A;;{rights};;;{sid})"));
             assert!(everything.iter().any(|entry| list.ends_with(entry.as_str())), "{sddl}");
+        }
+    }
+
+    #[test]
+    fn others_may_read_and_write_and_make_no_instances() {
+        const FILE_CREATE_PIPE_INSTANCE: u32 = 4;
+        const GENERIC_WRITE: u32 = 0x4000_0000;
+        assert_eq!(CLIENT_RIGHTS & (FILE_CREATE_PIPE_INSTANCE | GENERIC_WRITE), 0);
+        let name = wide(&format!(r"\\.\pipe\msgpipe.others.{}", std::process::id())).unwrap();
+        let users = Principal::Sid("S-1-5-32-545".into());
+        for (access, who) in
+            [(Access::Only(vec![Principal::Uid(7), users]), "BU"), (Access::Everyone, "WD")]
+        {
+            let descriptor = descriptor(&access, &"a test".into()).unwrap();
+            let sddl = sddl_of(&instance::create(&name, Which::First, &descriptor).unwrap());
+            assert_eq!(sddl.matches('(').count(), 2, "{sddl}");
+            assert!(sddl.contains(&format!("(A;;0x12019b;;;{who})")), "{sddl}");
+        }
+    }
+
+    #[test]
+    fn what_the_caller_says_is_taken_as_it_is_but_for_the_owner() {
+        let custom = |sddl: &str| Access::Custom { sddl: Some(sddl.to_owned()), mode: None };
+        assert_eq!(sddl(&custom("D:(A;;GA;;;WD)"), "S-1-5-7").unwrap(), "O:S-1-5-7D:(A;;GA;;;WD)");
+        assert_eq!(sddl(&custom("O:BAD:(A;;GA;;;WD)"), "S-1-5-7").unwrap(), "O:BAD:(A;;GA;;;WD)");
+        let nothing = Access::Custom { sddl: None, mode: Some(0o600) };
+        assert!(sddl(&nothing, "S-1-5-7").unwrap_err().contains("no SDDL"));
+        let error = descriptor(&custom("D:(A;;nonsense"), &"the notes".into()).unwrap_err();
+        assert!(error.to_string().contains("the notes"), "{error}");
+        assert!(error.to_string().contains("nonsense"), "{error}");
+    }
+
+    #[test]
+    fn nothing_but_an_identifier_gets_into_an_entry() {
+        for (text, fits) in [
+            ("S-1-5-32-545", true),
+            ("s-1-1-0", true),
+            ("S-1", false),
+            ("S-1-", false),
+            ("S--5", false),
+            ("WD", false),
+            ("S-1-5-7)(A;;GA;;;WD", false),
+            ("", false),
+        ] {
+            let access = Access::Only(vec![Principal::Sid(text.to_owned())]);
+            assert_eq!(sddl(&access, "S-1-5-7").is_ok(), fits, "{text:?}");
         }
     }
 }

@@ -2,14 +2,20 @@
 
 use super::PIPE_MESSAGE_MAX;
 use super::handle::code;
-use super::transfer::Transfer;
+use super::messages::Messages;
+use super::transfer::{Signal, Transfer};
 use super::waiting;
+use super::watch::Watch;
+use crate::backends::event_loop::Wake;
+use crate::client_stream::ReadMessage;
 use crate::connections::ServerStream;
 use crate::framing::SendQueue;
 use bytes::{BufMut, BytesMut};
+use mio::Token;
 use mio::windows::NamedPipe;
 use std::io::{self, ErrorKind, IoSlice, Read, Write};
-use std::os::windows::io::{AsRawHandle, BorrowedHandle};
+use std::os::windows::io::{AsHandle, AsRawHandle, BorrowedHandle, OwnedHandle};
+use std::sync::Arc;
 use windows_sys::Win32::Foundation::{
     ERROR_NO_DATA, ERROR_OPERATION_ABORTED, ERROR_PIPE_NOT_CONNECTED,
 };
@@ -27,11 +33,28 @@ pub(crate) struct PipeStream {
     quiet: Option<Transfer>,
     /// The client has closed: mio would read again and again, and post an event each time.
     ended: bool,
+    /// The way in which whole messages are read. The watch goes before what it watches.
+    whole: Option<(Watch, Messages)>,
 }
 
 impl PipeStream {
     pub fn new(pipe: NamedPipe) -> PipeStream {
-        PipeStream { pipe, writing: false, quiet: None, ended: false }
+        PipeStream { pipe, writing: false, quiet: None, ended: false, whole: None }
+    }
+
+    /// A stream of whole messages, which are read from `pipe` through `reader` while mio, which has
+    /// no right to read, writes. `wake` tells of messages of the connection `token`.
+    pub fn of_messages(
+        pipe: NamedPipe,
+        reader: OwnedHandle,
+        wake: &Arc<Wake>,
+        token: Token,
+    ) -> io::Result<PipeStream> {
+        let rings = Arc::new(Signal::that_resets_itself()?);
+        let bell = Transfer::with_signal(reader.as_handle(), rings.clone())?.without_packets();
+        let watch = Watch::new(rings, wake.clone(), token)?;
+        let whole = Some((watch, Messages::new(reader, bell)));
+        Ok(PipeStream { whole, ..PipeStream::new(pipe) })
     }
 }
 
@@ -51,7 +74,8 @@ impl PipeStream {
             return written.map(|()| len).map_err(gone_to_broken);
         }
         // It is copied and goes out as a whole.
-        let taken = self.pipe.write(&message[..len.min(MIO_BUFFER)])?;
+        let most = if self.whole.is_some() { len } else { len.min(MIO_BUFFER) };
+        let taken = self.pipe.write(&message[..most])?;
         self.writing = true;
         Ok(taken)
     }
@@ -166,13 +190,24 @@ impl ServerStream for PipeStream {
         }
     }
 
+    fn read_message(&mut self, buffer: &mut BytesMut, limit: usize) -> io::Result<ReadMessage> {
+        let (_, messages) = self.whole.as_mut().ok_or(ErrorKind::Unsupported)?;
+        messages.read(buffer, limit)
+    }
+
     fn write(&mut self, queue: &mut SendQueue) -> io::Result<usize> {
         let mut sent = 0;
         while !queue.is_empty() {
             let mut slices = [IoSlice::new(&[]); 16];
             let filled = queue.slices(&mut slices);
-            let mut message = Vec::with_capacity(PIPE_MESSAGE_MAX.min(queue.len()));
-            next_message(&slices[..filled], &mut message);
+            let message = match self.whole {
+                Some(_) => slices[0].to_vec(),
+                None => {
+                    let mut message = Vec::with_capacity(PIPE_MESSAGE_MAX.min(queue.len()));
+                    next_message(&slices[..filled], &mut message);
+                    message
+                }
+            };
             let taken = match self.write_one(message) {
                 Err(error) if error.kind() == ErrorKind::WouldBlock && sent > 0 => break,
                 taken => taken?,

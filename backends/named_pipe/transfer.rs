@@ -13,13 +13,27 @@ use windows_sys::Win32::Storage::FileSystem::{ReadFile, WriteFile};
 use windows_sys::Win32::System::IO::{CancelIoEx, GetOverlappedResult, OVERLAPPED};
 use windows_sys::Win32::System::Threading::{CreateEventW, SetEvent, WaitForMultipleObjects};
 
-/// An event of the system, reset by hand.
+/// An event of the system.
 pub(super) struct Signal(OwnedHandle);
 
 impl Signal {
+    /// One that stays set until it is reset, as the start of a transfer does.
     pub fn new() -> io::Result<Signal> {
+        Signal::with(true)
+    }
+
+    /// One that is reset by whoever has waited for it.
+    pub fn that_resets_itself() -> io::Result<Signal> {
+        Signal::with(false)
+    }
+
+    fn with(manual_reset: bool) -> io::Result<Signal> {
         // SAFETY: no pointers but null ones; the handle returned is new and ours.
-        unsafe { own(CreateEventW(null(), 1, 0, null())).map(Signal) }
+        unsafe { own(CreateEventW(null(), i32::from(manual_reset), 0, null())).map(Signal) }
+    }
+
+    pub fn handle(&self) -> HANDLE {
+        self.0.as_raw_handle()
     }
 
     pub fn set(&self) -> io::Result<()> {
@@ -66,16 +80,14 @@ unsafe impl Send for Transfer {}
 impl Transfer {
     /// Transfers through a handle of its own to the same pipe.
     pub fn new(pipe: BorrowedHandle<'_>) -> io::Result<Transfer> {
+        Transfer::with_signal(pipe, Arc::new(Signal::new()?))
+    }
+
+    /// As [`new`](Transfer::new), with an event of the caller's.
+    pub fn with_signal(pipe: BorrowedHandle<'_>, done: Arc<Signal>) -> io::Result<Transfer> {
         let overlapped = Box::new(OVERLAPPED::default());
         let pipe = pipe.try_clone_to_owned()?;
-        Ok(Transfer {
-            pipe,
-            done: Arc::new(Signal::new()?),
-            overlapped,
-            buffer: Vec::new(),
-            under_way: false,
-            packets: true,
-        })
+        Ok(Transfer { pipe, done, overlapped, buffer: Vec::new(), under_way: false, packets: true })
     }
 
     pub fn is_under_way(&self) -> bool {

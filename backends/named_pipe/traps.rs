@@ -3,12 +3,12 @@
 
 use super::listener::Listener;
 use super::stream::PipeStream;
-use crate::backends::event_loop::{Acceptor, EventLoop, Tokens};
+use crate::backends::event_loop::{Acceptor, EventLoop, Tokens, Wake};
 use crate::connections::ServerStream;
 use crate::error::CloseReason;
-use crate::framing::{Framing, Layer, Native, SendQueue};
+use crate::framing::{Carrier, Framing, Layer, Native, SendQueue};
 use crate::message_server::{ConnectionId, Event, Goodbye};
-use crate::{Endpoint, Limits};
+use crate::{Endpoint, Limits, ServerOptions};
 use bytes::{Bytes, BytesMut};
 use mio::{Events, Poll, Token};
 use std::fs::{File, OpenOptions};
@@ -27,12 +27,14 @@ fn listener() -> (Listener, Arc<str>) {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let name =
         format!("msgpipe.trap.{}.{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
-    Listener::bind(&Endpoint::name(&name).unwrap()).unwrap()
+    let endpoint = Endpoint::name(&name).unwrap();
+    Listener::bind(&endpoint, &ServerOptions::new(), Carrier::Stream).unwrap()
 }
 
 fn event_loop(listener: Listener, name: &Arc<str>, limits: &Limits) -> EventLoop<Listener> {
     let framing = Native::new(Layer::Messages, limits.message);
-    EventLoop::new(listener, Arc::new(framing), limits, name.clone()).unwrap()
+    let options = ServerOptions::new().limits(limits.clone());
+    EventLoop::new(listener, Arc::new(framing), &options, name.clone()).unwrap()
 }
 
 fn next(event_loop: &mut EventLoop<Listener>) -> Event {
@@ -93,11 +95,12 @@ fn a_connect_is_told_from_other_writable_events() {
 fn take_error_tells_a_failed_connect() {
     let (mut listener, name) = listener();
     let (mut poll, mut tokens) = (Poll::new().unwrap(), Tokens::default());
-    listener.open(poll.registry(), &mut tokens).unwrap();
+    let wake = Arc::new(Wake::new(poll.registry()).unwrap());
+    listener.open(poll.registry(), &mut tokens, &wake).unwrap();
     listener.fail_connects();
     let mut events = Events::with_capacity(16);
     poll.poll(&mut events, Some(A_WHILE)).unwrap();
-    assert!(listener.accept(poll.registry(), &mut tokens).unwrap().is_none(), "no client");
+    assert!(listener.accept(poll.registry(), &mut tokens, 1).unwrap().is_none(), "no client");
     // All that listened had failed; whichever instance a client finds now, it is noticed.
     poll.poll(&mut events, Some(A_WHILE)).unwrap();
     let clients: Vec<File> = (0..2).map(|_| open(&name).unwrap()).collect();
@@ -142,7 +145,7 @@ fn accept(listener: &mut Listener, poll: &mut Poll, tokens: &mut Tokens) -> (Tok
         for event in &events {
             listener.ready(event.token());
         }
-        if let Some(accepted) = listener.accept(poll.registry(), tokens).unwrap() {
+        if let Some(accepted) = listener.accept(poll.registry(), tokens, 1).unwrap() {
             return (accepted.token, accepted.stream);
         }
     }
@@ -154,7 +157,8 @@ fn accept(listener: &mut Listener, poll: &mut Poll, tokens: &mut Tokens) -> (Tok
 fn ok_zero_is_the_end_and_is_read_once() {
     let (mut listener, name) = listener();
     let (mut poll, mut tokens) = (Poll::new().unwrap(), Tokens::default());
-    listener.open(poll.registry(), &mut tokens).unwrap();
+    let wake = Arc::new(Wake::new(poll.registry()).unwrap());
+    listener.open(poll.registry(), &mut tokens, &wake).unwrap();
     drop(open(&name).unwrap());
     let (token, mut stream) = accept(&mut listener, &mut poll, &mut tokens);
     let mut events = Events::with_capacity(16);

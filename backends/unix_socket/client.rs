@@ -1,11 +1,14 @@
 //! The client's end of a socket: blocking, with deadlines.
 
-use super::identity::{is_trusted, peer_of};
+use super::identity::{peer_of, trusts};
 use super::listener::{name_of, resolve, system_address};
-use super::stream::{receive, send};
-use crate::client_stream::ClientStream;
+use super::stream::{receive, receive_message, send, waiting_message};
+use crate::access::Trust;
+use crate::backends::Connected;
+use crate::client_stream::{ClientStream, ReadMessage};
 use crate::endpoint::{Endpoint, SocketAddress};
 use crate::error::Error;
+use crate::framing::Carrier;
 use crate::limits::Limits;
 use crate::message_server::Peer;
 use bytes::BytesMut;
@@ -16,7 +19,6 @@ use rustix::net::{AddressFamily, RecvFlags, SendFlags, Shutdown, SocketType};
 use std::io::{self, ErrorKind, IoSlice};
 use std::os::fd::OwnedFd;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -27,36 +29,62 @@ const SLACK: Duration = Duration::from_millis(5);
 pub(crate) fn connect(
     endpoint: &Endpoint,
     limits: &Limits,
-) -> Result<(Box<dyn ClientStream>, Arc<str>), Error> {
+    carrier: Carrier,
+    trust: &Trust,
+) -> Result<Connected, Error> {
     let address = resolve(endpoint)?;
     let name = name_of(&address);
-    let socket =
-        connect_socket(&address, limits.connect).map_err(|source| match source.kind() {
+    let socket = connect_socket(&address, limits.connect, carrier).map_err(|source| {
+        match source.kind() {
             ErrorKind::NotFound | ErrorKind::ConnectionRefused => {
                 Error::NoServer { endpoint: name.clone(), source }
             }
             ErrorKind::WouldBlock | ErrorKind::TimedOut => {
                 Error::Busy { endpoint: name.clone(), waited: limits.connect }
             }
+            // EPROTOTYPE: a socket of the other type listens there.
+            _ if is_other_type(&source) => {
+                Error::system(&name, "connecting with this framing's type of socket", source)
+            }
             _ => Error::system(&name, "connecting", source),
-        })?;
+        }
+    })?;
     let (socket, peer) =
         peer_of(socket).map_err(|source| Error::system(&name, "asking who serves", source))?;
-    if !is_trusted(&peer) {
-        let problem = format!("it is served by {peer}, who is neither this user nor root");
+    if !trusts(trust, &peer) {
+        let problem = format!("it is served by {peer}, whom this client does not trust");
         return Err(Error::Insecure { endpoint: name, problem });
     }
-    let stream = SocketStream { socket, peer, receive_timeout: AtomicU64::new(0) };
+    let is_whole = carrier != Carrier::Stream;
+    let stream = ClientSocket { socket, peer, is_whole, receive_timeout: AtomicU64::new(0) };
     Ok((Box::new(stream), name))
 }
 
+fn is_other_type(error: &io::Error) -> bool {
+    Errno::from_io_error(error) == Some(Errno::PROTOTYPE)
+}
+
+/// The type of socket that carries a framing. The records of SOCK_SEQPACKET are messages that the
+/// system keeps apart, and only Linux says how long one is before it is read (`recv(2)`, MSG_TRUNC).
+fn socket_type(carrier: Carrier) -> io::Result<SocketType> {
+    match carrier {
+        Carrier::Stream => Ok(SocketType::STREAM),
+        _ if cfg!(any(target_os = "linux", target_os = "android")) => Ok(SocketType::SEQPACKET),
+        _ => Err(io::Error::new(
+            ErrorKind::Unsupported,
+            "this system's sockets do not carry whole messages: choose a framing with lengths",
+        )),
+    }
+}
+
 /// A new socket that is not handed down to child processes.
-pub(super) fn new_socket() -> io::Result<OwnedFd> {
+pub(super) fn new_socket(carrier: Carrier) -> io::Result<OwnedFd> {
+    let kind = socket_type(carrier)?;
     #[cfg(not(target_vendor = "apple"))]
     let flags = rustix::net::SocketFlags::CLOEXEC;
     #[cfg(target_vendor = "apple")]
     let flags = rustix::net::SocketFlags::empty();
-    let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    let socket = rustix::net::socket_with(AddressFamily::UNIX, kind, flags, None)?;
     #[cfg(target_vendor = "apple")]
     rustix::io::fcntl_setfd(&socket, rustix::io::FdFlags::CLOEXEC)?;
     Ok(socket)
@@ -65,8 +93,12 @@ pub(super) fn new_socket() -> io::Result<OwnedFd> {
 /// Connects, waiting for room in the backlog for so long: on Linux connect(2) of a blocking socket
 /// does, up to the time-out for sending, and then fails with EAGAIN. (A non-blocking one would fail
 /// with EAGAIN at once, and would not be connecting.)
-fn connect_socket(address: &SocketAddress, timeout: Duration) -> io::Result<OwnedFd> {
-    let socket = new_socket()?;
+fn connect_socket(
+    address: &SocketAddress,
+    timeout: Duration,
+    carrier: Carrier,
+) -> io::Result<OwnedFd> {
+    let socket = new_socket(carrier)?;
     let address = system_address(address)?;
     let until = Instant::now().checked_add(timeout);
     loop {
@@ -86,18 +118,24 @@ fn connect_socket(address: &SocketAddress, timeout: Duration) -> io::Result<Owne
 /// Whether somebody listens at `path`: an error says who not.
 pub(super) fn probe(path: &Path) -> io::Result<()> {
     let address = SocketAddress::File { path: path.to_owned(), private: None };
-    connect_socket(&address, Duration::ZERO).map(drop)
+    match connect_socket(&address, Duration::ZERO, Carrier::Stream) {
+        // Somebody does, with another type of socket.
+        Err(error) if is_other_type(&error) => Ok(()),
+        connected => connected.map(drop),
+    }
 }
 
 /// A connected socket in blocking mode.
-struct SocketStream {
+struct ClientSocket {
     socket: OwnedFd,
     peer: Peer,
+    /// Each record is a message.
+    is_whole: bool,
     /// The socket's time-out for receiving in microseconds as it is set now; 0 is none.
     receive_timeout: AtomicU64,
 }
 
-impl SocketStream {
+impl ClientSocket {
     /// Sets the time-out for receiving, unless the one that is set does.
     fn set_receive_timeout(&self, timeout: Option<Duration>, exact: bool) -> io::Result<()> {
         let micros = |duration: Duration| u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
@@ -116,10 +154,13 @@ impl SocketStream {
         }
         Ok(())
     }
-}
 
-impl ClientStream for SocketStream {
-    fn read(&self, buffer: &mut BytesMut, deadline: Option<Instant>) -> io::Result<usize> {
+    /// Receives as soon as something is there, until `deadline` at the latest.
+    fn when_there(
+        &self,
+        deadline: Option<Instant>,
+        mut receive: impl FnMut(RecvFlags) -> io::Result<usize>,
+    ) -> io::Result<usize> {
         let mut exact = false;
         loop {
             let left = deadline.map(|at| at.saturating_duration_since(Instant::now()));
@@ -130,7 +171,7 @@ impl ClientStream for SocketStream {
             if flags.is_empty() {
                 self.set_receive_timeout(left, exact)?;
             }
-            match receive(&self.socket, buffer, flags) {
+            match receive(flags) {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
                     if !flags.is_empty() {
                         return Err(ErrorKind::TimedOut.into());
@@ -142,8 +183,26 @@ impl ClientStream for SocketStream {
             }
         }
     }
+}
+
+impl ClientStream for ClientSocket {
+    fn read(&self, buffer: &mut BytesMut, deadline: Option<Instant>) -> io::Result<usize> {
+        self.when_there(deadline, |flags| receive(&self.socket, buffer, flags))
+    }
+
+    fn read_message(
+        &self,
+        buffer: &mut BytesMut,
+        limit: usize,
+        deadline: Option<Instant>,
+    ) -> io::Result<ReadMessage> {
+        let size = self.when_there(deadline, |flags| waiting_message(&self.socket, flags))?;
+        receive_message(&self.socket, buffer, size, limit)
+    }
 
     fn write(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        // A gathering write would make one record of several messages.
+        let slices = if self.is_whole { &slices[..slices.len().min(1)] } else { slices };
         send(&self.socket, slices, SendFlags::DONTWAIT)
     }
 

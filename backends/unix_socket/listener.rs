@@ -1,17 +1,21 @@
 //! The listening socket.
 
-use super::identity::{effective_user, is_trusted, peer_of};
+use super::identity::{admits, effective_user, peer_of};
 use super::lock::NameLock;
 use super::place::{self, Place};
-use crate::backends::event_loop::{Accepted, Acceptor, Tokens};
+use super::stream::SocketStream;
+use crate::access::Access;
+use crate::backends::event_loop::{Accepted, Acceptor, Tokens, Wake};
 use crate::endpoint::{Endpoint, Runtime, SocketAddress};
 use crate::error::Error;
+use crate::framing::Carrier;
+use crate::options::ServerOptions;
 use mio::{Interest, Registry, Token};
 use rustix::fs::Mode;
 use rustix::io::Errno;
 use rustix::net::SocketAddrUnix;
 use std::io::{self, ErrorKind};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::sync::Arc;
@@ -32,6 +36,8 @@ pub(crate) struct Listener {
     token: Option<Token>,
     /// Dropped after the file was removed: only then may another server take the name.
     place: Option<Place>,
+    access: Access,
+    carrier: Carrier,
 }
 
 /// Where an endpoint's socket is on this system, for this user.
@@ -64,9 +70,14 @@ pub(super) fn system_address(address: &SocketAddress) -> io::Result<SocketAddrUn
 
 impl Listener {
     /// Listens at `endpoint`; returns the name in words too.
-    pub fn bind(endpoint: &Endpoint) -> Result<(Listener, Arc<str>), Error> {
+    pub fn bind(
+        endpoint: &Endpoint,
+        options: &ServerOptions,
+        carrier: Carrier,
+    ) -> Result<(Listener, Arc<str>), Error> {
         let address = resolve(endpoint)?;
         let name = name_of(&address);
+        let mode = mode_for(&options.access, &name)?;
         let lock = match &address {
             SocketAddress::File { path, private } => {
                 place::prepare_directory(path, private.as_deref(), &name)?;
@@ -76,7 +87,7 @@ impl Listener {
             }
             SocketAddress::Abstract(_) => None,
         };
-        let socket = listen(&address).map_err(|source| match source.kind() {
+        let socket = listen(&address, mode, carrier).map_err(|source| match source.kind() {
             ErrorKind::AddrInUse => Error::AlreadyServed { endpoint: name.clone() },
             _ => Error::system(&name, "listening", source),
         })?;
@@ -90,14 +101,29 @@ impl Listener {
         let socket = UnixListener::from(socket);
         socket.set_nonblocking(true).map_err(failed)?;
         let socket = mio::net::UnixListener::from_std(socket);
-        Ok((Listener { socket, token: None, place }, name))
+        let access = options.access.clone();
+        Ok((Listener { socket, token: None, place, access, carrier }, name))
     }
 }
 
-/// A socket that listens, open to this user only from its first moment: the mode is set before
-/// there is a file, so that there is no time in which it could be opened by others.
-fn listen(address: &SocketAddress) -> io::Result<OwnedFd> {
-    let socket = super::client::new_socket()?;
+/// The mode of the socket's file. Whoever may write to it may connect (`unix(7)`); who then is
+/// served is decided when it does, but for a mode that the caller chose.
+fn mode_for(access: &Access, name: &Arc<str>) -> Result<Mode, Error> {
+    match access {
+        Access::Owner => Ok(Mode::RUSR | Mode::WUSR),
+        Access::Only(_) | Access::Everyone => Ok(Mode::from_raw_mode(0o666)),
+        Access::Custom { mode: Some(mode), .. } => Ok(Mode::from_raw_mode(mode & 0o777)),
+        Access::Custom { mode: None, .. } => {
+            let problem = "no mode is given for this system: set it in Access::Custom".to_owned();
+            Err(Error::Insecure { endpoint: name.clone(), problem })
+        }
+    }
+}
+
+/// A socket that listens, closed to others from its first moment: the mode is set before there is a
+/// file, so that there is no time in which it could be opened by whom it should not.
+fn listen(address: &SocketAddress, mode: Mode, carrier: Carrier) -> io::Result<OwnedFd> {
+    let socket = super::client::new_socket(carrier)?;
     if matches!(address, SocketAddress::File { .. }) {
         // Only Linux takes over the mode; on the others the directory keeps people out until the
         // mode is set again behind bind.
@@ -108,16 +134,22 @@ fn listen(address: &SocketAddress) -> io::Result<OwnedFd> {
     }
     rustix::net::bind(&socket, &system_address(address)?)?;
     if let SocketAddress::File { path, .. } = address {
-        rustix::fs::chmod(path, Mode::RUSR | Mode::WUSR)?;
+        // Whatever the umask took away.
+        rustix::fs::chmod(path, mode)?;
     }
     rustix::net::listen(&socket, BACKLOG)?;
     Ok(socket)
 }
 
 impl Acceptor for Listener {
-    type Stream = mio::net::UnixStream;
+    type Stream = SocketStream;
 
-    fn open(&mut self, registry: &Registry, tokens: &mut Tokens) -> io::Result<()> {
+    fn open(
+        &mut self,
+        registry: &Registry,
+        tokens: &mut Tokens,
+        _wake: &Arc<Wake>,
+    ) -> io::Result<()> {
         let token = tokens.next();
         registry.register(&mut self.socket, token, Interest::READABLE)?;
         self.token = Some(token);
@@ -132,6 +164,7 @@ impl Acceptor for Listener {
         &mut self,
         registry: &Registry,
         tokens: &mut Tokens,
+        _room: usize,
     ) -> io::Result<Option<Accepted<Self::Stream>>> {
         loop {
             let socket = match self.socket.accept() {
@@ -146,12 +179,13 @@ impl Acceptor for Listener {
             let Ok((socket, peer)) = peer_of(socket) else {
                 continue;
             };
-            if !is_trusted(&peer) {
+            if !admits(&self.access, &peer, socket.as_fd()) {
                 continue;
             }
-            let mut stream = mio::net::UnixStream::from_std(socket.into());
+            let mut socket = mio::net::UnixStream::from_std(socket.into());
             let token = tokens.next();
-            registry.register(&mut stream, token, Interest::READABLE | Interest::WRITABLE)?;
+            registry.register(&mut socket, token, Interest::READABLE | Interest::WRITABLE)?;
+            let stream = SocketStream::new(socket, self.carrier);
             // What has arrived already is told by an event: that is how epoll and kqueue begin.
             return Ok(Some(Accepted { token, stream, peer, readable: false }));
         }

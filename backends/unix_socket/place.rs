@@ -53,7 +53,8 @@ pub(super) fn prepare_directory(
 ) -> Result<(), Error> {
     if let Some(private) = private {
         if let Some(parent) = private.parent() {
-            check_parent(parent, endpoint)?;
+            // A directory like /tmp does: what is ours there nobody else can replace.
+            check_parent(parent, true, endpoint)?;
         }
         let failed = |error: Errno| Error::system(endpoint, "making its directory", error.into());
         match rustix::fs::mkdir(private, Mode::RWXU) {
@@ -65,7 +66,7 @@ pub(super) fn prepare_directory(
         return check_private(private, endpoint);
     }
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-    check_parent(parent.unwrap_or(Path::new(".")), endpoint)
+    check_parent(parent.unwrap_or(Path::new(".")), false, endpoint)
 }
 
 /// A directory of this crate's own: a real directory, ours, closed to others.
@@ -92,8 +93,9 @@ fn check_private(directory: &Path, endpoint: &Arc<str>) -> Result<(), Error> {
     Ok(())
 }
 
-/// A directory of the caller's choice: nobody but its owner may be able to replace the socket in it.
-fn check_parent(directory: &Path, endpoint: &Arc<str>) -> Result<(), Error> {
+/// A directory of the caller's choice: nobody but its owner may be able to put something in the
+/// socket's place. In a `sticky` one others cannot replace what is there, but be there first.
+fn check_parent(directory: &Path, sticky: bool, endpoint: &Arc<str>) -> Result<(), Error> {
     let shown = directory.display();
     let stat = rustix::fs::stat(directory).map_err(|error| match error {
         Errno::NOENT => {
@@ -108,7 +110,8 @@ fn check_parent(directory: &Path, endpoint: &Arc<str>) -> Result<(), Error> {
         ));
     }
     let mode = Mode::from_raw_mode(stat.st_mode);
-    if mode.intersects(Mode::WGRP | Mode::WOTH) && !mode.contains(Mode::SVTX) {
+    let is_open = mode.intersects(Mode::WGRP | Mode::WOTH);
+    if is_open && !(sticky && mode.contains(Mode::SVTX)) {
         return Err(insecure(
             endpoint,
             format!("others can write to its directory {shown}: choose one of your own"),

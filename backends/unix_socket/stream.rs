@@ -1,7 +1,8 @@
 //! A client's socket, on the server.
 
+use crate::client_stream::ReadMessage;
 use crate::connections::ServerStream;
-use crate::framing::SendQueue;
+use crate::framing::{Carrier, SendQueue};
 use bytes::BytesMut;
 use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags};
 use std::io::{self, ErrorKind, IoSlice};
@@ -31,6 +32,32 @@ pub(super) fn receive(
     Ok(read)
 }
 
+/// The size of the record that waits, 0 at the end. On Linux MSG_TRUNC gives it in full, whatever
+/// there is room for (`recv(2)`).
+pub(super) fn waiting_message(socket: impl AsFd, flags: RecvFlags) -> io::Result<usize> {
+    let flags = flags | RecvFlags::PEEK | RecvFlags::TRUNC;
+    let (_, size) = rustix::net::recv(socket, &mut [0u8; 0], flags)?;
+    Ok(size)
+}
+
+/// Receives the record of `size` bytes that waits. None waits at the end.
+pub(super) fn receive_message(
+    socket: impl AsFd,
+    buffer: &mut BytesMut,
+    size: usize,
+    limit: usize,
+) -> io::Result<ReadMessage> {
+    if size == 0 {
+        return Ok(ReadMessage::End);
+    }
+    if size > limit {
+        return Ok(ReadMessage::TooLarge(size as u64));
+    }
+    buffer.reserve(size);
+    receive(socket, buffer, RecvFlags::DONTWAIT)?;
+    Ok(ReadMessage::Whole)
+}
+
 /// Sends what the system takes of `slices`.
 pub(super) fn send(
     socket: impl AsFd,
@@ -45,22 +72,44 @@ pub(super) fn send(
     Ok(sent?)
 }
 
-impl ServerStream for mio::net::UnixStream {
+/// A client's socket.
+pub(crate) struct SocketStream {
+    socket: mio::net::UnixStream,
+    /// How many pieces of a queue go into one write: where each record is a message, one.
+    pieces: usize,
+}
+
+impl SocketStream {
+    pub fn new(socket: mio::net::UnixStream, carrier: Carrier) -> SocketStream {
+        SocketStream { socket, pieces: if carrier == Carrier::Stream { SLICES } else { 1 } }
+    }
+}
+
+/// How Linux says that the client has closed without reading all that it was sent, once everything
+/// that it had sent itself has been read: an end like any other.
+fn reset_is_the_end(received: io::Result<usize>) -> io::Result<usize> {
+    match received {
+        Err(error) if error.kind() == ErrorKind::ConnectionReset => Ok(0),
+        received => received,
+    }
+}
+
+impl ServerStream for SocketStream {
     fn read(&mut self, buffer: &mut BytesMut) -> io::Result<usize> {
-        match receive(&*self, buffer, RecvFlags::empty()) {
-            // How Linux says that the client has closed without reading all that it was sent, once
-            // everything that it had sent itself has been read: an end like any other.
-            Err(error) if error.kind() == ErrorKind::ConnectionReset => Ok(0),
-            received => received,
-        }
+        reset_is_the_end(receive(&self.socket, buffer, RecvFlags::empty()))
+    }
+
+    fn read_message(&mut self, buffer: &mut BytesMut, limit: usize) -> io::Result<ReadMessage> {
+        let size = reset_is_the_end(waiting_message(&self.socket, RecvFlags::empty()))?;
+        receive_message(&self.socket, buffer, size, limit)
     }
 
     fn write(&mut self, queue: &mut SendQueue) -> io::Result<usize> {
         let mut sent = 0;
         while !queue.is_empty() {
             let mut slices = [IoSlice::new(&[]); SLICES];
-            let filled = queue.slices(&mut slices);
-            match send(&*self, &slices[..filled], SendFlags::empty()) {
+            let filled = queue.slices(&mut slices[..self.pieces]);
+            match send(&self.socket, &slices[..filled], SendFlags::empty()) {
                 Ok(taken) => {
                     queue.advance(taken);
                     sent += taken;

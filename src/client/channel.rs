@@ -1,12 +1,12 @@
 //! Messages over a client's stream: framing on the caller's thread, for threads that take turns.
 
 use super::turn::Turn;
-use crate::client_stream::ClientStream;
+use crate::client_stream::{ClientStream, ReadMessage};
 use crate::error::CloseReason;
-use crate::framing::{Framing, Inbound, Outbound};
+use crate::framing::{Carrier, Framing, FramingError, Inbound, Outbound};
 use bytes::{Bytes, BytesMut};
 use std::io::{self, ErrorKind, IoSlice};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -36,6 +36,8 @@ pub(super) enum Failure {
     Deadline,
     /// The time was over before anything of it was queued.
     Unsent,
+    /// The framing cannot carry it.
+    Refused(FramingError),
     Closed(CloseReason),
 }
 
@@ -52,10 +54,9 @@ pub(super) struct Channel {
     pub stream: Box<dyn ClientStream>,
     outbound: Turn<Sender>,
     inbound: Mutex<Receiver>,
+    carrier: Carrier,
     /// The largest message that both sides take; shrinks once the peer's preface has come.
     limit: AtomicUsize,
-    /// Something has been sent.
-    begun: AtomicBool,
 }
 
 struct Sender {
@@ -70,16 +71,28 @@ struct Receiver {
 }
 
 impl Channel {
-    pub fn new(stream: Box<dyn ClientStream>, framing: &dyn Framing, limit: usize) -> Channel {
-        Channel {
+    pub fn new(stream: Box<dyn ClientStream>, framing: &dyn Framing) -> Channel {
+        let channel = Channel {
             stream,
+            carrier: framing.carrier(),
             outbound: Turn::new(Sender { outbound: Outbound::new(framing), stuck: false }),
             inbound: Mutex::new(Receiver {
                 inbound: Inbound::new(framing),
                 buffer: BytesMut::new(),
             }),
-            limit: AtomicUsize::new(limit),
-            begun: AtomicBool::new(false),
+            limit: AtomicUsize::new(framing.limit()),
+        };
+        channel.begin();
+        channel
+    }
+
+    /// Sends what a stream begins with, as far as it can be sent at once: a server waits for it, also
+    /// of a client that only listens. The rest goes with the first message; if it fails, so will that.
+    fn begin(&self) {
+        if let Some(mut sender) = self.outbound.take(Some(Instant::now())) {
+            if !sender.outbound.queue.is_empty() {
+                let _ = self.write(&mut sender.outbound);
+            }
         }
     }
 
@@ -108,9 +121,8 @@ impl Channel {
         }
         for (head, body) in messages {
             let queued = sender.outbound.encode(&head, body, None);
-            queued.map_err(|error| Failure::Closed(error.into()))?;
+            queued.map_err(Failure::Refused)?;
         }
-        self.begun.store(true, Ordering::Relaxed);
         let sent = self.flush(&mut sender.outbound, deadline, inbox);
         sender.stuck = sent.is_err();
         sent
@@ -198,11 +210,14 @@ impl Channel {
         let mut receiver = self.inbound.lock().unwrap_or_else(PoisonError::into_inner);
         let Receiver { inbound, buffer } = &mut *receiver;
         let mut input = inbound.read_buffer(buffer);
-        let outcome = match self.stream.read(&mut input, deadline) {
-            Ok(0) => Err(Failure::Closed(CloseReason::Finished)),
-            Ok(_) => deliver_all(inbound, &mut input, inbox),
-            Err(error) if error.kind() == ErrorKind::Interrupted => Ok(()),
-            Err(error) => Err(error.into()),
+        let outcome = match self.read(&mut input, deadline) {
+            Ok(()) => deliver_all(inbound, &mut input, inbox),
+            Err(Failure::Closed(CloseReason::Broken(error)))
+                if error.kind() == ErrorKind::Interrupted =>
+            {
+                Ok(())
+            }
+            failed => failed,
         };
         inbound.put_back(input, buffer);
         if let Some(limit) = inbound.peer_limit() {
@@ -218,13 +233,23 @@ impl Channel {
         }
     }
 
-    /// Sends what a stream begins with, if nothing was sent before: a client that only listens has to
-    /// say who it is too.
-    pub fn begin(&self, deadline: Option<Instant>, inbox: &dyn Inbox) -> Result<(), Failure> {
-        if self.begun.load(Ordering::Relaxed) {
-            return Ok(());
+    /// Reads some bytes, or one message.
+    fn read(&self, input: &mut BytesMut, deadline: Option<Instant>) -> Result<(), Failure> {
+        let read = match self.carrier {
+            Carrier::Stream => self.stream.read(input, deadline).map(|read| match read {
+                0 => ReadMessage::End,
+                _ => ReadMessage::Whole,
+            }),
+            Carrier::Messages { limit } => self.stream.read_message(input, limit, deadline),
+        };
+        match read? {
+            ReadMessage::Whole => Ok(()),
+            ReadMessage::End => Err(Failure::Closed(CloseReason::Finished)),
+            ReadMessage::TooLarge(size) => {
+                let limit = self.limit();
+                Err(Failure::Closed(FramingError::TooLarge { size, limit }.into()))
+            }
         }
-        self.send::<0>([], deadline, inbox)
     }
 
     /// Tells the peer why, if it is to be told and can be told at once, and closes.

@@ -4,9 +4,10 @@ use super::channel::{Channel, Failure, Inbox};
 use crate::client_stream::ClientStream;
 use crate::endpoint::Endpoint;
 use crate::error::{CloseReason, Error};
-use crate::framing::{Framing, Layer, Native};
+use crate::framing::{Framing, FramingError, Layer, Native};
 use crate::limits::Limits;
 use crate::message_server::Peer;
+use crate::options::ClientOptions;
 use bytes::Bytes;
 use std::collections::VecDeque;
 use std::fmt;
@@ -60,25 +61,32 @@ impl MessageClient {
         E: TryInto<Endpoint>,
         Error: From<E::Error>,
     {
-        let limits = limits.clamped();
-        let (stream, name) = crate::backends::connect(&endpoint.try_into()?, &limits)?;
-        Ok(MessageClient::over(stream, &name, limits))
+        ClientOptions::new().limits(limits).connect_messages(endpoint)
     }
 
     /// A client over a stream that is connected already; `endpoint` is its name in errors.
     pub fn over(stream: Box<dyn ClientStream>, endpoint: &str, limits: Limits) -> MessageClient {
-        let limits = limits.clamped();
-        let framing = Native::new(Layer::Messages, limits.message);
+        let framing = Native::new(Layer::Messages, limits.clamped().message);
         MessageClient::over_framing(stream, &framing, endpoint, &limits)
     }
 
-    fn over_framing(
+    /// As [`over`](MessageClient::over), in another framing than this crate's own.
+    ///
+    /// ```no_run
+    /// # fn connected() -> Box<dyn msgpipe::ClientStream> { unimplemented!() }
+    /// use msgpipe::framing::{Layer, Native};
+    /// use msgpipe::{Limits, MessageClient};
+    /// let framing = Native::new(Layer::Messages, 1024);
+    /// let client = MessageClient::over_framing(connected(), &framing, "ours", &Limits::default());
+    /// ```
+    pub fn over_framing(
         stream: Box<dyn ClientStream>,
         framing: &dyn Framing,
         endpoint: &str,
         limits: &Limits,
     ) -> MessageClient {
-        let channel = Channel::new(stream, framing, limits.message);
+        let limits = limits.clamped();
+        let channel = Channel::new(stream, framing);
         let arrived =
             Arrived { state: Mutex::default(), changed: Condvar::new(), limit: limits.queued };
         let inner = Inner { channel, arrived, endpoint: endpoint.into() };
@@ -90,8 +98,9 @@ impl MessageClient {
     /// [`Limits::queued`] bytes.
     ///
     /// # Errors
-    /// [`Error::TooLarge`] for one that was not sent, [`Error::Deadline`] for one that may have been
-    /// begun and then goes on with the next, [`Error::Closed`] when the connection has ended.
+    /// [`Error::TooLarge`] and [`Error::Unsendable`] for one that was not sent, [`Error::Deadline`] for
+    /// one that may have been begun and then goes on with the next, [`Error::Closed`] when the
+    /// connection has ended.
     pub fn send(&self, message: impl Into<Bytes>) -> Result<(), Error> {
         let (inner, message) = (&self.inner, message.into());
         let (size, limit) = (message.len(), inner.channel.limit());
@@ -101,9 +110,14 @@ impl MessageClient {
         }
         let deadline = Instant::now().checked_add(self.timeout);
         inner.open()?;
-        match inner.channel.send([([], message)], deadline, &inner.arrived) {
+        match inner.channel.send([([], message.clone())], deadline, &inner.arrived) {
             Ok(()) => Ok(()),
             Err(Failure::Closed(reason)) => Err(inner.close(reason)),
+            Err(Failure::Refused(FramingError::TooLarge { size, limit })) => {
+                let size = usize::try_from(size).unwrap_or(usize::MAX);
+                Err(Error::TooLarge { endpoint, size, limit, message })
+            }
+            Err(Failure::Refused(problem)) => Err(Error::Unsendable { endpoint, problem, message }),
             Err(_) => Err(Error::Deadline { endpoint, after: self.timeout }),
         }
     }
@@ -116,9 +130,6 @@ impl MessageClient {
     pub fn receive(&self, timeout: Option<Duration>) -> Result<Bytes, Error> {
         let inner = &self.inner;
         let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
-        if let Err(Failure::Closed(reason)) = inner.channel.begin(deadline, &inner.arrived) {
-            inner.close(reason);
-        }
         loop {
             match inner.arrived.next_or_lead(deadline) {
                 Next::Message(message) => return Ok(message),

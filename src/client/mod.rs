@@ -14,9 +14,10 @@ use crate::client_stream::ClientStream;
 use crate::endpoint::Endpoint;
 use crate::error::{CloseReason, Error};
 use crate::exchange::{Envelope, Kind};
-use crate::framing::{ENVELOPE_LEN, Native};
+use crate::framing::{ENVELOPE_LEN, Framing, Native};
 use crate::limits::Limits;
 use crate::message_server::Peer;
+use crate::options::ClientOptions;
 use bytes::Bytes;
 use channel::{Channel, Failure, Inbox as _};
 use pending::{NotBegun, Outcome, Pending, Slot};
@@ -50,8 +51,7 @@ struct Inner {
 impl Client {
     /// Connects to the server at `endpoint` with the default [`Limits`].
     ///
-    /// Blocks while the server is busy, [`Limits::connect`] at most. Nothing is sent before the
-    /// first call.
+    /// Blocks while the server is busy, [`Limits::connect`] at most.
     ///
     /// # Errors
     /// [`Error::NoServer`] at once when there is none, [`Error::Busy`] when its time passed,
@@ -80,18 +80,26 @@ impl Client {
         E: TryInto<Endpoint>,
         Error: From<E::Error>,
     {
-        let limits = limits.clamped();
-        let (stream, name) = crate::backends::connect(&endpoint.try_into()?, &limits)?;
-        Ok(Client::over(stream, &name, limits))
+        ClientOptions::new().limits(limits).connect(endpoint)
     }
 
     /// A client over a stream that is connected already; `endpoint` is its name in errors. See
     /// [`ClientStream`] for an example.
     pub fn over(stream: Box<dyn ClientStream>, endpoint: &str, limits: Limits) -> Client {
+        let framing = Native::for_calls(limits.clamped().message);
+        Client::over_framing(stream, &framing, endpoint, &limits)
+    }
+
+    /// As [`over`](Client::over), in another framing than this crate's own.
+    pub(crate) fn over_framing(
+        stream: Box<dyn ClientStream>,
+        framing: &dyn Framing,
+        endpoint: &str,
+        limits: &Limits,
+    ) -> Client {
         let limits = limits.clamped();
-        let framing = Native::for_calls(limits.message);
         let inner = Inner {
-            channel: Channel::new(stream, &framing, framing.limit()),
+            channel: Channel::new(stream, framing),
             pending: Pending::new(limits.in_flight),
             endpoint: endpoint.into(),
         };
@@ -190,6 +198,12 @@ impl Client {
             Err(Failure::Closed(reason)) => {
                 inner.close(&reason);
                 Err(inner.closed(reason))
+            }
+            // The size was looked at before: a framing of the caller's that takes no such bytes.
+            Err(Failure::Refused(problem)) => {
+                requests.iter().for_each(|r| inner.pending.withdraw(r.id, Outcome::Deadline));
+                let (endpoint, message) = (inner.endpoint.clone(), Bytes::new());
+                Err(Error::Unsendable { endpoint, problem, message })
             }
             Err(failure) => {
                 if matches!(failure, Failure::Unsent) {

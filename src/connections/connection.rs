@@ -1,5 +1,6 @@
 //! What is kept of one connection. An idle one holds no buffers.
 
+use super::clock::Times;
 use crate::error::CloseReason;
 use crate::framing::{Framing, Inbound, Outbound};
 use crate::message_server::Peer;
@@ -26,10 +27,14 @@ pub(super) struct Connection<S> {
     pub unwritable: bool,
     /// When the peer last took something, while something waits for it.
     pub waiting_since: Option<Instant>,
+    /// A message was queued since the queue was last flushed.
+    pub sent: bool,
+    /// What its time limits are counted from.
+    pub times: Times,
 }
 
 impl<S> Connection<S> {
-    pub fn new(stream: S, peer: Peer, framing: &dyn Framing) -> Connection<S> {
+    pub fn new(stream: S, peer: Peer, framing: &dyn Framing, now: Instant) -> Connection<S> {
         Connection {
             stream,
             peer,
@@ -43,6 +48,8 @@ impl<S> Connection<S> {
             refused: false,
             unwritable: false,
             waiting_since: None,
+            sent: false,
+            times: Times::new(now),
         }
     }
 

@@ -10,18 +10,21 @@
 //! a read has come up short or a write would block.
 #![forbid(unsafe_code)]
 
+mod clock;
 mod connection;
 mod reading;
 mod sending;
 #[cfg(test)]
 mod tests;
 
+use crate::client_stream::ReadMessage;
 use crate::error::CloseReason;
-use crate::framing::Framing;
+use crate::framing::{Carrier, Framing, Outbound};
 use crate::ids::{IdMap, IdSet};
 use crate::limits::Limits;
 use crate::message_server::{ConnectionId, Event, Goodbye, Peer, Refusal, SendError};
 use bytes::{Bytes, BytesMut};
+use clock::Clock;
 use connection::Connection;
 use std::collections::VecDeque;
 use std::io;
@@ -35,8 +38,16 @@ pub(crate) trait ServerStream {
     /// so. `WouldBlock`: nothing is there.
     fn read(&mut self, buffer: &mut BytesMut) -> io::Result<usize>;
 
+    /// Appends one whole message of the system's to `buffer`, which grows for it: for a
+    /// [`Carrier::Messages`]. `WouldBlock`: none is there until the backend says so.
+    fn read_message(&mut self, buffer: &mut BytesMut, limit: usize) -> io::Result<ReadMessage> {
+        let _ = (buffer, limit);
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
     /// Sends from the front of `queue` what can be sent now, and removes that from it. Returns how
-    /// many bytes; `WouldBlock` when it is none.
+    /// many bytes; `WouldBlock` when it is none. For a [`Carrier::Messages`] each piece of the queue
+    /// is one message.
     fn write(&mut self, queue: &mut crate::framing::SendQueue) -> io::Result<usize>;
 
     /// Whether all that was taken from the queue has left this process, so that dropping the stream
@@ -55,6 +66,7 @@ pub(crate) trait ServerStream {
 /// See the [module](self).
 pub(crate) struct Connections<S> {
     framing: Arc<dyn Framing>,
+    carrier: Carrier,
     limits: Limits,
     table: IdMap<ConnectionId, Connection<S>>,
     /// What is to be returned next.
@@ -72,6 +84,8 @@ pub(crate) struct Connections<S> {
     blocked: IdSet<ConnectionId>,
     /// When to look for those that were blocked for too long.
     sweep: Option<Instant>,
+    /// When to look for those that send too slowly.
+    clock: Clock,
     /// The read buffer, shared by all whose messages are complete.
     shared: BytesMut,
 }
@@ -79,6 +93,7 @@ pub(crate) struct Connections<S> {
 impl<S: ServerStream> Connections<S> {
     pub fn new(framing: Arc<dyn Framing>, limits: &Limits) -> Connections<S> {
         Connections {
+            carrier: framing.carrier(),
             framing,
             limits: limits.clamped(),
             table: IdMap::default(),
@@ -89,18 +104,31 @@ impl<S: ServerStream> Connections<S> {
             unsent: Vec::new(),
             blocked: IdSet::default(),
             sweep: None,
+            clock: Clock::new(),
             shared: BytesMut::new(),
         }
     }
 
     /// A client has connected. `readable`: it may have sent something already.
-    pub fn add(&mut self, id: ConnectionId, stream: S, peer: Peer, readable: bool) {
-        let connection = Connection::new(stream, peer, &*self.framing);
+    pub fn add(&mut self, id: ConnectionId, stream: S, peer: Peer, readable: bool, now: Instant) {
+        let connection = Connection::new(stream, peer, &*self.framing, now);
         self.table.insert(id, connection);
+        self.watch(id);
         self.events.push_back(Event::Connected(id));
         self.unsent.push(id); // what the framing begins with
         if readable {
             self.readable(id, false);
+        }
+    }
+
+    /// A client that may not come in is told so, where the framing has words for it and it can be told
+    /// at once, and goes.
+    pub fn turn_away(&self, mut stream: S, why: &Goodbye) {
+        let mut outbound = Outbound::new(&*self.framing);
+        outbound.goodbye(why.code, &why.text);
+        if !outbound.queue.is_empty() {
+            // A client that has gone already, or takes nothing, is turned away all the same.
+            let _ = stream.write(&mut outbound.queue);
         }
     }
 
@@ -157,6 +185,8 @@ impl<S: ServerStream> Connections<S> {
                 self.flush_unsent(now);
             } else if self.sweep.is_some_and(|at| at <= now) {
                 self.sweep(now);
+            } else if self.clock.first().is_some_and(|(at, _)| *at <= now) {
+                self.ring(now);
             } else {
                 return None;
             }
@@ -170,7 +200,8 @@ impl<S: ServerStream> Connections<S> {
 
     /// When [`next`](Connections::next) has something to do without any readiness.
     pub fn deadline(&self) -> Option<Instant> {
-        self.sweep
+        let ring = self.clock.first().map(|(at, _)| *at);
+        self.sweep.into_iter().chain(ring).min()
     }
 
     /// How many connections there are, closing ones included.
@@ -186,6 +217,7 @@ impl<S: ServerStream> Connections<S> {
             }
         }
         self.table.clear();
+        self.clock.clear();
     }
 
     /// Whether it is a connection.
@@ -211,6 +243,7 @@ impl<S: ServerStream> Connections<S> {
         if let Err(error) = connection.outbound.encode(head, body.clone(), peer_limit) {
             return Err(SendError::new(id, error.into(), body));
         }
+        connection.sent = true;
         if queued == 0 {
             self.unsent.push(id);
         }

@@ -4,11 +4,14 @@
 //! waiting; its messages are handed out one by one, so that the answers to the first ones count
 //! before the next is looked at.
 
+use super::connection::Connection;
 use super::{Connections, ServerStream};
+use crate::client_stream::ReadMessage;
 use crate::error::CloseReason;
-use crate::framing::FramingError;
+use crate::framing::{Carrier, FramingError};
 use crate::message_server::{ConnectionId, Event};
-use std::io::ErrorKind;
+use bytes::BytesMut;
+use std::io::{self, ErrorKind};
 use std::time::Instant;
 
 impl<S: ServerStream> Connections<S> {
@@ -26,10 +29,14 @@ impl<S: ServerStream> Connections<S> {
             self.current = Some((id, buffer));
             return self.readable(id, false);
         }
-        let room = buffer.capacity() - buffer.len();
-        let outcome = connection.stream.read(&mut buffer);
-        if let Ok(1..) = outcome {
-            let more = connection.ended || outcome.is_ok_and(|read| read == room);
+        let outcome = match self.carrier {
+            Carrier::Stream => read_bytes(connection, &mut buffer),
+            // After a message there may be another; that there is none is said by no other sign.
+            Carrier::Messages { limit } => {
+                connection.stream.read_message(&mut buffer, limit).map(|read| (read, true))
+            }
+        };
+        if let Ok((ReadMessage::Whole, more)) = outcome {
             self.current = Some((id, buffer));
             if more {
                 self.readable(id, false);
@@ -38,6 +45,10 @@ impl<S: ServerStream> Connections<S> {
         }
         connection.inbound.put_back(buffer, &mut self.shared);
         match outcome {
+            Ok((ReadMessage::TooLarge(size), _)) => {
+                let limit = self.framing.limit();
+                self.peer_failed(id, FramingError::TooLarge { size, limit }, now);
+            }
             Ok(_) => match connection.inbound.finish() {
                 Ok(()) => self.begin_close(id, CloseReason::Finished, now),
                 Err(cut_off) => self.begin_close(id, cut_off.into(), now),
@@ -67,11 +78,14 @@ impl<S: ServerStream> Connections<S> {
         };
         match connection.inbound.decode(&mut input) {
             Ok(Some(message)) => {
+                connection.times.last = now;
+                connection.times.partial = None;
                 self.current = Some((id, input));
                 return Some(Event::Message(id, message));
             }
             Ok(None) => {
                 connection.inbound.put_back(input, &mut self.shared);
+                self.note_partial(id, now);
                 self.flush(id, now);
             }
             Err(error) => {
@@ -100,9 +114,17 @@ impl<S: ServerStream> Connections<S> {
 
     /// The peer broke the rules, or said goodbye: it is told which rule, and closed.
     fn peer_failed(&mut self, id: ConnectionId, error: FramingError, now: Instant) {
-        if let (Some(code), Some(connection)) = (error.goodbye_code(), self.table.get_mut(&id)) {
-            connection.outbound.goodbye(code, &error.to_string());
-        }
-        self.begin_close(id, error.into(), now);
+        self.give_up(id, error.into(), now);
     }
+}
+
+/// Reads bytes; also says whether there may be more to be read without a sign.
+fn read_bytes<S: ServerStream>(
+    connection: &mut Connection<S>,
+    buffer: &mut BytesMut,
+) -> io::Result<(ReadMessage, bool)> {
+    let room = buffer.capacity() - buffer.len();
+    let read = connection.stream.read(buffer)?;
+    let more = connection.ended || read == room;
+    Ok((if read == 0 { ReadMessage::End } else { ReadMessage::Whole }, more))
 }

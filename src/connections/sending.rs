@@ -24,6 +24,9 @@ impl<S: ServerStream> Connections<S> {
         let Some(connection) = self.table.get_mut(&id) else {
             return;
         };
+        if std::mem::take(&mut connection.sent) {
+            connection.times.last = now;
+        }
         if !connection.outbound.queue.is_empty() {
             match connection.stream.write(&mut connection.outbound.queue) {
                 Ok(_) => connection.waiting_since = None,
@@ -64,7 +67,10 @@ impl<S: ServerStream> Connections<S> {
             self.events.push_back(Event::Drained(id));
         }
         if std::mem::take(&mut connection.paused) {
+            // The time of what it has begun did not count meanwhile.
+            connection.times.partial = connection.times.partial.map(|_| now);
             self.readable(id, false);
+            self.watch(id);
         }
     }
 
@@ -107,7 +113,11 @@ impl<S: ServerStream> Connections<S> {
     /// Drops the connection and tells that it has ended.
     fn finish(&mut self, id: ConnectionId) {
         self.blocked.remove(&id);
-        if let Some(reason) = self.table.remove(&id).and_then(|connection| connection.closing) {
+        let Some(connection) = self.table.remove(&id) else {
+            return;
+        };
+        self.unwatch(id, connection.times);
+        if let Some(reason) = connection.closing {
             self.events.push_back(Event::Closed(id, reason));
         }
     }

@@ -69,7 +69,7 @@ const MANY: usize = 100_000;
 fn each_ready_connection_has_one_read_in_a_turn() {
     let mut connections = connections(&Limits::default());
     for number in 0..3 {
-        connections.add(id(number), Endless::new(true), Peer::default(), true);
+        connections.add(id(number), Endless::new(true), Peer::default(), true, Instant::now());
     }
     for _ in 0..3 {
         connections.begin_turn();
@@ -91,7 +91,7 @@ fn who_takes_nothing_is_not_read_past_half_of_the_limit() {
     let limits =
         Limits { queued: 10_000, write_stall: Duration::from_secs(1), ..Limits::default() };
     let mut connections = connections(&limits);
-    connections.add(id(0), Endless::new(false), Peer::default(), true);
+    connections.add(id(0), Endless::new(false), Peer::default(), true, Instant::now());
     let start = Instant::now();
     connections.begin_turn();
     let mut answered = 0;
@@ -117,7 +117,7 @@ fn who_takes_nothing_is_not_read_past_half_of_the_limit() {
 fn the_limit_of_what_is_queued_is_exact() {
     let limits = Limits { queued: 1_000, ..Limits::default() };
     let mut connections = connections(&limits);
-    connections.add(id(0), Endless::new(false), Peer::default(), false);
+    connections.add(id(0), Endless::new(false), Peer::default(), false, Instant::now());
     while connections.next(Instant::now()).is_some() {}
     // The framing begins with 16 bytes, and each message has a header of 8.
     let fill = |connections: &mut Connections<Endless>, queued: usize| {
@@ -134,7 +134,7 @@ fn the_limit_of_what_is_queued_is_exact() {
 
     for (queued, fits) in [(999, true), (1_000, false), (1_001, false)] {
         let mut connections = self::connections(&limits);
-        connections.add(id(0), Endless::new(false), Peer::default(), false);
+        connections.add(id(0), Endless::new(false), Peer::default(), false, Instant::now());
         fill(&mut connections, queued);
         assert_eq!(connections.send(id(0), b"", Bytes::new()).is_ok(), fits, "{queued} queued");
     }

@@ -101,6 +101,13 @@ impl Endpoint {
     }
 }
 
+impl Endpoint {
+    /// Whether it is a plain name, which carries its user with it.
+    pub(crate) fn is_own(&self) -> bool {
+        matches!(self.0, Form::Name(_))
+    }
+}
+
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {

@@ -117,6 +117,10 @@ impl Decoder for NativeDecoder {
         if have == 0 { Ok(()) } else { Err(FramingError::CutOff { have }) }
     }
 
+    fn has_begun(&self) -> bool {
+        !matches!(self.state, State::Preface)
+    }
+
     fn peer_limit(&self) -> Option<usize> {
         self.peer_limit
     }

@@ -77,6 +77,11 @@ impl Inbound {
         }
     }
 
+    /// Whether the peer has said what a stream begins with.
+    pub fn has_begun(&self) -> bool {
+        self.decoder.has_begun()
+    }
+
     /// The stream has ended: says whether it may end here.
     pub fn finish(&self) -> Result<(), FramingError> {
         self.decoder.finish(&self.partial)

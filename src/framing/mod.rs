@@ -10,12 +10,14 @@ mod decoder;
 mod header;
 mod link;
 mod native;
+mod os_message;
 mod preface;
 mod queue;
 
 pub(crate) use link::{Inbound, Outbound};
 pub(crate) use native::ENVELOPE_LEN;
 pub use native::{Layer, Native};
+pub use os_message::OsMessage;
 pub use queue::SendQueue;
 
 use bytes::{Bytes, BytesMut};
@@ -125,6 +127,12 @@ impl GoodbyeCode {
     pub const TOO_LARGE: u16 = 3;
     /// The peer does not read its replies.
     pub const UNREAD: u16 = 4;
+    /// The peer took too long with its preface or with a message.
+    pub const TOO_SLOW: u16 = 5;
+    /// Nothing went over the connection for too long.
+    pub const IDLE: u16 = 6;
+    /// The peer may not connect.
+    pub const NOT_AUTHORIZED: u16 = 7;
 }
 
 /// A recipe for decoders and encoders; a server makes a pair of them for each connection.
@@ -151,6 +159,36 @@ pub trait Framing: Send + Sync {
 
     /// An encoder for one connection, at the beginning of its stream.
     fn encoder(&self) -> Box<dyn Encoder>;
+
+    /// The largest message in bytes, where there is one.
+    fn limit(&self) -> usize {
+        usize::MAX
+    }
+
+    /// What the transport has to carry: a stream of bytes, unless the framing says otherwise.
+    fn carrier(&self) -> Carrier {
+        Carrier::Stream
+    }
+}
+
+/// What a framing needs of the transport below it.
+///
+/// ```
+/// use msgpipe::framing::{Carrier, Framing, Layer, Native, OsMessage};
+/// assert_eq!(Native::new(Layer::Messages, 1024).carrier(), Carrier::Stream);
+/// assert_eq!(OsMessage::new(1024).carrier(), Carrier::Messages { limit: 1024 });
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Carrier {
+    /// A stream of bytes, whose pieces mean nothing.
+    Stream,
+    /// Messages that the operating system keeps apart. A decoder is then given one whole message at a
+    /// time, and an encoder puts each of its messages with [`SendQueue::put_message`].
+    Messages {
+        /// The most bytes of a message: a longer one is not read, and ends the connection.
+        limit: usize,
+    },
 }
 
 /// Cuts the bytes of one connection into messages.
@@ -174,6 +212,12 @@ pub trait Decoder: Send {
             0 => Ok(()),
             have => Err(FramingError::CutOff { have }),
         }
+    }
+
+    /// Whether the peer has said what a stream of this framing begins with. A framing that begins with
+    /// its first message has nothing to wait for.
+    fn has_begun(&self) -> bool {
+        true
     }
 
     /// The largest message that the peer has said it takes, where the framing lets it say so.

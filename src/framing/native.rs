@@ -68,6 +68,10 @@ impl Framing for Native {
     fn encoder(&self) -> Box<dyn Encoder> {
         Box::new(*self)
     }
+
+    fn limit(&self) -> usize {
+        self.limit
+    }
 }
 
 /// The longest text of a goodbye that is sent or read, in bytes: a sentence or two.

@@ -44,14 +44,27 @@ impl SendQueue {
 
     /// Appends `bytes`, without copying them if they are many.
     pub fn put_bytes(&mut self, bytes: Bytes) {
-        if bytes.len() < COPY_BELOW {
-            return self.put_slice(&bytes);
+        match bytes.len() < COPY_BELOW {
+            true => self.put_slice(&bytes),
+            false => self.put_message(bytes),
         }
+    }
+
+    /// Appends `message` as a piece of its own: on a transport of messages it is one.
+    ///
+    /// ```
+    /// use std::io::IoSlice;
+    /// let mut queue = msgpipe::framing::SendQueue::default();
+    /// queue.put_message("one".into());
+    /// queue.put_message("two".into());
+    /// assert_eq!(queue.slices(&mut [IoSlice::new(&[]); 4]), 2);
+    /// ```
+    pub fn put_message(&mut self, message: Bytes) {
         if !self.tail.is_empty() {
             self.pieces.push_back(self.tail.split().freeze());
         }
-        self.len += bytes.len();
-        self.pieces.push_back(bytes);
+        self.len += message.len();
+        self.pieces.push_back(message);
     }
 
     /// The number of bytes that wait.

@@ -1,7 +1,7 @@
 //! The loop of a server: requests to the handler, answers to those who asked.
 
 use super::responder::{Answer, Outbox, Request, Responder};
-use super::{Server, Stopper};
+use super::{OnAcceptFailure, Server, Stopper};
 use crate::error::{Error, ErrorReply};
 use crate::exchange::{Envelope, Kind, Refused, Requests};
 use crate::framing::GoodbyeCode;
@@ -17,6 +17,7 @@ use std::time::Instant;
 /// A server that runs.
 pub(super) struct Answering<M> {
     messages: M,
+    on_accept_failure: Option<OnAcceptFailure>,
     limits: Limits,
     outbox: Arc<Outbox>,
     stopper: Stopper,
@@ -59,9 +60,10 @@ impl<M: MessageServer> Answerer<'_, M> {
 impl<M: MessageServer> Answering<M> {
     pub fn new(server: Server<M>) -> Answering<M> {
         let stopper = server.stopper();
-        let Server { messages, limits, outbox, .. } = server;
+        let Server { messages, limits, outbox, on_accept_failure, .. } = server;
         Answering {
             messages,
+            on_accept_failure,
             limits,
             outbox,
             stopper,
@@ -93,6 +95,11 @@ impl<M: MessageServer> Answering<M> {
                 Event::Closed(connection, _) => {
                     let caller = self.callers.remove(&connection);
                     self.open -= caller.map_or(0, |caller| caller.requests.len());
+                }
+                Event::AcceptFailed(error) => {
+                    if let Some(tell) = &mut self.on_accept_failure {
+                        tell(error);
+                    }
                 }
                 Event::Woken => {}
             }

@@ -11,9 +11,9 @@ pub use responder::{Request, Responder};
 use crate::backends::LocalServer;
 use crate::endpoint::Endpoint;
 use crate::error::Error;
-use crate::framing::Native;
 use crate::limits::Limits;
 use crate::message_server::{MessageServer, Waker};
+use crate::options::ServerOptions;
 use answering::Answering;
 use responder::Outbox;
 use std::fmt;
@@ -36,7 +36,10 @@ pub struct Server<M = LocalServer> {
     limits: Limits,
     outbox: Arc<Outbox>,
     stop: Arc<AtomicBool>,
+    on_accept_failure: Option<OnAcceptFailure>,
 }
+
+type OnAcceptFailure = Box<dyn FnMut(Error) + Send>;
 
 impl Server<LocalServer> {
     /// A server at `endpoint` with the default [`Limits`], open to this user only. Clients can
@@ -69,9 +72,7 @@ impl Server<LocalServer> {
         E: TryInto<Endpoint>,
         Error: From<E::Error>,
     {
-        let framing = Arc::new(Native::for_calls(limits.clamped().message));
-        let messages = LocalServer::bind_with(&endpoint.try_into()?, framing, &limits)?;
-        Ok(Server::over(messages, limits))
+        ServerOptions::new().limits(limits).bind(endpoint)
     }
 }
 
@@ -81,7 +82,24 @@ impl<M: MessageServer> Server<M> {
     /// an example.
     pub fn over(messages: M, limits: Limits) -> Server<M> {
         let outbox = Arc::new(Outbox::new(messages.waker()));
-        Server { messages, limits: limits.clamped(), outbox, stop: Arc::default() }
+        let limits = limits.clamped();
+        Server { messages, limits, outbox, stop: Arc::default(), on_accept_failure: None }
+    }
+
+    /// Calls `tell` when clients that wait cannot be taken in; see [`Event::AcceptFailed`].
+    ///
+    /// [`Event::AcceptFailed`]: crate::Event::AcceptFailed
+    ///
+    /// ```no_run
+    /// let server = msgpipe::Server::bind("com.example.notes")?;
+    /// let server = server.on_accept_failure(|error| eprintln!("{error}: trying again"));
+    /// server.serve(|request| request.body())?;
+    /// # Ok::<_, msgpipe::Error>(())
+    /// ```
+    #[must_use]
+    pub fn on_accept_failure(mut self, tell: impl FnMut(Error) + Send + 'static) -> Server<M> {
+        self.on_accept_failure = Some(Box::new(tell));
+        self
     }
 
     /// Serves with a handler that answers at once, until it is [stopped](Stopper::stop).

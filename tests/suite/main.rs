@@ -8,6 +8,8 @@ mod crowd;
 mod faults;
 #[cfg(windows)]
 mod named_pipe;
+#[cfg(any(windows, target_os = "linux", target_os = "android"))]
+mod os_messages;
 mod processes;
 #[cfg(unix)]
 mod unix_socket;

@@ -2,7 +2,6 @@
 
 use crate::common::raw::path_of;
 use crate::common::{Backend, Local, PATIENCE, connected, unique_name};
-use msgpipe::framing::{Layer, Native};
 use msgpipe::{
     Client, Endpoint, Error, Limits, LocalServer, MessageClient, MessageServer, NameError, Server,
 };
@@ -10,7 +9,6 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
 /// A directory that goes when the test ends.
@@ -36,9 +34,7 @@ impl Drop for Scratch {
 }
 
 fn listen(path: &Path) -> Result<LocalServer, Error> {
-    let limits = Limits::default();
-    let framing = Native::new(Layer::Messages, limits.message);
-    LocalServer::bind_with(&Endpoint::path(path)?, Arc::new(framing), &limits)
+    LocalServer::bind(Endpoint::path(path)?)
 }
 
 fn connect(path: &Path) -> Result<MessageClient, Error> {
@@ -126,7 +122,7 @@ fn a_directory_that_others_can_write_to_is_refused() {
     let open = scratch.path("open");
     fs::create_dir(&open).unwrap();
     for (mode, fits) in
-        [(0o700, true), (0o755, true), (0o770, false), (0o777, false), (0o1777, true)]
+        [(0o700, true), (0o755, true), (0o770, false), (0o777, false), (0o1777, false)]
     {
         fs::set_permissions(&open, fs::Permissions::from_mode(mode)).unwrap();
         match listen(&open.join("socket")) {

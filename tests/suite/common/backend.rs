@@ -3,9 +3,8 @@
 use super::{Raw, unique_name};
 use msgpipe::framing::{Layer, Native};
 use msgpipe::{
-    Client, Endpoint, Error, Limits, LocalServer, MessageClient, MessageServer, Server, memory,
+    Client, Error, Limits, LocalServer, MessageClient, MessageServer, Server, ServerOptions, memory,
 };
-use std::sync::Arc;
 
 /// A transport, and one name on it.
 pub trait Backend: Sync {
@@ -87,14 +86,13 @@ impl Backend for Local {
     }
 
     fn listen(&self, limits: &Limits) -> Result<LocalServer, Error> {
-        let framing = Native::new(Layer::Messages, limits.message);
-        LocalServer::bind_with(&Endpoint::name(&self.name)?, Arc::new(framing), limits)
+        ServerOptions::new().limits(limits.clone()).bind_messages(self.name.as_str())
     }
 
     fn listen_for_calls(&self, limits: &Limits) -> LocalServer {
         let framing = Native::new(Layer::Calls, limits.message);
-        LocalServer::bind_with(&Endpoint::name(&self.name).unwrap(), Arc::new(framing), limits)
-            .unwrap()
+        let options = ServerOptions::new().limits(limits.clone()).framing(framing);
+        options.bind_messages(self.name.as_str()).unwrap()
     }
 
     fn serve_calls(&self, limits: &Limits) -> Result<Server<LocalServer>, Error> {

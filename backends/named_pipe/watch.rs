@@ -1,0 +1,70 @@
+//! Telling the loop of an event of the system that mio knows nothing of.
+//!
+//! A thread of the system's own waits for the events of all connections (RegisterWaitForSingleObject)
+//! and does nothing but wake the loop.
+
+use super::handle::check;
+use super::transfer::Signal;
+use crate::backends::event_loop::Wake;
+use mio::Token;
+use std::ffi::c_void;
+use std::io;
+use std::ptr::null_mut;
+use std::sync::Arc;
+use windows_sys::Win32::Foundation::{HANDLE, INVALID_HANDLE_VALUE};
+use windows_sys::Win32::System::Threading::{
+    INFINITE, RegisterWaitForSingleObject, UnregisterWaitEx, WT_EXECUTEINWAITTHREAD,
+};
+
+/// Wakes the loop for a connection each time its event is set. Ends when it is dropped.
+pub(super) struct Watch {
+    wait: HANDLE,
+    /// What the callback is given. It is at rest here as long as the wait is registered.
+    _told: Box<Told>,
+    /// The event is waited for as long as the wait is registered.
+    _signal: Arc<Signal>,
+}
+
+// SAFETY: the handle of a wait may be used, and the wait ended, by any thread.
+unsafe impl Send for Watch {}
+
+struct Told {
+    wake: Arc<Wake>,
+    token: Token,
+}
+
+impl Watch {
+    /// Watches `signal`, which resets itself.
+    pub fn new(signal: Arc<Signal>, wake: Arc<Wake>, token: Token) -> io::Result<Watch> {
+        let told = Box::new(Told { wake, token });
+        let context: *const Told = &*told;
+        let mut wait = null_mut();
+        // SAFETY: the event is open, and `told` stays where it is, until the wait has been ended
+        // (drop). The callback takes `told` by a shared reference, and it may be shared by threads.
+        check(unsafe {
+            RegisterWaitForSingleObject(
+                &mut wait,
+                signal.handle(),
+                Some(ring),
+                context.cast(),
+                INFINITE,
+                WT_EXECUTEINWAITTHREAD,
+            )
+        })?;
+        Ok(Watch { wait, _told: told, _signal: signal })
+    }
+}
+
+unsafe extern "system" fn ring(told: *mut c_void, _timed_out: bool) {
+    // SAFETY: the context is the one that was registered, and lives as long as the wait.
+    let told: &Told = unsafe { &*told.cast_const().cast() };
+    told.wake.readable(told.token);
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        // SAFETY: the wait is registered. With this handle the call returns only when no callback
+        // runs any more.
+        unsafe { UnregisterWaitEx(self.wait, INVALID_HANDLE_VALUE) };
+    }
+}

@@ -1,0 +1,122 @@
+//! Who may connect to a server, and whom a client talks to.
+#![forbid(unsafe_code)]
+
+use crate::message_server::Peer;
+use std::fmt;
+
+/// A user or a group of the operating system.
+///
+/// What is not of this system counts for nobody, so that one list serves all systems:
+///
+/// ```
+/// use msgpipe::{Access, Principal};
+/// let access = Access::Only(vec![
+///     Principal::Gid(27),                      // Unix: the group sudo, on Debian
+///     Principal::Sid("S-1-5-32-544".into()),   // Windows: the administrators
+/// ]);
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Principal {
+    /// Unix: the user with this number (`id -u NAME`).
+    Uid(u32),
+    /// Unix: everybody in the group with this number (`getent group NAME`): as the first of their
+    /// groups, or on Linux as any (`unix(7)`, SO_PEERGROUPS).
+    Gid(u32),
+    /// Windows: the user or group with this security identifier, `S-1-…` (`whoami /all`).
+    Sid(String),
+}
+
+impl fmt::Display for Principal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Principal::Uid(uid) => write!(f, "user {uid}"),
+            Principal::Gid(gid) => write!(f, "group {gid}"),
+            Principal::Sid(sid) => f.write_str(sid),
+        }
+    }
+}
+
+/// Who may connect to a server; see [`ServerOptions::access`](crate::ServerOptions::access).
+///
+/// The user who runs the server may always, and so may root and LocalSystem, who can be anybody.
+/// Others get the right to read and to write, and nothing else: on Windows the rights `0x12019b`,
+/// without the one to add instances to the pipe, which the generic right to write contains
+/// (Named Pipe Security and Access Rights).
+///
+/// A plain name is the user's own. For others, bind a pipe, a path or an abstract name that they
+/// know too.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Access {
+    /// The user who runs the server, and nobody else.
+    #[default]
+    Owner,
+    /// These users and groups too.
+    Only(Vec<Principal>),
+    /// Everyone on this machine.
+    Everyone,
+    /// What the caller says, for each system in its own words. Where nothing is said for the system
+    /// that it runs on, binding fails.
+    Custom {
+        /// Windows: a security descriptor in its definition language (SDDL). Without an owner (`O:`)
+        /// it gets the user who runs the server, by whom clients tell who serves.
+        sddl: Option<String>,
+        /// Unix: the mode of the socket's file, such as `0o660`. The system then decides by that mode
+        /// alone; of an abstract name, which has no file, nobody is kept out.
+        mode: Option<u32>,
+    },
+}
+
+/// Whom a client talks to; see [`ClientOptions::trust`](crate::ClientOptions::trust). Who serves is
+/// asked of the operating system before a byte is sent.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Trust {
+    /// A server that this user runs, or root or LocalSystem, who can be anybody.
+    #[default]
+    SameUser,
+    /// These too. Of a group's members on Windows nothing is known but their own identifier, so a
+    /// group there means the group as the owner of the pipe.
+    Only(Vec<Principal>),
+    /// Whoever serves the name: on a name that others could have taken first, anybody.
+    Anyone,
+}
+
+/// Whether `peer` is one of `principals`; `groups` are those it is in beside its first.
+pub(crate) fn is_one_of(peer: &Peer, groups: &[u32], principals: &[Principal]) -> bool {
+    principals.iter().any(|principal| match principal {
+        Principal::Uid(uid) => peer.uid == Some(*uid),
+        Principal::Gid(gid) => peer.gid == Some(*gid) || groups.contains(gid),
+        Principal::Sid(sid) => peer.sid.as_deref().is_some_and(|own| own.eq_ignore_ascii_case(sid)),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_peer_is_told_by_its_user_its_groups_or_its_identifier() {
+        let unix = Peer { uid: Some(1000), gid: Some(100), ..Peer::default() };
+        let windows = Peer { sid: Some("S-1-5-21-1".into()), ..Peer::default() };
+        let sid = |sid: &str| Principal::Sid(sid.into());
+        for (peer, principal, is) in [
+            (&unix, Principal::Uid(1000), true),
+            (&unix, Principal::Uid(100), false),
+            (&unix, Principal::Gid(100), true),
+            (&unix, Principal::Gid(27), true),
+            (&unix, Principal::Gid(28), false),
+            (&unix, Principal::Gid(1000), false),
+            (&windows, sid("s-1-5-21-1"), true),
+            (&windows, sid("S-1-5-21-10"), false),
+            (&windows, Principal::Uid(0), false),
+            (&unix, sid(""), false),
+        ] {
+            assert_eq!(is_one_of(peer, &[27], &[principal.clone()]), is, "{peer}, {principal}");
+            assert!(!is_one_of(peer, &[27], &[]));
+        }
+        let nobody = Peer::default();
+        assert!(!is_one_of(&nobody, &[], &[Principal::Uid(0), Principal::Gid(0), sid("")]));
+    }
+}

@@ -1,0 +1,111 @@
+//! Peers that take too long: with their preface, with a message, or with anything at all.
+
+use super::connection::Connection;
+use super::{Connections, ServerStream};
+use crate::error::CloseReason;
+use crate::limits::Limits;
+use crate::message_server::ConnectionId;
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+/// When to look at which connection. Each stands here once at most. It is not taken out when what was
+/// waited for has come: then the look finds nothing to do, or the next time. So a connection costs one
+/// look for each time limit, not one for each message.
+pub(super) type Clock = BTreeSet<(Instant, ConnectionId)>;
+
+/// What of a connection the time limits are counted from.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Times {
+    connected: Instant,
+    /// When what has arrived of an incomplete message began to be waited for.
+    pub partial: Option<Instant>,
+    /// When the last message came or went.
+    pub last: Instant,
+    /// The connection's entry in the clock.
+    entry: Option<Instant>,
+}
+
+impl Times {
+    pub fn new(now: Instant) -> Times {
+        Times { connected: now, partial: None, last: now, entry: None }
+    }
+}
+
+impl<S> Connection<S> {
+    /// The next time limit that will be over, and why it then ends.
+    fn due(&self, limits: &Limits) -> Option<(Instant, CloseReason)> {
+        let slow = |from: Instant, what, waited: Duration| {
+            (from + waited, CloseReason::Slow { what, waited })
+        };
+        let unsaid = !self.inbound.has_begun();
+        let preface = unsaid.then(|| slow(self.times.connected, "preface", limits.preface));
+        let partial = self.times.partial.filter(|_| !unsaid && !self.paused);
+        let message = partial.map(|from| slow(from, "message", limits.message_time));
+        let idle =
+            limits.idle.map(|waited| (self.times.last + waited, CloseReason::Idle { waited }));
+        let all = [preface, message, idle];
+        all.into_iter().flatten().min_by_key(|(at, _)| *at)
+    }
+}
+
+impl<S: ServerStream> Connections<S> {
+    /// Sees to it that the connection is looked at when its next limit is over.
+    pub(super) fn watch(&mut self, id: ConnectionId) {
+        let Some(connection) = self.table.get_mut(&id).filter(|c| c.closing.is_none()) else {
+            return;
+        };
+        let Some((at, _)) = connection.due(&self.limits) else {
+            return;
+        };
+        if connection.times.entry.is_none_or(|entry| entry > at) {
+            if let Some(entry) = connection.times.entry.replace(at) {
+                self.clock.remove(&(entry, id));
+            }
+            self.clock.insert((at, id));
+        }
+    }
+
+    /// What has been read of a connection has been cut: the time of an incomplete message begins with
+    /// its first bytes.
+    pub(super) fn note_partial(&mut self, id: ConnectionId, now: Instant) {
+        let Some(connection) = self.table.get_mut(&id) else {
+            return;
+        };
+        if connection.inbound.finish().is_ok() {
+            connection.times.partial = None;
+        } else if connection.times.partial.is_none() {
+            connection.times.partial = Some(now);
+            self.watch(id);
+        }
+    }
+
+    /// Ends those whose time is over.
+    pub(super) fn ring(&mut self, now: Instant) {
+        while let Some(&(at, id)) = self.clock.first().filter(|(at, _)| *at <= now) {
+            self.clock.remove(&(at, id));
+            let Some(connection) = self.table.get_mut(&id) else {
+                continue;
+            };
+            connection.times.entry = None;
+            match connection.due(&self.limits).filter(|(at, _)| *at <= now) {
+                Some((_, reason)) if connection.closing.is_none() => self.give_up(id, reason, now),
+                _ => self.watch(id),
+            }
+        }
+    }
+
+    /// Closes a connection and tells its peer why.
+    pub(super) fn give_up(&mut self, id: ConnectionId, reason: CloseReason, now: Instant) {
+        if let (Some(why), Some(connection)) = (reason.goodbye(), self.table.get_mut(&id)) {
+            connection.outbound.goodbye(why.code, &why.text);
+        }
+        self.begin_close(id, reason, now);
+    }
+
+    /// Takes a connection that has ended out of the clock.
+    pub(super) fn unwatch(&mut self, id: ConnectionId, times: Times) {
+        if let Some(at) = times.entry {
+            self.clock.remove(&(at, id));
+        }
+    }
+}

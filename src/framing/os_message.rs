@@ -1,0 +1,125 @@
+//! The framing that is none: a message is what the operating system delivers as one.
+
+use super::{Carrier, Decoder, Encoder, Framing, FramingError, SendQueue};
+use bytes::{Bytes, BytesMut};
+
+/// Messages without any header: each is one message of the operating system, a message of a
+/// message-mode pipe on Windows, a record of a `SOCK_SEQPACKET` socket on Linux. It is what existing
+/// programs speak that were written against a classic pipe server.
+///
+/// Messages have 1 byte up to the limit, and arrive as they were sent, neither split nor merged,
+/// however many are sent before one is read. On Linux the system takes no message of more than the
+/// socket's send buffer, 212 960 bytes by default (`socket(7)`, SO_SNDBUF): those are refused too.
+///
+/// **A message of no bytes is the end.** Sockets have no other way to say it, and on pipes it is what
+/// Go's and others' `CloseWrite` sends: whoever receives one answers what is open, and closes. So none
+/// can be sent as a message.
+///
+/// ```
+/// use msgpipe::framing::OsMessage;
+/// use msgpipe::{MessageServer, ServerOptions};
+/// # #[cfg(windows)]
+/// let endpoint = msgpipe::Endpoint::pipe(r"\\.\pipe\an.old.name")?;
+/// # #[cfg(not(windows))]
+/// # let endpoint = msgpipe::Endpoint::name("com.example.doc.os-message")?;
+/// # #[cfg(any(windows, target_os = "linux"))]
+/// let server = ServerOptions::new().framing(OsMessage::new(64 * 1024)).bind_messages(&endpoint)?;
+/// # Ok::<_, msgpipe::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OsMessage {
+    limit: usize,
+}
+
+impl OsMessage {
+    /// Messages of up to `limit` bytes, as far as the system takes such.
+    pub const fn new(limit: usize) -> OsMessage {
+        OsMessage { limit }
+    }
+}
+
+impl Framing for OsMessage {
+    fn decoder(&self) -> Box<dyn Decoder> {
+        Box::new(*self)
+    }
+
+    fn encoder(&self) -> Box<dyn Encoder> {
+        Box::new(*self)
+    }
+
+    fn limit(&self) -> usize {
+        self.limit
+    }
+
+    fn carrier(&self) -> Carrier {
+        Carrier::Messages { limit: self.limit }
+    }
+}
+
+impl Decoder for OsMessage {
+    fn decode(&mut self, input: &mut BytesMut) -> Result<Option<Bytes>, FramingError> {
+        match input.len() {
+            0 => Ok(None),
+            size if size > self.limit => {
+                Err(FramingError::TooLarge { size: size as u64, limit: self.limit })
+            }
+            _ => Ok(Some(input.split().freeze())),
+        }
+    }
+}
+
+impl Encoder for OsMessage {
+    fn encode(
+        &mut self,
+        head: &[u8],
+        body: Bytes,
+        out: &mut SendQueue,
+    ) -> Result<(), FramingError> {
+        let size = head.len() + body.len();
+        if size == 0 {
+            let text = "a message of no bytes would be taken for the end: send at least one";
+            return Err(FramingError::Other(text.to_owned()));
+        }
+        if size > self.limit {
+            return Err(FramingError::TooLarge { size: size as u64, limit: self.limit });
+        }
+        out.put_message(if head.is_empty() { body } else { [head, &body].concat().into() });
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::IoSlice;
+
+    #[test]
+    fn sizes_are_held_to_one_and_to_the_limit() {
+        let mut framing = OsMessage::new(100);
+        for (size, taken) in [(0, false), (1, true), (99, true), (100, true), (101, false)] {
+            let (message, mut queue) = (Bytes::from(vec![7; size]), SendQueue::default());
+            let encoded =
+                framing.encode(&message[..size / 2], message.slice(size / 2..), &mut queue);
+            assert_eq!(encoded.is_ok(), taken, "{size} bytes");
+            assert_eq!(queue.len(), if taken { size } else { 0 });
+            let decoded = framing.decode(&mut BytesMut::from(&message[..]));
+            match size {
+                0 => assert_eq!(decoded, Ok(None)),
+                101 => assert_eq!(decoded, Err(FramingError::TooLarge { size: 101, limit: 100 })),
+                _ => assert_eq!(decoded, Ok(Some(message))),
+            }
+        }
+    }
+
+    #[test]
+    fn each_message_is_a_piece_of_its_own() {
+        let (mut framing, mut queue) = (OsMessage::new(10_000), SendQueue::default());
+        let sizes = [1, 2, 4095, 4096, 4097, 1];
+        for size in sizes {
+            framing.encode(&[], vec![size as u8; size].into(), &mut queue).unwrap();
+        }
+        let mut slices = [IoSlice::new(&[]); 16];
+        let filled = queue.slices(&mut slices);
+        assert_eq!(slices[..filled].iter().map(|slice| slice.len()).collect::<Vec<_>>(), sizes);
+    }
+}

@@ -1,0 +1,183 @@
+//! Messages without a header: each is one message of the operating system.
+
+use crate::common::{PATIENCE, closed, connected, message, next, pattern, unique_name};
+use bytes::Bytes;
+use msgpipe::framing::{FramingError, OsMessage};
+use msgpipe::{
+    ClientOptions, CloseReason, Error, Event, LocalServer, MessageClient, MessageServer, Refusal,
+    ServerOptions,
+};
+use std::thread::JoinHandle;
+
+const LIMIT: usize = 64 * 1024;
+
+/// Sizes at every edge: mio's buffer, twice it, and the limit.
+const SIZES: [usize; 14] =
+    [1, 2, 511, 512, 513, 4095, 4096, 4097, 8191, 8192, 8193, 65_534, 65_535, 65_536];
+
+fn listen(name: &str) -> LocalServer {
+    ServerOptions::new().framing(OsMessage::new(LIMIT)).bind_messages(name).unwrap()
+}
+
+fn connect(name: &str, limit: usize) -> MessageClient {
+    ClientOptions::new().framing(OsMessage::new(limit)).connect_messages(name).unwrap()
+}
+
+/// Echoes until so many clients have left.
+fn echo(name: &str, clients: usize) -> JoinHandle<Vec<CloseReason>> {
+    let mut server = listen(name);
+    std::thread::spawn(move || {
+        let mut reasons = Vec::new();
+        while reasons.len() < clients {
+            match next(&mut server) {
+                Event::Message(from, message) => server.send(from, message).unwrap(),
+                Event::Closed(_, reason) => reasons.push(reason),
+                _ => {}
+            }
+        }
+        reasons
+    })
+}
+
+#[test]
+fn every_size_arrives_whole_both_ways() {
+    let name = unique_name();
+    let serving = echo(&name, 1);
+    let client = connect(&name, LIMIT);
+    for (seed, size) in SIZES.into_iter().enumerate() {
+        let sent = pattern(size, seed as u8);
+        client.send(sent.clone()).unwrap();
+        assert!(client.receive(Some(PATIENCE)).unwrap() == sent, "{size} bytes came back changed");
+    }
+    drop(client);
+    assert!(matches!(serving.join().unwrap()[..], [CloseReason::Finished]));
+}
+
+/// Also one of exactly as much as mio reads at once, with another right behind it.
+#[test]
+fn messages_sent_back_to_back_are_neither_split_nor_merged() {
+    let name = unique_name();
+    let mut server = listen(&name);
+    let client = connect(&name, LIMIT);
+    let sending = std::thread::spawn(move || {
+        for round in 0..20u8 {
+            for size in SIZES {
+                client.send(pattern(size, round)).unwrap();
+            }
+        }
+        client
+    });
+    connected(&mut server);
+    for round in 0..20u8 {
+        for size in SIZES {
+            let (_, arrived) = message(&mut server);
+            assert!(arrived == pattern(size, round), "{size} bytes as {}", arrived.len());
+        }
+    }
+    drop(sending.join().unwrap());
+}
+
+#[test]
+fn answers_sent_back_to_back_are_neither_split_nor_merged() {
+    let name = unique_name();
+    let mut server = listen(&name);
+    let client = connect(&name, LIMIT);
+    let receiving = std::thread::spawn(move || {
+        for size in SIZES {
+            let arrived = client.receive(Some(PATIENCE)).unwrap();
+            assert!(arrived == pattern(size, 7), "{size} bytes as {}", arrived.len());
+        }
+    });
+    let id = connected(&mut server);
+    for size in SIZES {
+        server.send(id, pattern(size, 7).into()).unwrap();
+    }
+    let (_, reason) = closed(&mut server);
+    assert!(matches!(reason, CloseReason::Finished), "{reason}");
+    receiving.join().unwrap();
+}
+
+#[test]
+fn the_limit_is_exact_and_one_byte_more_is_not_read() {
+    let name = unique_name();
+    let mut server = listen(&name);
+    // A client that allows itself more than the server takes.
+    let client = connect(&name, LIMIT + 1);
+    connected(&mut server);
+    // Beside the server: a pipe takes no more than it holds until it is read.
+    let sending = std::thread::spawn(move || {
+        let sent = [LIMIT - 1, LIMIT, LIMIT + 1].map(|size| client.send(pattern(size, 1)));
+        (client, sent)
+    });
+    for size in [LIMIT - 1, LIMIT] {
+        assert_eq!(message(&mut server).1.len(), size);
+    }
+    let (_, reason) = closed(&mut server);
+    let (_, sent) = sending.join().unwrap();
+    assert!(sent[0].is_ok() && sent[1].is_ok(), "{sent:?}");
+    let too_large = FramingError::TooLarge { size: LIMIT as u64 + 1, limit: LIMIT };
+    assert!(matches!(&reason, CloseReason::Peer(error) if *error == too_large), "{reason}");
+}
+
+#[test]
+fn what_cannot_be_sent_is_handed_back_and_the_connection_goes_on() {
+    let name = unique_name();
+    let mut server = listen(&name);
+    let client = connect(&name, LIMIT);
+    let id = connected(&mut server);
+
+    let refused = server.send(id, Bytes::new()).unwrap_err();
+    assert!(matches!(refused.refusal, Refusal::Framing(FramingError::Other(_))), "{refused}");
+    let refused = server.send(id, pattern(LIMIT + 1, 1).into()).unwrap_err();
+    assert_eq!(refused.body.len(), LIMIT + 1);
+    assert!(matches!(refused.refusal, Refusal::Framing(FramingError::TooLarge { .. })));
+
+    match client.send(Bytes::new()).unwrap_err() {
+        Error::Unsendable { message, .. } => assert!(message.is_empty()),
+        error => panic!("{error}"),
+    }
+    match client.send(pattern(LIMIT + 1, 2)).unwrap_err() {
+        Error::TooLarge { message, limit: LIMIT, .. } => assert_eq!(message.len(), LIMIT + 1),
+        error => panic!("{error}"),
+    }
+    client.send("hello").unwrap();
+    let (_, hello) = message(&mut server);
+    server.send(id, hello).unwrap();
+    let done = std::thread::spawn(move || client.receive(Some(PATIENCE)).unwrap());
+    closed(&mut server);
+    assert_eq!(done.join().unwrap(), "hello");
+}
+
+#[test]
+fn what_was_sent_before_leaving_is_not_lost() {
+    let name = unique_name();
+    let mut server = listen(&name);
+    let client = connect(&name, LIMIT);
+    for size in [4096, 4096, 8192, 1] {
+        client.send(pattern(size, 3)).unwrap();
+    }
+    drop(client);
+    connected(&mut server);
+    for size in [4096, 4096, 8192, 1] {
+        assert!(message(&mut server).1 == pattern(size, 3));
+    }
+    let (_, reason) = closed(&mut server);
+    assert!(matches!(reason, CloseReason::Finished), "{reason}");
+}
+
+#[test]
+fn many_clients_are_told_apart() {
+    let name = unique_name();
+    let serving = echo(&name, 70);
+    let clients: Vec<_> = (0..70u8).map(|_| connect(&name, LIMIT)).collect();
+    for size in [10, 4096, 5000] {
+        for (seed, client) in clients.iter().enumerate() {
+            client.send(pattern(size, seed as u8)).unwrap();
+        }
+        for (seed, client) in clients.iter().enumerate() {
+            assert!(client.receive(Some(PATIENCE)).unwrap() == pattern(size, seed as u8));
+        }
+    }
+    drop(clients);
+    assert_eq!(serving.join().unwrap().len(), 70);
+}
