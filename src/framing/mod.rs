@@ -3,16 +3,21 @@
 //! A [`Framing`] is the recipe: it makes a [`Decoder`] and an [`Encoder`] for each connection. The
 //! decoder reads a stream of bytes, so that any split and any merge of the input gives the same
 //! messages, whatever the transport makes of it. [`Native`] is this crate's own framing, specified
-//! in `docs/PROTOCOL.md`; other framings plug in by these traits.
+//! in `docs/PROTOCOL.md`. [`LengthPrefix`] and [`Lines`] are there for servers whose clients exist
+//! already and speak one of the two usual ones; other framings plug in by the same traits.
 #![forbid(unsafe_code)]
 
 mod decoder;
 mod header;
+mod length_prefix;
+mod lines;
 mod link;
 mod native;
 mod preface;
 mod queue;
 
+pub use length_prefix::LengthPrefix;
+pub use lines::Lines;
 pub(crate) use link::{Inbound, Outbound};
 pub(crate) use native::ENVELOPE_LEN;
 pub use native::{Layer, Native};
@@ -65,10 +70,10 @@ pub enum FramingError {
         /// The kind's number.
         kind: u8,
     },
-    /// A frame that announces more than the limit. Nothing was stored for it.
+    /// A message over the limit. Where it is announced, nothing was stored for it.
     #[error("a message of {size} bytes, over the limit of {limit}")]
     TooLarge {
-        /// The size announced.
+        /// The size announced; of a line, which announces none, the limit and one.
         size: u64,
         /// The limit it was held against.
         limit: usize,
