@@ -113,7 +113,11 @@ mod tests {
             (&windows, Principal::Uid(0), false),
             (&unix, sid(""), false),
         ] {
-            assert_eq!(is_one_of(peer, &[27], &[principal.clone()]), is, "{peer}, {principal}");
+            assert_eq!(
+                is_one_of(peer, &[27], std::slice::from_ref(&principal)),
+                is,
+                "{peer}, {principal}"
+            );
             assert!(!is_one_of(peer, &[27], &[]));
         }
         let nobody = Peer::default();

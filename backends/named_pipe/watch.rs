@@ -55,6 +55,8 @@ impl Watch {
     }
 }
 
+/// # Safety
+/// `told` is the context that was registered with the wait, which has not been ended yet.
 unsafe extern "system" fn ring(told: *mut c_void, _timed_out: bool) {
     // SAFETY: the context is the one that was registered, and lives as long as the wait.
     let told: &Told = unsafe { &*told.cast_const().cast() };

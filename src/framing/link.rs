@@ -131,14 +131,24 @@ impl Outbound {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::framing::{Layer, Native};
+    use crate::framing::{Layer, LengthPrefix, Lines, Native};
 
     const LIMIT: usize = 64 << 20;
 
+    fn native() -> Native {
+        Native::new(Layer::Messages, LIMIT)
+    }
+
+    /// All that are in this crate.
+    fn framings() -> [Box<dyn Framing>; 3] {
+        let length_prefix = LengthPrefix::big_endian(LIMIT);
+        [Box::new(native()), Box::new(length_prefix), Box::new(Lines::new(LIMIT))]
+    }
+
     /// Feeds `wire` in pieces of up to `piece` bytes; returns the messages, and the most memory that
     /// a read buffer had beyond twice what had arrived.
-    fn feed(wire: &[u8], piece: usize) -> (Vec<Bytes>, usize) {
-        let mut inbound = Inbound::new(&Native::new(Layer::Messages, LIMIT));
+    fn feed(framing: &dyn Framing, wire: &[u8], piece: usize) -> (Vec<Bytes>, usize) {
+        let mut inbound = Inbound::new(framing);
         let (mut shared, mut messages) = (BytesMut::new(), Vec::new());
         let (mut arrived, mut excess) = (0, 0);
         while arrived < wire.len() {
@@ -158,27 +168,30 @@ mod tests {
         (messages, excess)
     }
 
-    fn wire(messages: &[Bytes]) -> Bytes {
-        let mut outbound = Outbound::new(&Native::new(Layer::Messages, LIMIT));
+    fn wire(framing: &dyn Framing, messages: &[Bytes]) -> Bytes {
+        let mut outbound = Outbound::new(framing);
         messages.iter().for_each(|message| outbound.encode(&[], message.clone(), None).unwrap());
         outbound.queue.to_bytes()
     }
 
     #[test]
     fn memory_grows_with_what_arrived_not_with_what_was_announced() {
-        let announced = wire(&[vec![1; LIMIT].into()]);
-        for arrived in [30, COPY_OUT, READ_CHUNK, 3 * READ_CHUNK] {
-            let (messages, excess) = feed(&announced[..arrived], usize::MAX);
-            assert!(messages.is_empty());
-            assert!(excess <= 2 * READ_CHUNK, "{excess} bytes more after {arrived}");
+        for framing in &framings() {
+            let framing = &**framing;
+            let announced = wire(framing, &[vec![1; LIMIT].into()]);
+            for arrived in [30, COPY_OUT, READ_CHUNK, 3 * READ_CHUNK] {
+                let (messages, excess) = feed(framing, &announced[..arrived], usize::MAX);
+                assert!(messages.is_empty());
+                assert!(excess <= 2 * READ_CHUNK, "{excess} bytes more after {arrived}");
+            }
         }
     }
 
     #[test]
     fn room_for_a_message_like_one_before_is_made_at_once() {
         let message = Bytes::from(vec![1; 1 << 20]);
-        let stream = wire(&[message.clone(), message.clone()]);
-        let mut inbound = Inbound::new(&Native::new(Layer::Messages, LIMIT));
+        let stream = wire(&native(), &[message.clone(), message.clone()]);
+        let mut inbound = Inbound::new(&native());
         let mut shared = BytesMut::new();
         let (mut reads, mut at) = ([0, 0], 0);
         for reads in &mut reads {
@@ -202,17 +215,19 @@ mod tests {
     fn messages_larger_than_every_buffer_arrive_in_any_pieces() {
         let sizes = [COPY_OUT - 1, COPY_OUT, COPY_OUT + 1, READ_CHUNK, 3 * READ_CHUNK, 0, 1 << 20];
         let sent: Vec<Bytes> = sizes.iter().map(|&size| vec![size as u8; size].into()).collect();
-        for piece in [1000, 4096, COPY_OUT, usize::MAX] {
-            assert_eq!(feed(&wire(&sent), piece).0, sent);
+        for framing in &framings() {
+            for piece in [1000, 4096, COPY_OUT, usize::MAX] {
+                assert_eq!(feed(&**framing, &wire(&**framing, &sent), piece).0, sent);
+            }
         }
     }
 
     #[test]
     fn between_messages_nothing_is_kept() {
-        let mut inbound = Inbound::new(&Native::new(Layer::Messages, LIMIT));
+        let mut inbound = Inbound::new(&native());
         let mut shared = BytesMut::new();
         let mut buffer = inbound.read_buffer(&mut shared);
-        buffer.extend_from_slice(&wire(&[vec![1; 3000].into()]));
+        buffer.extend_from_slice(&wire(&native(), &[vec![1; 3000].into()]));
         assert!(inbound.decode(&mut buffer).unwrap().is_some());
         assert!(inbound.decode(&mut buffer).unwrap().is_none());
         inbound.put_back(buffer, &mut shared);

@@ -3,17 +3,22 @@
 //! A [`Framing`] is the recipe: it makes a [`Decoder`] and an [`Encoder`] for each connection. The
 //! decoder reads a stream of bytes, so that any split and any merge of the input gives the same
 //! messages, whatever the transport makes of it. [`Native`] is this crate's own framing, specified
-//! in `docs/PROTOCOL.md`; other framings plug in by these traits.
+//! in `docs/PROTOCOL.md`. [`LengthPrefix`] and [`Lines`] are there for servers whose clients exist
+//! already and speak one of the two usual ones; other framings plug in by the same traits.
 #![forbid(unsafe_code)]
 
 mod decoder;
 mod header;
+mod length_prefix;
+mod lines;
 mod link;
 mod native;
 mod os_message;
 mod preface;
 mod queue;
 
+pub use length_prefix::LengthPrefix;
+pub use lines::Lines;
 pub(crate) use link::{Inbound, Outbound};
 pub(crate) use native::ENVELOPE_LEN;
 pub use native::{Layer, Native};
@@ -22,6 +27,7 @@ pub use queue::SendQueue;
 
 use bytes::{Bytes, BytesMut};
 use std::ops::RangeInclusive;
+use std::sync::Arc;
 
 /// What went wrong between the bytes of a peer and its messages: always the peer's doing.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -67,10 +73,10 @@ pub enum FramingError {
         /// The kind's number.
         kind: u8,
     },
-    /// A frame that announces more than the limit. Nothing was stored for it.
+    /// A message over the limit. Where it is announced, nothing was stored for it.
     #[error("a message of {size} bytes, over the limit of {limit}")]
     TooLarge {
-        /// The size announced.
+        /// The size announced; of a line, which announces none, the limit and one.
         size: u64,
         /// The limit it was held against.
         limit: usize,
@@ -168,6 +174,24 @@ pub trait Framing: Send + Sync {
     /// What the transport has to carry: a stream of bytes, unless the framing says otherwise.
     fn carrier(&self) -> Carrier {
         Carrier::Stream
+    }
+}
+
+impl<F: Framing + ?Sized> Framing for Arc<F> {
+    fn decoder(&self) -> Box<dyn Decoder> {
+        (**self).decoder()
+    }
+
+    fn encoder(&self) -> Box<dyn Encoder> {
+        (**self).encoder()
+    }
+
+    fn limit(&self) -> usize {
+        (**self).limit()
+    }
+
+    fn carrier(&self) -> Carrier {
+        (**self).carrier()
     }
 }
 

@@ -6,6 +6,7 @@ mod common;
 mod conformance;
 mod crowd;
 mod faults;
+mod framings;
 #[cfg(windows)]
 mod named_pipe;
 #[cfg(any(windows, target_os = "linux", target_os = "android"))]

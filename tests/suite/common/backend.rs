@@ -1,10 +1,11 @@
 //! The transports that the suite runs against.
 
 use super::{Raw, unique_name};
-use msgpipe::framing::{Layer, Native};
+use msgpipe::framing::{Framing, Layer, Native};
 use msgpipe::{
     Client, Error, Limits, LocalServer, MessageClient, MessageServer, Server, ServerOptions, memory,
 };
+use std::sync::Arc;
 
 /// A transport, and one name on it.
 pub trait Backend: Sync {
@@ -15,6 +16,12 @@ pub trait Backend: Sync {
 
     fn new() -> Self;
     fn listen(&self, limits: &Limits) -> Result<Self::Messages, Error>;
+    /// Messages in a framing of the test's choice.
+    fn listen_in(
+        &self,
+        framing: Arc<dyn Framing>,
+        limits: &Limits,
+    ) -> Result<Self::Messages, Error>;
     /// The messages below calls, to be answered by hand.
     fn listen_for_calls(&self, limits: &Limits) -> Self::Messages;
     fn serve_calls(&self, limits: &Limits) -> Result<Server<Self::Messages>, Error>;
@@ -40,6 +47,14 @@ impl Backend for Memory {
 
     fn listen(&self, limits: &Limits) -> Result<memory::MemoryServer, Error> {
         self.hub.listen("test", limits.clone())
+    }
+
+    fn listen_in(
+        &self,
+        framing: Arc<dyn Framing>,
+        limits: &Limits,
+    ) -> Result<memory::MemoryServer, Error> {
+        self.hub.listen_with("test", limits.clone(), framing)
     }
 
     fn listen_for_calls(&self, limits: &Limits) -> memory::MemoryServer {
@@ -86,13 +101,16 @@ impl Backend for Local {
     }
 
     fn listen(&self, limits: &Limits) -> Result<LocalServer, Error> {
-        ServerOptions::new().limits(limits.clone()).bind_messages(self.name.as_str())
+        self.listen_in(Arc::new(Native::new(Layer::Messages, limits.message)), limits)
+    }
+
+    fn listen_in(&self, framing: Arc<dyn Framing>, limits: &Limits) -> Result<LocalServer, Error> {
+        let options = ServerOptions::new().limits(limits.clone()).framing(framing);
+        options.bind_messages(self.name.as_str())
     }
 
     fn listen_for_calls(&self, limits: &Limits) -> LocalServer {
-        let framing = Native::new(Layer::Calls, limits.message);
-        let options = ServerOptions::new().limits(limits.clone()).framing(framing);
-        options.bind_messages(self.name.as_str()).unwrap()
+        self.listen_in(Arc::new(Native::new(Layer::Calls, limits.message)), limits).unwrap()
     }
 
     fn serve_calls(&self, limits: &Limits) -> Result<Server<LocalServer>, Error> {

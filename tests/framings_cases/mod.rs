@@ -1,0 +1,175 @@
+//! Streams for the plain framings to be tried on: any messages, any cuts, any bytes. Shared by the
+//! property tests and the fuzz target, so that both try the same things.
+
+use bytes::{Bytes, BytesMut};
+use msgpipe::framing::{Framing, FramingError, LengthPrefix, Lines, SendQueue};
+use proptest::prelude::*;
+use proptest::sample::Index;
+
+/// A framing under test, with its limit.
+#[derive(Clone, Copy, Debug)]
+pub enum Plain {
+    LengthPrefix { big: bool, counted: bool, limit: usize },
+    Lines { limit: usize },
+}
+
+/// A stream of one framing.
+#[derive(Clone, Debug)]
+pub struct Stream {
+    pub framing: Plain,
+    /// What is sent; one that the framing cannot carry must be refused and leave no trace.
+    pub messages: Vec<Bytes>,
+    /// The sizes of the pieces in which the bytes arrive, used in turn.
+    pub pieces: Vec<usize>,
+    /// What happens to the bytes on their way: at this place so many are taken out, and these put in.
+    pub damage: Option<(Index, usize, Vec<u8>)>,
+}
+
+fn framings() -> impl Strategy<Value = Plain> {
+    let limit = prop_oneof![Just(0_usize), Just(1), 2..40_usize, Just(5000), Just(usize::MAX)];
+    prop_oneof![
+        (any::<bool>(), any::<bool>(), limit.clone())
+            .prop_map(|(big, counted, limit)| Plain::LengthPrefix { big, counted, limit }),
+        limit.prop_map(|limit| Plain::Lines { limit }),
+    ]
+}
+
+/// Small numbers make lengths that are plausible, and 10 is a line feed.
+fn bytes(most: usize) -> impl Strategy<Value = Vec<u8>> {
+    let byte = prop_oneof![2 => 0..=12_u8, 1 => Just(b'\r'), 3 => any::<u8>()];
+    prop::collection::vec(byte, 0..=most)
+}
+
+fn messages() -> impl Strategy<Value = Bytes> {
+    prop_oneof![
+        4 => bytes(45).prop_map(Bytes::from),
+        // What is queued whole, without a copy; and the largest limit that is tried.
+        1 => (4094..=4098_usize, any::<u8>()).prop_map(|(size, byte)| vec![byte; size].into()),
+        1 => (4999..=5001_usize, any::<u8>()).prop_map(|(size, byte)| vec![byte; size].into()),
+    ]
+}
+
+/// Any messages in any of the framings, cut in any way.
+pub fn whole() -> impl Strategy<Value = Stream> {
+    let piece = prop_oneof![Just(1), 1..20_usize, 1000..5000_usize, Just(usize::MAX)];
+    let pieces = prop::collection::vec(piece, 1..8);
+    (framings(), prop::collection::vec(messages(), 0..8), pieces)
+        .prop_map(|(framing, messages, pieces)| Stream { framing, messages, pieces, damage: None })
+}
+
+/// The same with any damage, up to bytes that nobody sent.
+pub fn damaged() -> impl Strategy<Value = Stream> {
+    (whole(), any::<Index>(), 0..30_usize, bytes(60))
+        .prop_map(|(stream, at, out, new)| Stream { damage: Some((at, out, new)), ..stream })
+}
+
+impl Plain {
+    fn framing(&self) -> Box<dyn Framing> {
+        match *self {
+            Plain::LengthPrefix { big, counted, limit } => {
+                let framing = match big {
+                    true => LengthPrefix::big_endian(limit),
+                    false => LengthPrefix::little_endian(limit),
+                };
+                Box::new(if counted { framing.counting_header() } else { framing })
+            }
+            Plain::Lines { limit } => Box::new(Lines::new(limit)),
+        }
+    }
+
+    fn limit(&self) -> usize {
+        match *self {
+            Plain::LengthPrefix { limit, .. } | Plain::Lines { limit } => limit,
+        }
+    }
+
+    fn carries(&self, message: &[u8]) -> bool {
+        let is_line = !message.contains(&b'\n');
+        message.len() <= self.limit() && (is_line || matches!(self, Plain::LengthPrefix { .. }))
+    }
+
+    /// What a message is on the wire, said in the plainest way.
+    fn expected(&self, message: &[u8]) -> Vec<u8> {
+        match *self {
+            Plain::LengthPrefix { big, counted, .. } => {
+                let length = message.len() as u32 + if counted { 4 } else { 0 };
+                let length = if big { length.to_be_bytes() } else { length.to_le_bytes() };
+                [&length, message].concat()
+            }
+            Plain::Lines { .. } => [message, b"\n"].concat(),
+        }
+    }
+}
+
+impl Stream {
+    /// Puts the messages into bytes, half of each as a head. One that cannot be carried is refused.
+    fn encode(&self, messages: &[Bytes]) -> Vec<u8> {
+        let mut encoder = self.framing.framing().encoder();
+        let mut queue = SendQueue::default();
+        encoder.begin(&mut queue);
+        for message in messages {
+            let before = queue.len();
+            let (head, body) = message.split_at(message.len() / 2);
+            let encoded = encoder.encode(head, message.slice_ref(body), &mut queue);
+            assert_eq!(encoded.is_ok(), self.framing.carries(message), "{encoded:?}");
+            assert!(encoded.is_ok() || queue.len() == before, "a refused message left bytes");
+        }
+        queue.to_bytes().to_vec()
+    }
+
+    /// Brings the bytes to a decoder in pieces: the messages that come out, and how it ends.
+    fn decode(&self, wire: &[u8], pieces: &[usize]) -> (Vec<Bytes>, Result<(), FramingError>) {
+        let mut decoder = self.framing.framing().decoder();
+        let (mut input, mut messages) = (BytesMut::new(), Vec::new());
+        let mut rest = wire;
+        for piece in pieces.iter().copied().cycle() {
+            let (now, later) = rest.split_at(piece.min(rest.len()));
+            input.extend_from_slice(now);
+            rest = later;
+            loop {
+                let capacity = input.capacity();
+                let decoded = decoder.decode(&mut input);
+                assert!(input.capacity() <= capacity, "the decoder made the buffer larger");
+                match decoded {
+                    Ok(Some(message)) => messages.push(message),
+                    Ok(None) => break,
+                    Err(error) => return (messages, Err(error)),
+                }
+            }
+            if rest.is_empty() {
+                break;
+            }
+        }
+        (messages, decoder.finish(&input))
+    }
+
+    /// Sends everything through, and checks what must hold:
+    /// - the bytes are those that other programs write and expect;
+    /// - undamaged, every message arrives as it was sent, in order;
+    /// - whatever arrives, its cuts change neither the messages nor the end;
+    /// - what comes out is what arrived: encoded again, it is the stream up to where it ends.
+    pub fn check(&self) {
+        let carried = || self.messages.iter().filter(|message| self.framing.carries(message));
+        let mut wire = self.encode(&self.messages);
+        let expected: Vec<u8> = carried().flat_map(|m| self.framing.expected(m)).collect();
+        assert_eq!(wire, expected);
+        if let Some((at, out, new)) = &self.damage {
+            let at = at.index(wire.len() + 1);
+            let end = wire.len().min(at + out);
+            wire.splice(at..end, new.iter().copied());
+        }
+        let (messages, end) = self.decode(&wire, &self.pieces);
+        if self.damage.is_none() {
+            assert!(messages.iter().eq(carried()), "other messages than were sent");
+            assert_eq!(end, Ok(()));
+        }
+        assert_eq!(self.decode(&wire, &[usize::MAX]), (messages.clone(), end.clone()));
+        let again = self.encode(&messages);
+        assert!(wire.starts_with(&again), "messages that never arrived");
+        match end {
+            Ok(()) => assert_eq!(wire.len(), again.len()),
+            Err(FramingError::CutOff { have }) => assert_eq!(wire.len(), again.len() + have),
+            Err(_) => assert!(wire.len() > again.len()),
+        }
+    }
+}
