@@ -3,7 +3,7 @@
 use super::client::MemoryStream;
 use super::server::MemoryServer;
 use super::wire::{Exchange, Faults, Wire};
-use crate::framing::{Framing, Layer, Native};
+use crate::framing::{Carrier, Framing, Layer, Native};
 use crate::{Client, Error, Limits, MessageClient};
 use std::collections::HashMap;
 use std::io::{self, ErrorKind};
@@ -42,13 +42,22 @@ impl Hub {
     /// A server of messages at `name`, in a framing of the caller's choice.
     ///
     /// # Errors
-    /// As [`listen`](Hub::listen).
+    /// As [`listen`](Hub::listen); [`Error::System`] for a framing that needs a
+    /// [`Carrier::Messages`]: what is carried here is bytes.
     pub fn listen_with(
         &self,
         name: &str,
         limits: Limits,
         framing: Arc<dyn Framing>,
     ) -> Result<MemoryServer, Error> {
+        if framing.carrier() != Carrier::Stream {
+            let source = io::Error::from(ErrorKind::Unsupported);
+            return Err(Error::system(
+                &endpoint(name),
+                "carrying whole messages in memory",
+                source,
+            ));
+        }
         let mut servers = self.servers.lock().unwrap_or_else(PoisonError::into_inner);
         if servers.get(name).is_some_and(|exchange| exchange.lock().listening) {
             return Err(Error::AlreadyServed { endpoint: endpoint(name) });

@@ -2,7 +2,8 @@
 //!
 //! What mio and Win32 make hard here, and where it is seen to:
 //! - mio hides where a message ends and takes an empty one for the end: `stream` reads a stream of
-//!   bytes, and the framing's header says how long a message is.
+//!   bytes, and the framing's header says how long a message is; where there is no header, `messages`
+//!   reads instead of mio.
 //! - a listening instance is registered before it is connected, and never used for a second client:
 //!   `listener` makes a new one for each.
 //! - a dropped pipe's handle is closed only once its last completion has been taken from the port:
