@@ -46,6 +46,13 @@ impl fmt::Display for Principal {
 ///
 /// A plain name is the user's own. For others, bind a pipe, a path or an abstract name that they
 /// know too.
+///
+/// The user is the one as whom the process acts. A program with raised rights on Windows serves as the
+/// user who started it, not as the Administrators, whom the system would make the owner of what it
+/// makes: so that user's other programs get in, and trust it. A service that runs as LocalSystem,
+/// LocalService or root serves as that account: for the users of the machine it needs
+/// [`Only`](Access::Only) or [`Everyone`](Access::Everyone). Their clients trust LocalSystem and root
+/// as they are; another account has to be named in [`Trust::Only`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Access {

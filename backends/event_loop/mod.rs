@@ -2,6 +2,8 @@
 //! `crate::connections` out.
 
 mod acceptor;
+#[cfg(test)]
+mod tests;
 mod wake;
 
 pub(super) use acceptor::{Accepted, Acceptor, Tokens};
