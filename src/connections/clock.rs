@@ -8,9 +8,9 @@ use crate::message_server::ConnectionId;
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-/// When to look at which connection. Each stands here once at most. It is not taken out when what was
-/// waited for has come: then the look finds nothing to do, or the next time. So a connection costs one
-/// look for each time limit, not one for each message.
+/// When to look at which connection. Each stands here once at most, and is not moved when the time
+/// begins anew: the look finds the next time then. A connection of which nothing is waited for is taken
+/// out, as the system's wait is cheaper without an end.
 pub(super) type Clock = BTreeSet<(Instant, ConnectionId)>;
 
 /// What of a connection the time limits are counted from.
@@ -73,9 +73,22 @@ impl<S: ServerStream> Connections<S> {
         };
         if connection.inbound.finish().is_ok() {
             connection.times.partial = None;
+            self.unwatch_if_done(id);
         } else if connection.times.partial.is_none() {
             connection.times.partial = Some(now);
             self.watch(id);
+        }
+    }
+
+    /// Takes a connection out of the clock of which nothing is waited for.
+    fn unwatch_if_done(&mut self, id: ConnectionId) {
+        let Some(connection) = self.table.get_mut(&id) else {
+            return;
+        };
+        if connection.times.entry.is_some() && connection.due(&self.limits).is_none() {
+            if let Some(at) = connection.times.entry.take() {
+                self.clock.remove(&(at, id));
+            }
         }
     }
 
