@@ -34,6 +34,9 @@ pub(super) struct EventLoop<A: Acceptor> {
     acceptor: Option<A>,
     poll: Poll,
     events: Events,
+    /// Room for one event: with one client there is no more. To ask for more makes Wine look into the
+    /// completion port once more each time.
+    one_event: Events,
     tokens: Tokens,
     wake: Arc<Wake>,
     /// Clients may be waiting to be taken in; from this time on.
@@ -63,6 +66,7 @@ impl<A: Acceptor> EventLoop<A> {
             acceptor: Some(acceptor),
             poll,
             events: Events::with_capacity(EVENTS),
+            one_event: Events::with_capacity(1),
             tokens,
             wake,
             accept_at: Some(Instant::now()),
@@ -110,11 +114,15 @@ impl<A: Acceptor> EventLoop<A> {
 
     /// Waits for readiness and passes it on.
     fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()> {
-        match self.poll.poll(&mut self.events, timeout) {
+        let events = match self.connections.len() {
+            1 => &mut self.one_event,
+            _ => &mut self.events,
+        };
+        match self.poll.poll(events, timeout) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),
             polled => polled?,
         }
-        for event in &self.events {
+        for event in &*events {
             let token = event.token();
             let id = id_of(token);
             if token == wake::TOKEN {

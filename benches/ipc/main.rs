@@ -13,6 +13,10 @@
 //! floor, then msgpipe, for `--seconds` each; the ratio is formed within the round, and what is
 //! printed are medians over the rounds. Absolute figures drift with the machine; ratios do not.
 //!
+//! On Windows, `MSGPIPE_FLOOR=eager` in the environment makes the floor go on from operations that
+//! finish at once without a look at the completion port: as fast as it gets, and under Wine, where
+//! each look is a round trip to its server, a good deal faster than a plain loop.
+//!
 //! `--cpus one` puts both on one CPU: there the work of both sides shows, and little noise, where
 //! otherwise most of a round trip is what it takes to wake a CPU that sleeps.
 //!

@@ -2,9 +2,10 @@
 //! frames over message-type pipes, and a blocking handle to it. And the CPUs to keep to, which
 //! cannot be asked for without `unsafe` either.
 //!
-//! One operation is under way on each pipe: connect, then read, write, read ... Those that finish
-//! at once are gone on from without a look at the port. All frames of one read are answered with
-//! one write. A pipe message holds one frame or several, as it comes; the pipes are read as bytes.
+//! One operation is under way on each pipe: connect, then read, write, read ... The end of each is
+//! taken from the port; with `MSGPIPE_FLOOR=eager` those that finish at once are gone on from without
+//! a look at it. All frames of one read are answered with one write. A pipe message holds one frame or
+//! several, as it comes; the pipes are read as bytes.
 
 use crate::Failure;
 use crate::frames::{Inbox, Replies};
@@ -37,6 +38,11 @@ const QUOTA: u32 = 64 * 1024;
 
 /// No packet for an operation that has finished at once (`winbase.h`).
 const FILE_SKIP_COMPLETION_PORT_ON_SUCCESS: u8 = 1;
+
+/// Whether operations that finish at once are gone on from at once.
+fn is_eager() -> bool {
+    std::env::var_os("MSGPIPE_FLOOR").is_some_and(|floor| floor == "eager")
+}
 
 /// How long a client tries while all instances are taken.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -132,6 +138,7 @@ enum Step {
 }
 
 struct Connection {
+    eager: bool,
     pipe: OwnedHandle,
     overlapped: OVERLAPPED,
     step: Step,
@@ -160,16 +167,13 @@ impl Connection {
         created(unsafe {
             CreateIoCompletionPort(pipe.as_raw_handle(), port.as_raw_handle(), key, 0)
         })?;
+        let eager = is_eager();
+        let modes = if eager { FILE_SKIP_COMPLETION_PORT_ON_SUCCESS } else { 0 };
         // SAFETY: the handle is open, and its packets go to a port.
-        succeeded(unsafe {
-            SetFileCompletionNotificationModes(
-                pipe.as_raw_handle(),
-                FILE_SKIP_COMPLETION_PORT_ON_SUCCESS,
-            )
-        })?;
+        succeeded(unsafe { SetFileCompletionNotificationModes(pipe.as_raw_handle(), modes) })?;
         let (overlapped, inbox, replies) =
             (OVERLAPPED::default(), Inbox::new(), Replies::default());
-        Ok(Connection { pipe, overlapped, step: Step::Connect, inbox, replies })
+        Ok(Connection { eager, pipe, overlapped, step: Step::Connect, inbox, replies })
     }
 
     /// Waits for a client; `false`: one is there already.
@@ -200,7 +204,8 @@ impl Connection {
                 false => self.write(),
             };
             match succeeded(done) {
-                Ok(()) => moved = at_once,
+                Ok(()) if self.eager => moved = at_once,
+                Ok(()) => return Ok(()),
                 Err(error) if is(&error, ERROR_IO_PENDING) => return Ok(()),
                 Err(error) => return Err(error),
             }
