@@ -5,7 +5,7 @@ use crate::message_server::Peer;
 use interprocess::local_socket::traits::StreamCommon as _;
 use interprocess::os::unix::uds_local_socket::Stream;
 use std::io;
-#[cfg(any(target_os = "linux", target_os = "android"))]
+#[cfg(target_os = "linux")]
 use std::os::fd::AsRawFd;
 use std::os::fd::{BorrowedFd, OwnedFd};
 
@@ -58,7 +58,7 @@ pub(super) fn trusts(trust: &Trust, peer: &Peer) -> bool {
 }
 
 /// The groups that the peer is in beside its first one.
-#[cfg(any(target_os = "linux", target_os = "android"))]
+#[cfg(target_os = "linux")]
 fn groups_of(socket: BorrowedFd<'_>) -> io::Result<Vec<u32>> {
     // What the system allows one process (`setgroups(2)`, NGROUPS_MAX).
     const MOST: usize = 65_536;
@@ -82,7 +82,7 @@ fn groups_of(socket: BorrowedFd<'_>) -> io::Result<Vec<u32>> {
     Ok(groups)
 }
 
-#[cfg(not(any(target_os = "linux", target_os = "android")))]
+#[cfg(not(target_os = "linux"))]
 fn groups_of(_socket: BorrowedFd<'_>) -> io::Result<Vec<u32>> {
     Err(io::ErrorKind::Unsupported.into())
 }

@@ -11,7 +11,7 @@ use crate::error::Error;
 use crate::framing::Carrier;
 use crate::options::ServerOptions;
 use mio::{Interest, Registry, Token};
-use rustix::fs::Mode;
+use rustix::fs::{Mode, RawMode};
 use rustix::io::Errno;
 use rustix::net::SocketAddrUnix;
 use std::io::{self, ErrorKind};
@@ -112,7 +112,11 @@ fn mode_for(access: &Access, name: &Arc<str>) -> Result<Mode, Error> {
     match access {
         Access::Owner => Ok(Mode::RUSR | Mode::WUSR),
         Access::Only(_) | Access::Everyone => Ok(Mode::from_raw_mode(0o666)),
-        Access::Custom { mode: Some(mode), .. } => Ok(Mode::from_raw_mode(mode & 0o777)),
+        // The type of a mode differs between systems.
+        #[allow(clippy::unnecessary_cast)]
+        Access::Custom { mode: Some(mode), .. } => {
+            Ok(Mode::from_raw_mode((mode & 0o777) as RawMode))
+        }
         Access::Custom { mode: None, .. } => {
             let problem = "no mode is given for this system: set it in Access::Custom".to_owned();
             Err(Error::Insecure { endpoint: name.clone(), problem })

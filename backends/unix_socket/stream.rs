@@ -32,10 +32,17 @@ pub(super) fn receive(
     Ok(read)
 }
 
+/// Asks for the size of a record in full. Where there is no such thing there are no such sockets either
+/// (`client::socket_type`).
+#[cfg(not(target_vendor = "apple"))]
+const FULL_SIZE: RecvFlags = RecvFlags::TRUNC;
+#[cfg(target_vendor = "apple")]
+const FULL_SIZE: RecvFlags = RecvFlags::empty();
+
 /// The size of the record that waits, 0 at the end. On Linux MSG_TRUNC gives it in full, whatever
 /// there is room for (`recv(2)`).
 pub(super) fn waiting_message(socket: impl AsFd, flags: RecvFlags) -> io::Result<usize> {
-    let flags = flags | RecvFlags::PEEK | RecvFlags::TRUNC;
+    let flags = flags | RecvFlags::PEEK | FULL_SIZE;
     let (_, size) = rustix::net::recv(socket, &mut [0u8; 0], flags)?;
     Ok(size)
 }
