@@ -65,10 +65,12 @@ pub(super) fn server_of(client: BorrowedHandle<'_>) -> io::Result<Peer> {
     let mut pid = 0;
     // SAFETY: the handle is open for as long as it is borrowed, and `pid` outlives the call.
     check(unsafe { GetNamedPipeServerProcessId(client.as_raw_handle(), &mut pid) })?;
-    Ok(peer(pid, Some(owner_of(client)?)))
+    Ok(peer(pid, owner_of(client)?))
 }
 
-fn owner_of(object: BorrowedHandle<'_>) -> io::Result<String> {
+/// The owner of an object, if it has one. On Windows all have; on Wine only one that was given an
+/// access list with an owner in it.
+fn owner_of(object: BorrowedHandle<'_>) -> io::Result<Option<String>> {
     let mut owner: PSID = null_mut();
     let mut descriptor = null_mut();
     // SAFETY: the handle is open for as long as it is borrowed; `owner` will point into
@@ -88,11 +90,11 @@ fn owner_of(object: BorrowedHandle<'_>) -> io::Result<String> {
     if status != 0 {
         return Err(io::Error::from_raw_os_error(status as i32));
     }
-    // SAFETY: the call succeeded, so `owner` is a valid identifier inside `descriptor`.
-    let sid = unsafe { sid_to_string(owner) };
+    // SAFETY: the call succeeded, so `owner` is null or a valid identifier inside `descriptor`.
+    let sid = (!owner.is_null()).then(|| unsafe { sid_to_string(owner) });
     // SAFETY: `descriptor` was allocated by the call for us, and `owner` is not used any more.
     unsafe { LocalFree(descriptor) };
-    sid
+    sid.transpose()
 }
 
 fn sid_of_process(pid: u32) -> io::Result<String> {
