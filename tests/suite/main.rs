@@ -6,6 +6,8 @@ mod common;
 mod conformance;
 mod crowd;
 mod faults;
+#[cfg(windows)]
+mod foreign;
 mod framings;
 #[cfg(windows)]
 mod named_pipe;

@@ -2,6 +2,8 @@
 //! the rules.
 
 mod backend;
+#[cfg(windows)]
+pub mod foreign;
 pub mod raw;
 
 pub use backend::{Backend, Local, Memory};

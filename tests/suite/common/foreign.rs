@@ -1,0 +1,134 @@
+//! The C programs in `tests/foreign`, which know the Win32 API and nothing of this crate.
+
+use super::PATIENCE;
+use std::io::{BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::sync::{Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+
+/// A program that runs. It is killed if it is not ended, and if it hangs.
+pub struct Program {
+    name: &'static str,
+    child: Child,
+    lines: Receiver<String>,
+    errors: Option<JoinHandle<String>>,
+}
+
+/// How a program has ended.
+#[derive(Debug)]
+pub struct Ended {
+    pub status: Option<i32>,
+    pub lines: Vec<String>,
+    pub errors: String,
+}
+
+impl Program {
+    #[track_caller]
+    pub fn start<A: ToString>(
+        name: &'static str,
+        arguments: impl IntoIterator<Item = A>,
+    ) -> Program {
+        let mut command = Command::new(find(name));
+        command.args(arguments.into_iter().map(|argument| argument.to_string()));
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap_or_else(|error| panic!("{name}: {error}"));
+        let (said, lines) = channel();
+        let output = BufReader::new(child.stdout.take().unwrap());
+        thread::spawn(move || {
+            output.lines().map_while(Result::ok).try_for_each(|line| said.send(line))
+        });
+        let mut errors = child.stderr.take().unwrap();
+        let errors = thread::spawn(move || {
+            let mut text = String::new();
+            // What came before an error is what there is to show.
+            let _ = errors.read_to_string(&mut text);
+            text
+        });
+        Program { name, child, lines, errors: Some(errors) }
+    }
+
+    /// The next line that it says.
+    #[track_caller]
+    pub fn line(&mut self) -> String {
+        match self.lines.recv_timeout(PATIENCE) {
+            Ok(line) => line,
+            Err(RecvTimeoutError::Timeout) => panic!("{} hangs", self.name),
+            Err(RecvTimeoutError::Disconnected) => panic!("{} said no more", self.name),
+        }
+    }
+
+    /// Ends its input, and waits until it has ended itself.
+    #[track_caller]
+    pub fn end(mut self) -> Ended {
+        drop(self.child.stdin.take());
+        let mut lines = Vec::new();
+        loop {
+            match self.lines.recv_timeout(PATIENCE) {
+                Ok(line) => lines.push(line),
+                Err(RecvTimeoutError::Disconnected) => break,
+                Err(RecvTimeoutError::Timeout) => panic!("{} hangs behind {lines:?}", self.name),
+            }
+        }
+        let status = self.child.wait().unwrap().code();
+        let errors = self.errors.take().map(JoinHandle::join).unwrap().unwrap();
+        Ended { status, lines, errors }
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        // It fails only for one that has ended.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Ended {
+    /// What it said, having ended well.
+    #[track_caller]
+    pub fn succeeded(self) -> Vec<String> {
+        assert_eq!((self.status, self.errors.as_str()), (Some(0), ""), "{self:?}");
+        self.lines
+    }
+}
+
+/// Where a program is: where scripts/test-windows has put it, or compiled here.
+fn find(name: &str) -> PathBuf {
+    match std::env::var_os("MSGPIPE_FOREIGN") {
+        Some(directory) => Path::new(&directory).join(name).with_extension("exe"),
+        None => compile(name),
+    }
+}
+
+/// For who has no compiler.
+const ADVICE: &str = "these tests talk to programs in C: put the gcc of mingw-w64 into PATH, or name \
+    it by CC, or compile tests/foreign/*.c elsewhere and say by MSGPIPE_FOREIGN in which directory";
+
+/// Compiles a program, unless one as new as its source is there from before.
+fn compile(name: &str) -> PathBuf {
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    let _one = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/foreign");
+    let source = sources.join(name).with_extension("c");
+    let program = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name).with_extension("exe");
+    let written = |path: &Path| path.metadata().and_then(|file| file.modified()).ok();
+    let sources = [written(&source), written(&sources.join("win.h"))];
+    if written(&program).is_some_and(|at| sources.iter().flatten().all(|source| *source < at)) {
+        return program;
+    }
+    // Renamed when it is whole: other test programs may be about to do the same.
+    let part = program.with_extension(format!("{}.part.exe", std::process::id()));
+    let compiler = std::env::var("CC").unwrap_or_else(|_| "gcc".to_owned());
+    let mut command = Command::new(&compiler);
+    let output = command.args(["-std=c11", "-O1", "-o"]).arg(&part).arg(&source).output();
+    let output =
+        output.unwrap_or_else(|error| panic!("{compiler} does not run ({error}): {ADVICE}"));
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{compiler} cannot compile {name}.c: {ADVICE}\n{said}");
+    // Nothing is lost if another test program was faster.
+    let renamed = std::fs::rename(&part, &program);
+    assert!(renamed.is_ok() || program.exists(), "{renamed:?}");
+    program
+}
