@@ -85,9 +85,10 @@ impl<A: Acceptor> EventLoop<A> {
             let now = Instant::now();
             if let Some(event) = self.connections.next(now) {
                 if A::CLOSES_BY_POLLING && matches!(event, Event::Closed(..)) {
-                    // The client shall see its end now, not when the application polls again; and
-                    // what served it shall listen for the next.
+                    // What served it shall listen for the next; and the client shall see its end
+                    // now, not when the application polls again.
                     self.accept_at.get_or_insert(now);
+                    self.accept();
                     self.look(Some(Duration::ZERO))?;
                 }
                 return Ok(Some(event));

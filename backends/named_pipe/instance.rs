@@ -5,8 +5,9 @@ use super::handle::{check, own};
 use super::security::attributes;
 use interprocess::os::windows::security_descriptor::SecurityDescriptor;
 use std::io;
-use std::os::windows::io::{AsRawHandle, OwnedHandle};
+use std::os::windows::io::{AsRawHandle, BorrowedHandle, OwnedHandle};
 use std::ptr::null_mut;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use widestring::U16CStr;
 use windows_sys::Win32::Foundation::DuplicateHandle;
 use windows_sys::Win32::Storage::FileSystem::{
@@ -90,6 +91,42 @@ pub(super) fn create(
             0,
             &attributes,
         ))
+    }
+}
+
+/// Instances whose clients have left, or never came. Of a fixed number it may be the last one that
+/// goes: the name would be missing until another is made, for clients, and free for others to take.
+/// So they are held open until that has happened.
+#[derive(Default)]
+pub(super) struct Vacated(Mutex<Vec<OwnedHandle>>);
+
+impl Vacated {
+    /// Lets them go: others listen in their place.
+    pub fn release(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+}
+
+/// One of a fixed number of instances, which outlasts what it is used for.
+pub(super) struct Place {
+    instance: Option<OwnedHandle>,
+    /// Gone with the listener: then nothing has to be kept.
+    vacated: Weak<Vacated>,
+}
+
+impl Place {
+    pub fn new(instance: BorrowedHandle<'_>, vacated: &Arc<Vacated>) -> io::Result<Place> {
+        let instance = Some(instance.try_clone_to_owned()?);
+        Ok(Place { instance, vacated: Arc::downgrade(vacated) })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if let Some(vacated) = self.vacated.upgrade() {
+            let mut held = vacated.0.lock().unwrap_or_else(PoisonError::into_inner);
+            held.extend(self.instance.take());
+        }
     }
 }
 

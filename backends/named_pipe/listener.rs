@@ -2,7 +2,7 @@
 
 use super::handle::{code, wide};
 use super::identity::{client_of, own_sid};
-use super::instance::{self, Which};
+use super::instance::{self, Place, Vacated, Which};
 use super::security;
 use super::stream::PipeStream;
 use crate::backends::event_loop::{Accepted, Acceptor, Tokens, Wake};
@@ -16,7 +16,7 @@ use mio::{Events, Interest, Poll, Registry, Token};
 use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::os::windows::io::{
-    AsRawHandle, BorrowedHandle, FromRawHandle, IntoRawHandle, OwnedHandle,
+    AsHandle, AsRawHandle, BorrowedHandle, FromRawHandle, IntoRawHandle, OwnedHandle,
 };
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,6 +33,8 @@ pub(crate) struct Listener {
     name: U16CString,
     descriptor: SecurityDescriptor,
     instances: Instances,
+    /// Of a fixed number of instances, those whose place is to be taken.
+    vacated: Arc<Vacated>,
     carrier: Carrier,
     /// Made, but not known to the poll yet.
     made: Vec<OwnedHandle>,
@@ -49,6 +51,7 @@ struct Instance {
     pipe: NamedPipe,
     /// For whole messages, what they are read with: mio then has a handle that cannot read.
     reader: Option<OwnedHandle>,
+    place: Option<Place>,
 }
 
 impl Instance {
@@ -104,6 +107,7 @@ impl Listener {
             name,
             descriptor,
             instances: options.instances,
+            vacated: Arc::default(),
             carrier,
             made,
             listening: HashMap::new(),
@@ -116,6 +120,10 @@ impl Listener {
     /// Waits for a client on an instance. It is registered first: a read that mio issues for a
     /// client already there would otherwise complete where nobody looks.
     fn listen(&mut self, handle: OwnedHandle, registry: &Registry, token: Token) -> io::Result<()> {
+        let place = match self.instances {
+            Instances::Unlimited => None,
+            Instances::Fixed(_) => Some(Place::new(handle.as_handle(), &self.vacated)?),
+        };
         let (handle, reader) = match self.carrier {
             Carrier::Stream => (handle, None),
             Carrier::Messages { .. } => (instance::without_reading(&handle)?, Some(handle)),
@@ -129,7 +137,7 @@ impl Listener {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Err(error) => return Err(error),
         }
-        self.listening.insert(token, Instance { pipe, reader });
+        self.listening.insert(token, Instance { pipe, reader, place });
         Ok(())
     }
 
@@ -157,6 +165,7 @@ impl Listener {
             let handle = instance::create(&self.name, Which::Further, &self.descriptor)?;
             self.listen(handle, registry, tokens.next())?;
         }
+        self.vacated.release();
         Ok(())
     }
 }
@@ -201,8 +210,11 @@ impl Acceptor for Listener {
         tokens: &mut Tokens,
         room: usize,
     ) -> io::Result<Option<Accepted<PipeStream>>> {
-        self.fill(registry, tokens, room)?;
-        while let Some((token, instance)) = self.connected.pop_front() {
+        loop {
+            self.fill(registry, tokens, room)?;
+            let Some((token, instance)) = self.connected.pop_front() else {
+                return Ok(None);
+            };
             // Who cannot be told does not come in.
             if let Ok(peer) = client_of(instance.handle()) {
                 let stream = match (instance.reader, &self.wake) {
@@ -211,11 +223,11 @@ impl Acceptor for Listener {
                     }
                     _ => PipeStream::new(instance.pipe),
                 };
+                let stream = stream.at(instance.place);
                 // What it sent before it was accepted may have been told of already.
                 return Ok(Some(Accepted { token, stream, peer, readable: true }));
             }
         }
-        Ok(None)
     }
 
     fn close(self, _registry: &Registry) {}

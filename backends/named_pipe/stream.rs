@@ -2,6 +2,7 @@
 
 use super::PIPE_MESSAGE_MAX;
 use super::handle::code;
+use super::instance::Place;
 use super::messages::Messages;
 use super::transfer::{Signal, Transfer};
 use super::waiting;
@@ -35,11 +36,18 @@ pub(crate) struct PipeStream {
     ended: bool,
     /// The way in which whole messages are read. The watch goes before what it watches.
     whole: Option<(Watch, Messages)>,
+    /// Where only so many instances are there.
+    _place: Option<Place>,
 }
 
 impl PipeStream {
     pub fn new(pipe: NamedPipe) -> PipeStream {
-        PipeStream { pipe, writing: false, quiet: None, ended: false, whole: None }
+        PipeStream { pipe, writing: false, quiet: None, ended: false, whole: None, _place: None }
+    }
+
+    /// The same stream at one of a fixed number of places.
+    pub(super) fn at(self, place: Option<Place>) -> PipeStream {
+        PipeStream { _place: place, ..self }
     }
 
     /// A stream of whole messages, which are read from `pipe` through `reader` while mio, which has

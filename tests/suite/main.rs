@@ -9,6 +9,7 @@ mod faults;
 #[cfg(windows)]
 mod foreign;
 mod framings;
+mod instances;
 #[cfg(windows)]
 mod named_pipe;
 #[cfg(any(windows, target_os = "linux", target_os = "android"))]
