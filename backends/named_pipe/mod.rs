@@ -10,6 +10,8 @@
 //!   the loop goes on polling, and a write that never ends is ended by disconnecting.
 
 mod client;
+#[cfg(test)]
+mod cycles;
 mod handle;
 mod identity;
 mod instance;

@@ -1,0 +1,85 @@
+//! That clients who come and go leave no handle behind, on either side. (What they leave in memory is
+//! measured on every system, in `tests/cycles.rs`.)
+
+use super::handle::check;
+use crate::framing::{Framing, Layer, Native, OsMessage};
+use crate::message_server::{Event, MessageServer};
+use crate::{ClientOptions, Instances, ServerOptions};
+use std::process::Command;
+use std::sync::Arc;
+use std::time::Duration;
+use windows_sys::Win32::System::Threading::{GetCurrentProcess, GetProcessHandleCount};
+
+/// Set in a process in which nothing but this test runs: others would open handles meanwhile.
+const ALONE: &str = "MSGPIPE_TEST_ALONE";
+
+/// Behind so many clients everything is there that is kept: threads of the system's, buffers.
+const WARM_UP: usize = 1000;
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+fn handles() -> u32 {
+    let mut count = 0;
+    // SAFETY: the pseudo handle is always valid, and `count` outlives the call.
+    check(unsafe { GetProcessHandleCount(GetCurrentProcess(), &mut count) }).unwrap();
+    count
+}
+
+/// Has clients come and leave, one after the other; a few of them say something and hear it.
+fn come_and_go(framing: &Arc<dyn Framing>, instances: Instances, clients: usize) {
+    let name = format!("msgpipe.cycles.{}", std::process::id());
+    let options = ServerOptions::new().framing(framing.clone()).instances(instances);
+    let mut server = options.bind_messages(name.as_str()).unwrap();
+    let options = ClientOptions::new().framing(framing.clone());
+    let mut before = 0;
+    for number in 0..clients {
+        if number == WARM_UP {
+            before = handles();
+        }
+        let mut client = Some(options.connect_messages(name.as_str()).unwrap());
+        match number % 100 {
+            0 => client.as_ref().unwrap().send("hello").unwrap(),
+            _ => drop(client.take()),
+        }
+        loop {
+            match server.poll(Some(PATIENCE)).unwrap().expect("no event came") {
+                Event::Message(id, message) => {
+                    server.send(id, message).unwrap();
+                    assert!(server.poll(Some(Duration::ZERO)).unwrap().is_none());
+                    let answer = client.take().unwrap().receive(Some(PATIENCE)).unwrap();
+                    assert_eq!(answer, "hello");
+                }
+                Event::Closed(..) => break,
+                _ => {}
+            }
+        }
+    }
+    let after = handles();
+    // What a client costs is several handles: one in a hundred clients that left one would show.
+    assert!(after < before + 10, "{clients} clients have made {after} handles of {before}");
+    println!("{clients} clients are gone");
+}
+
+#[test]
+fn ten_thousand_clients_leave_no_handle_behind() {
+    if std::env::var_os(ALONE).is_none() {
+        let (_, path) = module_path!().split_once("::").unwrap();
+        let test = format!("{path}::ten_thousand_clients_leave_no_handle_behind");
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        let command = command.args(["--exact", &test, "--nocapture"]).env(ALONE, "");
+        let output = command.output().unwrap();
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert_eq!(
+            (output.status.code(), said.matches("are gone").count()),
+            (Some(0), 3),
+            "{output:?}"
+        );
+        return;
+    }
+    let native: Arc<dyn Framing> = Arc::new(Native::new(Layer::Messages, 4096));
+    let whole: Arc<dyn Framing> = Arc::new(OsMessage::new(4096));
+    come_and_go(&native, Instances::Unlimited, 10_000);
+    // These take longer, on Wine at least.
+    come_and_go(&whole, Instances::Fixed(1), 2000);
+    come_and_go(&whole, Instances::Unlimited, 2000);
+}
