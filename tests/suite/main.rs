@@ -11,6 +11,8 @@ mod framings;
 mod named_pipe;
 #[cfg(any(windows, target_os = "linux", target_os = "android"))]
 mod os_messages;
+#[cfg(target_os = "linux")]
+mod other_users;
 mod processes;
 #[cfg(unix)]
 mod unix_socket;

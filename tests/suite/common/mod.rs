@@ -3,9 +3,13 @@
 
 mod backend;
 pub mod raw;
+#[cfg(unix)]
+mod scratch;
 
 pub use backend::{Backend, Local, Memory};
 pub use raw::Raw;
+#[cfg(unix)]
+pub use scratch::{Scratch, set_mode};
 
 use msgpipe::{CloseReason, ConnectionId, Event, MessageServer};
 use std::sync::atomic::{AtomicU32, Ordering};
