@@ -15,6 +15,8 @@ mod os_messages;
 mod other_users;
 mod processes;
 #[cfg(unix)]
+mod takeover;
+#[cfg(unix)]
 mod unix_socket;
 
 /// Makes each test once for the transport of this operating system and once for the one in memory.
