@@ -5,6 +5,8 @@ mod calls;
 mod common;
 mod conformance;
 mod crowd;
+#[cfg(target_os = "linux")]
+mod descriptors;
 mod faults;
 mod framings;
 #[cfg(windows)]
