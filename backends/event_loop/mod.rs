@@ -118,6 +118,7 @@ impl<A: Acceptor> EventLoop<A> {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),
             polled => polled?,
         }
+        let now = Instant::now();
         for event in &self.events {
             let token = event.token();
             let id = id_of(token);
@@ -146,7 +147,7 @@ impl<A: Acceptor> EventLoop<A> {
             }
         }
         self.accept();
-        self.connections.begin_turn();
+        self.connections.begin_turn(now);
         Ok(())
     }
 
