@@ -141,7 +141,7 @@ impl ConnectionId {
     /// let id = msgpipe::ConnectionId::from_number(7);
     /// assert_eq!((id.number(), id.to_string().as_str()), (7, "connection 7"));
     /// ```
-    pub fn from_number(number: u64) -> ConnectionId {
+    pub const fn from_number(number: u64) -> ConnectionId {
         ConnectionId(number)
     }
 

@@ -27,9 +27,7 @@ pub(crate) trait Acceptor: Sized {
     /// waiting.
     fn ready(&mut self, token: Token) -> bool;
 
-    /// The next client that waits, registered with its token. Clients that may not come in are
-    /// turned away without a word to the loop. `None`: nobody waits until `ready` says so. There is
-    /// `room` for so many clients, one at least.
+    /// The next client that waits. There is `room` for so many clients, one at least.
     ///
     /// An error is passing: the loop tries again after a while.
     fn accept(
@@ -37,7 +35,7 @@ pub(crate) trait Acceptor: Sized {
         registry: &Registry,
         tokens: &mut Tokens,
         room: usize,
-    ) -> io::Result<Option<Accepted<Self::Stream>>>;
+    ) -> io::Result<Next<Self::Stream>>;
 
     /// Takes no more clients; gives the name free.
     fn close(self, registry: &Registry);
@@ -46,6 +44,16 @@ pub(crate) trait Acceptor: Sized {
     fn wait_until_gone(poll: &mut Poll, events: &mut Events) {
         let _ = (poll, events);
     }
+}
+
+/// Who was next of those that wait.
+pub(crate) enum Next<S> {
+    /// This client, registered with its token.
+    Client(Accepted<S>),
+    /// One that may not come in, and has been turned away. Others may wait behind it.
+    TurnedAway,
+    /// Nobody: nobody waits until `ready` says so.
+    Nobody,
 }
 
 /// A client that has been taken in.

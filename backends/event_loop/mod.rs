@@ -6,7 +6,7 @@ mod acceptor;
 mod tests;
 mod wake;
 
-pub(super) use acceptor::{Accepted, Acceptor, Tokens};
+pub(super) use acceptor::{Accepted, Acceptor, Next, Tokens};
 pub(super) use wake::Wake;
 
 use crate::connections::{Connections, ServerStream};
@@ -22,6 +22,10 @@ use std::time::{Duration, Instant};
 /// How many readiness events are taken from the system at once. More only adds latency for the last
 /// ones; fewer costs system calls when many clients are busy.
 const EVENTS: usize = 256;
+
+/// How many clients are taken in, or turned away, before the others are served again: they may come
+/// faster than this takes, also those that may not come in at all.
+const ACCEPTS: usize = 64;
 
 /// How long no client is taken in after the system refused to give one (no descriptors, no memory).
 /// Short enough not to be noticed by a client that waits, long enough not to spin.
@@ -123,6 +127,7 @@ impl<A: Acceptor> EventLoop<A> {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),
             polled => polled?,
         }
+        let now = Instant::now();
         for event in &*events {
             let token = event.token();
             let id = id_of(token);
@@ -151,7 +156,7 @@ impl<A: Acceptor> EventLoop<A> {
             }
         }
         self.accept();
-        self.connections.begin_turn();
+        self.connections.begin_turn(now);
         Ok(())
     }
 
@@ -160,12 +165,16 @@ impl<A: Acceptor> EventLoop<A> {
         self.accept_at.filter(|_| self.connections.len() < self.most)
     }
 
-    /// Takes in the clients that wait, as far as the limit allows.
+    /// Takes in the clients that wait, as far as the limit allows. When it stops before the last of
+    /// them, the next look at the system does not wait, and it goes on.
     fn accept(&mut self) {
         let Some(acceptor) = &mut self.acceptor else {
             return;
         };
-        while self.accept_at.is_some_and(|at| at <= Instant::now()) {
+        for _ in 0..ACCEPTS {
+            if self.accept_at.is_none_or(|at| at > Instant::now()) {
+                return;
+            }
             let room = self.most.saturating_sub(self.connections.len());
             if room == 0 {
                 return;
@@ -173,8 +182,11 @@ impl<A: Acceptor> EventLoop<A> {
             let accepted = acceptor.accept(self.poll.registry(), &mut self.tokens, room);
             let failed_before = std::mem::replace(&mut self.accept_failed, accepted.is_err());
             match accepted {
-                Ok(Some(accepted)) => take_in(&mut self.connections, &self.options, accepted),
-                Ok(None) => self.accept_at = None,
+                Ok(Next::Client(accepted)) => {
+                    take_in(&mut self.connections, &self.options, accepted);
+                }
+                Ok(Next::TurnedAway) => {}
+                Ok(Next::Nobody) => self.accept_at = None,
                 Err(source) => {
                     self.accept_at = Some(Instant::now() + ACCEPT_PAUSE);
                     if !failed_before {

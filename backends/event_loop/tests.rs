@@ -5,7 +5,9 @@ use crate::framing::{Layer, Native, SendQueue};
 use crate::message_server::Peer;
 use bytes::BytesMut;
 use mio::Registry;
+use std::cell::Cell;
 use std::collections::VecDeque;
+use std::rc::Rc;
 
 /// Longer than anything takes that works.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -28,6 +30,11 @@ impl ServerStream for Silent {
 /// What the system says to each attempt to take in a client; at the end nobody waits.
 struct Script(VecDeque<io::Result<u32>>);
 
+/// Clients that come faster than they can be turned away: there is always another one.
+struct Endless {
+    turned_away: Rc<Cell<usize>>,
+}
+
 impl Acceptor for Script {
     type Stream = Silent;
 
@@ -44,13 +51,34 @@ impl Acceptor for Script {
         _registry: &Registry,
         tokens: &mut Tokens,
         room: usize,
-    ) -> io::Result<Option<Accepted<Silent>>> {
+    ) -> io::Result<Next<Silent>> {
         assert_ne!(room, 0);
         let Some(next) = self.0.pop_front() else {
-            return Ok(None);
+            return Ok(Next::Nobody);
         };
         let peer = Peer { pid: Some(next?), ..Peer::default() };
-        Ok(Some(Accepted { token: tokens.next(), stream: Silent, peer, readable: false }))
+        let token = tokens.next();
+        Ok(Next::Client(Accepted { token, stream: Silent, peer, readable: false }))
+    }
+
+    fn close(self, _registry: &Registry) {}
+}
+
+impl Acceptor for Endless {
+    type Stream = Silent;
+
+    fn open(&mut self, _: &Registry, _: &mut Tokens, _: &Arc<Wake>) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn ready(&mut self, _token: Token) -> bool {
+        false
+    }
+
+    fn accept(&mut self, _: &Registry, _: &mut Tokens, _: usize) -> io::Result<Next<Silent>> {
+        self.turned_away.set(self.turned_away.get() + 1);
+        assert!(self.turned_away.get() < 1_000_000, "nobody else is ever served");
+        Ok(Next::TurnedAway)
     }
 
     fn close(self, _registry: &Registry) {}
@@ -108,4 +136,21 @@ fn so_many_are_served_at_once_as_there_are_instances() {
         assert!(event_loop.poll(Some(Duration::ZERO)).unwrap().is_none());
         assert_eq!(event_loop.connections.len(), served as usize, "{instances} instances");
     }
+}
+
+#[test]
+fn who_may_not_come_in_keeps_nobody_waiting_by_coming_again_and_again() {
+    let turned_away = Rc::new(Cell::new(0));
+    let framing = Arc::new(Native::new(Layer::Messages, 1024));
+    let acceptor = Endless { turned_away: turned_away.clone() };
+    let options = ServerOptions::new();
+    let mut server = EventLoop::new(acceptor, framing, &options, "test".into()).unwrap();
+    for turn in 1..=3 {
+        server.waker().wake();
+        let event = server.poll(None).unwrap();
+        assert!(matches!(event, Some(Event::Woken)), "{event:?}");
+        // So many in each look, and it goes on with them in the next.
+        assert_eq!(turned_away.get(), turn * ACCEPTS);
+    }
+    assert!(server.poll(Some(Duration::ZERO)).unwrap().is_none());
 }

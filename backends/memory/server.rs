@@ -63,7 +63,7 @@ impl MemoryServer {
                 self.connections.writable(connection);
             }
         }
-        self.connections.begin_turn();
+        self.connections.begin_turn(Instant::now());
     }
 }
 

@@ -5,7 +5,7 @@ use super::identity::{client_of, own_sid};
 use super::instance::{self, Place, Vacated, Which};
 use super::security;
 use super::stream::PipeStream;
-use crate::backends::event_loop::{Accepted, Acceptor, Tokens, Wake};
+use crate::backends::event_loop::{Accepted, Acceptor, Next, Tokens, Wake};
 use crate::endpoint::Endpoint;
 use crate::error::Error;
 use crate::framing::Carrier;
@@ -209,25 +209,24 @@ impl Acceptor for Listener {
         registry: &Registry,
         tokens: &mut Tokens,
         room: usize,
-    ) -> io::Result<Option<Accepted<PipeStream>>> {
-        loop {
-            self.fill(registry, tokens, room)?;
-            let Some((token, instance)) = self.connected.pop_front() else {
-                return Ok(None);
-            };
-            // Who cannot be told does not come in.
-            if let Ok(peer) = client_of(instance.handle()) {
-                let stream = match (instance.reader, &self.wake) {
-                    (Some(reader), Some(wake)) => {
-                        PipeStream::of_messages(instance.pipe, reader, wake, token)?
-                    }
-                    _ => PipeStream::new(instance.pipe),
-                };
-                let stream = stream.at(instance.place);
-                // What it sent before it was accepted may have been told of already.
-                return Ok(Some(Accepted { token, stream, peer, readable: true }));
+    ) -> io::Result<Next<PipeStream>> {
+        self.fill(registry, tokens, room)?;
+        let Some((token, instance)) = self.connected.pop_front() else {
+            return Ok(Next::Nobody);
+        };
+        // Who cannot be told does not come in.
+        let Ok(peer) = client_of(instance.handle()) else {
+            return Ok(Next::TurnedAway);
+        };
+        let stream = match (instance.reader, &self.wake) {
+            (Some(reader), Some(wake)) => {
+                PipeStream::of_messages(instance.pipe, reader, wake, token)?
             }
-        }
+            _ => PipeStream::new(instance.pipe),
+        };
+        let stream = stream.at(instance.place);
+        // What it sent before it was accepted may have been told of already.
+        Ok(Next::Client(Accepted { token, stream, peer, readable: true }))
     }
 
     fn close(self, _registry: &Registry) {}

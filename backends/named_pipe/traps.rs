@@ -3,7 +3,7 @@
 
 use super::listener::Listener;
 use super::stream::PipeStream;
-use crate::backends::event_loop::{Acceptor, EventLoop, Tokens, Wake};
+use crate::backends::event_loop::{Acceptor, EventLoop, Next, Tokens, Wake};
 use crate::connections::ServerStream;
 use crate::error::CloseReason;
 use crate::framing::{Carrier, Framing, Layer, Native, SendQueue};
@@ -100,7 +100,8 @@ fn take_error_tells_a_failed_connect() {
     listener.fail_connects();
     let mut events = Events::with_capacity(16);
     poll.poll(&mut events, Some(A_WHILE)).unwrap();
-    assert!(listener.accept(poll.registry(), &mut tokens, 1).unwrap().is_none(), "no client");
+    let next = listener.accept(poll.registry(), &mut tokens, 1).unwrap();
+    assert!(matches!(next, Next::Nobody), "no client");
     // All that listened had failed; whichever instance a client finds now, it is noticed.
     poll.poll(&mut events, Some(A_WHILE)).unwrap();
     let clients: Vec<File> = (0..2).map(|_| open(&name).unwrap()).collect();
@@ -145,7 +146,7 @@ fn accept(listener: &mut Listener, poll: &mut Poll, tokens: &mut Tokens) -> (Tok
         for event in &events {
             listener.ready(event.token());
         }
-        if let Some(accepted) = listener.accept(poll.registry(), tokens, 1).unwrap() {
+        if let Next::Client(accepted) = listener.accept(poll.registry(), tokens, 1).unwrap() {
             return (accepted.token, accepted.stream);
         }
     }

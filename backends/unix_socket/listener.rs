@@ -5,7 +5,7 @@ use super::lock::NameLock;
 use super::place::{self, Place};
 use super::stream::SocketStream;
 use crate::access::Access;
-use crate::backends::event_loop::{Accepted, Acceptor, Tokens, Wake};
+use crate::backends::event_loop::{Accepted, Acceptor, Next, Tokens, Wake};
 use crate::endpoint::{Endpoint, Runtime, SocketAddress};
 use crate::error::Error;
 use crate::framing::Carrier;
@@ -169,30 +169,31 @@ impl Acceptor for Listener {
         registry: &Registry,
         tokens: &mut Tokens,
         _room: usize,
-    ) -> io::Result<Option<Accepted<Self::Stream>>> {
-        loop {
-            let socket = match self.socket.accept() {
-                Ok((socket, _)) => OwnedFd::from(socket),
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(None),
-                // The client was gone before its turn.
-                Err(error) if error.kind() == ErrorKind::ConnectionAborted => continue,
-                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
-                Err(error) => return Err(error),
-            };
-            // Who cannot be told does not come in, and who is somebody else neither.
-            let Ok((socket, peer)) = peer_of(socket) else {
-                continue;
-            };
-            if !admits(&self.access, &peer, socket.as_fd()) {
-                continue;
+    ) -> io::Result<Next<Self::Stream>> {
+        let socket = match self.socket.accept() {
+            Ok((socket, _)) => OwnedFd::from(socket),
+            Err(error) => {
+                return match error.kind() {
+                    ErrorKind::WouldBlock => Ok(Next::Nobody),
+                    // The client was gone before its turn; or nothing has happened yet.
+                    ErrorKind::ConnectionAborted | ErrorKind::Interrupted => Ok(Next::TurnedAway),
+                    _ => Err(error),
+                };
             }
-            let mut socket = mio::net::UnixStream::from_std(socket.into());
-            let token = tokens.next();
-            registry.register(&mut socket, token, Interest::READABLE | Interest::WRITABLE)?;
-            let stream = SocketStream::new(socket, self.carrier);
-            // What has arrived already is told by an event: that is how epoll and kqueue begin.
-            return Ok(Some(Accepted { token, stream, peer, readable: false }));
+        };
+        // Who cannot be told does not come in, and who is somebody else neither.
+        let Ok((socket, peer)) = peer_of(socket) else {
+            return Ok(Next::TurnedAway);
+        };
+        if !admits(&self.access, &peer, socket.as_fd()) {
+            return Ok(Next::TurnedAway);
         }
+        let mut socket = mio::net::UnixStream::from_std(socket.into());
+        let token = tokens.next();
+        registry.register(&mut socket, token, Interest::READABLE | Interest::WRITABLE)?;
+        let stream = SocketStream::new(socket, self.carrier);
+        // What has arrived already is told by an event: that is how epoll and kqueue begin.
+        Ok(Next::Client(Accepted { token, stream, peer, readable: false }))
     }
 
     fn close(mut self, registry: &Registry) {

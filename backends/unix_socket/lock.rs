@@ -1,5 +1,6 @@
 //! The lock that makes one server the owner of a socket's path.
 
+use super::identity::effective_user;
 use crate::error::Error;
 use rustix::fs::{FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
@@ -37,17 +38,34 @@ impl NameLock {
                     return Err(Error::Insecure { endpoint: endpoint.clone(), problem });
                 }
                 Err(error) => {
-                    return Err(Error::system(endpoint, "locking the name", error.into()));
+                    return Err(match owner_but_us(&path) {
+                        Some(uid) => {
+                            let shown = path.display();
+                            let problem = format!("{shown} belongs to user {uid}: remove it");
+                            Error::Insecure { endpoint: endpoint.clone(), problem }
+                        }
+                        None => Error::system(endpoint, "locking the name", error.into()),
+                    });
                 }
             }
         }
     }
 }
 
+/// Who owns the file, if that is somebody else.
+fn owner_but_us(path: &Path) -> Option<u32> {
+    let stat = rustix::fs::lstat(path).ok()?;
+    (stat.st_uid != effective_user()).then_some(stat.st_uid)
+}
+
 /// Opens and locks the file; `None` if it is not the one at `path` any more.
 fn try_lock(path: &Path) -> Result<Option<OwnedFd>, Errno> {
     let flags = OFlags::CREATE | OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW;
     let file = rustix::fs::open(path, flags, Mode::RUSR | Mode::WUSR)?;
+    // Whoever owns it could hold its lock for ever: it is no lock of ours.
+    if rustix::fs::fstat(&file)?.st_uid != effective_user() {
+        return Err(Errno::ACCESS);
+    }
     // Whatever the umask took away, or the next server could not open it.
     let _: Result<(), Errno> = rustix::fs::fchmod(&file, Mode::RUSR | Mode::WUSR);
     rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive)?;

@@ -1,6 +1,7 @@
 //! Peers that take too long: with their preface, with a message, or with anything at all.
 
 use super::connection::Connection;
+use super::sending::LOOK_AGAIN;
 use super::{Connections, ServerStream};
 use crate::error::CloseReason;
 use crate::limits::Limits;
@@ -13,6 +14,10 @@ use std::time::{Duration, Instant};
 /// out, as the system's wait is cheaper without an end.
 pub(super) type Clock = BTreeSet<(Instant, ConnectionId)>;
 
+/// How much longer a peer has whose time was over while the application kept the server from looking:
+/// what it did meanwhile may take several looks to be seen, as a pipe's reads end one by one.
+pub(super) const REPRIEVE: Duration = Duration::from_millis(100);
+
 /// What of a connection the time limits are counted from.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Times {
@@ -23,11 +28,13 @@ pub(super) struct Times {
     pub last: Instant,
     /// The connection's entry in the clock.
     entry: Option<Instant>,
+    /// It has had its [`REPRIEVE`].
+    reprieved: bool,
 }
 
 impl Times {
     pub fn new(now: Instant) -> Times {
-        Times { connected: now, partial: None, last: now, entry: None }
+        Times { connected: now, partial: None, last: now, entry: None, reprieved: false }
     }
 }
 
@@ -45,6 +52,17 @@ impl<S> Connection<S> {
             limits.idle.map(|waited| (self.times.last + waited, CloseReason::Idle { waited }));
         let all = [preface, message, idle];
         all.into_iter().flatten().min_by_key(|(at, _)| *at)
+    }
+
+    /// Until when it is let be although its time was over at `due`: as long as there is more to be
+    /// read, perhaps just what it is waited for; and once, if nobody looked when its time was over.
+    fn reprieve(&mut self, due: Instant, now: Instant) -> Option<Instant> {
+        if self.in_ready {
+            return Some(now + LOOK_AGAIN);
+        }
+        let late = now.saturating_duration_since(due) > LOOK_AGAIN;
+        let granted = late && !std::mem::replace(&mut self.times.reprieved, true);
+        granted.then(|| now + REPRIEVE)
     }
 }
 
@@ -101,8 +119,19 @@ impl<S: ServerStream> Connections<S> {
             };
             connection.times.entry = None;
             match connection.due(&self.limits).filter(|(at, _)| *at <= now) {
-                Some((_, reason)) if connection.closing.is_none() => self.give_up(id, reason, now),
-                _ => self.watch(id),
+                Some((at, reason)) if connection.closing.is_none() => {
+                    match connection.reprieve(at, now) {
+                        Some(until) => {
+                            connection.times.entry = Some(until);
+                            self.clock.insert((until, id));
+                        }
+                        None => self.give_up(id, reason, now),
+                    }
+                }
+                _ => {
+                    connection.times.reprieved = false;
+                    self.watch(id);
+                }
             }
         }
     }

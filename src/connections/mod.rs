@@ -11,6 +11,8 @@
 #![forbid(unsafe_code)]
 
 mod clock;
+#[cfg(test)]
+mod clock_tests;
 mod connection;
 mod reading;
 mod sending;
@@ -86,6 +88,9 @@ pub(crate) struct Connections<S> {
     sweep: Option<Instant>,
     /// When to look for those that send too slowly.
     clock: Clock,
+    /// When the backend last reported all readiness. Whose time was over by then had it; what happened
+    /// since, while the application was busy, nobody has looked at yet.
+    looked: Option<Instant>,
     /// The read buffer, shared by all whose messages are complete.
     shared: BytesMut,
 }
@@ -105,6 +110,7 @@ impl<S: ServerStream> Connections<S> {
             blocked: IdSet::default(),
             sweep: None,
             clock: Clock::new(),
+            looked: None,
             shared: BytesMut::new(),
         }
     }
@@ -159,9 +165,10 @@ impl<S: ServerStream> Connections<S> {
         self.events.push_back(event);
     }
 
-    /// All readiness known to the backend has been reported: each ready connection has one read.
-    pub fn begin_turn(&mut self) {
+    /// All readiness that there is `now` has been reported: each ready connection has one read.
+    pub fn begin_turn(&mut self, now: Instant) {
         self.turn = self.ready.len();
+        self.looked = Some(now);
     }
 
     /// Whether connections are ready that have had their read in this turn.
@@ -183,10 +190,9 @@ impl<S: ServerStream> Connections<S> {
                 self.read(id, now);
             } else if !self.unsent.is_empty() {
                 self.flush_unsent(now);
-            } else if self.sweep.is_some_and(|at| at <= now) {
-                self.sweep(now);
-            } else if self.clock.first().is_some_and(|(at, _)| *at <= now) {
-                self.ring(now);
+            } else if let Some(looked) = self.looked.filter(|at| self.is_due(*at)) {
+                self.sweep(looked);
+                self.ring(looked);
             } else {
                 return None;
             }
@@ -198,7 +204,11 @@ impl<S: ServerStream> Connections<S> {
         self.ready.pop_front()
     }
 
-    /// When [`next`](Connections::next) has something to do without any readiness.
+    fn is_due(&self, now: Instant) -> bool {
+        self.deadline().is_some_and(|at| at <= now)
+    }
+
+    /// When [`next`](Connections::next) has something to do without any readiness, in a new turn.
     pub fn deadline(&self) -> Option<Instant> {
         let ring = self.clock.first().map(|(at, _)| *at);
         self.sweep.into_iter().chain(ring).min()

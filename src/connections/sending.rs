@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 /// How soon a connection is looked at again that has nothing queued, but whose last bytes are still
 /// on their way. Nobody waits for the answer but who closes it.
-const LOOK_AGAIN: Duration = Duration::from_millis(10);
+pub(super) const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
 impl<S: ServerStream> Connections<S> {
     /// Sends what can be sent of all that has been queued.
@@ -84,6 +84,9 @@ impl<S: ServerStream> Connections<S> {
 
     /// Ends those whose peers have taken nothing for too long, and looks whether others are done.
     pub(super) fn sweep(&mut self, now: Instant) {
+        if self.sweep.is_none_or(|at| at > now) {
+            return;
+        }
         let waited = self.limits.write_stall;
         self.sweep = None;
         let (mut late, mut done) = (Vec::new(), Vec::new());

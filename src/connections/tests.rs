@@ -72,7 +72,7 @@ fn each_ready_connection_has_one_read_in_a_turn() {
         connections.add(id(number), Endless::new(true), Peer::default(), true, Instant::now());
     }
     for _ in 0..3 {
-        connections.begin_turn();
+        connections.begin_turn(Instant::now());
         let mut heard = [0; 3];
         while let Some(event) = connections.next(Instant::now()) {
             if let Event::Message(from, message) = event {
@@ -93,7 +93,7 @@ fn who_takes_nothing_is_not_read_past_half_of_the_limit() {
     let mut connections = connections(&limits);
     connections.add(id(0), Endless::new(false), Peer::default(), true, Instant::now());
     let start = Instant::now();
-    connections.begin_turn();
+    connections.begin_turn(start);
     let mut answered = 0;
     while let Some(event) = connections.next(start) {
         if let Event::Message(from, message) = event {
@@ -106,8 +106,9 @@ fn who_takes_nothing_is_not_read_past_half_of_the_limit() {
     // It stays so until it is closed, at the deadline and not before.
     assert_eq!(connections.deadline(), Some(start + limits.write_stall));
     let just_before = start + limits.write_stall - Duration::from_nanos(1);
-    connections.begin_turn();
+    connections.begin_turn(just_before);
     assert!(connections.next(just_before).is_none());
+    connections.begin_turn(start + limits.write_stall);
     let closed = connections.next(start + limits.write_stall);
     assert!(matches!(closed, Some(Event::Closed(_, CloseReason::Unread { .. }))), "{closed:?}");
     assert_eq!(connections.deadline(), None);

@@ -1,9 +1,9 @@
 //! What a server does with peers that do not keep to the protocol, or to anything. Each time: the
 //! peer gets a clear error or a close, and everybody else is served as before.
 
-use crate::common::raw::{frame, preface};
+use crate::common::raw::{frame, goodbye_in, preface};
 use crate::common::{Backend, PATIENCE, Raw, closed, connected, message};
-use msgpipe::framing::{Decoder, Framing, FramingError, GoodbyeCode, Layer, Native};
+use msgpipe::framing::{FramingError, GoodbyeCode, Layer};
 use msgpipe::{Client, CloseReason, Event, Limits, MessageServer, Server, Stopper};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -23,20 +23,6 @@ crate::on_every_transport!(
     an_empty_message,
     connections_that_send_nothing,
 );
-
-/// What a raw peer reads, cut into frames: the goodbye at the end of it, if there is one.
-fn goodbye_in(bytes: &[u8], layer: Layer) -> Option<(u16, String)> {
-    let mut input = bytes::BytesMut::from(bytes);
-    let mut decoder: Box<dyn Decoder> = Native::new(layer, 1 << 24).decoder();
-    loop {
-        match decoder.decode(&mut input) {
-            Ok(Some(_)) => {}
-            Ok(None) => return None,
-            Err(FramingError::Goodbye { code, text }) => return Some((code, text)),
-            Err(error) => panic!("the server sent {error}: {bytes:02x?}"),
-        }
-    }
-}
 
 /// Sends `bytes` to a server of messages, which must close for a reason of the peer's and say why,
 /// with this code; `None`: without a word.

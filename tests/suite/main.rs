@@ -5,6 +5,8 @@ mod calls;
 mod common;
 mod conformance;
 mod crowd;
+#[cfg(target_os = "linux")]
+mod descriptors;
 mod faults;
 #[cfg(windows)]
 mod foreign;
@@ -14,7 +16,11 @@ mod instances;
 mod named_pipe;
 #[cfg(any(windows, target_os = "linux", target_os = "android"))]
 mod os_messages;
+#[cfg(target_os = "linux")]
+mod other_users;
 mod processes;
+#[cfg(unix)]
+mod takeover;
 #[cfg(unix)]
 mod unix_socket;
 

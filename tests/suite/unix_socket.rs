@@ -1,37 +1,15 @@
 //! What is true of sockets only: their files, who may open them, and what a crash leaves behind.
 
 use crate::common::raw::path_of;
-use crate::common::{Backend, Local, PATIENCE, connected, unique_name};
+use crate::common::{Backend, Local, PATIENCE, Scratch, connected, set_mode, unique_name};
 use msgpipe::{
     Client, Endpoint, Error, Limits, LocalServer, MessageClient, MessageServer, NameError, Server,
 };
 use std::fs;
-use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::os::unix::fs::{MetadataExt, symlink};
 use std::os::unix::net::UnixListener;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
-
-/// A directory that goes when the test ends.
-struct Scratch(PathBuf);
-
-impl Scratch {
-    fn new() -> Scratch {
-        let path = std::env::temp_dir().join(unique_name());
-        fs::create_dir(&path).unwrap();
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o700)).unwrap();
-        Scratch(path)
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.0.join(name)
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
 
 fn listen(path: &Path) -> Result<LocalServer, Error> {
     LocalServer::bind(Endpoint::path(path)?)
@@ -64,7 +42,7 @@ fn a_named_socket_is_open_to_its_user_only() {
 fn the_files_of_a_server_go_with_it() {
     let scratch = Scratch::new();
     drop(listen(&scratch.path("socket")).unwrap());
-    assert_eq!(fs::read_dir(&scratch.0).unwrap().count(), 0);
+    assert_eq!(fs::read_dir(scratch.directory()).unwrap().count(), 0);
 }
 
 #[test]
@@ -124,7 +102,7 @@ fn a_directory_that_others_can_write_to_is_refused() {
     for (mode, fits) in
         [(0o700, true), (0o755, true), (0o770, false), (0o777, false), (0o1777, false)]
     {
-        fs::set_permissions(&open, fs::Permissions::from_mode(mode)).unwrap();
+        set_mode(&open, mode);
         match listen(&open.join("socket")) {
             Ok(_) => assert!(fits, "mode {mode:o}"),
             Err(Error::Insecure { .. }) => assert!(!fits, "mode {mode:o}"),

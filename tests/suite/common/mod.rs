@@ -5,9 +5,13 @@ mod backend;
 #[cfg(windows)]
 pub mod foreign;
 pub mod raw;
+#[cfg(unix)]
+mod scratch;
 
 pub use backend::{Backend, Local, Memory};
 pub use raw::Raw;
+#[cfg(unix)]
+pub use scratch::{Scratch, set_mode};
 
 use msgpipe::{CloseReason, ConnectionId, Event, MessageServer};
 use std::sync::atomic::{AtomicU32, Ordering};

@@ -1,7 +1,7 @@
 //! A client that writes whatever bytes it likes.
 
 use bytes::BytesMut;
-use msgpipe::framing::{Framing, Layer, Native, SendQueue};
+use msgpipe::framing::{Decoder, Framing, FramingError, Layer, Native, SendQueue};
 use msgpipe::{ClientStream, memory};
 use std::io::{IoSlice, Read, Write};
 
@@ -136,6 +136,20 @@ pub fn frame(payload: &[u8]) -> Vec<u8> {
     let payload = bytes::Bytes::copy_from_slice(payload);
     Native::new(Layer::Messages, 1 << 30).encoder().encode(&[], payload, &mut queue).unwrap();
     queue.to_bytes().to_vec()
+}
+
+/// What a raw peer reads, cut into frames: the goodbye at the end of it, if there is one.
+pub fn goodbye_in(bytes: &[u8], layer: Layer) -> Option<(u16, String)> {
+    let mut input = BytesMut::from(bytes);
+    let mut decoder: Box<dyn Decoder> = Native::new(layer, 1 << 24).decoder();
+    loop {
+        match decoder.decode(&mut input) {
+            Ok(Some(_)) => {}
+            Ok(None) => return None,
+            Err(FramingError::Goodbye { code, text }) => return Some((code, text)),
+            Err(error) => panic!("the server sent {error}: {bytes:02x?}"),
+        }
+    }
 }
 
 /// The check of prefaces and headers, written from `docs/PROTOCOL.md` a second time.

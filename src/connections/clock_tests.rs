@@ -1,0 +1,399 @@
+//! The time limits at their bounds: the time is passed in, so none of this waits.
+
+use super::clock::REPRIEVE;
+use super::*;
+use crate::framing::{FramingError, GoodbyeCode, Layer, Native, SendQueue};
+use std::cell::RefCell;
+use std::io::ErrorKind;
+use std::rc::Rc;
+use std::time::Duration;
+
+/// The limit that a test is about.
+const LIMIT: Duration = Duration::from_secs(7);
+const STEP: Duration = Duration::from_nanos(1);
+const LONG: Duration = Duration::from_secs(1000);
+
+const ID: ConnectionId = ConnectionId::from_number(1);
+
+/// A peer that does what the test says.
+#[derive(Clone, Default)]
+struct Peer(Rc<RefCell<State>>);
+
+#[derive(Default)]
+struct State {
+    /// What it has said and nobody has read.
+    said: BytesMut,
+    /// What it has been told.
+    heard: BytesMut,
+    takes_nothing: bool,
+}
+
+impl Peer {
+    fn says(&self, bytes: &[u8]) {
+        self.0.borrow_mut().said.extend_from_slice(bytes);
+    }
+
+    fn takes(&self, something: bool) {
+        self.0.borrow_mut().takes_nothing = !something;
+    }
+
+    /// The number of the goodbye that it has heard.
+    fn goodbye(&self) -> Option<u16> {
+        let mut heard = self.0.borrow().heard.clone();
+        let mut decoder = framing().decoder();
+        loop {
+            match decoder.decode(&mut heard) {
+                Ok(Some(_)) => {}
+                Err(FramingError::Goodbye { code, .. }) => return Some(code),
+                _ => return None,
+            }
+        }
+    }
+}
+
+impl ServerStream for Peer {
+    fn read(&mut self, buffer: &mut BytesMut) -> io::Result<usize> {
+        let mut state = self.0.borrow_mut();
+        let read = state.said.len().min(buffer.capacity() - buffer.len());
+        if read == 0 {
+            return Err(ErrorKind::WouldBlock.into());
+        }
+        buffer.extend_from_slice(&state.said.split_to(read));
+        Ok(read)
+    }
+
+    fn write(&mut self, queue: &mut SendQueue) -> io::Result<usize> {
+        let mut state = self.0.borrow_mut();
+        if state.takes_nothing {
+            return Err(ErrorKind::WouldBlock.into());
+        }
+        let len = queue.len();
+        state.heard.extend_from_slice(&queue.to_bytes());
+        queue.advance(len);
+        Ok(len)
+    }
+}
+
+fn framing() -> Native {
+    Native::new(Layer::Messages, 1 << 24)
+}
+
+fn preface() -> Bytes {
+    let mut queue = SendQueue::default();
+    framing().encoder().begin(&mut queue);
+    queue.to_bytes()
+}
+
+fn frame(size: usize) -> Bytes {
+    let mut queue = SendQueue::default();
+    framing().encoder().encode(&[], vec![1; size].into(), &mut queue).unwrap();
+    queue.to_bytes()
+}
+
+/// One peer that has connected at `start`.
+struct Scene {
+    connections: Connections<Peer>,
+    peer: Peer,
+    start: Instant,
+}
+
+impl Scene {
+    fn new(limits: &Limits) -> Scene {
+        let (peer, start) = (Peer::default(), Instant::now());
+        let mut connections = Connections::new(Arc::new(framing()), limits);
+        connections.add(ID, peer.clone(), Default::default(), false, start);
+        let mut scene = Scene { connections, peer, start };
+        assert!(matches!(scene.at(start)[..], [Event::Connected(_)]));
+        scene
+    }
+
+    /// As [`new`](Scene::new), with a peer that has said its preface.
+    fn begun(limits: &Limits) -> Scene {
+        let mut scene = Scene::new(limits);
+        assert!(scene.says(&preface(), scene.start).is_empty());
+        scene
+    }
+
+    /// The backend looks, at this time: what then happens.
+    fn at(&mut self, now: Instant) -> Vec<Event> {
+        self.connections.begin_turn(now);
+        self.without_a_look(now)
+    }
+
+    /// The application asks again, before the backend looks.
+    fn without_a_look(&mut self, now: Instant) -> Vec<Event> {
+        std::iter::from_fn(|| self.connections.next(now)).collect()
+    }
+
+    /// The peer says something, and the backend notices.
+    fn says(&mut self, bytes: &[u8], now: Instant) -> Vec<Event> {
+        self.peer.says(bytes);
+        self.connections.readable(ID, false);
+        self.at(now)
+    }
+
+    fn sends(&mut self, size: usize, now: Instant) {
+        self.connections.send(ID, &[], vec![2; size].into()).unwrap();
+        assert!(self.at(now).is_empty());
+    }
+}
+
+fn limits(preface: Duration, message_time: Duration, idle: Option<Duration>) -> Limits {
+    let write_stall = LONG * 1000;
+    Limits { preface, message_time, idle, write_stall, ..Limits::default() }
+}
+
+/// That what has been prepared ends so long after `from`, to the nanosecond, and is told with `code`.
+fn ends_after_the_limit(
+    prepare: impl Fn() -> (Scene, Instant),
+    is_the_reason: impl Fn(&CloseReason) -> bool,
+    code: u16,
+) {
+    for (after, ends) in [(LIMIT - STEP, false), (LIMIT, true), (LIMIT + STEP, true)] {
+        let (mut scene, from) = prepare();
+        assert_eq!(scene.connections.deadline(), Some(from + LIMIT));
+        match &scene.at(from + after)[..] {
+            [] => assert!(!ends, "it goes on after {after:?}"),
+            [Event::Closed(ID, reason)] => {
+                assert!(ends && is_the_reason(reason), "{reason} after {after:?}");
+            }
+            events => panic!("{events:?} after {after:?}"),
+        }
+        assert_eq!(scene.peer.goodbye(), ends.then_some(code));
+        assert_eq!(scene.connections.clock.len(), usize::from(!ends));
+    }
+}
+
+fn is_slow(with: &'static str) -> impl Fn(&CloseReason) -> bool {
+    move |reason| matches!(reason, CloseReason::Slow { what, waited: LIMIT } if *what == with)
+}
+
+#[test]
+fn the_time_for_a_preface_is_exact() {
+    let limits = limits(LIMIT, LONG, None);
+    let silent = || {
+        let scene = Scene::new(&limits);
+        let start = scene.start;
+        (scene, start)
+    };
+    ends_after_the_limit(silent, is_slow("preface"), GoodbyeCode::TOO_SLOW);
+    // One that has begun has no more time than one that says nothing.
+    let begun = || {
+        let mut scene = Scene::new(&limits);
+        let start = scene.start;
+        assert!(scene.says(&preface()[..15], start + LIMIT - STEP).is_empty());
+        (scene, start)
+    };
+    ends_after_the_limit(begun, is_slow("preface"), GoodbyeCode::TOO_SLOW);
+}
+
+#[test]
+fn a_preface_in_time_is_never_looked_for_again() {
+    let mut scene = Scene::new(&limits(LIMIT, LONG, None));
+    let start = scene.start;
+    assert!(scene.says(&preface(), start + LIMIT - STEP).is_empty());
+    assert!(scene.at(start + LIMIT).is_empty());
+    assert!(scene.at(start + LONG * 1000).is_empty());
+    assert_eq!(scene.connections.deadline(), None);
+}
+
+#[test]
+fn the_time_for_a_message_is_exact_and_counts_from_its_first_byte() {
+    let limits = limits(LONG, LIMIT, None);
+    let dripping = || {
+        let mut scene = Scene::begun(&limits);
+        let from = scene.start + Duration::from_secs(100);
+        // Each byte comes in time, and the message does not.
+        for (seconds, byte) in frame(100)[..6].iter().enumerate() {
+            let now = from + Duration::from_secs(seconds as u64);
+            assert!(scene.says(&[*byte], now).is_empty());
+        }
+        (scene, from)
+    };
+    ends_after_the_limit(dripping, is_slow("message"), GoodbyeCode::TOO_SLOW);
+}
+
+#[test]
+fn a_message_in_time_gives_the_next_one_its_own() {
+    let mut scene = Scene::begun(&limits(LONG, LIMIT, None));
+    let (frame, mut from) = (frame(100), scene.start);
+    for _ in 0..10 {
+        assert!(scene.says(&frame[..50], from).is_empty());
+        let in_time = from + LIMIT - STEP;
+        // Its end comes with the beginning of the next, whose time starts there.
+        let events = scene.says(&[&frame[50..], &frame[..1]].concat(), in_time);
+        assert!(matches!(&events[..], [Event::Message(ID, _)]), "{events:?}");
+        let events = scene.says(&frame[1..], in_time + LIMIT - STEP);
+        assert!(matches!(&events[..], [Event::Message(ID, _)]), "{events:?}");
+        from = in_time + LIMIT;
+    }
+    assert!(scene.at(from + LONG * 10).is_empty(), "between messages there is no limit");
+}
+
+#[test]
+fn the_time_of_silence_is_exact_and_counts_from_the_last_message() {
+    let limits = limits(LONG, LONG, Some(LIMIT));
+    let is_idle = |reason: &CloseReason| matches!(reason, CloseReason::Idle { waited: LIMIT });
+    let heard = || {
+        let mut scene = Scene::begun(&limits);
+        let from = scene.start + LIMIT - STEP;
+        assert_eq!(scene.says(&frame(1), from).len(), 1);
+        // So that the look that was due for the time before it has been had.
+        assert!(scene.at(scene.start + LIMIT).is_empty());
+        (scene, from)
+    };
+    ends_after_the_limit(heard, is_idle, GoodbyeCode::IDLE);
+    let told = || {
+        let mut scene = Scene::begun(&limits);
+        let from = scene.start + LIMIT - STEP;
+        scene.sends(1, from);
+        assert!(scene.at(scene.start + LIMIT).is_empty());
+        (scene, from)
+    };
+    ends_after_the_limit(told, is_idle, GoodbyeCode::IDLE);
+    // Bytes that are no message are silence too.
+    let mumbled = || {
+        let mut scene = Scene::begun(&limits);
+        let start = scene.start;
+        assert!(scene.says(&frame(1)[..8], start + LIMIT - STEP).is_empty());
+        (scene, start)
+    };
+    ends_after_the_limit(mumbled, is_idle, GoodbyeCode::IDLE);
+}
+
+#[test]
+fn by_default_silence_has_no_end() {
+    let mut scene = Scene::begun(&Limits::default());
+    let start = scene.start;
+    assert!(scene.at(start + Duration::from_secs(365 * 24 * 3600)).is_empty());
+    assert_eq!(scene.connections.deadline(), None);
+    assert_eq!(scene.says(&frame(1), start + Duration::from_secs(366 * 24 * 3600)).len(), 1);
+}
+
+/// While so much waits for a peer that it is not read, it cannot be blamed for what is not read.
+#[test]
+fn the_time_for_a_message_stands_still_while_it_is_not_read() {
+    let mut limits = limits(LONG, LIMIT, None);
+    limits.queued = 1000;
+    let frame = frame(100);
+    let paused = || {
+        let mut scene = Scene::begun(&limits);
+        let start = scene.start;
+        assert!(scene.says(&frame[..10], start).is_empty());
+        scene.peer.takes(false);
+        scene.sends(501, start);
+        assert!(scene.says(&frame[10..20], start + LIMIT - STEP).is_empty());
+        // It is looked at when its time would have been over, and let be for as long as it is paused.
+        assert!(scene.at(start + LIMIT).is_empty());
+        assert!(scene.at(start + LONG).is_empty());
+        scene.peer.takes(true);
+        scene.connections.writable(ID);
+        assert!(scene.at(start + LONG).is_empty());
+        while scene.connections.is_busy() {
+            assert!(scene.at(start + LONG).is_empty());
+        }
+        (scene, start + LONG)
+    };
+    ends_after_the_limit(paused, is_slow("message"), GoodbyeCode::TOO_SLOW);
+    let (mut scene, from) = paused();
+    assert_eq!(scene.says(&frame[20..], from + LIMIT - STEP).len(), 1);
+    assert!(scene.at(from + LIMIT).is_empty());
+}
+
+/// What it costs to keep the time does not grow with what is said.
+#[test]
+fn a_connection_stands_in_the_clock_once_however_much_it_says() {
+    let mut scene = Scene::begun(&limits(LONG, LIMIT, Some(LONG)));
+    let other = ConnectionId::from_number(2);
+    let start = scene.start;
+    scene.connections.add(other, Peer::default(), Default::default(), false, start);
+    assert_eq!(scene.at(start).len(), 1);
+    let frame = frame(100);
+    let mut heard = 0;
+    for message in 0..10_000 {
+        let now = start + STEP * message;
+        heard += scene.says(&frame[..60], now).len();
+        heard += scene.says(&frame[60..], now).len();
+        scene.sends(1, now);
+        assert_eq!(scene.connections.clock.len(), 2);
+    }
+    assert_eq!(heard, 10_000);
+    scene.connections.close(ID, &Goodbye::new(0, ""), start);
+    assert!(matches!(scene.at(start)[..], [Event::Closed(ID, _)]));
+    assert_eq!(scene.connections.clock.len(), 1, "it stays behind its connection");
+}
+
+/// The application was busy for longer than the limits are. Everybody has kept them; nobody looked.
+#[test]
+fn nobody_is_blamed_for_the_time_in_which_nobody_looked() {
+    let mut limits = limits(LIMIT, LIMIT, Some(LIMIT));
+    limits.write_stall = LIMIT;
+    let late = LONG;
+
+    // A preface.
+    let mut scene = Scene::new(&limits);
+    scene.peer.says(&preface());
+    scene.peer.says(&frame(1));
+    assert!(scene.without_a_look(scene.start + late).is_empty());
+    scene.connections.readable(ID, false);
+    let events = scene.at(scene.start + late);
+    assert!(matches!(&events[..], [Event::Message(ID, _)]), "{events:?}");
+
+    // A message that was begun, and the silence until its end.
+    let mut scene = Scene::begun(&limits);
+    assert!(scene.says(&frame(10)[..9], scene.start).is_empty());
+    scene.peer.says(&frame(10)[9..]);
+    assert!(scene.without_a_look(scene.start + late).is_empty());
+    scene.connections.readable(ID, false);
+    let events = scene.at(scene.start + late);
+    assert!(matches!(&events[..], [Event::Message(ID, _)]), "{events:?}");
+
+    // One that is seen only some looks later.
+    let mut scene = Scene::begun(&limits);
+    assert!(scene.says(&frame(10)[..9], scene.start).is_empty());
+    assert!(scene.at(scene.start + late).is_empty());
+    let events = scene.says(&frame(10)[9..], scene.start + late + REPRIEVE - STEP);
+    assert!(matches!(&events[..], [Event::Message(ID, _)]), "{events:?}");
+
+    // One that it takes several reads to read.
+    let mut scene = Scene::begun(&limits);
+    let large = frame(1 << 20);
+    assert!(scene.says(&large[..9], scene.start).is_empty());
+    scene.peer.says(&large[9..]);
+    scene.connections.readable(ID, false);
+    let now = scene.start + late;
+    let mut events = scene.at(now);
+    assert!(events.is_empty(), "it was read at once");
+    while events.is_empty() {
+        assert!(scene.connections.is_busy());
+        events = scene.at(now);
+    }
+    assert!(matches!(&events[..], [Event::Message(ID, _)]), "{events:?}");
+
+    // One that reads, and has read.
+    let mut scene = Scene::begun(&limits);
+    let start = scene.start;
+    scene.peer.takes(false);
+    scene.sends(100, start);
+    scene.peer.takes(true);
+    assert!(scene.without_a_look(start + LIMIT).is_empty());
+    scene.connections.writable(ID);
+    let events = scene.at(start + LIMIT - STEP);
+    assert!(events.is_empty(), "{events:?}");
+    assert_eq!(scene.connections.blocked.len(), 0);
+}
+
+/// It has a little more time then, and not again and again.
+#[test]
+fn who_is_late_when_the_server_is_late_too_is_closed_all_the_same() {
+    for (after, ends) in [(REPRIEVE - STEP, false), (REPRIEVE, true)] {
+        let mut scene = Scene::begun(&limits(LONG, LIMIT, None));
+        let late = scene.start + LIMIT + Duration::from_secs(1);
+        assert!(scene.says(&frame(10)[..1], scene.start).is_empty());
+        assert!(scene.says(&frame(10)[1..2], late).is_empty());
+        assert!(scene.says(&frame(10)[2..3], late + after / 2).is_empty());
+        let events = scene.at(late + after);
+        let closed = matches!(events[..], [Event::Closed(ID, CloseReason::Slow { .. })]);
+        assert_eq!(closed, ends, "{events:?}");
+    }
+}

@@ -1,0 +1,42 @@
+//! A directory for a test.
+
+use super::unique_name;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+/// A directory that goes when the test ends.
+pub struct Scratch(PathBuf);
+
+impl Scratch {
+    /// One for this user only.
+    pub fn new() -> Scratch {
+        Scratch::with_mode(0o700)
+    }
+
+    pub fn with_mode(mode: u32) -> Scratch {
+        let path = std::env::temp_dir().join(unique_name());
+        fs::create_dir(&path).unwrap();
+        set_mode(&path, mode);
+        Scratch(path)
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+
+    pub fn directory(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// Sets a mode, whatever the umask.
+pub fn set_mode(path: &Path, mode: u32) {
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+}

@@ -1,0 +1,341 @@
+//! Who gets into a server.
+
+use super::parts::connect_plainly;
+use super::{
+    ANNA, BERT, Serving, User, ask, at_abstract_name, at_path, endpoint_of, first_words, own,
+    own_uid, there_are_others,
+};
+use crate::common::raw::goodbye_in;
+use crate::common::{Scratch, set_mode, unique_name};
+use msgpipe::framing::{GoodbyeCode, Layer};
+use msgpipe::{Access, Error, Peer, Principal, ServerOptions, Trust};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+/// Permission denied: what the system says to whom a file's mode keeps out.
+const EACCES: i32 = 13;
+
+/// What a client says whom the server has not let in: it was closed and had heard nothing.
+const CLOSED_WITHOUT_A_BYTE: &str = "heard ";
+
+fn custom(mode: Option<u32>) -> Access {
+    Access::Custom { sddl: None, mode }
+}
+
+fn mode_of(path: &Path) -> u32 {
+    path.symlink_metadata().unwrap().permissions().mode() & 0o777
+}
+
+#[test]
+fn by_default_the_files_mode_keeps_other_users_out() {
+    let scratch = Scratch::with_mode(0o755);
+    let path = scratch.path("socket");
+    let serving = Serving::with_access(&at_path(&path), &Access::Owner).unwrap();
+    assert_eq!(ask(&at_path(&path), Trust::SameUser).unwrap(), "hello");
+    assert_eq!(mode_of(&path), 0o600);
+    if there_are_others() {
+        for who in [ANNA, BERT] {
+            let said = who.plays("connects plainly", &at_path(&path)).says();
+            assert_eq!(said, format!("refused {EACCES}"));
+            let said = who.plays("asks, anyone", &at_path(&path)).says();
+            assert!(
+                said.starts_with("failed System") && said.contains("Permission denied"),
+                "{said}"
+            );
+        }
+        assert_eq!(ask(&at_path(&path), Trust::SameUser).unwrap(), "hello");
+        return assert_eq!(serving.heard_of(), [0, 0]);
+    }
+    assert_eq!(serving.heard_of(), [own_uid()]);
+}
+
+/// An abstract name has no file and no mode: the server decides by who it is.
+#[test]
+fn at_an_abstract_name_another_user_is_closed_without_a_byte() {
+    let place = at_abstract_name();
+    let serving = Serving::with_access(&place, &Access::Owner).unwrap();
+    assert_eq!(ask(&place, Trust::SameUser).unwrap(), "hello");
+    let mut heard_of = vec![own_uid()];
+    if there_are_others() {
+        for who in [ANNA, BERT] {
+            for part in ["connects plainly", "sends nonsense"] {
+                assert_eq!(who.plays(part, &place).says(), CLOSED_WITHOUT_A_BYTE);
+            }
+            let said = who.plays("asks", &place).says();
+            assert!(said.starts_with("failed Closed"), "{said}");
+            assert_eq!(ask(&place, Trust::SameUser).unwrap(), "hello");
+            heard_of.push(own_uid());
+        }
+    }
+    assert_eq!(serving.heard_of(), heard_of, "the application heard of somebody else");
+}
+
+/// Also when the server is not run by root, who may connect all the same.
+#[test]
+fn root_may_connect_to_anybody() {
+    if !there_are_others() {
+        let place = at_abstract_name();
+        let serving = Serving::with_access(&place, &Access::Owner).unwrap();
+        assert_eq!(ask(&place, Trust::SameUser).unwrap(), "hello");
+        return assert_eq!(serving.heard_of(), [own_uid()]);
+    }
+    let home = Scratch::with_mode(0o755);
+    std::os::unix::fs::chown(home.directory(), Some(ANNA.uid), Some(ANNA.gid)).unwrap();
+    for place in [at_path(&home.path("socket")), at_abstract_name()] {
+        let mut serving = ANNA.plays("serves", &place);
+        assert_eq!(serving.says(), "it serves");
+        let trust = Trust::Only(vec![Principal::Uid(ANNA.uid)]);
+        assert_eq!(ask(&place, trust).unwrap(), "hello");
+        assert_eq!(ANNA.plays("asks", &place).says(), "answered hello");
+        let refused = if place.starts_with("path") { "refused 13" } else { CLOSED_WITHOUT_A_BYTE };
+        assert_eq!(BERT.plays("connects plainly", &place).says(), refused);
+    }
+}
+
+/// How a user's attempt ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ends {
+    In,
+    /// The file's mode keeps it out.
+    AtTheFile,
+    /// The server closes it.
+    AtTheServer,
+}
+use Ends::{AtTheFile, AtTheServer, In};
+
+/// Users with a group that counts, as their first and as another one, and with one that does not.
+const GROUP: u32 = 60_020;
+const FIRST: User = User { gid: GROUP, ..ANNA };
+const ALSO: User = User { groups: &[60_021, GROUP], ..ANNA };
+const NEITHER: User = User { groups: &[60_021], ..ANNA };
+/// One in the group of the server's own file, which is root's.
+const WITH_ROOT: User = User { groups: &[0], ..ANNA };
+
+/// Who gets in at a path, and who at an abstract name.
+fn cases() -> Vec<(Access, User, Ends, Ends)> {
+    let only = |principal| Access::Only(vec![principal]);
+    let anna = || only(Principal::Uid(ANNA.uid));
+    let group = || only(Principal::Gid(GROUP));
+    vec![
+        (anna(), ANNA, In, In),
+        (anna(), BERT, AtTheServer, AtTheServer),
+        (group(), FIRST, In, In),
+        (group(), ALSO, In, In),
+        (group(), NEITHER, AtTheServer, AtTheServer),
+        (group(), BERT, AtTheServer, AtTheServer),
+        // A user's number is no group's.
+        (only(Principal::Gid(ANNA.uid)), ANNA, AtTheServer, AtTheServer),
+        (only(Principal::Uid(GROUP)), FIRST, AtTheServer, AtTheServer),
+        (only(Principal::Sid("S-1-1-0".into())), ANNA, AtTheServer, AtTheServer),
+        (Access::Only(vec![]), ANNA, AtTheServer, AtTheServer),
+        (Access::Everyone, ANNA, In, In),
+        (Access::Everyone, BERT, In, In),
+        (custom(Some(0o666)), BERT, In, In),
+        (custom(Some(0o660)), WITH_ROOT, In, In),
+        (custom(Some(0o660)), ANNA, AtTheFile, In),
+        (custom(Some(0o600)), WITH_ROOT, AtTheFile, In),
+    ]
+}
+
+#[test]
+fn access_lets_in_those_it_names_and_nobody_else() {
+    for (access, who, by_path, by_name) in cases() {
+        let scratch = Scratch::with_mode(0o755);
+        let places = [(at_path(&scratch.path("socket")), by_path), (at_abstract_name(), by_name)];
+        for (place, ends) in places {
+            let serving = Serving::with_access(&place, &access).unwrap();
+            assert_eq!(ask(&place, Trust::SameUser).unwrap(), "hello", "{access:?}");
+            let mut heard_of = vec![own_uid()];
+            if there_are_others() {
+                let said = match ends {
+                    In => who.plays("asks", &place).says(),
+                    _ => who.plays("connects plainly", &place).says(),
+                };
+                let expected = match ends {
+                    In => "answered hello".to_owned(),
+                    AtTheFile => format!("refused {EACCES}"),
+                    AtTheServer => CLOSED_WITHOUT_A_BYTE.to_owned(),
+                };
+                assert_eq!(said, expected, "{who:?} at {place} with {access:?}");
+                heard_of.extend((ends == In).then_some(who.uid));
+            }
+            assert_eq!(serving.heard_of(), heard_of, "{who:?} at {place} with {access:?}");
+        }
+    }
+}
+
+#[test]
+fn access_for_others_is_refused_where_others_cannot_get() {
+    let anybody = Access::Only(vec![Principal::Uid(own_uid())]);
+    for access in [anybody, Access::Everyone, custom(Some(0o600)), custom(None)] {
+        let options = ServerOptions::new().access(access.clone());
+        let Err(Error::Insecure { problem, .. }) = options.bind_messages(&*unique_name()) else {
+            panic!("{access:?} on a plain name");
+        };
+        assert!(problem.contains("plain name"), "{problem}");
+    }
+    // Without a mode nothing is said about this system, and nothing is made.
+    let scratch = Scratch::new();
+    let windows_only = Access::Custom { sddl: Some("D:(A;;GA;;;WD)".into()), mode: None };
+    for place in [at_path(&scratch.path("socket")), at_abstract_name()] {
+        let options = ServerOptions::new().access(windows_only.clone());
+        let Err(Error::Insecure { problem, .. }) = options.bind_messages(endpoint_of(&place))
+        else {
+            panic!("no mode at {place}");
+        };
+        assert!(problem.contains("mode"), "{problem}");
+    }
+    assert_eq!(scratch.directory().read_dir().unwrap().count(), 0);
+}
+
+#[test]
+fn the_mode_of_the_file_is_what_the_access_says() {
+    let scratch = Scratch::new();
+    let only = Access::Only(vec![Principal::Uid(1)]);
+    for (access, mode) in [
+        (Access::Owner, 0o600),
+        (only, 0o666),
+        (Access::Everyone, 0o666),
+        (custom(Some(0o640)), 0o640),
+        (custom(Some(0o100_666)), 0o666),
+    ] {
+        let path = scratch.path("socket");
+        let _serving = Serving::with_access(&at_path(&path), &access).unwrap();
+        assert_eq!(mode_of(&path), mode, "{access:?}");
+    }
+}
+
+/// Neither one that takes too much away, nor one that takes nothing.
+#[test]
+fn the_umask_changes_nothing() {
+    for (access, mode) in [("owner", 0o600), ("everyone", 0o666)] {
+        for umask in ["000", "777"] {
+            let scratch = Scratch::new();
+            let path = scratch.path("socket");
+            let mut serving =
+                own().plays(&format!("serves, {access}, umask {umask}"), &at_path(&path));
+            assert_eq!(serving.says(), "it serves");
+            assert_eq!(mode_of(&path), mode, "{access}, umask {umask}");
+            assert_eq!(mode_of(&scratch.path("socket.lock")), 0o600, "{access}, umask {umask}");
+        }
+    }
+}
+
+/// A server for everyone, with a hook that takes clients by `takes` and remembers whom it saw.
+fn with_hook(
+    place: &str,
+    takes: impl Fn(&Peer) -> bool + Send + Sync + 'static,
+) -> (Serving, Arc<Mutex<Vec<Peer>>>) {
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let options = ServerOptions::new().access(Access::Everyone).authorize({
+        let seen = seen.clone();
+        move |peer| {
+            seen.lock().unwrap().push(peer.clone());
+            takes(peer)
+        }
+    });
+    (Serving::start(place, &options).unwrap(), seen)
+}
+
+#[test]
+fn who_is_not_authorized_hears_why_and_nothing_it_sent_is_looked_at() {
+    let scratch = Scratch::with_mode(0o755);
+    for place in [at_path(&scratch.path("socket")), at_abstract_name()] {
+        let (serving, seen) = with_hook(&place, |_| false);
+        let refused = |heard: &[u8]| {
+            let (code, text) = goodbye_in(heard, Layer::Messages).expect("a goodbye");
+            assert_eq!(code, GoodbyeCode::NOT_AUTHORIZED);
+            assert_eq!(code, 7);
+            assert!(text.contains("may not connect here"), "{text}");
+        };
+        // What makes no sense would be answered with another goodbye, if it were read.
+        for words in [&first_words()[..], &[0xA5; 64], b""] {
+            refused(&connect_plainly(&place, words).unwrap());
+        }
+        let error = ask(&place, Trust::SameUser).unwrap_err();
+        assert!(format!("{error:?}").contains("code: 7"), "{error:?}");
+        assert_eq!(seen.lock().unwrap().len(), 4);
+        if there_are_others() {
+            for part in ["connects plainly", "sends nonsense"] {
+                let said = ANNA.plays(part, &place).says();
+                refused(&unhex(said.strip_prefix("heard ").unwrap()));
+            }
+            let said = ANNA.plays("asks", &place).says();
+            assert!(said.starts_with("failed Closed") && said.contains("code: 7"), "{said}");
+            assert_eq!(seen.lock().unwrap().len(), 7);
+        }
+        assert_eq!(serving.heard_of(), [0u32; 0], "the application heard of somebody");
+    }
+}
+
+fn unhex(text: &str) -> Vec<u8> {
+    let digits = text.as_bytes().chunks(2).map(|pair| std::str::from_utf8(pair).unwrap());
+    digits.map(|pair| u8::from_str_radix(pair, 16).unwrap()).collect()
+}
+
+#[test]
+fn the_hook_sees_who_it_is_and_decides_for_each() {
+    let scratch = Scratch::with_mode(0o755);
+    for place in [at_path(&scratch.path("socket")), at_abstract_name()] {
+        let (serving, seen) = with_hook(&place, |peer| peer.uid != Some(BERT.uid));
+        assert_eq!(ask(&place, Trust::SameUser).unwrap(), "hello");
+        let gid = rustix::process::getegid().as_raw();
+        let own = Peer {
+            pid: Some(std::process::id()),
+            uid: Some(own_uid()),
+            gid: Some(gid),
+            sid: None,
+            same_user: true,
+        };
+        let (mut peers, mut heard_of) = (vec![own], vec![own_uid()]);
+        if there_are_others() {
+            for who in [ANNA, BERT] {
+                let mut asking = who.plays("asks", &place);
+                let said = asking.says();
+                assert_eq!(said == "answered hello", who == ANNA, "{said}");
+                let (pid, uid, gid) = (Some(asking.pid()), Some(who.uid), Some(who.gid));
+                peers.push(Peer { pid, uid, gid, sid: None, same_user: false });
+            }
+            heard_of.push(ANNA.uid);
+        }
+        assert_eq!(*seen.lock().unwrap(), peers);
+        assert_eq!(serving.heard_of(), heard_of);
+    }
+}
+
+/// The hook is asked about those only whom the system and the access let in.
+#[test]
+fn the_hook_is_not_asked_about_whom_the_access_keeps_out() {
+    let place = at_abstract_name();
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let options = ServerOptions::new().authorize({
+        let seen = seen.clone();
+        move |peer| {
+            seen.lock().unwrap().push(peer.uid);
+            true
+        }
+    });
+    let serving = Serving::start(&place, &options).unwrap();
+    if there_are_others() {
+        assert_eq!(ANNA.plays("connects plainly", &place).says(), CLOSED_WITHOUT_A_BYTE);
+    }
+    assert_eq!(ask(&place, Trust::SameUser).unwrap(), "hello");
+    assert_eq!(serving.heard_of(), [own_uid()]);
+    assert_eq!(*seen.lock().unwrap(), [Some(own_uid())]);
+}
+
+/// A directory that others cannot enter keeps them out whatever the access says of the socket.
+#[test]
+fn a_closed_directory_keeps_everyone_out() {
+    let scratch = Scratch::with_mode(0o700);
+    let place = at_path(&scratch.path("socket"));
+    let serving = Serving::with_access(&place, &Access::Everyone).unwrap();
+    if there_are_others() {
+        assert_eq!(ANNA.plays("connects plainly", &place).says(), format!("refused {EACCES}"));
+        set_mode(scratch.directory(), 0o711);
+        assert_eq!(ANNA.plays("asks", &place).says(), "answered hello");
+    }
+    assert_eq!(ask(&place, Trust::SameUser).unwrap(), "hello");
+    assert_eq!(serving.heard_of().last(), Some(&own_uid()));
+}

@@ -1,0 +1,229 @@
+//! Two real users: who gets in, whom a client talks to, what others may have put in the way.
+//!
+//! Only root can be somebody else. Run by root, as the gate does, this test program starts itself
+//! again as another user and plays a part as them; run by anybody else, the tests go as far as one
+//! user goes, and say so. The users need not be known to the system: a number is enough.
+
+mod access;
+mod parts;
+mod places;
+mod trust;
+
+use crate::common::raw::{frame, preface};
+use crate::common::{PATIENCE, Scratch, next, unique_name};
+use msgpipe::framing::Layer;
+use msgpipe::{
+    Access, ClientOptions, Endpoint, Error, Event, LocalServer, MessageServer, ServerOptions,
+    Trust, Waker,
+};
+use std::io::{BufRead, BufReader, Lines};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::thread::{self, JoinHandle};
+
+/// What the other process shall do, and where.
+const PART: &str = "MSGPIPE_TEST_PART";
+const PLACE: &str = "MSGPIPE_TEST_PLACE";
+
+/// What stands before everything that it says.
+const SAYS: &str = "it says: ";
+
+/// What a peer sends that knows nothing of this crate's clients: a message in the crate's framing.
+fn first_words() -> Vec<u8> {
+    [preface(Layer::Messages), frame(b"let me in")].concat()
+}
+
+/// A user of this machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct User {
+    uid: u32,
+    gid: u32,
+    /// The groups beside the first.
+    groups: &'static [u32],
+}
+
+const ANNA: User = User { uid: 60_001, gid: 60_011, groups: &[] };
+const BERT: User = User { uid: 60_002, gid: 60_012, groups: &[] };
+
+/// The user who runs the tests.
+fn own_uid() -> u32 {
+    rustix::process::geteuid().as_raw()
+}
+
+fn own() -> User {
+    User { uid: own_uid(), gid: rustix::process::getegid().as_raw(), groups: &[] }
+}
+
+/// Whether there can be others. The rest of a test needs them.
+fn there_are_others() -> bool {
+    let root = own_uid() == 0;
+    if !root {
+        println!("only root can be another user: the rest of this test was left out");
+    }
+    root
+}
+
+/// A part that another process plays. Dropping it kills that process.
+struct Playing {
+    process: Child,
+    said: Lines<BufReader<ChildStdout>>,
+    /// What it runs.
+    _program: Arc<Program>,
+}
+
+impl User {
+    /// Plays a part as this user.
+    fn plays(self, part: &str, place: &str) -> Playing {
+        self.plays_with(part, place, &[])
+    }
+
+    fn plays_with(self, part: &str, place: &str, env: &[(&str, &str)]) -> Playing {
+        let program = program_for_all();
+        let mut command = if self.groups.is_empty() {
+            let mut command = Command::new(&program.file);
+            // Not needed to be oneself, and not allowed to everybody.
+            if self.uid != own_uid() {
+                command.uid(self.uid).gid(self.gid);
+            }
+            command
+        } else {
+            let mut command = Command::new("setpriv");
+            let groups: Vec<String> = self.groups.iter().map(u32::to_string).collect();
+            command.arg(format!("--reuid={}", self.uid)).arg(format!("--regid={}", self.gid));
+            command.arg(format!("--groups={}", groups.join(","))).arg("--").arg(&program.file);
+            command
+        };
+        let mut process = command
+            .args(["--exact", "other_users::parts::another_process_plays_its_part"])
+            .arg("--nocapture")
+            .current_dir("/")
+            .envs(env.iter().copied())
+            .env(PART, part)
+            .env(PLACE, place)
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let said = BufReader::new(process.stdout.take().unwrap()).lines();
+        Playing { process, said, _program: program }
+    }
+}
+
+impl Playing {
+    fn pid(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// The next thing it says.
+    #[track_caller]
+    fn says(&mut self) -> String {
+        let mut said = self.said.by_ref().map_while(Result::ok);
+        let line = said.find_map(|line| Some(line.split_once(SAYS)?.1.to_owned()));
+        line.expect("it ended without a word")
+    }
+}
+
+impl Drop for Playing {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        self.process.wait().unwrap();
+    }
+}
+
+/// A copy of this program where every user can get at it.
+struct Program {
+    file: PathBuf,
+    _directory: Scratch,
+}
+
+/// The copy, shared by the tests that run at the same time; it goes with the last of them.
+fn program_for_all() -> Arc<Program> {
+    static COPY: Mutex<Weak<Program>> = Mutex::new(Weak::new());
+    let mut copy = COPY.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(program) = copy.upgrade() {
+        return program;
+    }
+    let directory = Scratch::with_mode(0o755);
+    let file = directory.path("suite");
+    // By another process: a file that any process may still have open for writing, as one that was
+    // just forked here would, cannot be run.
+    let mut install = Command::new("install");
+    install.args(["-m", "755"]).arg(std::env::current_exe().unwrap()).arg(&file);
+    assert!(install.status().unwrap().success());
+    let program = Arc::new(Program { file, _directory: directory });
+    *copy = Arc::downgrade(&program);
+    program
+}
+
+/// A place as the parts are told of it.
+fn endpoint_of(place: &str) -> Endpoint {
+    match place.split_once(':') {
+        Some(("path", path)) => Endpoint::path(path).unwrap(),
+        Some(("abstract", name)) => Endpoint::abstract_name(name).unwrap(),
+        Some(("name", name)) => Endpoint::name(name).unwrap(),
+        _ => panic!("no place: {place}"),
+    }
+}
+
+fn at_path(path: &Path) -> String {
+    format!("path:{}", path.display())
+}
+
+fn at_abstract_name() -> String {
+    format!("abstract:{}", unique_name())
+}
+
+/// A server that echoes messages, and remembers of whom it heard anything at all.
+struct Serving {
+    thread: Option<JoinHandle<Vec<u32>>>,
+    waker: Waker,
+}
+
+impl Serving {
+    fn start(place: &str, options: &ServerOptions) -> Result<Serving, Error> {
+        let mut server = options.bind_messages(endpoint_of(place))?;
+        let waker = server.waker();
+        Ok(Serving { thread: Some(thread::spawn(move || echo(&mut server))), waker })
+    }
+
+    fn with_access(place: &str, access: &Access) -> Result<Serving, Error> {
+        Serving::start(place, &ServerOptions::new().access(access.clone()))
+    }
+
+    /// Stops it; the users whose connections the application heard of, in their order.
+    fn heard_of(mut self) -> Vec<u32> {
+        self.waker.wake();
+        self.thread.take().unwrap().join().unwrap()
+    }
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        if let Some(thread) = self.thread.take() {
+            self.waker.wake();
+            assert!(thread.join().is_ok() || thread::panicking());
+        }
+    }
+}
+
+fn echo(server: &mut LocalServer) -> Vec<u32> {
+    let mut users = Vec::new();
+    loop {
+        match next(server) {
+            Event::Connected(id) => users.push(server.peer(id).unwrap().uid.unwrap()),
+            // One who has gone needs no answer.
+            Event::Message(id, message) => drop(server.send(id, message)),
+            Event::Woken => return users,
+            _ => {}
+        }
+    }
+}
+
+/// Sends a message to the server at a place, and waits for what comes back.
+fn ask(place: &str, trust: Trust) -> Result<String, Error> {
+    let client = ClientOptions::new().trust(trust).connect_messages(endpoint_of(place))?;
+    client.send("hello")?;
+    let answer = client.receive(Some(PATIENCE))?;
+    Ok(String::from_utf8_lossy(&answer).into_owned())
+}

@@ -1,0 +1,135 @@
+//! What the other process does.
+
+use super::{
+    ANNA, BERT, PART, PLACE, SAYS, User, ask, echo, endpoint_of, first_words, own, own_uid,
+    there_are_others,
+};
+use crate::common::Scratch;
+use msgpipe::{Access, Principal, ServerOptions, Trust};
+use std::io::{Read, Write};
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
+use std::thread;
+
+fn say(words: &str) {
+    println!("{SAYS}{words}");
+}
+
+/// The address of a place, with nothing of this crate between.
+fn address_of(place: &str) -> SocketAddr {
+    match place.split_once(':') {
+        Some(("abstract", name)) => SocketAddr::from_abstract_name(name).unwrap(),
+        Some(("path", path)) => SocketAddr::from_pathname(path).unwrap(),
+        _ => panic!("no address: {place}"),
+    }
+}
+
+/// Connects as any program can, sends `words`, and reads what there is until it is closed. An error
+/// is that of connecting, by its number.
+pub fn connect_plainly(place: &str, words: &[u8]) -> Result<Vec<u8>, i32> {
+    let mut socket =
+        UnixStream::connect_addr(&address_of(place)).map_err(|e| e.raw_os_error().unwrap())?;
+    // Who is closed at once can write nothing, and sees it when it reads.
+    let _ = socket.write_all(words);
+    let mut heard = Vec::new();
+    // An end with something unread before it is told as an error, behind all there was to read.
+    let _ = socket.read_to_end(&mut heard);
+    Ok(heard)
+}
+
+/// How a plain connect ended, in words.
+pub fn plainly(place: &str, words: &[u8]) -> String {
+    match connect_plainly(place, words) {
+        Ok(heard) => format!("heard {}", hex(&heard)),
+        Err(error) => format!("refused {error}"),
+    }
+}
+
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn trust_in(words: &str) -> Trust {
+    let number = |number: &str| number.parse().unwrap();
+    match words.split_once(' ') {
+        Some(("uid", uid)) => Trust::Only(vec![Principal::Uid(number(uid))]),
+        Some(("gid", gid)) => Trust::Only(vec![Principal::Gid(number(gid))]),
+        _ if words == "anyone" => Trust::Anyone,
+        _ => Trust::SameUser,
+    }
+}
+
+fn play(part: &str, place: &str) {
+    let (part, how) = part.split_once(", ").unwrap_or((part, ""));
+    match part {
+        "tells who it is" => say(&format!("{} {}", own_uid(), rustix::process::getegid().as_raw())),
+        "connects plainly" => say(&plainly(place, &first_words())),
+        "sends nonsense" => say(&plainly(place, &[0xA5; 64])),
+        "asks" => match ask(place, trust_in(how)) {
+            Ok(answer) => say(&format!("answered {answer}")),
+            Err(error) => say(&format!("failed {error:?}")),
+        },
+        "serves" => {
+            let (access, umask) = how.split_once(", umask ").unwrap_or((how, "022"));
+            rustix::process::umask(u32::from_str_radix(umask, 8).unwrap().into());
+            let access = if access == "everyone" { Access::Everyone } else { Access::Owner };
+            let options = ServerOptions::new().access(access);
+            let mut server = options.bind_messages(endpoint_of(place)).unwrap();
+            say("it serves");
+            echo(&mut server);
+        }
+        "listens plainly" => {
+            let listener = UnixListener::bind_addr(&address_of(place)).unwrap();
+            if let Some(("path", path)) = place.split_once(':') {
+                crate::common::set_mode(path.as_ref(), 0o666);
+            }
+            say("it listens");
+            let (mut client, _) = listener.accept().unwrap();
+            let mut heard = Vec::new();
+            let _ = client.read_to_end(&mut heard);
+            say(&format!("heard {}", hex(&heard)));
+        }
+        "leaves a socket" => {
+            drop(UnixListener::bind_addr(&address_of(place)).unwrap());
+            say("it has left");
+        }
+        "binds" => match ServerOptions::new().bind_messages(endpoint_of(place)) {
+            Ok(server) => {
+                drop(server);
+                say("bound");
+            }
+            Err(error) => say(&format!("failed {error:?}")),
+        },
+        "holds a lock" => {
+            let (_, path) = place.split_once(':').unwrap();
+            let file = std::fs::File::create(path).unwrap();
+            rustix::fs::flock(&file, rustix::fs::FlockOperation::LockExclusive).unwrap();
+            say("it is locked");
+            loop {
+                thread::park();
+            }
+        }
+        part => panic!("no part {part:?}"),
+    }
+}
+
+#[test]
+fn another_process_plays_its_part() {
+    let place = std::env::var(PLACE).unwrap_or_default();
+    if let Ok(part) = std::env::var(PART) {
+        return play(&part, &place);
+    }
+    // Not as another process: that parts can be played at all, and by whom.
+    let who = own();
+    assert_eq!(who.plays("tells who it is", "").says(), format!("{} {}", who.uid, who.gid));
+    if there_are_others() {
+        for who in [ANNA, BERT, User { groups: &[60_013], ..ANNA }] {
+            let said = who.plays("tells who it is", "").says();
+            assert_eq!(said, format!("{} {}", who.uid, who.gid));
+            // And that it is not root by another name: what only root may enter is closed to it.
+            let closed = Scratch::new();
+            let place = super::at_path(&closed.path("socket"));
+            assert_eq!(who.plays("connects plainly", &place).says(), "refused 13");
+        }
+    }
+}
