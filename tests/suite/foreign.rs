@@ -1,7 +1,7 @@
 //! Programs that know nothing of this crate, written in C as existing ones are: as clients of a server
 //! here, and as a server for clients here. See `tests/foreign/README.md`.
 
-use crate::common::foreign::Program;
+use crate::common::program::Program;
 use crate::common::{PATIENCE, next, on_wine, unique_name};
 use msgpipe::framing::OsMessage;
 use msgpipe::{

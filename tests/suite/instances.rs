@@ -164,7 +164,7 @@ mod on_pipes {
 
     use super::*;
     use crate::common::closed;
-    use crate::common::foreign::Program;
+    use crate::common::program::Program;
     use msgpipe::framing::OsMessage;
     use std::fs::{File, OpenOptions};
     use std::io;

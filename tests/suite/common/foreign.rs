@@ -1,30 +1,12 @@
 //! The C programs in `tests/foreign`, which know the Win32 API and nothing of this crate.
 
-use super::PATIENCE;
-use std::io::{BufRead, BufReader, Read};
+use super::program::{Ended, Program};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::process::Command;
 use std::sync::{Mutex, PoisonError};
-use std::thread::{self, JoinHandle};
-
-/// A program that runs. It is killed if it is not ended, and if it hangs.
-pub struct Program {
-    name: &'static str,
-    child: Child,
-    lines: Receiver<String>,
-    errors: Option<JoinHandle<String>>,
-}
-
-/// How a program has ended.
-#[derive(Debug)]
-pub struct Ended {
-    pub status: Option<i32>,
-    pub lines: Vec<String>,
-    pub errors: String,
-}
 
 impl Program {
+    /// Starts one of them.
     #[track_caller]
     pub fn start<A: ToString>(
         name: &'static str,
@@ -32,56 +14,7 @@ impl Program {
     ) -> Program {
         let mut command = Command::new(find(name));
         command.args(arguments.into_iter().map(|argument| argument.to_string()));
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().unwrap_or_else(|error| panic!("{name}: {error}"));
-        let (said, lines) = channel();
-        let output = BufReader::new(child.stdout.take().unwrap());
-        thread::spawn(move || {
-            output.lines().map_while(Result::ok).try_for_each(|line| said.send(line))
-        });
-        let mut errors = child.stderr.take().unwrap();
-        let errors = thread::spawn(move || {
-            let mut text = String::new();
-            // What came before an error is what there is to show.
-            let _ = errors.read_to_string(&mut text);
-            text
-        });
-        Program { name, child, lines, errors: Some(errors) }
-    }
-
-    /// The next line that it says.
-    #[track_caller]
-    pub fn line(&mut self) -> String {
-        match self.lines.recv_timeout(PATIENCE) {
-            Ok(line) => line,
-            Err(RecvTimeoutError::Timeout) => panic!("{} hangs", self.name),
-            Err(RecvTimeoutError::Disconnected) => panic!("{} said no more", self.name),
-        }
-    }
-
-    /// Ends its input, and waits until it has ended itself.
-    #[track_caller]
-    pub fn end(mut self) -> Ended {
-        drop(self.child.stdin.take());
-        let mut lines = Vec::new();
-        loop {
-            match self.lines.recv_timeout(PATIENCE) {
-                Ok(line) => lines.push(line),
-                Err(RecvTimeoutError::Disconnected) => break,
-                Err(RecvTimeoutError::Timeout) => panic!("{} hangs behind {lines:?}", self.name),
-            }
-        }
-        let status = self.child.wait().unwrap().code();
-        let errors = self.errors.take().map(JoinHandle::join).unwrap().unwrap();
-        Ended { status, lines, errors }
-    }
-}
-
-impl Drop for Program {
-    fn drop(&mut self) {
-        // It fails only for one that has ended.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        Program::spawn(name, command)
     }
 }
 

@@ -3,7 +3,9 @@
 
 mod backend;
 #[cfg(windows)]
-pub mod foreign;
+mod foreign;
+#[cfg(windows)]
+pub mod program;
 pub mod raw;
 #[cfg(unix)]
 mod scratch;
