@@ -19,6 +19,7 @@ mod os_messages;
 #[cfg(target_os = "linux")]
 mod other_users;
 mod processes;
+mod slow_peers;
 #[cfg(unix)]
 mod takeover;
 #[cfg(unix)]

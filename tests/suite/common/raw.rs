@@ -59,10 +59,15 @@ impl Raw {
 
     /// Reads up to 64 KiB; nothing once the server has closed.
     pub fn read(&mut self) -> Vec<u8> {
-        let mut buffer = vec![0; 64 * 1024];
+        self.read_up_to(64 * 1024)
+    }
+
+    /// Reads something, but no more than that; nothing once the server has closed.
+    pub fn read_up_to(&mut self, most: usize) -> Vec<u8> {
+        let mut buffer = vec![0; most];
         let read = match &mut self.0 {
             Kind::Memory(stream) => {
-                let mut bytes = BytesMut::with_capacity(buffer.len());
+                let mut bytes = BytesMut::with_capacity(most);
                 return stream.read(&mut bytes, None).map_or(Vec::new(), |_| bytes.to_vec());
             }
             #[cfg(unix)]
