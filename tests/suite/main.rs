@@ -14,6 +14,8 @@ mod instances;
 mod named_pipe;
 #[cfg(any(windows, target_os = "linux", target_os = "android"))]
 mod os_messages;
+#[cfg(windows)]
+mod pipe_access;
 mod processes;
 #[cfg(unix)]
 mod unix_socket;
