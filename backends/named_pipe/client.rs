@@ -318,3 +318,16 @@ impl ClientStream for PipeClient {
         &self.peer
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_server_may_know_the_client_and_not_act_as_it() {
+        /// The two bits of the level (CreateFile): anonymous, identification, impersonation, delegation.
+        const LEVEL: u32 = 3 << 16;
+        assert_eq!(FLAGS & LEVEL, SECURITY_IDENTIFICATION);
+        assert_eq!(FLAGS & SECURITY_SQOS_PRESENT, SECURITY_SQOS_PRESENT);
+    }
+}

@@ -10,6 +10,8 @@ use std::ptr::null_mut;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use widestring::U16CStr;
 use windows_sys::Win32::Foundation::DuplicateHandle;
+#[cfg(test)]
+use windows_sys::Win32::Foundation::HANDLE;
 use windows_sys::Win32::Storage::FileSystem::{
     FILE_FLAG_FIRST_PIPE_INSTANCE, FILE_FLAG_OVERLAPPED, FILE_WRITE_ATTRIBUTES, FILE_WRITE_DATA,
     PIPE_ACCESS_DUPLEX, READ_CONTROL, SYNCHRONIZE,
@@ -78,12 +80,13 @@ pub(super) fn create(
     descriptor: &SecurityDescriptor,
 ) -> io::Result<OwnedHandle> {
     let attributes = attributes(descriptor);
+    let open_mode = open_mode(which);
     // SAFETY: the name has its terminating zero, and the attributes and the descriptor they point
     // to outlive the call. The handle returned is new and ours.
-    unsafe {
+    let instance = unsafe {
         own(CreateNamedPipeW(
             name.as_ptr(),
-            open_mode(which),
+            open_mode,
             PIPE_MODE,
             PIPE_UNLIMITED_INSTANCES,
             QUOTA,
@@ -91,7 +94,17 @@ pub(super) fn create(
             0,
             &attributes,
         ))
-    }
+    }?;
+    #[cfg(test)]
+    MADE.with_borrow_mut(|made| made.push((instance.as_raw_handle(), open_mode)));
+    Ok(instance)
+}
+
+#[cfg(test)]
+thread_local! {
+    /// The instances that this thread has made, and how: the system does not tell later whether one
+    /// was made to be the first.
+    pub(super) static MADE: std::cell::RefCell<Vec<(HANDLE, u32)>> = std::cell::RefCell::default();
 }
 
 /// Instances whose clients have left, or never came. Of a fixed number it may be the last one that

@@ -9,6 +9,8 @@
 //! - a dropped pipe's handle is closed only once its last completion has been taken from the port:
 //!   the loop goes on polling, and a write that never ends is ended by disconnecting.
 
+#[cfg(test)]
+mod as_asked;
 mod client;
 #[cfg(test)]
 mod cycles;

@@ -91,11 +91,11 @@ pub(super) fn attributes(descriptor: &SecurityDescriptor) -> SECURITY_ATTRIBUTES
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::backends::named_pipe::handle::check;
     use crate::backends::named_pipe::instance::{self, Which};
-    use std::os::windows::io::{AsRawHandle, OwnedHandle};
+    use std::os::windows::io::AsRawHandle;
     use std::ptr::null_mut;
     use widestring::U16CStr;
     use windows_sys::Win32::Foundation::LocalFree;
@@ -105,8 +105,8 @@ mod tests {
     };
     use windows_sys::Win32::Security::{DACL_SECURITY_INFORMATION, OWNER_SECURITY_INFORMATION};
 
-    /// The owner and the access list of an instance, as the system has them.
-    fn sddl_of(instance: &OwnedHandle) -> String {
+    /// The owner and the access list of a pipe, as the system has them, by either end of it.
+    pub(in crate::backends::named_pipe) fn sddl_of(instance: &impl AsRawHandle) -> String {
         let what = OWNER_SECURITY_INFORMATION | DACL_SECURITY_INFORMATION;
         let (mut descriptor, mut text) = (null_mut(), null_mut());
         let handle = instance.as_raw_handle();

@@ -18,6 +18,8 @@ mod named_pipe;
 mod os_messages;
 #[cfg(target_os = "linux")]
 mod other_users;
+#[cfg(windows)]
+mod pipe_access;
 mod processes;
 mod slow_peers;
 #[cfg(unix)]

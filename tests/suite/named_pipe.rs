@@ -1,10 +1,14 @@
 //! What is true of pipes only. (What mio and Win32 make hard is tested beside the code that sees to
 //! it, in `backends/named_pipe/traps.rs`.)
 
-use crate::common::{Backend, Local, PATIENCE, connected, unique_name};
+use crate::common::{Backend, Local, PATIENCE, connected, message, next, unique_name};
+use msgpipe::framing::OsMessage;
 use msgpipe::{
-    Client, Endpoint, Error, Limits, LocalServer, MessageClient, MessageServer, NameError, Server,
+    Client, CloseReason, Endpoint, Error, Event, Limits, LocalServer, MessageClient, MessageServer,
+    NameError, Server, ServerOptions,
 };
+use std::fs::OpenOptions;
+use std::io::{Read, Write};
 use std::time::Duration;
 
 /// How many clients find an instance before the server looks: see `LISTENING` in the backend.
@@ -72,5 +76,31 @@ fn what_is_no_pipe_is_refused() {
         {
             assert!(matches!(error, Error::Name(NameError::NotHere { .. })), "{error}");
         }
+    }
+}
+
+/// Nothing tells it from nothing but a read that it ends. What came before it is heard and answered, what
+/// comes behind it is not heard.
+#[test]
+fn a_message_of_no_bytes_ends_a_conversation_in_good_order() {
+    for before in [&[][..], &["one"], &["one", "two"]] {
+        let pipe = format!(r"\\.\pipe\{}", unique_name());
+        let options = ServerOptions::new().framing(OsMessage::new(4096));
+        let mut server = options.bind_messages(Endpoint::pipe(&pipe).unwrap()).unwrap();
+        let mut client = OpenOptions::new().read(true).write(true).open(&pipe).unwrap();
+        for text in before.iter().copied().chain(["", "not heard"]) {
+            assert_eq!(client.write(text.as_bytes()).unwrap(), text.len());
+        }
+        let id = connected(&mut server);
+        for text in before {
+            let (from, heard) = message(&mut server);
+            assert_eq!((from, &heard[..]), (id, text.as_bytes()));
+            server.send(id, heard).unwrap();
+        }
+        let Event::Closed(ended, CloseReason::Finished) = next(&mut server) else { panic!("open") };
+        assert_eq!(ended, id);
+        let mut answers = Vec::new();
+        client.read_to_end(&mut answers).unwrap();
+        assert_eq!(answers, before.concat().as_bytes());
     }
 }

@@ -1,0 +1,185 @@
+//! That pipes are made and opened as the options ask, in whatever order they were said: read back from the
+//! system where it tells, else from what it was asked for.
+
+use super::handle::{check, own};
+use super::identity::own_sid;
+use super::instance::{MADE, PIPE_MODE};
+use super::security::tests::sddl_of;
+use crate::framing::OsMessage;
+use crate::message_server::{Event, MessageServer};
+use crate::{Access, ClientOptions, Endpoint, Instances, Limits, LocalServer, ServerOptions};
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::os::windows::io::{AsRawHandle, OwnedHandle};
+use std::ptr::null_mut;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+use windows_sys::Win32::Foundation::{
+    ERROR_PIPE_BUSY, GetHandleInformation, HANDLE, HANDLE_FLAG_INHERIT,
+};
+use windows_sys::Win32::Security::{
+    GetTokenInformation, RevertToSelf, SecurityIdentification, TOKEN_QUERY, TokenImpersonationLevel,
+};
+use windows_sys::Win32::Storage::FileSystem::FILE_FLAG_FIRST_PIPE_INSTANCE;
+use windows_sys::Win32::System::Pipes::{ImpersonateNamedPipeClient, PIPE_REJECT_REMOTE_CLIENTS};
+use windows_sys::Win32::System::Threading::{GetCurrentThread, OpenThreadToken};
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A pipe that no other test uses.
+fn pipe() -> String {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    format!(r"\\.\pipe\msgpipe.asked.{}.{number}", std::process::id())
+}
+
+fn open(pipe: &str) -> io::Result<File> {
+    OpenOptions::new().read(true).write(true).open(pipe)
+}
+
+fn is_inheritable(handle: HANDLE) -> bool {
+    let mut flags = 0;
+    // SAFETY: the call fails for a handle that is not open; `flags` outlives it.
+    check(unsafe { GetHandleInformation(handle, &mut flags) }).unwrap();
+    flags & HANDLE_FLAG_INHERIT != 0
+}
+
+/// All orders of so many things.
+fn orders(count: usize) -> Vec<Vec<usize>> {
+    let Some(last) = count.checked_sub(1) else {
+        return vec![Vec::new()];
+    };
+    let put_in = |order: Vec<usize>| {
+        (0..count).map(move |at| [&order[..at], &[last], &order[at..]].concat())
+    };
+    orders(last).into_iter().flat_map(put_in).collect()
+}
+
+/// What the options below ask for; how often somebody was let in is counted.
+fn options(order: &[usize], let_in: &Arc<AtomicU32>) -> ServerOptions {
+    order.iter().fold(ServerOptions::new(), |options, step| match step {
+        0 => options.access(Access::Everyone),
+        1 => options.limits(Limits { connections: 2, ..Limits::default() }),
+        2 => options.instances(Instances::Fixed(9)),
+        3 => {
+            let let_in = let_in.clone();
+            options.authorize(move |_| let_in.fetch_add(1, Ordering::Relaxed) < u32::MAX)
+        }
+        _ => options.framing(OsMessage::new(5)),
+    })
+}
+
+fn next(server: &mut LocalServer) -> Event {
+    server.poll(Some(PATIENCE)).unwrap().expect("no event came")
+}
+
+#[test]
+fn every_order_of_the_options_makes_the_same_pipe() {
+    let orders = orders(5);
+    assert_eq!(orders.len(), 120);
+    assert_ne!(PIPE_MODE & PIPE_REJECT_REMOTE_CLIENTS, 0, "every instance has this mode");
+    for order in orders {
+        let (pipe, let_in) = (pipe(), Arc::new(AtomicU32::new(0)));
+        MADE.take();
+        let endpoint = Endpoint::pipe(&pipe).unwrap();
+        let mut server = options(&order, &let_in).bind_messages(&endpoint).unwrap();
+        // The instances: as many as both allow.
+        let (mut first, second) = (open(&pipe).unwrap(), open(&pipe).unwrap());
+        let third = open(&pipe).unwrap_err();
+        assert_eq!(third.raw_os_error(), Some(ERROR_PIPE_BUSY as i32), "{order:?}");
+        // The access.
+        let everyone = "(A;;0x12019b;;;WD)";
+        let (sddl, owner) = (sddl_of(&first), format!("O:{}", own_sid().unwrap()));
+        assert_eq!(sddl, sddl_of(&second), "{order:?}");
+        assert!(sddl.starts_with(&owner) && sddl.contains(everyone), "{order:?}: {sddl}");
+        assert_eq!(sddl.matches('(').count(), 2, "{order:?}: {sddl}");
+        // The framing, its limit, and who decides.
+        first.write_all(b"hello").unwrap();
+        first.write_all(b"longer").unwrap();
+        let (mut came, mut heard) = (0, 0);
+        loop {
+            match next(&mut server) {
+                Event::Connected(_) => came += 1,
+                Event::Message(_, message) => {
+                    assert_eq!(message, "hello", "{order:?}");
+                    heard += 1;
+                }
+                Event::Closed(..) => break,
+                event => panic!("{order:?}: {event:?}"),
+            }
+        }
+        assert_eq!((came, heard, let_in.load(Ordering::Relaxed)), (2, 1, 2), "{order:?}");
+        // How they were made: the first as the first, those behind it not; the last one listens in
+        // the place of the client that was closed.
+        let made = MADE.take();
+        let firsts = made.iter().map(|(_, mode)| mode & FILE_FLAG_FIRST_PIPE_INSTANCE != 0);
+        assert_eq!(firsts.collect::<Vec<_>>(), [true, false, false], "{order:?}");
+        for (handle, _) in &made[1..] {
+            assert!(!is_inheritable(*handle), "{order:?}");
+        }
+    }
+}
+
+#[test]
+fn no_handle_of_a_server_is_inherited() {
+    for instances in [Instances::Unlimited, Instances::Fixed(3)] {
+        let endpoint = Endpoint::pipe(&pipe()).unwrap();
+        let options = ServerOptions::new().instances(instances);
+        MADE.take();
+        let plain = options.bind(&endpoint).unwrap();
+        let endpoint = Endpoint::pipe(&pipe()).unwrap();
+        let whole = options.framing(OsMessage::new(5)).bind_messages(&endpoint).unwrap();
+        let made = MADE.take();
+        assert!(made.len() >= 6, "{instances:?}: {made:?}");
+        assert!(made.iter().all(|(handle, _)| !is_inheritable(*handle)), "{instances:?}");
+        drop((plain, whole));
+    }
+}
+
+/// The level at which the server has the client's token: what it may do with it.
+fn level_of_client(instance: HANDLE) -> i32 {
+    let (mut token, mut level, mut len) = (null_mut(), 0_i32, 0);
+    // SAFETY: a handle that is none makes the call fail; it is that of an instance.
+    check(unsafe { ImpersonateNamedPipeClient(instance) }).unwrap();
+    // SAFETY: the pseudo handle is always valid, and `token` outlives the call.
+    let opened = check(unsafe { OpenThreadToken(GetCurrentThread(), TOKEN_QUERY, 1, &mut token) });
+    // SAFETY: no pointers. Without it the thread would go on as the client.
+    check(unsafe { RevertToSelf() }).unwrap();
+    opened.unwrap();
+    // SAFETY: the call has just returned it, and it is ours.
+    let token: OwnedHandle = unsafe { own(token) }.unwrap();
+    // SAFETY: the token is open, and the level is one number of this size.
+    check(unsafe {
+        GetTokenInformation(
+            token.as_raw_handle(),
+            TokenImpersonationLevel,
+            (&raw mut level).cast(),
+            size_of::<i32>() as u32,
+            &mut len,
+        )
+    })
+    .unwrap();
+    level
+}
+
+/// Wine always gives the level above: that the client asks for this one is tested beside its flags.
+#[test]
+fn a_server_learns_who_the_client_is_and_cannot_act_as_it() {
+    let endpoint = Endpoint::pipe(&pipe()).unwrap();
+    let (framing, instances) = (OsMessage::new(5), Instances::Fixed(1));
+    MADE.take();
+    let options = ServerOptions::new().framing(framing).instances(instances);
+    let mut server = options.bind_messages(&endpoint).unwrap();
+    let client = ClientOptions::new().framing(framing).connect_messages(&endpoint).unwrap();
+    client.send("hello").unwrap();
+    // The system lets nobody be impersonated who was not read from.
+    while !matches!(next(&mut server), Event::Message(..)) {}
+    let level = level_of_client(MADE.take()[0].0);
+    if std::path::Path::new(r"C:\windows\system32\winecfg.exe").exists() {
+        println!("the level is {level}: not looked at on Wine");
+        assert!(level >= SecurityIdentification);
+    } else {
+        assert_eq!(level, SecurityIdentification);
+    }
+}
