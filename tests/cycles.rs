@@ -16,7 +16,7 @@ static HEAP: Cap<System> = Cap::new(System, usize::MAX);
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// On Wine each takes some milliseconds.
-const CLIENTS: usize = if cfg!(windows) { 1000 } else { 10_000 };
+const CLIENTS: usize = if cfg!(windows) { 500 } else { 10_000 };
 
 /// Behind so many clients everything is there that is kept.
 const WARM_UP: usize = CLIENTS / 10;
