@@ -1,7 +1,9 @@
 //! What is true of sockets only: their files, who may open them, and what a crash leaves behind.
 
 use crate::common::raw::path_of;
-use crate::common::{Backend, Local, PATIENCE, Scratch, connected, set_mode, unique_name};
+use crate::common::{
+    Backend, Local, PATIENCE, Scratch, connected, leave_socket, set_mode, unique_name,
+};
 use msgpipe::{
     Client, Endpoint, Error, Limits, LocalServer, MessageClient, MessageServer, NameError, Server,
 };
@@ -50,7 +52,7 @@ fn a_stale_socket_is_taken_over() {
     let scratch = Scratch::new();
     let path = scratch.path("socket");
     // What a server that was killed leaves: a socket at which nobody listens, and a lock file.
-    drop(UnixListener::bind(&path).unwrap());
+    leave_socket(&path);
     fs::write(scratch.path("socket.lock"), "").unwrap();
     assert!(fs::symlink_metadata(&path).is_ok());
     works(&mut listen(&path).unwrap(), &path);

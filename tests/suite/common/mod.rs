@@ -13,7 +13,7 @@ mod scratch;
 pub use backend::{Backend, Local, Memory};
 pub use raw::Raw;
 #[cfg(unix)]
-pub use scratch::{Scratch, set_mode};
+pub use scratch::{Scratch, leave_socket, set_mode};
 
 use msgpipe::{CloseReason, ConnectionId, Event, MessageServer};
 use std::sync::atomic::{AtomicU32, Ordering};

@@ -1,4 +1,4 @@
-//! A directory for a test.
+//! A directory for a test, and what may lie in one.
 
 use super::unique_name;
 use std::fs;
@@ -39,4 +39,13 @@ impl Drop for Scratch {
 /// Sets a mode, whatever the umask.
 pub fn set_mode(path: &Path, mode: u32) {
     fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+}
+
+/// Puts a socket there at which nobody listens, as a server that was killed leaves it. Nobody ever did:
+/// a process that another test is just starting has our sockets until it is another program, and one
+/// that had listened would go on in it.
+pub fn leave_socket(path: &Path) {
+    use rustix::net::{AddressFamily, SocketAddrUnix, SocketType};
+    let socket = rustix::net::socket(AddressFamily::UNIX, SocketType::STREAM, None).unwrap();
+    rustix::net::bind(&socket, &SocketAddrUnix::new(path).unwrap()).unwrap();
 }

@@ -3,7 +3,7 @@
 use super::{
     ANNA, BERT, Serving, User, ask, at_abstract_name, at_path, endpoint_of, own, there_are_others,
 };
-use crate::common::{Scratch, set_mode};
+use crate::common::{Scratch, leave_socket, set_mode};
 use msgpipe::{Access, Error, ServerOptions, Trust};
 use std::collections::BTreeMap;
 use std::fs;
@@ -73,7 +73,7 @@ fn what_is_no_socket_of_ones_own_is_left_as_it_was() {
     symlink(path("nowhere"), path("dangling")).unwrap();
     let live = UnixListener::bind(path("live")).unwrap();
     symlink(path("live"), path("link to live")).unwrap();
-    drop(UnixListener::bind(path("stale")).unwrap());
+    leave_socket(&path("stale"));
     symlink(path("stale"), path("link to stale")).unwrap();
     symlink(path("file"), path("link to file")).unwrap();
     for name in ["file", "directory", "dangling", "link to live", "link to stale", "link to file"] {
@@ -91,7 +91,7 @@ fn a_socket_of_somebody_else_is_left_as_it_was() {
     let scratch = Scratch::with_mode(0o755);
     let stale = scratch.path("stale");
     if !there_are_others() {
-        drop(UnixListener::bind(&stale).unwrap());
+        leave_socket(&stale);
         let _own = Serving::with_access(&at_path(&stale), &Access::Owner).unwrap();
         return assert_eq!(ask(&at_path(&stale), Trust::SameUser).unwrap(), "hello");
     }
