@@ -30,7 +30,15 @@ impl Program {
     #[track_caller]
     pub fn spawn(name: &'static str, mut command: Command) -> Program {
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().unwrap_or_else(|error| panic!("{name}: {error}"));
+        // On Wine a process is now and then lost before it has begun: ERROR_INTERNAL_ERROR.
+        let is_lost = |error: &std::io::Error| cfg!(windows) && error.raw_os_error() == Some(1359);
+        let mut started = command.spawn();
+        for _ in 0..3 {
+            if started.as_ref().is_err_and(is_lost) {
+                started = command.spawn();
+            }
+        }
+        let mut child = started.unwrap_or_else(|error| panic!("{name}: {error}"));
         let (said, lines) = channel();
         let output = BufReader::new(child.stdout.take().unwrap());
         thread::spawn(move || {
