@@ -12,7 +12,7 @@ use std::time::Duration;
 
 /// The [`MessageServer`] of this operating system: message-mode named pipes on Windows, Unix domain
 /// sockets elsewhere. One thread, driven by [`poll`](MessageServer::poll); only processes of the
-/// user who started it get in.
+/// user who started it get in, unless [`Access`](crate::Access) says who else.
 ///
 /// ```no_run
 /// use msgpipe::{Event, LocalServer, MessageServer};

@@ -70,7 +70,7 @@ pub enum Access {
         /// it gets the user who runs the server, by whom clients tell who serves.
         sddl: Option<String>,
         /// Unix: the mode of the socket's file, such as `0o660`. The system then decides by that mode
-        /// alone; of an abstract name, which has no file, nobody is kept out.
+        /// alone. For an abstract name, which has no file, only a mode that lets everybody in is taken.
         mode: Option<u32>,
     },
 }
@@ -83,8 +83,8 @@ pub enum Trust {
     /// A server that this user runs, or root or LocalSystem, who can be anybody.
     #[default]
     SameUser,
-    /// These too. Of a group's members on Windows nothing is known but their own identifier, so a
-    /// group there means the group as the owner of the pipe.
+    /// These too. Of groups as for [`Access::Only`]; but of a server on Windows nothing is known but the
+    /// owner of its pipe, so a group there means the group as that owner.
     Only(Vec<Principal>),
     /// Whoever serves the name: on a name that others could have taken first, anybody.
     Anyone,

@@ -54,6 +54,11 @@ pub trait ClientStream: Send + Sync {
         Err(ErrorKind::Unsupported.into())
     }
 
+    /// The largest message that the system takes as one, on a stream of messages.
+    fn largest_message(&self) -> usize {
+        usize::MAX
+    }
+
     /// Takes some bytes of `slices` without waiting and returns how many. On a stream of messages
     /// each slice is one, and is taken as a whole or not at all.
     ///

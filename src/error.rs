@@ -77,7 +77,7 @@ pub enum Error {
     },
     /// A message over the limit of this side or of the peer. It was not sent and is handed back.
     #[error(
-        "{endpoint}: a message of {size} bytes is over the limit of {limit}: send less, or raise Limits::message on both sides"
+        "{endpoint}: a message of {size} bytes is over the limit of {limit}: send less, or raise Limits::message, or that of the framing, on both sides"
     )]
     TooLarge {
         /// The endpoint.

@@ -26,7 +26,8 @@
 //!
 //! # What is promised
 //!
-//! - Only the user who started the server gets in.
+//! - Only the user who started the server gets in, and root or LocalSystem, unless it says who else
+//!   ([`Access`]).
 //! - Nothing grows without a limit: see [`Limits`]. A slow client costs itself only.
 //! - Each call ends exactly once: with a reply, an error, or the reason why the connection ended.
 //! - Errors say who is at fault ([`Error::fault`]), name the endpoint, and say what to do.

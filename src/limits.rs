@@ -68,7 +68,8 @@ pub struct Limits {
     /// Default 30 s: a program stopped in a debugger comes back, and even the largest message takes
     /// far less than a second between two processes of one machine.
     pub message_time: Duration,
-    /// How long a connection may be without a message in either direction. A request that is being
+    /// How long a connection may be without a message in either direction; one that is just sending a
+    /// message is held against [`message_time`](Limits::message_time) instead. A request that is being
     /// answered counts for nothing here: with calls, allow more than the slowest answer takes. One
     /// that is quiet for longer is closed with the goodbye
     /// [`GoodbyeCode::IDLE`](crate::framing::GoodbyeCode::IDLE).

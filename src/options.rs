@@ -102,7 +102,8 @@ impl ServerOptions {
         self
     }
 
-    /// A server for calls at `endpoint`. Clients can connect as soon as this returns.
+    /// A server for calls at `endpoint`. Clients can connect as soon as this returns. A framing of the
+    /// caller's has to leave room for the envelope of eight bytes.
     ///
     /// # Errors
     /// As [`Server::bind`]; [`Error::Insecure`] also when others shall have access to a place that

@@ -2,7 +2,7 @@
 
 use super::identity::{peer_of, trusts};
 use super::listener::{name_of, resolve, system_address};
-use super::stream::{receive, receive_message, send, waiting_message};
+use super::stream::{largest_message, receive, receive_message, send, waiting_message};
 use crate::access::Trust;
 use crate::backends::Connected;
 use crate::client_stream::{ClientStream, ReadMessage};
@@ -17,7 +17,7 @@ use rustix::io::Errno;
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, Shutdown, SocketType};
 use std::io::{self, ErrorKind, IoSlice};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -44,19 +44,23 @@ pub(crate) fn connect(
             }
             // EPROTOTYPE: a socket of the other type listens there.
             _ if is_other_type(&source) => {
-                Error::system(&name, "connecting with this framing's type of socket", source)
+                let action = "connecting in this framing (the server's carries the other of whole \
+                              messages and bytes: choose the server's framing)";
+                Error::system(&name, action, source)
             }
             _ => Error::system(&name, "connecting", source),
         }
     })?;
     let (socket, peer) =
         peer_of(socket).map_err(|source| Error::system(&name, "asking who serves", source))?;
-    if !trusts(trust, &peer) {
+    if !trusts(trust, &peer, socket.as_fd()) {
         let problem = format!("it is served by {peer}, whom this client does not trust");
         return Err(Error::Insecure { endpoint: name, problem });
     }
     let is_whole = carrier != Carrier::Stream;
-    let stream = ClientSocket { socket, peer, is_whole, receive_timeout: AtomicU64::new(0) };
+    let most = largest_message(&socket, carrier)
+        .map_err(|source| Error::system(&name, "setting up the socket", source))?;
+    let stream = ClientSocket { socket, peer, is_whole, most, receive_timeout: AtomicU64::new(0) };
     Ok((Box::new(stream), name))
 }
 
@@ -131,6 +135,8 @@ struct ClientSocket {
     peer: Peer,
     /// Each record is a message.
     is_whole: bool,
+    /// The most bytes of one message.
+    most: usize,
     /// The socket's time-out for receiving in microseconds as it is set now; 0 is none.
     receive_timeout: AtomicU64,
 }
@@ -198,6 +204,10 @@ impl ClientStream for ClientSocket {
     ) -> io::Result<ReadMessage> {
         let size = self.when_there(deadline, |flags| waiting_message(&self.socket, flags))?;
         receive_message(&self.socket, buffer, size, limit)
+    }
+
+    fn largest_message(&self) -> usize {
+        self.most
     }
 
     fn write(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {

@@ -38,21 +38,28 @@ pub(super) fn admits(access: &Access, peer: &Peer, socket: BorrowedFd<'_>) -> bo
     match access {
         Access::Owner => is_ours(peer),
         Access::Only(principals) => {
-            let asks_groups = principals.iter().any(|p| matches!(p, Principal::Gid(_)));
-            // Who does not tell its groups is in none.
-            let groups = if asks_groups { groups_of(socket).unwrap_or_default() } else { vec![] };
-            is_ours(peer) || is_one_of(peer, &groups, principals)
+            is_ours(peer) || is_one_of(peer, &groups_asked(principals, socket), principals)
         }
         // The file's mode has decided.
         Access::Everyone | Access::Custom { .. } => true,
     }
 }
 
-/// Whether a client talks to `peer`.
-pub(super) fn trusts(trust: &Trust, peer: &Peer) -> bool {
+/// The groups of the peer, if any principal is one. Who does not tell its groups is in none.
+fn groups_asked(principals: &[Principal], socket: BorrowedFd<'_>) -> Vec<u32> {
+    match principals.iter().any(|principal| matches!(principal, Principal::Gid(_))) {
+        true => groups_of(socket).unwrap_or_default(),
+        false => Vec::new(),
+    }
+}
+
+/// Whether a client talks to `peer`, at the other end of `socket`.
+pub(super) fn trusts(trust: &Trust, peer: &Peer, socket: BorrowedFd<'_>) -> bool {
     match trust {
         Trust::SameUser => is_ours(peer),
-        Trust::Only(principals) => is_ours(peer) || is_one_of(peer, &[], principals),
+        Trust::Only(principals) => {
+            is_ours(peer) || is_one_of(peer, &groups_asked(principals, socket), principals)
+        }
         Trust::Anyone => true,
     }
 }

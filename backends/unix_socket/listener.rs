@@ -77,7 +77,7 @@ impl Listener {
     ) -> Result<(Listener, Arc<str>), Error> {
         let address = resolve(endpoint)?;
         let name = name_of(&address);
-        let mode = mode_for(&options.access, &name)?;
+        let mode = mode_for(&options.access, &address, &name)?;
         let lock = match &address {
             SocketAddress::File { path, private } => {
                 place::prepare_directory(path, private.as_deref(), &name)?;
@@ -108,10 +108,20 @@ impl Listener {
 
 /// The mode of the socket's file. Whoever may write to it may connect (`unix(7)`); who then is
 /// served is decided when it does, but for a mode that the caller chose.
-fn mode_for(access: &Access, name: &Arc<str>) -> Result<Mode, Error> {
+fn mode_for(access: &Access, address: &SocketAddress, name: &Arc<str>) -> Result<Mode, Error> {
     match access {
         Access::Owner => Ok(Mode::RUSR | Mode::WUSR),
         Access::Only(_) | Access::Everyone => Ok(Mode::from_raw_mode(0o666)),
+        // An abstract name has no mode, and nobody else would keep out whom the caller does not want.
+        Access::Custom { mode: Some(mode), .. }
+            if mode & 0o666 != 0o666 && matches!(address, SocketAddress::Abstract(_)) =>
+        {
+            let problem = format!(
+                "an abstract name has no file whose mode could be {mode:o}: bind an \
+                 Endpoint::path, or take Access::Only or Everyone"
+            );
+            Err(Error::Insecure { endpoint: name.clone(), problem })
+        }
         // The type of a mode differs between systems.
         #[allow(clippy::unnecessary_cast)]
         Access::Custom { mode: Some(mode), .. } => {
@@ -191,7 +201,7 @@ impl Acceptor for Listener {
         let mut socket = mio::net::UnixStream::from_std(socket.into());
         let token = tokens.next();
         registry.register(&mut socket, token, Interest::READABLE | Interest::WRITABLE)?;
-        let stream = SocketStream::new(socket, self.carrier);
+        let stream = SocketStream::new(socket, self.carrier)?;
         // What has arrived already is told by an event: that is how epoll and kqueue begin.
         Ok(Next::Client(Accepted { token, stream, peer, readable: false }))
     }

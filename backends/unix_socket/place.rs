@@ -66,7 +66,45 @@ pub(super) fn prepare_directory(
         return check_private(private, endpoint);
     }
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-    check_parent(parent.unwrap_or(Path::new(".")), false, endpoint)
+    let parent = parent.unwrap_or(Path::new("."));
+    check_parent(parent, false, endpoint)?;
+    let parent = std::path::absolute(parent)
+        .map_err(|error| Error::system(endpoint, "looking at its directory", error))?;
+    check_way(&parent, LINKS, endpoint)
+}
+
+/// How many symbolic links may follow one another: as many as Linux follows (`path_resolution(7)`).
+const LINKS: usize = 40;
+
+/// Looks at each directory on the way to one of the caller's choice, and at the links: who can replace
+/// one of them can replace all that lies behind it.
+fn check_way(directory: &Path, links: usize, endpoint: &Arc<str>) -> Result<(), Error> {
+    let failed = |error| Error::system(endpoint, "looking at its directory", error);
+    let mut way: Vec<&Path> = directory.ancestors().collect();
+    way.reverse();
+    for step in way {
+        let stat = rustix::fs::lstat(step).map_err(|error| failed(error.into()))?;
+        let shown = step.display();
+        if stat.st_uid != effective_user() && stat.st_uid != 0 {
+            let problem = format!("{shown}, on the way to it, belongs to user {}", stat.st_uid);
+            return Err(insecure(endpoint, problem));
+        }
+        if FileType::from_raw_mode(stat.st_mode) == FileType::Symlink {
+            let links = links.checked_sub(1).ok_or_else(|| failed(Errno::LOOP.into()))?;
+            let target = std::fs::read_link(step).map_err(failed)?;
+            let base = step.parent().unwrap_or(Path::new("/"));
+            check_way(&base.join(target), links, endpoint)?;
+            continue;
+        }
+        let mode = Mode::from_raw_mode(stat.st_mode);
+        if mode.intersects(Mode::WGRP | Mode::WOTH) && !mode.contains(Mode::SVTX) {
+            let problem = format!(
+                "others can write to {shown}, on the way to it: choose a place of your own"
+            );
+            return Err(insecure(endpoint, problem));
+        }
+    }
+    Ok(())
 }
 
 /// A directory of this crate's own: a real directory, ours, closed to others.

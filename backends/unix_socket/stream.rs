@@ -4,6 +4,7 @@ use crate::client_stream::ReadMessage;
 use crate::connections::ServerStream;
 use crate::framing::{Carrier, SendQueue};
 use bytes::BytesMut;
+use rustix::net::sockopt;
 use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags};
 use std::io::{self, ErrorKind, IoSlice};
 use std::os::fd::AsFd;
@@ -43,8 +44,17 @@ const FULL_SIZE: RecvFlags = RecvFlags::empty();
 /// there is room for (`recv(2)`).
 pub(super) fn waiting_message(socket: impl AsFd, flags: RecvFlags) -> io::Result<usize> {
     let flags = flags | RecvFlags::PEEK | FULL_SIZE;
-    let (_, size) = rustix::net::recv(socket, &mut [0u8; 0], flags)?;
-    Ok(size)
+    let peek = || Ok(rustix::net::recv(&socket, &mut [0u8; 0], flags)?.1);
+    once_more_after_a_reset(peek)
+}
+
+/// Linux says once that the peer has closed without reading all that it was sent; of records it says so
+/// before those that the peer had sent itself have been read. Then they come, and the end.
+fn once_more_after_a_reset<T>(mut receive: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    match receive() {
+        Err(error) if error.kind() == ErrorKind::ConnectionReset => receive(),
+        received => received,
+    }
 }
 
 /// Receives the record of `size` bytes that waits. None waits at the end.
@@ -61,7 +71,7 @@ pub(super) fn receive_message(
         return Ok(ReadMessage::TooLarge(size as u64));
     }
     buffer.reserve(size);
-    receive(socket, buffer, RecvFlags::DONTWAIT)?;
+    once_more_after_a_reset(|| receive(&socket, buffer, RecvFlags::DONTWAIT))?;
     Ok(ReadMessage::Whole)
 }
 
@@ -84,16 +94,31 @@ pub(crate) struct SocketStream {
     socket: mio::net::UnixStream,
     /// How many pieces of a queue go into one write: where each record is a message, one.
     pieces: usize,
+    /// The most bytes of one message.
+    most: usize,
 }
 
 impl SocketStream {
-    pub fn new(socket: mio::net::UnixStream, carrier: Carrier) -> SocketStream {
-        SocketStream { socket, pieces: if carrier == Carrier::Stream { SLICES } else { 1 } }
+    pub fn new(socket: mio::net::UnixStream, carrier: Carrier) -> io::Result<SocketStream> {
+        let pieces = if carrier == Carrier::Stream { SLICES } else { 1 };
+        let most = largest_message(&socket, carrier)?;
+        Ok(SocketStream { socket, pieces, most })
     }
 }
 
-/// How Linux says that the client has closed without reading all that it was sent, once everything
-/// that it had sent itself has been read: an end like any other.
+/// The largest message that the system sends through a socket of this carrier. A record has to fit into
+/// the send buffer, less 32 bytes (`unix_dgram_sendmsg` in Linux). The buffer stays as it is: for a
+/// record the system needs memory in one piece, and may have none of that size.
+pub(super) fn largest_message(socket: impl AsFd, carrier: Carrier) -> io::Result<usize> {
+    const OVERHEAD: usize = 32;
+    match carrier {
+        Carrier::Stream => Ok(usize::MAX),
+        _ => Ok(sockopt::socket_send_buffer_size(&socket)?.saturating_sub(OVERHEAD)),
+    }
+}
+
+/// How Linux says that the client has closed without reading all that it was sent; on a stream, once
+/// everything that it had sent itself has been read: an end like any other.
 fn reset_is_the_end(received: io::Result<usize>) -> io::Result<usize> {
     match received {
         Err(error) if error.kind() == ErrorKind::ConnectionReset => Ok(0),
@@ -109,6 +134,10 @@ impl ServerStream for SocketStream {
     fn read_message(&mut self, buffer: &mut BytesMut, limit: usize) -> io::Result<ReadMessage> {
         let size = reset_is_the_end(waiting_message(&self.socket, RecvFlags::empty()))?;
         receive_message(&self.socket, buffer, size, limit)
+    }
+
+    fn largest_message(&self) -> usize {
+        self.most
     }
 
     fn write(&mut self, queue: &mut SendQueue) -> io::Result<usize> {

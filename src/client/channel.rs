@@ -72,6 +72,7 @@ struct Receiver {
 
 impl Channel {
     pub fn new(stream: Box<dyn ClientStream>, framing: &dyn Framing) -> Channel {
+        let limit = framing.limit().min(stream.largest_message());
         let channel = Channel {
             stream,
             carrier: framing.carrier(),
@@ -80,7 +81,7 @@ impl Channel {
                 inbound: Inbound::new(framing),
                 buffer: BytesMut::new(),
             }),
-            limit: AtomicUsize::new(framing.limit()),
+            limit: AtomicUsize::new(limit),
         };
         channel.begin();
         channel

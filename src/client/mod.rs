@@ -55,6 +55,7 @@ impl Client {
     ///
     /// # Errors
     /// [`Error::NoServer`] at once when there is none, [`Error::Busy`] when its time passed,
+    /// [`Error::Insecure`] when whoever serves it is not [trusted](crate::Trust),
     /// [`Error::Name`] for a bad name, [`Error::System`] when the system refused.
     pub fn connect<E>(endpoint: E) -> Result<Client, Error>
     where

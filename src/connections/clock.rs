@@ -48,8 +48,9 @@ impl<S> Connection<S> {
         let preface = unsaid.then(|| slow(self.times.connected, "preface", limits.preface));
         let partial = self.times.partial.filter(|_| !unsaid && !self.paused);
         let message = partial.map(|from| slow(from, "message", limits.message_time));
-        let idle =
-            limits.idle.map(|waited| (self.times.last + waited, CloseReason::Idle { waited }));
+        // One that is sending a message is not idle.
+        let idle = limits.idle.filter(|_| self.times.partial.is_none());
+        let idle = idle.map(|waited| (self.times.last + waited, CloseReason::Idle { waited }));
         let all = [preface, message, idle];
         all.into_iter().flatten().min_by_key(|(at, _)| *at)
     }
@@ -92,6 +93,7 @@ impl<S: ServerStream> Connections<S> {
         if connection.inbound.finish().is_ok() {
             connection.times.partial = None;
             self.unwatch_if_done(id);
+            self.watch(id);
         } else if connection.times.partial.is_none() {
             connection.times.partial = Some(now);
             self.watch(id);

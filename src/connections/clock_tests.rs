@@ -251,14 +251,23 @@ fn the_time_of_silence_is_exact_and_counts_from_the_last_message() {
         (scene, from)
     };
     ends_after_the_limit(told, is_idle, GoodbyeCode::IDLE);
-    // Bytes that are no message are silence too.
-    let mumbled = || {
+}
+
+/// It has its own time for that, and silence counts from its end.
+#[test]
+fn who_is_sending_a_message_is_not_idle() {
+    let limits = limits(LONG, LONG, Some(LIMIT));
+    let is_idle = |reason: &CloseReason| matches!(reason, CloseReason::Idle { waited: LIMIT });
+    let sent_slowly = || {
         let mut scene = Scene::begun(&limits);
-        let start = scene.start;
-        assert!(scene.says(&frame(1)[..8], start + LIMIT - STEP).is_empty());
-        (scene, start)
+        let (message, start) = (frame(1), scene.start);
+        assert!(scene.says(&message[..8], start + LIMIT - STEP).is_empty());
+        assert!(scene.at(start + LIMIT * 2).is_empty());
+        let end = start + LIMIT * 3;
+        assert_eq!(scene.says(&message[8..], end).len(), 1);
+        (scene, end)
     };
-    ends_after_the_limit(mumbled, is_idle, GoodbyeCode::IDLE);
+    ends_after_the_limit(sent_slowly, is_idle, GoodbyeCode::IDLE);
 }
 
 #[test]

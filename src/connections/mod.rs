@@ -52,6 +52,11 @@ pub(crate) trait ServerStream {
     /// is one message.
     fn write(&mut self, queue: &mut crate::framing::SendQueue) -> io::Result<usize>;
 
+    /// The largest message that the system takes as one.
+    fn largest_message(&self) -> usize {
+        usize::MAX
+    }
+
     /// Whether all that was taken from the queue has left this process, so that dropping the stream
     /// loses nothing.
     fn is_sent(&mut self) -> bool {
@@ -249,7 +254,8 @@ impl<S: ServerStream> Connections<S> {
             connection.refused = true;
             return Err(SendError::new(id, Refusal::Full { queued, limit }, body));
         }
-        let peer_limit = connection.inbound.peer_limit();
+        let peer_limit = connection.inbound.peer_limit().unwrap_or(usize::MAX);
+        let peer_limit = Some(peer_limit.min(connection.stream.largest_message()));
         if let Err(error) = connection.outbound.encode(head, body.clone(), peer_limit) {
             return Err(SendError::new(id, error.into(), body));
         }

@@ -32,11 +32,15 @@ impl<S: ServerStream> Connections<S> {
                 Ok(_) => connection.waiting_since = None,
                 Err(error)
                     if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
-                Err(_) => {
-                    // What it sent before it went is still read; reading then finds its end.
+                Err(error) => {
                     connection.outbound.queue = SendQueue::default();
                     connection.unwritable = true;
-                    self.readable(id, false);
+                    if has_gone(&error) {
+                        // What it sent before it went is still read; reading then finds its end.
+                        self.readable(id, false);
+                    } else {
+                        connection.closing.get_or_insert(error.into());
+                    }
                 }
             }
         }
@@ -124,6 +128,12 @@ impl<S: ServerStream> Connections<S> {
             self.events.push_back(Event::Closed(id, reason));
         }
     }
+}
+
+/// Whether an error of writing says that the peer has gone.
+fn has_gone(error: &std::io::Error) -> bool {
+    use ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, NotConnected};
+    matches!(error.kind(), BrokenPipe | ConnectionAborted | ConnectionReset | NotConnected)
 }
 
 /// When to look at a connection again that has not sent all: at its deadline, or sooner where nothing

@@ -54,8 +54,14 @@ impl Inbound {
 
     /// The next whole message in `input`.
     pub fn decode(&mut self, input: &mut BytesMut) -> Result<Option<Bytes>, FramingError> {
+        let before = input.len();
         let message = self.decoder.decode(input)?;
         if let Some(message) = &message {
+            if input.len() == before {
+                // It would do so for ever.
+                let problem = "the framing's decoder gave a message and took nothing off the input";
+                return Err(FramingError::Other(problem.to_owned()));
+            }
             self.largest = self.largest.max(message.len());
         }
         Ok(message)
@@ -220,6 +226,23 @@ mod tests {
                 assert_eq!(feed(&**framing, &wire(&**framing, &sent), piece).0, sent);
             }
         }
+    }
+
+    /// A decoder that finds an empty message wherever it looks.
+    struct Inventive;
+
+    impl Decoder for Inventive {
+        fn decode(&mut self, _input: &mut BytesMut) -> Result<Option<Bytes>, FramingError> {
+            Ok(Some(Bytes::new()))
+        }
+    }
+
+    #[test]
+    fn a_message_out_of_nothing_is_an_error() {
+        let decoder = Box::new(Inventive);
+        let mut inbound = Inbound { decoder, partial: BytesMut::new(), largest: 0 };
+        let decoded = inbound.decode(&mut BytesMut::from("bytes"));
+        assert!(matches!(decoded, Err(FramingError::Other(_))), "{decoded:?}");
     }
 
     #[test]

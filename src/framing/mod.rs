@@ -221,6 +221,11 @@ pub trait Decoder: Send {
     /// consumed yet. `Ok(None)`: no whole message is there; call again when there are more bytes.
     /// What was consumed is removed from `input`, and nothing else is.
     ///
+    /// A message takes at least one byte: one that takes none ends the connection, as there would be no
+    /// end to them. What is not consumed counts as the beginning of a message
+    /// ([`Limits::message_time`](crate::Limits::message_time)), unless [`finish`](Decoder::finish) says
+    /// that the stream may end there.
+    ///
     /// An error is final: the connection is closed with it, and `decode` is not called again.
     fn decode(&mut self, input: &mut BytesMut) -> Result<Option<Bytes>, FramingError>;
 

@@ -8,8 +8,9 @@ use bytes::{Bytes, BytesMut};
 /// programs speak that were written against a classic pipe server.
 ///
 /// Messages have 1 byte up to the limit, and arrive as they were sent, neither split nor merged,
-/// however many are sent before one is read. On Linux the system takes no message of more than the
-/// socket's send buffer, 212 960 bytes by default (`socket(7)`, SO_SNDBUF): those are refused too.
+/// however many are sent before one is read. Linux takes no message that does not fit into the socket's
+/// send buffer (`socket(7)`, wmem_default): by default 212 960 bytes. A larger one is refused where it is
+/// sent, as one over the limit is.
 ///
 /// **A message of no bytes is the end.** Sockets have no other way to say it, and on pipes it is what
 /// Go's and others' `CloseWrite` sends: whoever receives one answers what is open, and closes. So none

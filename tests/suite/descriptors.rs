@@ -181,7 +181,9 @@ fn a_server_without_descriptors_serves_those_it_has_and_recovers_by_itself() {
     for client in &waiting {
         assert_eq!(client.receive(Some(PATIENCE)).unwrap(), "sent while waiting");
     }
-    let mut said: Vec<String> = (0..taken_in + waiting.len()).map(|_| process.says()).collect();
+    // As the others leave one by one, it may run out again in between.
+    let says = std::iter::repeat_with(|| process.says()).filter(|said| !said.starts_with("failed"));
+    let mut said: Vec<String> = says.take(taken_in + waiting.len()).collect();
     said.sort();
     let (closed, connected) = said.split_at(taken_in);
     assert!(closed.iter().all(|said| said == "closed"), "{said:?}");

@@ -4,8 +4,8 @@ use crate::common::{PATIENCE, closed, connected, message, next, pattern, unique_
 use bytes::Bytes;
 use msgpipe::framing::{FramingError, OsMessage};
 use msgpipe::{
-    ClientOptions, CloseReason, Error, Event, LocalServer, MessageClient, MessageServer, Refusal,
-    ServerOptions,
+    ClientOptions, CloseReason, Error, Event, Goodbye, LocalServer, MessageClient, MessageServer,
+    Refusal, ServerOptions,
 };
 use std::thread::JoinHandle;
 
@@ -180,4 +180,81 @@ fn many_clients_are_told_apart() {
     }
     drop(clients);
     assert_eq!(serving.join().unwrap().len(), 70);
+}
+
+/// Linux tells of such a client by an error, before what it had sent has been read.
+#[test]
+fn who_leaves_with_an_answer_unread_is_still_heard() {
+    let name = unique_name();
+    let mut server = listen(&name);
+    let client = connect(&name, LIMIT);
+    let id = connected(&mut server);
+    client.send("first").unwrap();
+    assert_eq!(message(&mut server).1, "first");
+    server.send(id, "never read".into()).unwrap();
+    while server.poll(Some(std::time::Duration::ZERO)).unwrap().is_some() {}
+    for size in [1, 4096, 5000] {
+        client.send(pattern(size, 5)).unwrap();
+    }
+    drop(client);
+    for size in [1, 4096, 5000] {
+        assert!(message(&mut server).1 == pattern(size, 5), "{size} bytes");
+    }
+    let (_, reason) = closed(&mut server);
+    assert!(matches!(reason, CloseReason::Finished), "{reason}");
+}
+
+#[test]
+fn an_answer_is_not_lost_with_a_request_that_the_server_did_not_read() {
+    let name = unique_name();
+    let mut server = listen(&name);
+    let client = connect(&name, LIMIT);
+    let id = connected(&mut server);
+    client.send("first").unwrap();
+    assert_eq!(message(&mut server).1, "first");
+    client.send("never read").unwrap();
+    server.send(id, "answer".into()).unwrap();
+    server.close(id, Goodbye::new(100, "enough"));
+    let receiving = std::thread::spawn(move || {
+        let answer = client.receive(Some(PATIENCE)).unwrap();
+        (answer, client.receive(Some(PATIENCE)).unwrap_err())
+    });
+    closed(&mut server);
+    let (answer, end) = receiving.join().unwrap();
+    assert_eq!(answer, "answer");
+    assert!(matches!(end, Error::Closed { .. }), "{end}");
+}
+
+/// The largest message that goes through, and one byte more: on Linux what the system takes may be less
+/// than the limit.
+#[test]
+fn what_the_system_does_not_take_is_handed_back_on_both_sides() {
+    const HUGE: usize = 1 << 22;
+    let name = unique_name();
+    let mut server =
+        ServerOptions::new().framing(OsMessage::new(HUGE)).bind_messages(name.as_str()).unwrap();
+    let client = connect(&name, HUGE);
+    let id = connected(&mut server);
+    let (refused, limit) = match client.send(vec![1; HUGE + 1]).unwrap_err() {
+        Error::TooLarge { message, limit, .. } => (message.len(), limit),
+        error => panic!("{error}"),
+    };
+    assert_eq!(refused, HUGE + 1);
+    let refused = server.send(id, vec![2; limit + 1].into()).unwrap_err();
+    assert_eq!(refused.body.len(), limit + 1);
+    assert!(
+        matches!(refused.refusal, Refusal::Framing(FramingError::TooLarge { .. })),
+        "{refused}"
+    );
+    // Both go on, with as much as there may be.
+    let talking = std::thread::spawn(move || {
+        client.send(vec![3; limit]).unwrap();
+        client.receive(Some(PATIENCE)).unwrap()
+    });
+    let (_, largest) = message(&mut server);
+    assert!(largest.len() == limit && largest.iter().all(|&byte| byte == 3));
+    server.send(id, largest).unwrap();
+    let (_, reason) = closed(&mut server);
+    assert!(matches!(reason, CloseReason::Finished), "{reason}");
+    assert_eq!(talking.join().unwrap().len(), limit);
 }

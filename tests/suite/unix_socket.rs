@@ -113,6 +113,34 @@ fn a_directory_that_others_can_write_to_is_refused() {
     }
 }
 
+/// Who can replace a directory can replace what lies in it.
+#[test]
+fn a_way_on_which_others_can_replace_something_is_refused() {
+    let scratch = Scratch::new();
+    let (open, safe) = (scratch.path("open"), scratch.path("safe"));
+    for directory in [&open, &safe, &open.join("inside")] {
+        fs::create_dir(directory).unwrap();
+        set_mode(directory, 0o755);
+    }
+    symlink("../safe", open.join("link")).unwrap();
+    symlink("open/inside", scratch.path("into")).unwrap();
+    symlink("loop", scratch.path("loop")).unwrap();
+    let ways = ["open/inside", "open/link", "into"];
+    for (mode, fits) in [(0o755, true), (0o1777, true), (0o777, false), (0o775, false)] {
+        set_mode(&open, mode);
+        for way in ways {
+            match listen(&scratch.path(way).join("socket")) {
+                Ok(_) => assert!(fits, "{way}, mode {mode:o}"),
+                Err(Error::Insecure { problem, .. }) => {
+                    assert!(!fits && problem.contains("open"), "{way}, mode {mode:o}: {problem}");
+                }
+                Err(error) => panic!("{error}"),
+            }
+        }
+    }
+    assert!(listen(&scratch.path("loop").join("socket")).is_err());
+}
+
 #[test]
 fn a_path_too_long_is_refused_with_the_limit() {
     let scratch = Scratch::new();

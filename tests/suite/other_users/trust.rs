@@ -96,9 +96,13 @@ fn a_server_of_another_user_is_spoken_to_by_whom_it_is_named_to() {
     }
     let home = Scratch::with_mode(0o755);
     std::os::unix::fs::chown(home.directory(), Some(ANNA.uid), Some(ANNA.gid)).unwrap();
+    // In one more group than her own.
+    const OTHER_GROUP: u32 = 60_020;
+    let anna = User { groups: &[OTHER_GROUP], ..ANNA };
     for place in [at_path(&home.path("socket")), at_abstract_name()] {
-        let mut serving = ANNA.plays("serves, everyone", &place);
+        let mut serving = anna.plays("serves, everyone", &place);
         assert_eq!(serving.says(), "it serves");
+        assert_eq!(ask(&place, only(Principal::Gid(OTHER_GROUP))).unwrap(), "hello");
         let (uid, gid) = (Principal::Uid(ANNA.uid), Principal::Gid(ANNA.gid));
         for trust in [only(uid), only(gid), Trust::Anyone] {
             assert_eq!(ask(&place, trust).unwrap(), "hello");
