@@ -1,142 +1,17 @@
 //! The time limits at their bounds: the time is passed in, so none of this waits.
 
+mod scene;
+
 use super::clock::REPRIEVE;
 use super::*;
-use crate::framing::{FramingError, GoodbyeCode, Layer, Native, SendQueue};
-use std::cell::RefCell;
-use std::io::ErrorKind;
-use std::rc::Rc;
+use crate::framing::GoodbyeCode;
+use scene::{ID, Scene, frame, preface};
 use std::time::Duration;
 
 /// The limit that a test is about.
 const LIMIT: Duration = Duration::from_secs(7);
 const STEP: Duration = Duration::from_nanos(1);
 const LONG: Duration = Duration::from_secs(1000);
-
-const ID: ConnectionId = ConnectionId::from_number(1);
-
-/// A peer that does what the test says.
-#[derive(Clone, Default)]
-struct Peer(Rc<RefCell<State>>);
-
-#[derive(Default)]
-struct State {
-    /// What it has said and nobody has read.
-    said: BytesMut,
-    /// What it has been told.
-    heard: BytesMut,
-    takes_nothing: bool,
-}
-
-impl Peer {
-    fn says(&self, bytes: &[u8]) {
-        self.0.borrow_mut().said.extend_from_slice(bytes);
-    }
-
-    fn takes(&self, something: bool) {
-        self.0.borrow_mut().takes_nothing = !something;
-    }
-
-    /// The number of the goodbye that it has heard.
-    fn goodbye(&self) -> Option<u16> {
-        let mut heard = self.0.borrow().heard.clone();
-        let mut decoder = framing().decoder();
-        loop {
-            match decoder.decode(&mut heard) {
-                Ok(Some(_)) => {}
-                Err(FramingError::Goodbye { code, .. }) => return Some(code),
-                _ => return None,
-            }
-        }
-    }
-}
-
-impl ServerStream for Peer {
-    fn read(&mut self, buffer: &mut BytesMut) -> io::Result<usize> {
-        let mut state = self.0.borrow_mut();
-        let read = state.said.len().min(buffer.capacity() - buffer.len());
-        if read == 0 {
-            return Err(ErrorKind::WouldBlock.into());
-        }
-        buffer.extend_from_slice(&state.said.split_to(read));
-        Ok(read)
-    }
-
-    fn write(&mut self, queue: &mut SendQueue) -> io::Result<usize> {
-        let mut state = self.0.borrow_mut();
-        if state.takes_nothing {
-            return Err(ErrorKind::WouldBlock.into());
-        }
-        let len = queue.len();
-        state.heard.extend_from_slice(&queue.to_bytes());
-        queue.advance(len);
-        Ok(len)
-    }
-}
-
-fn framing() -> Native {
-    Native::new(Layer::Messages, 1 << 24)
-}
-
-fn preface() -> Bytes {
-    let mut queue = SendQueue::default();
-    framing().encoder().begin(&mut queue);
-    queue.to_bytes()
-}
-
-fn frame(size: usize) -> Bytes {
-    let mut queue = SendQueue::default();
-    framing().encoder().encode(&[], vec![1; size].into(), &mut queue).unwrap();
-    queue.to_bytes()
-}
-
-/// One peer that has connected at `start`.
-struct Scene {
-    connections: Connections<Peer>,
-    peer: Peer,
-    start: Instant,
-}
-
-impl Scene {
-    fn new(limits: &Limits) -> Scene {
-        let (peer, start) = (Peer::default(), Instant::now());
-        let mut connections = Connections::new(Arc::new(framing()), limits);
-        connections.add(ID, peer.clone(), Default::default(), false, start);
-        let mut scene = Scene { connections, peer, start };
-        assert!(matches!(scene.at(start)[..], [Event::Connected(_)]));
-        scene
-    }
-
-    /// As [`new`](Scene::new), with a peer that has said its preface.
-    fn begun(limits: &Limits) -> Scene {
-        let mut scene = Scene::new(limits);
-        assert!(scene.says(&preface(), scene.start).is_empty());
-        scene
-    }
-
-    /// The backend looks, at this time: what then happens.
-    fn at(&mut self, now: Instant) -> Vec<Event> {
-        self.connections.begin_turn(now);
-        self.without_a_look(now)
-    }
-
-    /// The application asks again, before the backend looks.
-    fn without_a_look(&mut self, now: Instant) -> Vec<Event> {
-        std::iter::from_fn(|| self.connections.next(now)).collect()
-    }
-
-    /// The peer says something, and the backend notices.
-    fn says(&mut self, bytes: &[u8], now: Instant) -> Vec<Event> {
-        self.peer.says(bytes);
-        self.connections.readable(ID, false);
-        self.at(now)
-    }
-
-    fn sends(&mut self, size: usize, now: Instant) {
-        self.connections.send(ID, &[], vec![2; size].into()).unwrap();
-        assert!(self.at(now).is_empty());
-    }
-}
 
 fn limits(preface: Duration, message_time: Duration, idle: Option<Duration>) -> Limits {
     let write_stall = LONG * 1000;
@@ -230,10 +105,13 @@ fn a_message_in_time_gives_the_next_one_its_own() {
     assert!(scene.at(from + LONG * 10).is_empty(), "between messages there is no limit");
 }
 
+fn is_idle(reason: &CloseReason) -> bool {
+    matches!(reason, CloseReason::Idle { waited: LIMIT })
+}
+
 #[test]
 fn the_time_of_silence_is_exact_and_counts_from_the_last_message() {
     let limits = limits(LONG, LONG, Some(LIMIT));
-    let is_idle = |reason: &CloseReason| matches!(reason, CloseReason::Idle { waited: LIMIT });
     let heard = || {
         let mut scene = Scene::begun(&limits);
         let from = scene.start + LIMIT - STEP;
@@ -257,7 +135,6 @@ fn the_time_of_silence_is_exact_and_counts_from_the_last_message() {
 #[test]
 fn who_is_sending_a_message_is_not_idle() {
     let limits = limits(LONG, LONG, Some(LIMIT));
-    let is_idle = |reason: &CloseReason| matches!(reason, CloseReason::Idle { waited: LIMIT });
     let sent_slowly = || {
         let mut scene = Scene::begun(&limits);
         let (message, start) = (frame(1), scene.start);
@@ -315,7 +192,7 @@ fn a_connection_stands_in_the_clock_once_however_much_it_says() {
     let mut scene = Scene::begun(&limits(LONG, LIMIT, Some(LONG)));
     let other = ConnectionId::from_number(2);
     let start = scene.start;
-    scene.connections.add(other, Peer::default(), Default::default(), false, start);
+    scene.connections.add(other, scene::Peer::default(), Default::default(), false, start);
     assert_eq!(scene.at(start).len(), 1);
     let frame = frame(100);
     let mut heard = 0;

@@ -1,0 +1,137 @@
+//! One connection, whose peer does what the test says, at the times that it says.
+
+use crate::connections::{Connections, ServerStream};
+use crate::framing::{Framing, FramingError, Layer, Native, SendQueue};
+use crate::limits::Limits;
+use crate::message_server::{ConnectionId, Event};
+use bytes::{Bytes, BytesMut};
+use std::cell::RefCell;
+use std::io::{self, ErrorKind};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Instant;
+
+pub const ID: ConnectionId = ConnectionId::from_number(1);
+
+/// A peer that does what the test says.
+#[derive(Clone, Default)]
+pub struct Peer(Rc<RefCell<State>>);
+
+#[derive(Default)]
+struct State {
+    /// What it has said and nobody has read.
+    said: BytesMut,
+    /// What it has been told.
+    heard: BytesMut,
+    takes_nothing: bool,
+}
+
+impl Peer {
+    pub fn says(&self, bytes: &[u8]) {
+        self.0.borrow_mut().said.extend_from_slice(bytes);
+    }
+
+    pub fn takes(&self, something: bool) {
+        self.0.borrow_mut().takes_nothing = !something;
+    }
+
+    /// The number of the goodbye that it has heard.
+    pub fn goodbye(&self) -> Option<u16> {
+        let mut heard = self.0.borrow().heard.clone();
+        let mut decoder = framing().decoder();
+        loop {
+            match decoder.decode(&mut heard) {
+                Ok(Some(_)) => {}
+                Err(FramingError::Goodbye { code, .. }) => return Some(code),
+                _ => return None,
+            }
+        }
+    }
+}
+
+impl ServerStream for Peer {
+    fn read(&mut self, buffer: &mut BytesMut) -> io::Result<usize> {
+        let mut state = self.0.borrow_mut();
+        let read = state.said.len().min(buffer.capacity() - buffer.len());
+        if read == 0 {
+            return Err(ErrorKind::WouldBlock.into());
+        }
+        buffer.extend_from_slice(&state.said.split_to(read));
+        Ok(read)
+    }
+
+    fn write(&mut self, queue: &mut SendQueue) -> io::Result<usize> {
+        let mut state = self.0.borrow_mut();
+        if state.takes_nothing {
+            return Err(ErrorKind::WouldBlock.into());
+        }
+        let len = queue.len();
+        state.heard.extend_from_slice(&queue.to_bytes());
+        queue.advance(len);
+        Ok(len)
+    }
+}
+
+pub fn framing() -> Native {
+    Native::new(Layer::Messages, 1 << 24)
+}
+
+pub fn preface() -> Bytes {
+    let mut queue = SendQueue::default();
+    framing().encoder().begin(&mut queue);
+    queue.to_bytes()
+}
+
+pub fn frame(size: usize) -> Bytes {
+    let mut queue = SendQueue::default();
+    framing().encoder().encode(&[], vec![1; size].into(), &mut queue).unwrap();
+    queue.to_bytes()
+}
+
+/// One peer that has connected at `start`.
+pub struct Scene {
+    pub connections: Connections<Peer>,
+    pub peer: Peer,
+    pub start: Instant,
+}
+
+impl Scene {
+    pub fn new(limits: &Limits) -> Scene {
+        let (peer, start) = (Peer::default(), Instant::now());
+        let mut connections = Connections::new(Arc::new(framing()), limits);
+        connections.add(ID, peer.clone(), Default::default(), false, start);
+        let mut scene = Scene { connections, peer, start };
+        assert!(matches!(scene.at(start)[..], [Event::Connected(_)]));
+        scene
+    }
+
+    /// As [`new`](Scene::new), with a peer that has said its preface.
+    pub fn begun(limits: &Limits) -> Scene {
+        let mut scene = Scene::new(limits);
+        assert!(scene.says(&preface(), scene.start).is_empty());
+        scene
+    }
+
+    /// The backend looks, at this time: what then happens.
+    pub fn at(&mut self, now: Instant) -> Vec<Event> {
+        self.connections.begin_turn(now);
+        self.without_a_look(now)
+    }
+
+    /// The application asks again, before the backend looks.
+    pub fn without_a_look(&mut self, now: Instant) -> Vec<Event> {
+        std::iter::from_fn(|| self.connections.next(now)).collect()
+    }
+
+    /// The peer says something, and the backend notices.
+    pub fn says(&mut self, bytes: &[u8], now: Instant) -> Vec<Event> {
+        self.peer.says(bytes);
+        self.connections.readable(ID, false);
+        self.at(now)
+    }
+
+    pub fn sends(&mut self, size: usize, now: Instant) {
+        self.connections.send(ID, &[], vec![2; size].into()).unwrap();
+        assert!(self.at(now).is_empty());
+    }
+}
