@@ -72,12 +72,18 @@ impl MessageClient {
 
     /// As [`over`](MessageClient::over), in another framing than this crate's own.
     ///
-    /// ```no_run
-    /// # fn connected() -> Box<dyn msgpipe::ClientStream> { unimplemented!() }
-    /// use msgpipe::framing::{Layer, Native};
-    /// use msgpipe::{Limits, MessageClient};
-    /// let framing = Native::new(Layer::Messages, 1024);
-    /// let client = MessageClient::over_framing(connected(), &framing, "ours", &Limits::default());
+    /// ```
+    /// use msgpipe::framing::Lines;
+    /// use msgpipe::{Event, Limits, MessageClient, MessageServer, memory};
+    ///
+    /// let (hub, lines, limits) = (memory::Hub::new(), Lines::new(80), Limits::default());
+    /// let mut server = hub.listen_with("lines", limits.clone(), std::sync::Arc::new(lines))?;
+    /// let stream = Box::new(hub.connect("lines")?);
+    /// let client = MessageClient::over_framing(stream, &lines, "lines in memory", &limits);
+    /// client.send("hello")?;
+    /// assert!(matches!(server.poll(None)?, Some(Event::Connected(_))));
+    /// assert!(matches!(server.poll(None)?, Some(Event::Message(_, line)) if line == "hello"));
+    /// # Ok::<_, msgpipe::Error>(())
     /// ```
     pub fn over_framing(
         stream: Box<dyn ClientStream>,

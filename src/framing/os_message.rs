@@ -16,14 +16,11 @@ use bytes::{Bytes, BytesMut};
 /// Go's and others' `CloseWrite` sends: whoever receives one answers what is open, and closes. So none
 /// can be sent as a message.
 ///
-/// ```
+/// ```no_run
 /// use msgpipe::framing::OsMessage;
-/// use msgpipe::{MessageServer, ServerOptions};
-/// # #[cfg(windows)]
-/// let endpoint = msgpipe::Endpoint::pipe(r"\\.\pipe\an.old.name")?;
-/// # #[cfg(not(windows))]
-/// # let endpoint = msgpipe::Endpoint::name("com.example.doc.os-message")?;
-/// # #[cfg(any(windows, target_os = "linux"))]
+/// use msgpipe::{Endpoint, ServerOptions};
+///
+/// let endpoint = Endpoint::pipe(r"\\.\pipe\an.old.name")?;
 /// let server = ServerOptions::new().framing(OsMessage::new(64 * 1024)).bind_messages(&endpoint)?;
 /// # Ok::<_, msgpipe::Error>(())
 /// ```
