@@ -143,12 +143,12 @@ impl PipeStream {
         buffer.put_u8(0);
         let behind = self.read_waiting(buffer);
         let mut last = [0];
-        let taken = self.pipe.read(&mut last)?;
-        if taken == 0 {
-            // The client has gone, and mio had nothing left after all.
-            self.ended = true;
+        let taken = self.pipe.read(&mut last);
+        if !matches!(taken, Ok(1)) {
+            // The client has gone, and mio had nothing left after all: then nothing lies behind it.
+            self.ended = matches!(taken, Ok(0));
             buffer.truncate(place);
-            return Ok(0);
+            return taken;
         }
         buffer[place] = last[0];
         behind.map(|read| read + 1)
