@@ -68,18 +68,23 @@ impl<S> Connection<S> {
 }
 
 impl<S: ServerStream> Connections<S> {
-    /// Sees to it that the connection is looked at when its next limit is over.
+    /// Sees to it that the connection is looked at when its next limit is over, and not at all if
+    /// nothing of it is waited for.
     pub(super) fn watch(&mut self, id: ConnectionId) {
         let Some(connection) = self.table.get_mut(&id).filter(|c| c.closing.is_none()) else {
             return;
         };
-        let Some((at, _)) = connection.due(&self.limits) else {
+        let due = connection.due(&self.limits).map(|(at, _)| at);
+        let entry = connection.times.entry;
+        // An entry that comes too early is moved when its time has come.
+        if due.is_some_and(|at| entry.is_some_and(|entry| entry <= at)) {
             return;
-        };
-        if connection.times.entry.is_none_or(|entry| entry > at) {
-            if let Some(entry) = connection.times.entry.replace(at) {
-                self.clock.remove(&(entry, id));
-            }
+        }
+        connection.times.entry = due;
+        if let Some(entry) = entry {
+            self.clock.remove(&(entry, id));
+        }
+        if let Some(at) = due {
             self.clock.insert((at, id));
         }
     }
@@ -92,24 +97,12 @@ impl<S: ServerStream> Connections<S> {
         };
         if connection.inbound.finish().is_ok() {
             connection.times.partial = None;
-            self.unwatch_if_done(id);
-            self.watch(id);
         } else if connection.times.partial.is_none() {
             connection.times.partial = Some(now);
-            self.watch(id);
-        }
-    }
-
-    /// Takes a connection out of the clock of which nothing is waited for.
-    fn unwatch_if_done(&mut self, id: ConnectionId) {
-        let Some(connection) = self.table.get_mut(&id) else {
+        } else {
             return;
-        };
-        if connection.times.entry.is_some() && connection.due(&self.limits).is_none() {
-            if let Some(at) = connection.times.entry.take() {
-                self.clock.remove(&(at, id));
-            }
         }
+        self.watch(id);
     }
 
     /// Ends those whose time is over.
