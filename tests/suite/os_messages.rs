@@ -4,8 +4,8 @@ use crate::common::{PATIENCE, closed, connected, message, next, pattern, unique_
 use bytes::Bytes;
 use msgpipe::framing::{FramingError, OsMessage};
 use msgpipe::{
-    ClientOptions, CloseReason, Error, Event, Goodbye, LocalServer, MessageClient, MessageServer,
-    Refusal, ServerOptions,
+    ClientOptions, CloseReason, ConnectionId, Error, Event, Goodbye, LocalServer, MessageClient,
+    MessageServer, Refusal, ServerOptions,
 };
 use std::thread::JoinHandle;
 
@@ -182,15 +182,21 @@ fn many_clients_are_told_apart() {
     assert_eq!(serving.join().unwrap().len(), 70);
 }
 
-/// Linux tells of such a client by an error, before what it had sent has been read.
-#[test]
-fn who_leaves_with_an_answer_unread_is_still_heard() {
+/// A server and a client of whom it has had a message.
+fn acquainted() -> (LocalServer, MessageClient, ConnectionId) {
     let name = unique_name();
     let mut server = listen(&name);
     let client = connect(&name, LIMIT);
     let id = connected(&mut server);
     client.send("first").unwrap();
     assert_eq!(message(&mut server).1, "first");
+    (server, client, id)
+}
+
+/// Linux tells of such a client by an error, before what it had sent has been read.
+#[test]
+fn who_leaves_with_an_answer_unread_is_still_heard() {
+    let (mut server, client, id) = acquainted();
     server.send(id, "never read".into()).unwrap();
     while server.poll(Some(std::time::Duration::ZERO)).unwrap().is_some() {}
     for size in [1, 4096, 5000] {
@@ -206,12 +212,7 @@ fn who_leaves_with_an_answer_unread_is_still_heard() {
 
 #[test]
 fn an_answer_is_not_lost_with_a_request_that_the_server_did_not_read() {
-    let name = unique_name();
-    let mut server = listen(&name);
-    let client = connect(&name, LIMIT);
-    let id = connected(&mut server);
-    client.send("first").unwrap();
-    assert_eq!(message(&mut server).1, "first");
+    let (mut server, client, id) = acquainted();
     client.send("never read").unwrap();
     server.send(id, "answer".into()).unwrap();
     server.close(id, Goodbye::new(100, "enough"));
