@@ -6,7 +6,7 @@
 use crate::common::raw::{frame, preface};
 use crate::common::{Backend, Local, PATIENCE, Raw, closed, connected, unique_name};
 use msgpipe::framing::{FramingError, Layer};
-use msgpipe::{Client, CloseReason, Error, Event, Limits, LocalServer, MessageServer, Server};
+use msgpipe::{Client, CloseReason, Error, Limits, LocalServer, MessageServer, Server};
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 use std::thread;
@@ -78,19 +78,9 @@ fn a_client_killed_in_the_middle_of_a_message_ends_itself_only() {
     let mut server = backend.listen(&Limits::default()).unwrap();
     let witness = backend.message_client(&Limits::default()).unwrap();
     let kept = connected(&mut server);
-    // The server has to be polled while the other process connects.
-    let name = backend_name(&server);
-    let starting = thread::spawn(move || start("client in the middle of a message", &name));
-    let mut came = 0;
-    while !starting.is_finished() {
-        if let Some(Event::Connected(_)) =
-            server.poll(Some(std::time::Duration::from_millis(10))).unwrap()
-        {
-            came += 1;
-        }
-    }
-    assert!(came > 0);
-    kill(starting.join().unwrap());
+    let client = start("client in the middle of a message", &backend_name(&server));
+    connected(&mut server);
+    kill(client);
     let reason = loop {
         let (_, reason) = closed(&mut server);
         if !matches!(reason, CloseReason::Finished) {
