@@ -4,7 +4,7 @@ use super::event_loop::EventLoop;
 use super::os::Listener;
 use crate::framing::Framing;
 use crate::message_server::{ConnectionId, Event, Goodbye, MessageServer, Peer, SendError, Waker};
-use crate::{Endpoint, Error, ServerOptions};
+use crate::{Endpoint, Error, ServerOptions, Share};
 use bytes::Bytes;
 use std::fmt;
 use std::sync::Arc;
@@ -77,6 +77,18 @@ impl MessageServer for LocalServer {
 
     fn close(&mut self, connection: ConnectionId, why: Goodbye) {
         self.event_loop.close(connection, &why);
+    }
+
+    fn abort(&mut self, connection: ConnectionId) {
+        self.event_loop.connections.abort(connection);
+    }
+
+    fn is_reachable(&self, connection: ConnectionId) -> bool {
+        self.event_loop.connections.is_reachable(connection)
+    }
+
+    fn share(&self, connection: ConnectionId) -> Option<Share> {
+        self.event_loop.connections.share(connection)
     }
 
     fn peer(&self, connection: ConnectionId) -> Option<&Peer> {

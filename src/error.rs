@@ -41,15 +41,15 @@ pub enum Error {
         /// What the system said.
         source: io::Error,
     },
-    /// A server is there but did not take the connection within [`Limits::connect`](crate::Limits::connect).
-    #[error(
-        "{endpoint} was busy for {waited:?}: all its instances or its backlog are taken; try later or raise Limits::connect"
-    )]
+    /// A server is there but has no place for another connection: it did not take this one within
+    /// [`Limits::connect`](crate::Limits::connect), or said so and closed it. Nothing that was sent was
+    /// looked at.
+    #[error("{endpoint} is busy: {problem}")]
     Busy {
         /// The endpoint.
         endpoint: Arc<str>,
-        /// How long it was tried.
-        waited: Duration,
+        /// What is taken and what to do.
+        problem: String,
     },
     /// Another server has this name.
     #[error("{endpoint} is served by another process: stop it, or bind another name")]
@@ -160,6 +160,26 @@ impl Error {
             }
             Error::Answered { .. } => Fault::Peer,
             Error::Closed { reason, .. } => reason.fault(),
+        }
+    }
+
+    /// A server that did not take the connection in this time.
+    pub(crate) fn busy(endpoint: &Arc<str>, waited: Duration) -> Error {
+        let problem = format!(
+            "all its instances, or its backlog, were taken for {waited:?}; try later, or raise \
+             Limits::connect"
+        );
+        Error::Busy { endpoint: endpoint.clone(), problem }
+    }
+
+    /// The connection has ended, for this reason.
+    pub(crate) fn closed(endpoint: &Arc<str>, reason: CloseReason) -> Error {
+        let endpoint = endpoint.clone();
+        match reason {
+            CloseReason::Peer(FramingError::Goodbye { code: GoodbyeCode::BUSY, text }) => {
+                Error::Busy { endpoint, problem: text }
+            }
+            reason => Error::Closed { endpoint, reason },
         }
     }
 
@@ -284,12 +304,20 @@ impl ErrorReply {
     pub const TOO_MANY_REQUESTS: u16 = 3;
     /// The server stops and takes no new requests.
     pub const STOPPING: u16 = 4;
-    /// The answer is over the limit of this connection.
+    /// The answer is over the limit of this connection. The request was carried out.
     pub const REPLY_TOO_LARGE: u16 = 5;
+    /// So much waited to be read that there was no memory for the answer
+    /// ([`Limits::memory`](crate::Limits::memory)). The request was carried out.
+    pub const REPLY_DROPPED: u16 = 6;
 
     /// An error reply with this code and text.
     pub fn new(code: u16, text: impl Into<String>) -> ErrorReply {
         ErrorReply { code, text: text.into() }
+    }
+
+    /// The handler has panicked. With what text is for the server's own log.
+    pub(crate) fn panicked() -> ErrorReply {
+        ErrorReply::new(ErrorReply::FAILED, "the handler panicked")
     }
 }
 
@@ -305,7 +333,7 @@ mod tests {
         let goodbye = |code| FramingError::Goodbye { code, text: "bye".into() };
         let cases = [
             (Error::NoServer { endpoint: endpoint.clone(), source: source() }, Fault::Nobody),
-            (Error::Busy { endpoint: endpoint.clone(), waited: Duration::ZERO }, Fault::Limit),
+            (Error::busy(&endpoint, Duration::ZERO), Fault::Limit),
             (Error::AlreadyServed { endpoint: endpoint.clone() }, Fault::System),
             (Error::system(&endpoint, "reading", source()), Fault::System),
             (closed(CloseReason::Finished), Fault::Nobody),

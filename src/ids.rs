@@ -1,4 +1,4 @@
-//! Maps and sets whose keys are ids: numbers that this crate, or a peer within its limits, counts up.
+//! Maps whose keys are ids: numbers that this crate, or a peer within its limits, counts up.
 //!
 //! The standard library's hasher withstands keys that are chosen to collide, and that costs most of
 //! the time of a look-up; a message takes a dozen of them. Ids of connections are this side's own. A
@@ -6,11 +6,10 @@
 //! [`Limits::in_flight`](crate::Limits::in_flight), in a table of its own.
 #![forbid(unsafe_code)]
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 
 pub(crate) type IdMap<K, V> = HashMap<K, V, BuildHasherDefault<IdHasher>>;
-pub(crate) type IdSet<K> = HashSet<K, BuildHasherDefault<IdHasher>>;
 
 /// Spreads the bits of one number: 2^64 divided by the golden ratio (Knuth, "The Art of Computer
 /// Programming", 6.4) moves every bit up, the shift brings the upper ones down again.

@@ -44,6 +44,7 @@ pub mod endpoint;
 pub mod framing;
 
 mod access;
+mod account;
 mod client;
 mod client_stream;
 mod connections;
@@ -54,6 +55,7 @@ mod limits;
 mod message_server;
 mod options;
 mod server;
+mod text;
 
 // Everything that knows the operating system lives beside `src/`, not in it: the one path of this
 // package, so that each side can be read, checked and moved as a whole.
@@ -61,6 +63,7 @@ mod server;
 mod backends;
 
 pub use access::{Access, Principal, Trust};
+pub use account::{Account, Share};
 pub use backends::{LocalServer, memory};
 pub use client::{Batch, Call, Client, MessageClient};
 pub use client_stream::{ClientStream, ReadMessage};

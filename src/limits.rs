@@ -1,7 +1,7 @@
 //! Every bound of the crate in one place, each with its default and the reason for it.
 #![forbid(unsafe_code)]
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// The bounds of a server or a client. Nothing in this crate grows past them.
 ///
@@ -20,12 +20,44 @@ pub struct Limits {
     /// Default 16 MiB: above the largest documents that editors and services exchange, far below
     /// what would hurt a machine when a few clients send it at once. At most [`Limits::MESSAGE_MAX`].
     pub message: usize,
-    /// How many clients a server serves at once. More wait outside: in the backlog of the socket,
-    /// or on a busy pipe.
+    /// How many bytes a server holds for all its clients together: messages that have not arrived
+    /// whole, requests that have no answer yet, and messages and replies that wait to be sent. At the
+    /// bound the server stops reading, first large messages (from three quarters on), then all; it
+    /// reads on, first come, first served, as memory becomes free. A single message may pass the line.
+    /// While somebody waits, a connection that holds more than its even part and has taken or sent
+    /// nothing for a second is closed; a connection inside its part never is.
+    ///
+    /// What the application keeps for itself does not count: bodies of requests that it has answered,
+    /// messages that it has taken from a [`MessageServer`](crate::MessageServer).
+    ///
+    /// Default 256 MiB: sixteen of the largest messages at once, and little beside what a desktop
+    /// machine has. At least four times [`message`](Limits::message), so that one message leaves room
+    /// for others.
+    pub memory: usize,
+    /// How much of [`memory`](Limits::memory) the connections of one other user may hold together.
+    /// That user's connections wait at this line as all do at the other. All other users together
+    /// have three quarters of the memory: the last quarter is for the server's own user.
+    ///
+    /// Default 64 MiB: four of the largest messages. At least twice [`message`](Limits::message).
+    pub memory_each: usize,
+    /// How many clients a server serves at once. A further one is told so with the goodbye
+    /// [`GoodbyeCode::BUSY`](crate::framing::GoodbyeCode::BUSY) and closed, and its calls end in
+    /// [`Error::Busy`](crate::Error::Busy). With [`Instances::Fixed`](crate::Instances::Fixed) it waits
+    /// instead: in the backlog of the socket, or on a busy pipe.
     ///
     /// Default 16 384: above any desktop use; at about one KiB each an idle crowd of that size
     /// costs 16 MiB.
     pub connections: usize,
+    /// How many of these connections one other user may have, where others have
+    /// [access](crate::Access). A further one is told so as above.
+    ///
+    /// Default 1024: many programs of many windows, and a sixteenth of all.
+    pub connections_each: usize,
+    /// How many of these connections are kept for the server's own user: the others together have so
+    /// many less than [`connections`](Limits::connections). At most half of them.
+    ///
+    /// Default 256: the owner's own programs, and whatever is needed to set things right.
+    pub connections_kept: usize,
     /// How many bytes may wait to be sent on one connection. While more than half of it waits, no
     /// further message of that peer is read; when it is full, [`MessageServer::send`] hands the
     /// message back. A single message may pass the line, so that a limit below
@@ -36,13 +68,6 @@ pub struct Limits {
     ///
     /// [`MessageServer::send`]: crate::MessageServer::send
     pub queued: usize,
-    /// How many bytes of replies that were given later ([`Responder`](crate::Responder)) may wait for
-    /// one connection beside those that are queued: a handler cannot be made to wait with an answer
-    /// until its caller has read the ones before. One byte more, and the connection is closed with
-    /// the goodbye [`GoodbyeCode::UNREAD`](crate::framing::GoodbyeCode::UNREAD).
-    ///
-    /// Default 64 MiB: four replies of the largest size, or a thousand of 64 KiB.
-    pub held: usize,
     /// How many requests of one connection may be unanswered. A server answers the next one with
     /// the error [`ErrorReply::TOO_MANY_REQUESTS`]; a client refuses to start it.
     ///
@@ -55,6 +80,14 @@ pub struct Limits {
     /// Default 30 s: a program stopped in a debugger or swapped out comes back; one that is gone
     /// does not hold its memory for ever.
     pub write_stall: Duration,
+    /// How long the end of a connection may take in all, from
+    /// [`close`](crate::MessageServer::close) until everything that was queued before has been taken:
+    /// a client that reads a little again and again keeps to
+    /// [`write_stall`](Limits::write_stall) and would otherwise never be gone. What is left then is
+    /// thrown away.
+    ///
+    /// Default 10 s: some hundred times what the largest message takes.
+    pub closing: Duration,
     /// How long a client may take, from when it has connected, until it has sent what a stream of the
     /// framing begins with: this crate's own begins with a preface of 16 bytes. One that is slower is
     /// closed with the goodbye [`GoodbyeCode::TOO_SLOW`](crate::framing::GoodbyeCode::TOO_SLOW).
@@ -102,6 +135,16 @@ impl Limits {
     /// overflows on any system.
     const FOREVER: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 
+    /// A time as it is applied: inside what every system can hold.
+    pub(crate) fn clamp(time: Duration) -> Duration {
+        time.min(Limits::FOREVER)
+    }
+
+    /// When `time` is over that begins now.
+    pub(crate) fn until(time: Duration) -> Instant {
+        Instant::now() + Limits::clamp(time)
+    }
+
     /// The limits as they are applied: each inside what the wire and the system can hold.
     pub(crate) fn clamped(&self) -> Limits {
         let mut limits = self.clone();
@@ -109,11 +152,16 @@ impl Limits {
         limits.connections = limits.connections.max(1);
         limits.queued = limits.queued.max(1);
         limits.in_flight = limits.in_flight.max(1);
-        let Limits { write_stall, preface, message_time, connect, call, drain, .. } = &mut limits;
-        for time in [write_stall, preface, message_time, connect, call, drain] {
-            *time = (*time).min(Limits::FOREVER);
+        limits.connections_each = limits.connections_each.max(1);
+        limits.connections_kept = limits.connections_kept.min(limits.connections / 2);
+        limits.memory_each = limits.memory_each.max(limits.message.saturating_mul(2));
+        limits.memory = limits.memory.max(limits.message.saturating_mul(4));
+        let Limits { write_stall, closing, preface, message_time, connect, call, drain, .. } =
+            &mut limits;
+        for time in [write_stall, closing, preface, message_time, connect, call, drain] {
+            *time = Limits::clamp(*time);
         }
-        limits.idle = limits.idle.map(|time| time.min(Limits::FOREVER));
+        limits.idle = limits.idle.map(Limits::clamp);
         limits
     }
 }
@@ -122,11 +170,15 @@ impl Default for Limits {
     fn default() -> Limits {
         Limits {
             message: 16 << 20,
+            memory: 256 << 20,
+            memory_each: 64 << 20,
             connections: 16_384,
+            connections_each: 1024,
+            connections_kept: 256,
             queued: 1 << 20,
-            held: 64 << 20,
             in_flight: 1024,
             write_stall: Duration::from_secs(30),
+            closing: Duration::from_secs(10),
             preface: Duration::from_secs(10),
             message_time: Duration::from_secs(30),
             idle: None,
@@ -150,6 +202,7 @@ mod tests {
         {
             let limits = Limits {
                 write_stall: asked,
+                closing: asked,
                 preface: asked,
                 message_time: asked,
                 idle: Some(asked),
@@ -160,8 +213,10 @@ mod tests {
             };
             let limits = limits.clamped();
             assert_eq!(limits.idle, Some(applied));
-            let Limits { write_stall, preface, message_time, connect, call, drain, .. } = limits;
-            for time in [write_stall, preface, message_time, connect, call, drain] {
+            let Limits {
+                write_stall, closing, preface, message_time, connect, call, drain, ..
+            } = limits;
+            for time in [write_stall, closing, preface, message_time, connect, call, drain] {
                 assert_eq!(time, applied);
             }
         }
@@ -186,6 +241,30 @@ mod tests {
             assert_eq!(applied_limits.connections, applied);
             assert_eq!(applied_limits.queued, applied);
             assert_eq!(applied_limits.in_flight, applied);
+        }
+    }
+
+    #[test]
+    fn what_is_kept_is_never_more_than_half_and_each_has_one() {
+        for (connections, asked, applied) in [(8, 3, 3), (8, 4, 4), (8, 5, 4), (1, 1, 0)] {
+            let limits = Limits { connections, connections_kept: asked, ..Limits::default() };
+            assert_eq!(limits.clamped().connections_kept, applied, "{connections}, {asked}");
+        }
+        for (asked, applied) in [(0, 1), (1, 1), (2, 2)] {
+            let limits = Limits { connections_each: asked, ..Limits::default() };
+            assert_eq!(limits.clamped().connections_each, applied);
+        }
+    }
+
+    #[test]
+    fn the_memory_holds_some_messages_whatever_their_size() {
+        for (asked, applied) in [(399, 400), (400, 400), (401, 401)] {
+            let limits = Limits { message: 100, memory: asked, ..Limits::default() };
+            assert_eq!(limits.clamped().memory, applied);
+        }
+        for (asked, applied) in [(199, 200), (200, 200), (201, 201)] {
+            let limits = Limits { message: 100, memory_each: asked, ..Limits::default() };
+            assert_eq!(limits.clamped().memory_each, applied);
         }
     }
 }

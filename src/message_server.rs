@@ -1,6 +1,7 @@
 //! The `MessageServer` trait: whole messages, many connections, no operating system.
 #![forbid(unsafe_code)]
 
+use crate::account::Share;
 use crate::error::{CloseReason, Error};
 use bytes::Bytes;
 use std::fmt;
@@ -70,8 +71,9 @@ pub trait MessageServer {
     ///
     /// # Errors
     /// [`SendError`], with `body` handed back: the connection is gone or closing, the message is
-    /// over the limit, or [`Limits::queued`](crate::Limits::queued) bytes wait there already; in
-    /// that case [`Event::Drained`] tells when to send again.
+    /// over the limit, [`Limits::queued`](crate::Limits::queued) bytes wait there already, or
+    /// [`Limits::memory`](crate::Limits::memory) is taken; in the last two cases [`Event::Drained`]
+    /// tells when to send again.
     fn send_with_head(
         &mut self,
         to: ConnectionId,
@@ -85,16 +87,38 @@ pub trait MessageServer {
     }
 
     /// Closes a connection once all that was queued for it has left. No further message of it
-    /// arrives. Its [`Event::Closed`] follows, after
-    /// [`Limits::write_stall`](crate::Limits::write_stall) at the latest if the peer does not
-    /// read. Does nothing if the connection is gone.
+    /// arrives. Its [`Event::Closed`] follows: if the peer does not read, after
+    /// [`Limits::write_stall`](crate::Limits::write_stall); if it reads too slowly, after
+    /// [`Limits::closing`](crate::Limits::closing). Does nothing if the connection is gone.
     ///
     /// `why` goes to the peer in words, where the framing has a way to say it.
     fn close(&mut self, connection: ConnectionId, why: Goodbye);
 
-    /// Who is at the other end, as the operating system told it when the connection was made.
-    /// `None` once its [`Event::Closed`] has been returned.
+    /// Ends a connection at once: what waits to be sent is thrown away, and no further message of it
+    /// arrives. Its [`Event::Closed`] follows. Does nothing if the connection is gone.
+    fn abort(&mut self, connection: ConnectionId);
+
+    /// Who is at the other end, as the operating system told it when the connection was made; also of
+    /// the connection whose [`Event::Closed`] was the last event. `None` once it was polled for the
+    /// next.
     fn peer(&self, connection: ConnectionId) -> Option<&Peer>;
+
+    /// Whether what is sent there can still arrive: not once the peer has closed both directions, or
+    /// sending has failed. What it sent before is still handed out; [`Server`] drops its requests.
+    ///
+    /// A server that cannot tell says yes.
+    fn is_reachable(&self, connection: ConnectionId) -> bool {
+        let _ = connection;
+        true
+    }
+
+    /// On what the memory that is held for a connection draws, so that a layer above draws on the same.
+    /// `None` if it is gone, or of a server that keeps no [`Account`](crate::Account): then the layer
+    /// above keeps its own.
+    fn share(&self, connection: ConnectionId) -> Option<Share> {
+        let _ = connection;
+        None
+    }
 
     /// Takes no new clients from now on and gives the name free. Connections stay as they are.
     fn stop_accepting(&mut self);
@@ -117,8 +141,8 @@ pub enum Event {
     /// The bytes are a part of a larger buffer where that saves a copy. To keep a small message
     /// for long, copy it (`Bytes::copy_from_slice`), so that the buffer can go.
     Message(ConnectionId, Bytes),
-    /// A connection that refused a message as [`Refusal::Full`] takes messages again: less than
-    /// half of the limit waits there now.
+    /// A connection that refused a message as [`Refusal::Full`] or [`Refusal::Memory`] takes messages
+    /// again: less than half of the limit waits there now, and there is memory.
     Drained(ConnectionId),
     /// Clients that wait cannot be taken in: the system refused (no descriptors, no memory). Those
     /// that are connected are served as before, and it is tried again until it works. Told once, and
@@ -251,6 +275,15 @@ pub enum Refusal {
         queued: usize,
         /// [`Limits::queued`](crate::Limits::queued).
         limit: usize,
+    },
+    /// The server has no memory for it: [`Limits::memory`](crate::Limits::memory), or the part of the
+    /// peer's user, is taken. Send again after [`Event::Drained`].
+    #[error(
+        "{held} bytes are held for all clients, and there is no memory for more: raise Limits::memory, or send less to those who do not read"
+    )]
+    Memory {
+        /// Bytes that are held for all clients together.
+        held: usize,
     },
     /// The framing cannot carry this message.
     #[error(transparent)]

@@ -139,6 +139,10 @@ impl MessageServer for ChannelServer {
         }
     }
 
+    fn abort(&mut self, id: ConnectionId) {
+        self.end(id, CloseReason::Local);
+    }
+
     fn peer(&self, id: ConnectionId) -> Option<&Peer> {
         self.connections.get(&id).map(|connection| &connection.peer)
     }

@@ -9,11 +9,12 @@ mod wake;
 pub(super) use acceptor::{Accepted, Acceptor, Next, Tokens};
 pub(super) use wake::Wake;
 
-use crate::connections::{Connections, ServerStream};
+use crate::connections::{Connections, ServerStream, Step};
 use crate::error::Error;
 use crate::framing::{Framing, GoodbyeCode};
+use crate::limits::Limits;
 use crate::message_server::{ConnectionId, Event, Goodbye, Waker};
-use crate::options::ServerOptions;
+use crate::options::{Instances, ServerOptions};
 use mio::{Events, Poll, Token};
 use std::io;
 use std::sync::Arc;
@@ -26,6 +27,14 @@ const EVENTS: usize = 256;
 /// How many clients are taken in, or turned away, before the others are served again: they may come
 /// faster than this takes, also those that may not come in at all.
 const ACCEPTS: usize = 64;
+
+/// How long clients are taken in at once, the time in which the application decides about them
+/// included, before the others are served again: about what taking in twenty costs by itself.
+const ACCEPT_TIME: Duration = Duration::from_micros(500);
+
+/// How much longer than its timeout a poll takes that has something to read but nothing to tell: what
+/// has arrived within the timeout is to be found by a poll that does not wait.
+const OVERTIME: Duration = Duration::from_millis(1);
 
 /// How long no client is taken in after the system refused to give one (no descriptors, no memory).
 /// Short enough not to be noticed by a client that waits, long enough not to spin.
@@ -83,11 +92,13 @@ impl<A: Acceptor> EventLoop<A> {
 
     /// See [`MessageServer::poll`](crate::MessageServer::poll).
     pub fn poll(&mut self, timeout: Option<Duration>) -> Result<Option<Event>, Error> {
-        let until = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        let until = timeout.map(Limits::until);
         let mut looked = false;
         loop {
             let now = Instant::now();
-            if let Some(event) = self.connections.next(now) {
+            let is_over = |until: Option<Instant>| until.is_some_and(|until| until <= now);
+            let step = self.connections.step(now);
+            if let Step::Event(event) = step {
                 if A::CLOSES_BY_POLLING && matches!(event, Event::Closed(..)) {
                     // What served it shall listen for the next; and the client shall see its end
                     // now, not when the application polls again.
@@ -98,10 +109,15 @@ impl<A: Acceptor> EventLoop<A> {
                 return Ok(Some(event));
             }
             // One look at the system even with no time to wait: a caller that polls with a timeout
-            // of zero would otherwise never see anything.
+            // of zero would otherwise never see anything. What that brings is gone through as far as
+            // the overtime lasts; the next poll goes on with it.
             let busy = self.connections.is_busy();
-            if looked && !busy && until.is_some_and(|until| until <= now) {
+            let is_idle = matches!(step, Step::Idle) && !busy;
+            if looked && is_over(if is_idle { until } else { until.map(|at| at + OVERTIME) }) {
                 return Ok(None);
+            }
+            if matches!(step, Step::More) {
+                continue;
             }
             let busy_until = busy.then_some(now);
             let deadline = [until, busy_until, self.connections.deadline(), self.accept_due()];
@@ -140,6 +156,9 @@ impl<A: Acceptor> EventLoop<A> {
                     self.connections.push_event(Event::Woken);
                 }
             } else if self.connections.contains(id) {
+                if event.is_write_closed() {
+                    self.connections.hung_up(id);
+                }
                 if event.is_readable() || event.is_read_closed() || event.is_error() {
                     let ended = event.is_read_closed() || event.is_error();
                     self.connections.readable(id, ended);
@@ -162,21 +181,28 @@ impl<A: Acceptor> EventLoop<A> {
 
     /// When clients that wait are to be taken in without a further event.
     fn accept_due(&self) -> Option<Instant> {
-        self.accept_at.filter(|_| self.connections.len() < self.most)
+        self.accept_at.filter(|_| self.room() > 0)
+    }
+
+    /// How many clients may be taken in. Of a fixed number of instances none is left when all have a
+    /// client, and others wait; else a client for whom there is no place is let in to be told so.
+    fn room(&self) -> usize {
+        match self.options.instances {
+            Instances::Unlimited => usize::MAX,
+            Instances::Fixed(_) => self.most.saturating_sub(self.connections.len()),
+        }
     }
 
     /// Takes in the clients that wait, as far as the limit allows. When it stops before the last of
     /// them, the next look at the system does not wait, and it goes on.
     fn accept(&mut self) {
-        let Some(acceptor) = &mut self.acceptor else {
-            return;
-        };
+        let until = Instant::now() + ACCEPT_TIME;
         for _ in 0..ACCEPTS {
-            if self.accept_at.is_none_or(|at| at > Instant::now()) {
+            let (now, room) = (Instant::now(), self.room());
+            let Some(acceptor) = self.acceptor.as_mut().filter(|_| room > 0 && now < until) else {
                 return;
-            }
-            let room = self.most.saturating_sub(self.connections.len());
-            if room == 0 {
+            };
+            if self.accept_at.is_none_or(|at| at > now) {
                 return;
             }
             let accepted = acceptor.accept(self.poll.registry(), &mut self.tokens, room);

@@ -5,7 +5,7 @@ use super::wire::{End, Exchange};
 use crate::connections::{Connections, ServerStream};
 use crate::framing::{Framing, SendQueue};
 use crate::message_server::{ConnectionId, Event, Goodbye, MessageServer, Peer, SendError, Waker};
-use crate::{Error, Limits};
+use crate::{Error, Limits, Share};
 use bytes::{Bytes, BytesMut};
 use std::fmt;
 use std::io::{self, ErrorKind, IoSlice};
@@ -16,7 +16,6 @@ use std::time::{Duration, Instant};
 pub struct MemoryServer {
     exchange: Arc<Exchange>,
     connections: Connections<Accepted>,
-    limit: usize,
     endpoint: Arc<str>,
 }
 
@@ -34,7 +33,7 @@ impl MemoryServer {
         endpoint: Arc<str>,
     ) -> MemoryServer {
         let connections = Connections::new(framing, limits);
-        MemoryServer { exchange, connections, limit: limits.clamped().connections, endpoint }
+        MemoryServer { exchange, connections, endpoint }
     }
 
     /// Takes over what the clients have done since the last look.
@@ -43,14 +42,15 @@ impl MemoryServer {
         if std::mem::take(&mut state.woken) {
             self.connections.push_event(Event::Woken);
         }
-        while self.connections.len() < self.limit {
-            let Some(id) = state.backlog.pop_front() else {
-                break;
-            };
+        let waiting = std::mem::take(&mut state.backlog);
+        // One for whom there is no place goes at once, for which its end needs the lock.
+        drop(state);
+        for id in waiting {
             let stream = Accepted { exchange: self.exchange.clone(), id };
             let connection = ConnectionId::from_number(id);
             self.connections.add(connection, stream, this_process().clone(), true, Instant::now());
         }
+        let mut state = self.exchange.lock();
         while let Some(id) = state.touched.pop_front() {
             let connection = ConnectionId::from_number(id);
             let Some(wire) = state.wires.get(&id) else {
@@ -61,6 +61,9 @@ impl MemoryServer {
             }
             if wire.is_writable(End::Server) {
                 self.connections.writable(connection);
+            }
+            if wire.is_ended() {
+                self.connections.hung_up(connection);
             }
         }
         self.connections.begin_turn(Instant::now());
@@ -75,7 +78,7 @@ impl fmt::Debug for MemoryServer {
 
 impl MessageServer for MemoryServer {
     fn poll(&mut self, timeout: Option<Duration>) -> Result<Option<Event>, Error> {
-        let until = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        let until = timeout.map(Limits::until);
         loop {
             self.look();
             let now = Instant::now();
@@ -83,11 +86,10 @@ impl MessageServer for MemoryServer {
                 return Ok(Some(event));
             }
             let state = self.exchange.lock();
-            let room = self.connections.len() < self.limit;
             if self.connections.is_busy()
                 || !state.touched.is_empty()
                 || state.woken
-                || (room && !state.backlog.is_empty())
+                || !state.backlog.is_empty()
             {
                 continue;
             }
@@ -110,6 +112,18 @@ impl MessageServer for MemoryServer {
 
     fn close(&mut self, connection: ConnectionId, why: Goodbye) {
         self.connections.close(connection, &why, Instant::now());
+    }
+
+    fn abort(&mut self, connection: ConnectionId) {
+        self.connections.abort(connection);
+    }
+
+    fn is_reachable(&self, connection: ConnectionId) -> bool {
+        self.connections.is_reachable(connection)
+    }
+
+    fn share(&self, connection: ConnectionId) -> Option<Share> {
+        self.connections.share(connection)
     }
 
     fn peer(&self, connection: ConnectionId) -> Option<&Peer> {

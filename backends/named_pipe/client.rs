@@ -59,7 +59,7 @@ pub(crate) fn connect(
     };
     let handle = open(&name, limits.connect).map_err(|source| match code(&source) {
         Some(ERROR_FILE_NOT_FOUND) => Error::NoServer { endpoint: name.clone(), source },
-        Some(ERROR_PIPE_BUSY) => Error::Busy { endpoint: name.clone(), waited: limits.connect },
+        Some(ERROR_PIPE_BUSY) => Error::busy(&name, limits.connect),
         _ => failed("connecting")(source),
     })?;
     let peer = server_of(handle.as_handle()).map_err(failed("asking who serves"))?;

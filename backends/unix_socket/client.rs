@@ -39,9 +39,7 @@ pub(crate) fn connect(
             ErrorKind::NotFound | ErrorKind::ConnectionRefused => {
                 Error::NoServer { endpoint: name.clone(), source }
             }
-            ErrorKind::WouldBlock | ErrorKind::TimedOut => {
-                Error::Busy { endpoint: name.clone(), waited: limits.connect }
-            }
+            ErrorKind::WouldBlock | ErrorKind::TimedOut => Error::busy(&name, limits.connect),
             // EPROTOTYPE: a socket of the other type listens there.
             _ if is_other_type(&source) => {
                 let action = "connecting in this framing (the server's carries the other of whole \

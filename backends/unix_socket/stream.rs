@@ -1,7 +1,7 @@
 //! A client's socket, on the server.
 
 use crate::client_stream::ReadMessage;
-use crate::connections::ServerStream;
+use crate::connections::{FLUSH_MOST, ServerStream};
 use crate::framing::{Carrier, SendQueue};
 use bytes::BytesMut;
 use rustix::net::sockopt;
@@ -142,7 +142,7 @@ impl ServerStream for SocketStream {
 
     fn write(&mut self, queue: &mut SendQueue) -> io::Result<usize> {
         let mut sent = 0;
-        while !queue.is_empty() {
+        while !queue.is_empty() && sent < FLUSH_MOST {
             let mut slices = [IoSlice::new(&[]); SLICES];
             let filled = queue.slices(&mut slices[..self.pieces]);
             match send(&self.socket, &slices[..filled], SendFlags::empty()) {

@@ -182,7 +182,7 @@ impl Inner {
     }
 
     fn closed(&self, reason: CloseReason) -> Error {
-        Error::Closed { endpoint: self.endpoint.clone(), reason }
+        Error::closed(&self.endpoint, reason)
     }
 }
 

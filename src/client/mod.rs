@@ -249,7 +249,7 @@ impl Inner {
     }
 
     fn closed(&self, reason: CloseReason) -> Error {
-        Error::Closed { endpoint: self.endpoint.clone(), reason }
+        Error::closed(&self.endpoint, reason)
     }
 
     /// Reads until `slot` has its outcome, for every call whose reply comes by. Only for the thread
@@ -311,7 +311,7 @@ impl Call {
             Outcome::Reply(reply) => Ok(reply),
             Outcome::Error(reply) => Err(Error::Answered { endpoint: endpoint(), reply }),
             Outcome::Deadline => Err(Error::Deadline { endpoint: endpoint(), after: self.timeout }),
-            Outcome::Closed(reason) => Err(Error::Closed { endpoint: endpoint(), reason }),
+            Outcome::Closed(reason) => Err(Error::closed(&self.inner.endpoint, reason)),
         }
     }
 }

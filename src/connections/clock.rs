@@ -1,4 +1,5 @@
-//! Peers that take too long: with their preface, with a message, or with anything at all.
+//! Peers that take too long: with their preface, with a message, with reading, with their end, or
+//! with anything at all. One clock for all of it.
 
 use super::connection::Connection;
 use super::sending::LOOK_AGAIN;
@@ -24,8 +25,16 @@ pub(super) struct Times {
     connected: Instant,
     /// When what has arrived of an incomplete message began to be waited for.
     pub partial: Option<Instant>,
+    /// When bytes last arrived.
+    pub arrived: Instant,
     /// When the last message came or went.
     pub last: Instant,
+    /// When the peer last took something, while something waits for it.
+    pub waiting: Option<Instant>,
+    /// When it began to be closed.
+    pub closing: Option<Instant>,
+    /// When to look whether its last bytes have left.
+    pub look: Option<Instant>,
     /// The connection's entry in the clock.
     entry: Option<Instant>,
     /// It has had its [`REPRIEVE`].
@@ -34,24 +43,62 @@ pub(super) struct Times {
 
 impl Times {
     pub fn new(now: Instant) -> Times {
-        Times { connected: now, partial: None, last: now, entry: None, reprieved: false }
+        Times {
+            connected: now,
+            partial: None,
+            arrived: now,
+            last: now,
+            waiting: None,
+            closing: None,
+            look: None,
+            entry: None,
+            reprieved: false,
+        }
+    }
+
+    /// The time of a message that has begun was not counted until `now`.
+    pub fn restart(&mut self, now: Option<Instant>) {
+        if let Some(now) = now {
+            self.partial = self.partial.map(|_| now);
+            (self.connected, self.arrived, self.last) = (now, now, now);
+        }
     }
 }
 
+/// What is to be done when a time is over.
+enum Due {
+    /// To look whether the last bytes have left.
+    Look,
+    /// To close it and to say why.
+    GiveUp(CloseReason),
+    /// To end it at once.
+    CutOff(CloseReason),
+}
+
 impl<S> Connection<S> {
-    /// The next time limit that will be over, and why it then ends.
-    fn due(&self, limits: &Limits) -> Option<(Instant, CloseReason)> {
+    /// The next time that will be over, and what is to be done then.
+    fn due(&self, limits: &Limits) -> Option<(Instant, Due)> {
+        let Times { connected, partial, last, waiting, closing, look, .. } = self.times;
         let slow = |from: Instant, what, waited: Duration| {
-            (from + waited, CloseReason::Slow { what, waited })
+            (from + waited, Due::GiveUp(CloseReason::Slow { what, waited }))
         };
-        let unsaid = !self.inbound.has_begun();
-        let preface = unsaid.then(|| slow(self.times.connected, "preface", limits.preface));
-        let partial = self.times.partial.filter(|_| !unsaid && !self.paused);
-        let message = partial.map(|from| slow(from, "message", limits.message_time));
+        let is_open = closing.is_none();
+        let is_let_in = is_open && self.waits.is_none();
+        let unsaid = is_let_in && !self.inbound.has_begun();
+        let preface = unsaid.then(|| slow(connected, "preface", limits.preface));
+        // While it is not read, it cannot be blamed for what is not read.
+        let is_read = is_let_in && !unsaid && !self.paused;
+        let message = partial.filter(|_| is_read);
+        let message = message.map(|from| slow(from, "message", limits.message_time));
         // One that is sending a message is not idle.
-        let idle = limits.idle.filter(|_| self.times.partial.is_none());
-        let idle = idle.map(|waited| (self.times.last + waited, CloseReason::Idle { waited }));
-        let all = [preface, message, idle];
+        let idle = limits.idle.filter(|_| is_let_in && partial.is_none());
+        let idle = idle.map(|waited| (last + waited, Due::GiveUp(CloseReason::Idle { waited })));
+        let waited = limits.write_stall;
+        let unread =
+            waiting.map(|since| (since + waited, Due::CutOff(CloseReason::Unread { waited })));
+        let closing = closing.map(|from| (from + limits.closing, Due::CutOff(CloseReason::Local)));
+        let look = look.map(|at| (at, Due::Look));
+        let all = [preface, message, idle, unread, closing, look];
         all.into_iter().flatten().min_by_key(|(at, _)| *at)
     }
 
@@ -71,7 +118,7 @@ impl<S: ServerStream> Connections<S> {
     /// Sees to it that the connection is looked at when its next limit is over, and not at all if
     /// nothing of it is waited for.
     pub(super) fn watch(&mut self, id: ConnectionId) {
-        let Some(connection) = self.table.get_mut(&id).filter(|c| c.closing.is_none()) else {
+        let Some(connection) = self.table.get_mut(&id) else {
             return;
         };
         let due = connection.due(&self.limits).map(|(at, _)| at);
@@ -105,7 +152,7 @@ impl<S: ServerStream> Connections<S> {
         self.watch(id);
     }
 
-    /// Ends those whose time is over.
+    /// Sees to those whose time is over.
     pub(super) fn ring(&mut self, now: Instant) {
         while let Some(&(at, id)) = self.clock.first().filter(|(at, _)| *at <= now) {
             self.clock.remove(&(at, id));
@@ -114,29 +161,21 @@ impl<S: ServerStream> Connections<S> {
             };
             connection.times.entry = None;
             match connection.due(&self.limits).filter(|(at, _)| *at <= now) {
-                Some((at, reason)) if connection.closing.is_none() => {
-                    match connection.reprieve(at, now) {
-                        Some(until) => {
-                            connection.times.entry = Some(until);
-                            self.clock.insert((until, id));
-                        }
-                        None => self.give_up(id, reason, now),
+                Some((_, Due::Look)) => self.after_flush(id, now),
+                Some((_, Due::CutOff(reason))) => self.cut_off(id, reason),
+                Some((at, Due::GiveUp(reason))) => match connection.reprieve(at, now) {
+                    Some(until) => {
+                        connection.times.entry = Some(until);
+                        self.clock.insert((until, id));
                     }
-                }
-                _ => {
+                    None => self.give_up(id, reason, now),
+                },
+                None => {
                     connection.times.reprieved = false;
                     self.watch(id);
                 }
             }
         }
-    }
-
-    /// Closes a connection and tells its peer why.
-    pub(super) fn give_up(&mut self, id: ConnectionId, reason: CloseReason, now: Instant) {
-        if let (Some(why), Some(connection)) = (reason.goodbye(), self.table.get_mut(&id)) {
-            connection.outbound.goodbye(why.code, &why.text);
-        }
-        self.begin_close(id, reason, now);
     }
 
     /// Takes a connection that has ended out of the clock.

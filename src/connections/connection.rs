@@ -1,10 +1,16 @@
 //! What is kept of one connection. An idle one holds no buffers.
 
 use super::clock::Times;
+use super::waiting::Entry;
+use crate::account::{Charge, Parked, Place};
 use crate::error::CloseReason;
 use crate::framing::{Framing, Inbound, Outbound};
 use crate::message_server::Peer;
 use std::time::Instant;
+
+/// From so many bytes on a message waits for the memory that all of it takes before the rest of it
+/// is read: less than a few reads bring is not worth it.
+pub(super) const LARGE: usize = 64 * 1024;
 
 pub(super) struct Connection<S> {
     pub stream: S,
@@ -19,22 +25,42 @@ pub(super) struct Connection<S> {
     pub ended: bool,
     /// Its messages are not looked at until more of what waits for it has been sent.
     pub paused: bool,
+    /// Its messages are not looked at until there is memory for them: its entry in the list of those
+    /// who wait.
+    pub waits: Option<Entry>,
+    /// A message to it was refused for want of memory: as above.
+    pub waits_to_send: Option<Entry>,
     /// Whole messages may be among the bytes kept: they come before the next read.
     pub undecoded: bool,
     /// A message was refused because too much waited; when that has changed, it is told.
     pub refused: bool,
     /// Sending has failed: what it has sent is still read, but nothing goes there any more.
     pub unwritable: bool,
-    /// When the peer last took something, while something waits for it.
-    pub waiting_since: Option<Instant>,
+    /// The peer has closed both directions: nothing that is sent can arrive.
+    pub hung_up: bool,
+    /// It could not send all it had: the next sign that more may be sent is looked for.
+    pub blocked: bool,
     /// A message was queued since the queue was last flushed.
     pub sent: bool,
     /// What its time limits are counted from.
     pub times: Times,
+    /// The memory that is held for it.
+    pub held: Charge,
+    /// The memory that was granted to the message that is arriving, of a [`LARGE`] one all.
+    pub granted: usize,
+    /// It waits for the memory of a large message whose beginning it holds.
+    pub parked: Option<Parked>,
+    _place: Place,
 }
 
 impl<S> Connection<S> {
-    pub fn new(stream: S, peer: Peer, framing: &dyn Framing, now: Instant) -> Connection<S> {
+    pub fn new(
+        stream: S,
+        peer: Peer,
+        place: Place,
+        framing: &dyn Framing,
+        now: Instant,
+    ) -> Connection<S> {
         Connection {
             stream,
             peer,
@@ -44,16 +70,29 @@ impl<S> Connection<S> {
             in_ready: false,
             ended: false,
             paused: false,
+            waits: None,
+            waits_to_send: None,
             undecoded: false,
             refused: false,
             unwritable: false,
-            waiting_since: None,
+            hung_up: false,
+            blocked: false,
             sent: false,
             times: Times::new(now),
+            held: Charge::new(place.share().clone()),
+            granted: 0,
+            parked: None,
+            _place: place,
         }
     }
 
     pub fn takes_messages(&self) -> bool {
         self.closing.is_none() && !self.unwritable
+    }
+
+    /// Charges what is held for it now.
+    pub fn settle(&mut self) {
+        let arriving = self.granted.max(self.inbound.kept());
+        self.held.set(arriving + self.outbound.queue.len());
     }
 }

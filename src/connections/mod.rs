@@ -4,34 +4,48 @@
 //!
 //! A backend drives it so: [`add`](Connections::add) each client, report readiness with
 //! [`readable`](Connections::readable) and [`writable`](Connections::writable), then
-//! [`begin_turn`](Connections::begin_turn) and [`next`](Connections::next) until it returns `None`;
-//! then wait for readiness until [`deadline`](Connections::deadline) at the latest, and not at all
-//! while it is [busy](Connections::is_busy). Readiness is edge-triggered: told once, it counts until
-//! a read has come up short or a write would block.
+//! [`begin_turn`](Connections::begin_turn) and [`step`](Connections::step) until it is idle; then wait
+//! for readiness until [`deadline`](Connections::deadline) at the latest, and not at all while it is
+//! [busy](Connections::is_busy). Readiness is edge-triggered: told once, it counts until a read has
+//! come up short or a write would block.
 #![forbid(unsafe_code)]
 
 mod clock;
 #[cfg(test)]
 mod clock_tests;
 mod connection;
+#[cfg(test)]
+mod memory_tests;
 mod reading;
+#[cfg(test)]
+mod scene;
 mod sending;
 #[cfg(test)]
 mod tests;
+mod waiting;
 
+pub(crate) use sending::FLUSH_MOST;
+
+use crate::account::{Account, Share};
 use crate::client_stream::ReadMessage;
 use crate::error::CloseReason;
-use crate::framing::{Carrier, Framing, Outbound};
-use crate::ids::{IdMap, IdSet};
+use crate::framing::{Carrier, Framing, GoodbyeCode, Outbound};
+use crate::ids::IdMap;
 use crate::limits::Limits;
 use crate::message_server::{ConnectionId, Event, Goodbye, Peer, Refusal, SendError};
 use bytes::{Bytes, BytesMut};
 use clock::Clock;
 use connection::Connection;
+use reading::Turn;
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 use std::time::Instant;
+use waiting::{Class, Waiting};
+
+/// How many flushes there may be in a turn at least. Else as many as there are connections: an
+/// application that sends more whenever something has left must not keep the backend from looking.
+const FLUSHES_LEAST: usize = 16;
 
 /// A client's stream of bytes, as a backend gives it. Nothing of it blocks.
 pub(crate) trait ServerStream {
@@ -48,8 +62,8 @@ pub(crate) trait ServerStream {
     }
 
     /// Sends from the front of `queue` what can be sent now, and removes that from it. Returns how
-    /// many bytes; `WouldBlock` when it is none. For a [`Carrier::Messages`] each piece of the queue
-    /// is one message.
+    /// many bytes; `WouldBlock` when it is none. May stop after [`FLUSH_MOST`] bytes: then it is asked
+    /// again in the next turn. For a [`Carrier::Messages`] each piece of the queue is one message.
     fn write(&mut self, queue: &mut crate::framing::SendQueue) -> io::Result<usize>;
 
     /// The largest message that the system takes as one.
@@ -70,28 +84,42 @@ pub(crate) trait ServerStream {
     fn abort(&mut self) {}
 }
 
+/// What came of a [`step`](Connections::step).
+#[derive(Debug)]
+pub(crate) enum Step {
+    Event(Event),
+    /// Something was done, of which there is nothing to tell; there may be more.
+    More,
+    /// The turn is over.
+    Idle,
+}
+
 /// See the [module](self).
 pub(crate) struct Connections<S> {
     framing: Arc<dyn Framing>,
     carrier: Carrier,
     limits: Limits,
+    account: Account,
     table: IdMap<ConnectionId, Connection<S>>,
     /// What is to be returned next.
     events: VecDeque<Event>,
+    /// Who has ended, until the event that says so has been handled.
+    departed: IdMap<ConnectionId, Peer>,
+    last_closed: Option<ConnectionId>,
     /// Connections with something to read, each once.
     ready: VecDeque<ConnectionId>,
     /// How many of them are read before the backend looks for others again: a client that always
     /// has more must not keep those waiting whose readiness is not known yet.
     turn: usize,
-    /// The connection whose bytes are being cut into messages, and those bytes.
-    current: Option<(ConnectionId, BytesMut)>,
+    /// The connection whose bytes are being cut into messages.
+    current: Option<Turn>,
     /// Connections with something queued since they were last flushed.
-    unsent: Vec<ConnectionId>,
-    /// Connections that could not send all they had.
-    blocked: IdSet<ConnectionId>,
-    /// When to look for those that were blocked for too long.
-    sweep: Option<Instant>,
-    /// When to look for those that send too slowly.
+    unsent: VecDeque<ConnectionId>,
+    /// How many of them may be flushed before the backend looks for readiness again.
+    flushes: usize,
+    /// Connections that wait for memory.
+    waiting: Waiting,
+    /// When to look for those that take too long.
     clock: Clock,
     /// When the backend last reported all readiness. Whose time was over by then had it; what happened
     /// since, while the application was busy, nobody has looked at yet.
@@ -102,31 +130,46 @@ pub(crate) struct Connections<S> {
 
 impl<S: ServerStream> Connections<S> {
     pub fn new(framing: Arc<dyn Framing>, limits: &Limits) -> Connections<S> {
+        let mut limits = limits.clone();
+        if framing.limit() != usize::MAX {
+            limits.message = framing.limit();
+        }
+        let limits = limits.clamped();
         Connections {
             carrier: framing.carrier(),
             framing,
-            limits: limits.clamped(),
+            account: Account::new(&limits),
+            limits,
             table: IdMap::default(),
             events: VecDeque::new(),
+            departed: IdMap::default(),
+            last_closed: None,
             ready: VecDeque::new(),
             turn: 0,
             current: None,
-            unsent: Vec::new(),
-            blocked: IdSet::default(),
-            sweep: None,
+            unsent: VecDeque::new(),
+            flushes: FLUSHES_LEAST,
+            waiting: Waiting::default(),
             clock: Clock::new(),
             looked: None,
             shared: BytesMut::new(),
         }
     }
 
-    /// A client has connected. `readable`: it may have sent something already.
+    /// A client has connected. `readable`: it may have sent something already. One for whom there is no
+    /// place is told so and goes.
     pub fn add(&mut self, id: ConnectionId, stream: S, peer: Peer, readable: bool, now: Instant) {
-        let connection = Connection::new(stream, peer, &*self.framing, now);
+        let place = match self.account.place(&peer) {
+            Ok(place) => place,
+            Err(why) => {
+                return self.turn_away(stream, &Goodbye::new(GoodbyeCode::BUSY, why.to_string()));
+            }
+        };
+        let connection = Connection::new(stream, peer, place, &*self.framing, now);
         self.table.insert(id, connection);
         self.watch(id);
         self.events.push_back(Event::Connected(id));
-        self.unsent.push(id); // what the framing begins with
+        self.unsent.push_back(id); // what the framing begins with
         if readable {
             self.readable(id, false);
         }
@@ -160,8 +203,15 @@ impl<S: ServerStream> Connections<S> {
             return;
         };
         connection.stream.writable();
-        if self.blocked.contains(&id) {
-            self.unsent.push(id);
+        if connection.blocked {
+            self.unsent.push_back(id);
+        }
+    }
+
+    /// The peer has closed both directions. What it sent can still be read.
+    pub fn hung_up(&mut self, id: ConnectionId) {
+        if let Some(connection) = self.table.get_mut(&id) {
+            connection.hung_up = true;
         }
     }
 
@@ -170,36 +220,57 @@ impl<S: ServerStream> Connections<S> {
         self.events.push_back(event);
     }
 
-    /// All readiness that there is `now` has been reported: each ready connection has one read.
+    /// All readiness that there is `now` has been reported: each ready connection has its turn.
     pub fn begin_turn(&mut self, now: Instant) {
         self.turn = self.ready.len();
         self.looked = Some(now);
+        self.flushes = self.table.len().max(FLUSHES_LEAST);
+        self.waiting.begin_turn(now);
     }
 
-    /// Whether connections are ready that have had their read in this turn.
+    /// Whether there is something to do in the next turn, whatever the backend has to report.
     pub fn is_busy(&self) -> bool {
-        !self.ready.is_empty()
+        !self.ready.is_empty() || !self.unsent.is_empty() || self.waiting.is_busy(&self.account)
     }
 
-    /// Reads, cuts and sends until there is an event. `None`: the turn is over.
+    /// Does one thing: returns an event, reads or cuts or sends for one connection, or looks at the
+    /// clock. The application's time passes between two steps, so `now` is asked for each.
+    pub fn step(&mut self, now: Instant) -> Step {
+        if let Some(id) = self.last_closed.take() {
+            self.departed.remove(&id);
+        }
+        if let Some(event) = self.events.pop_front() {
+            if let Event::Closed(id, _) = event {
+                self.last_closed = Some(id);
+            }
+            return Step::Event(event);
+        }
+        if self.current.is_some() {
+            if let Some(event) = self.next_message(now) {
+                return Step::Event(event);
+            }
+        } else if let Some(id) = self.next_ready() {
+            self.read(id, now);
+        } else if let Some(id) = self.next_unsent() {
+            self.flush(id, now);
+        } else if self.waiting.may_go_on(&self.account) {
+            self.go_on();
+        } else if let Some(looked) = self.looked.filter(|at| self.is_due(*at)) {
+            self.ring(looked);
+            self.relieve(looked);
+        } else {
+            return Step::Idle;
+        }
+        Step::More
+    }
+
+    /// Steps until there is an event. `None`: the turn is over.
     pub fn next(&mut self, now: Instant) -> Option<Event> {
         loop {
-            if let Some(event) = self.events.pop_front() {
-                return Some(event);
-            }
-            if self.current.is_some() {
-                if let Some(event) = self.next_message(now) {
-                    return Some(event);
-                }
-            } else if let Some(id) = self.next_ready() {
-                self.read(id, now);
-            } else if !self.unsent.is_empty() {
-                self.flush_unsent(now);
-            } else if let Some(looked) = self.looked.filter(|at| self.is_due(*at)) {
-                self.sweep(looked);
-                self.ring(looked);
-            } else {
-                return None;
+            match self.step(now) {
+                Step::Event(event) => return Some(event),
+                Step::More => {}
+                Step::Idle => return None,
             }
         }
     }
@@ -209,14 +280,19 @@ impl<S: ServerStream> Connections<S> {
         self.ready.pop_front()
     }
 
+    fn next_unsent(&mut self) -> Option<ConnectionId> {
+        self.flushes = self.flushes.checked_sub(1)?;
+        self.unsent.pop_front()
+    }
+
     fn is_due(&self, now: Instant) -> bool {
         self.deadline().is_some_and(|at| at <= now)
     }
 
-    /// When [`next`](Connections::next) has something to do without any readiness, in a new turn.
+    /// When [`step`](Connections::step) has something to do without any readiness, in a new turn.
     pub fn deadline(&self) -> Option<Instant> {
         let ring = self.clock.first().map(|(at, _)| *at);
-        self.sweep.into_iter().chain(ring).min()
+        self.waiting.look_at().into_iter().chain(ring).min()
     }
 
     /// How many connections there are, closing ones included.
@@ -233,6 +309,8 @@ impl<S: ServerStream> Connections<S> {
         }
         self.table.clear();
         self.clock.clear();
+        self.waiting = Waiting::default();
+        self.current = None;
     }
 
     /// Whether it is a connection.
@@ -240,8 +318,20 @@ impl<S: ServerStream> Connections<S> {
         self.table.contains_key(&id)
     }
 
+    /// Who is there; also of one that has just ended, until the next step.
     pub fn peer(&self, id: ConnectionId) -> Option<&Peer> {
-        self.table.get(&id).map(|connection| &connection.peer)
+        let connected = self.table.get(&id).map(|connection| &connection.peer);
+        connected.or_else(|| self.departed.get(&id))
+    }
+
+    /// On what the memory that is held for it draws.
+    pub fn share(&self, id: ConnectionId) -> Option<Share> {
+        self.table.get(&id).map(|connection| connection.held.share().clone())
+    }
+
+    /// Whether what is sent there can still arrive.
+    pub fn is_reachable(&self, id: ConnectionId) -> bool {
+        self.table.get(&id).is_some_and(|c| c.takes_messages() && !c.hung_up)
     }
 
     /// See [`MessageServer::send_with_head`](crate::MessageServer::send_with_head).
@@ -254,14 +344,24 @@ impl<S: ServerStream> Connections<S> {
             connection.refused = true;
             return Err(SendError::new(id, Refusal::Full { queued, limit }, body));
         }
+        if connection.held.share().room() == 0 {
+            connection.refused = true;
+            let refusal = Refusal::Memory { held: self.account.held() };
+            self.waiting.add(id, connection, Class::Sending);
+            return Err(SendError::new(id, refusal, body));
+        }
         let peer_limit = connection.inbound.peer_limit().unwrap_or(usize::MAX);
         let peer_limit = Some(peer_limit.min(connection.stream.largest_message()));
         if let Err(error) = connection.outbound.encode(head, body.clone(), peer_limit) {
             return Err(SendError::new(id, error.into(), body));
         }
         connection.sent = true;
+        // What leaves before anything else is done need not be charged.
+        if connection.outbound.queue.len() > connection::LARGE {
+            connection.settle();
+        }
         if queued == 0 {
-            self.unsent.push(id);
+            self.unsent.push_back(id);
         }
         Ok(())
     }
@@ -273,5 +373,10 @@ impl<S: ServerStream> Connections<S> {
         };
         connection.outbound.goodbye(why.code, &why.text);
         self.begin_close(id, CloseReason::Local, now);
+    }
+
+    /// See [`MessageServer::abort`](crate::MessageServer::abort).
+    pub fn abort(&mut self, id: ConnectionId) {
+        self.cut_off(id, CloseReason::Local);
     }
 }

@@ -1,8 +1,9 @@
 //! From readiness to messages.
 //!
-//! One read for each ready connection in turn, so that a busy one does not keep the others
-//! waiting; its messages are handed out one by one, so that the answers to the first ones count
-//! before the next is looked at.
+//! Each ready connection has one turn, then the others: so many messages, or so much of the
+//! application's time, whichever is over first. What it has sent beyond that waits for its next turn.
+//! Messages are handed out one by one, so that the answers to the first ones count before the next is
+//! looked at.
 
 use super::connection::Connection;
 use super::{Connections, ServerStream};
@@ -12,21 +13,56 @@ use crate::framing::{Carrier, FramingError};
 use crate::message_server::{ConnectionId, Event};
 use bytes::BytesMut;
 use std::io::{self, ErrorKind};
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+/// How many messages of one connection are handed out before it is another's turn. With a handler that
+/// takes no time at all they take about as long as the time below.
+pub(super) const TURN_MESSAGES: usize = 256;
+
+/// How long one connection's messages may be handed out, the application's time with them included,
+/// before it is another's turn. Some ten times what it costs to change from one to another; and the
+/// most that one connection adds to the time of another's call, where a handler takes less.
+pub(super) const TURN_TIME: Duration = Duration::from_micros(100);
+
+/// The turn of the connection whose messages are being handed out.
+pub(super) struct Turn {
+    id: ConnectionId,
+    /// What has been read of it and not been cut yet.
+    input: BytesMut,
+    began: Instant,
+    messages: usize,
+}
+
+impl Turn {
+    fn new(id: ConnectionId, input: BytesMut, now: Instant) -> Turn {
+        Turn { id, input, began: now, messages: 0 }
+    }
+
+    fn is_over(&self, now: Instant) -> bool {
+        let time = now.saturating_duration_since(self.began);
+        self.messages >= TURN_MESSAGES || (self.messages > 0 && time >= TURN_TIME)
+    }
+}
 
 impl<S: ServerStream> Connections<S> {
-    /// Reads once from a connection; the bytes become the current ones.
+    /// Reads once from a connection, and begins its turn with the bytes.
     pub(super) fn read(&mut self, id: ConnectionId, now: Instant) {
         let Some(connection) = self.table.get_mut(&id) else {
             return;
         };
         connection.in_ready = false;
-        if connection.closing.is_some() || connection.paused {
+        if connection.closing.is_some() || connection.paused || connection.waits.is_some() {
             return;
         }
+        if !self.may_read(id) {
+            return;
+        }
+        let Some(connection) = self.table.get_mut(&id) else {
+            return;
+        };
         let mut buffer = connection.inbound.read_buffer(&mut self.shared);
         if std::mem::take(&mut connection.undecoded) {
-            self.current = Some((id, buffer));
+            self.current = Some(Turn::new(id, buffer, now));
             return self.readable(id, false);
         }
         let outcome = match self.carrier {
@@ -37,7 +73,8 @@ impl<S: ServerStream> Connections<S> {
             }
         };
         if let Ok((ReadMessage::Whole, more)) = outcome {
-            self.current = Some((id, buffer));
+            connection.times.arrived = now;
+            self.current = Some(Turn::new(id, buffer, now));
             if more {
                 self.readable(id, false);
             }
@@ -47,7 +84,7 @@ impl<S: ServerStream> Connections<S> {
         match outcome {
             Ok((ReadMessage::TooLarge(size), _)) => {
                 let limit = self.framing.limit();
-                self.peer_failed(id, FramingError::TooLarge { size, limit }, now);
+                self.give_up(id, FramingError::TooLarge { size, limit }.into(), now);
             }
             Ok(_) => match connection.inbound.finish() {
                 Ok(()) => self.begin_close(id, CloseReason::Finished, now),
@@ -59,42 +96,69 @@ impl<S: ServerStream> Connections<S> {
         }
     }
 
-    /// The next message among the current bytes. When there is none left, what they were answered
-    /// with is sent, and what is left of them kept.
+    /// The next message of the connection whose turn it is. When there is none left, or its turn is
+    /// over, what they were answered with is sent, and what is left of them kept.
     pub(super) fn next_message(&mut self, now: Instant) -> Option<Event> {
-        let (id, mut input) = self.current.take()?;
-        if self.must_pause(id, now) {
-            let connection = self.table.get_mut(&id)?;
-            connection.paused = true;
-            connection.undecoded = true;
-            connection.inbound.put_back(input, &mut self.shared);
+        let mut turn = self.current.take()?;
+        let id = turn.id;
+        if self.table.get(&id).is_none_or(|connection| connection.closing.is_some()) {
+            // Closed while its messages were being handed out.
+            turn.input.clear();
+            self.shared = turn.input;
             return None;
         }
-        let Some(connection) = self.table.get_mut(&id).filter(|c| c.closing.is_none()) else {
-            // Closed while its messages were being handed out.
-            input.clear();
-            self.shared = input;
+        if turn.is_over(now) && !turn.input.is_empty() {
+            self.put_off(turn);
+            self.readable(id, false);
+            self.flush(id, now);
             return None;
-        };
-        match connection.inbound.decode(&mut input) {
+        }
+        if self.must_pause(id, now) {
+            self.table.get_mut(&id)?.paused = true;
+            self.put_off(turn);
+            return None;
+        }
+        // What the messages before it have made the application hold counts too.
+        if turn.messages > 0 && !turn.input.is_empty() && !self.may_begin(id) {
+            self.put_off(turn);
+            self.flush(id, now);
+            return None;
+        }
+        let connection = self.table.get_mut(&id)?;
+        match connection.inbound.decode(&mut turn.input) {
             Ok(Some(message)) => {
                 connection.times.last = now;
                 connection.times.partial = None;
-                self.current = Some((id, input));
+                if connection.granted > 0 {
+                    connection.granted = 0;
+                    connection.settle();
+                }
+                turn.messages += 1;
+                self.current = Some(turn);
                 return Some(Event::Message(id, message));
             }
             Ok(None) => {
-                connection.inbound.put_back(input, &mut self.shared);
+                connection.inbound.put_back(turn.input, &mut self.shared);
+                connection.keep(self.limits.message);
                 self.note_partial(id, now);
                 self.flush(id, now);
             }
             Err(error) => {
-                input.clear();
-                connection.inbound.put_back(input, &mut self.shared);
-                self.peer_failed(id, error, now);
+                turn.input.clear();
+                connection.inbound.put_back(turn.input, &mut self.shared);
+                self.give_up(id, error.into(), now);
             }
         }
         None
+    }
+
+    /// Keeps what is left of a turn's bytes: they are looked at before the next read.
+    fn put_off(&mut self, turn: Turn) {
+        if let Some(connection) = self.table.get_mut(&turn.id) {
+            connection.undecoded = true;
+            connection.inbound.put_back(turn.input, &mut self.shared);
+            connection.settle();
+        }
     }
 
     /// Whether so much waits for this peer that its next message has to wait too.
@@ -110,11 +174,6 @@ impl<S: ServerStream> Connections<S> {
             self.flush(id, now);
         }
         over(self)
-    }
-
-    /// The peer broke the rules, or said goodbye: it is told which rule, and closed.
-    fn peer_failed(&mut self, id: ConnectionId, error: FramingError, now: Instant) {
-        self.give_up(id, error.into(), now);
     }
 }
 

@@ -11,14 +11,11 @@ use std::time::{Duration, Instant};
 /// on their way. Nobody waits for the answer but who closes it.
 pub(super) const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
-impl<S: ServerStream> Connections<S> {
-    /// Sends what can be sent of all that has been queued.
-    pub(super) fn flush_unsent(&mut self, now: Instant) {
-        for id in std::mem::take(&mut self.unsent) {
-            self.flush(id, now);
-        }
-    }
+/// After so many bytes to one peer the others have their turn: a peer that reads as fast as it is sent
+/// to would otherwise keep them waiting for as long as its queue lasts. About what a socket holds.
+pub(crate) const FLUSH_MOST: usize = 256 * 1024;
 
+impl<S: ServerStream> Connections<S> {
     /// Sends what can be sent to one peer, and sees to what follows from it.
     pub(super) fn flush(&mut self, id: ConnectionId, now: Instant) {
         let Some(connection) = self.table.get_mut(&id) else {
@@ -29,9 +26,14 @@ impl<S: ServerStream> Connections<S> {
         }
         if !connection.outbound.queue.is_empty() {
             match connection.stream.write(&mut connection.outbound.queue) {
-                Ok(_) => connection.waiting_since = None,
-                Err(error)
-                    if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
+                Ok(sent) => {
+                    connection.times.waiting = None;
+                    if sent >= FLUSH_MOST && !connection.outbound.queue.is_empty() {
+                        self.unsent.push_back(id);
+                    }
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => self.unsent.push_back(id),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
                 Err(error) => {
                     connection.outbound.queue = SendQueue::default();
                     connection.unwritable = true;
@@ -47,32 +49,37 @@ impl<S: ServerStream> Connections<S> {
         self.after_flush(id, now);
     }
 
-    fn after_flush(&mut self, id: ConnectionId, now: Instant) {
+    pub(super) fn after_flush(&mut self, id: ConnectionId, now: Instant) {
         let Some(connection) = self.table.get_mut(&id) else {
             return;
         };
         let queued = connection.outbound.queue.len();
-        if queued == 0 && (connection.unwritable || connection.stream.is_sent()) {
-            connection.waiting_since = None;
-            self.blocked.remove(&id);
+        connection.settle();
+        connection.times.look = None;
+        connection.blocked = queued > 0 || !(connection.unwritable || connection.stream.is_sent());
+        if connection.blocked {
+            connection.times.waiting.get_or_insert(now);
+            // No sign will tell that the last of it has gone.
+            connection.times.look = (queued == 0).then(|| now + LOOK_AGAIN);
+            self.watch(id);
+        } else {
+            connection.times.waiting = None;
             if connection.closing.is_some() {
                 return self.finish(id);
             }
-        } else {
-            let since = *connection.waiting_since.get_or_insert(now);
-            self.blocked.insert(id);
-            let due = due(since + self.limits.write_stall, queued, now);
-            self.sweep = Some(self.sweep.map_or(due, |at| at.min(due)));
         }
+        let Some(connection) = self.table.get_mut(&id) else {
+            return;
+        };
         if queued > self.limits.queued / 2 || connection.closing.is_some() {
             return;
         }
-        if std::mem::take(&mut connection.refused) {
+        if connection.waits_to_send.is_none() && std::mem::take(&mut connection.refused) {
             self.events.push_back(Event::Drained(id));
         }
         if std::mem::take(&mut connection.paused) {
             // The time of what it has begun did not count meanwhile.
-            connection.times.partial = connection.times.partial.map(|_| now);
+            connection.times.restart(Some(now));
             self.readable(id, false);
             self.watch(id);
         }
@@ -82,49 +89,39 @@ impl<S: ServerStream> Connections<S> {
     pub(super) fn begin_close(&mut self, id: ConnectionId, reason: CloseReason, now: Instant) {
         if let Some(connection) = self.table.get_mut(&id) {
             connection.closing.get_or_insert(reason);
+            connection.times.closing.get_or_insert(now);
+            self.waiting.remove(connection);
+            self.watch(id);
             self.flush(id, now);
         }
     }
 
-    /// Ends those whose peers have taken nothing for too long, and looks whether others are done.
-    pub(super) fn sweep(&mut self, now: Instant) {
-        if self.sweep.is_none_or(|at| at > now) {
-            return;
+    /// Closes a connection and tells its peer why.
+    pub(super) fn give_up(&mut self, id: ConnectionId, reason: CloseReason, now: Instant) {
+        if let (Some(why), Some(connection)) = (reason.goodbye(), self.table.get_mut(&id)) {
+            connection.outbound.goodbye(why.code, &why.text);
         }
-        let waited = self.limits.write_stall;
-        self.sweep = None;
-        let (mut late, mut done) = (Vec::new(), Vec::new());
-        for id in self.blocked.iter().copied().collect::<Vec<_>>() {
-            let Some(connection) = self.table.get_mut(&id) else { continue };
-            let Some(since) = connection.waiting_since else { continue };
-            let queued = connection.outbound.queue.len();
-            if queued == 0 && connection.stream.is_sent() {
-                done.push(id);
-            } else if since + waited <= now {
-                late.push(id);
-            } else {
-                let due = due(since + waited, queued, now);
-                self.sweep = Some(self.sweep.map_or(due, |at| at.min(due)));
-            }
-        }
-        done.into_iter().for_each(|id| self.after_flush(id, now));
-        for id in late {
-            if let Some(connection) = self.table.get_mut(&id) {
-                connection.stream.abort();
-                connection.closing.get_or_insert(CloseReason::Unread { waited });
-                self.finish(id);
-            }
+        self.begin_close(id, reason, now);
+    }
+
+    /// Ends a connection at once; what waits to be sent is thrown away.
+    pub(super) fn cut_off(&mut self, id: ConnectionId, reason: CloseReason) {
+        if let Some(connection) = self.table.get_mut(&id) {
+            connection.stream.abort();
+            connection.closing.get_or_insert(reason);
+            self.finish(id);
         }
     }
 
     /// Drops the connection and tells that it has ended.
     fn finish(&mut self, id: ConnectionId) {
-        self.blocked.remove(&id);
-        let Some(connection) = self.table.remove(&id) else {
+        let Some(mut connection) = self.table.remove(&id) else {
             return;
         };
+        self.waiting.remove(&mut connection);
         self.unwatch(id, connection.times);
         if let Some(reason) = connection.closing {
+            self.departed.insert(id, connection.peer);
             self.events.push_back(Event::Closed(id, reason));
         }
     }
@@ -134,10 +131,4 @@ impl<S: ServerStream> Connections<S> {
 fn has_gone(error: &std::io::Error) -> bool {
     use ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, NotConnected};
     matches!(error.kind(), BrokenPipe | ConnectionAborted | ConnectionReset | NotConnected)
-}
-
-/// When to look at a connection again that has not sent all: at its deadline, or sooner where nothing
-/// is queued any more, and so no readiness will tell that the last of it has gone.
-fn due(deadline: Instant, queued: usize, now: Instant) -> Instant {
-    if queued == 0 { deadline.min(now + LOOK_AGAIN) } else { deadline }
 }

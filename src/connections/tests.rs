@@ -1,8 +1,11 @@
 //! Connections with streams that do what no system can be made to do on demand.
 
+use super::reading::{TURN_MESSAGES, TURN_TIME};
 use super::*;
 use crate::framing::{Layer, Native, SendQueue};
+use std::cell::Cell;
 use std::io::ErrorKind;
+use std::rc::Rc;
 use std::time::Duration;
 
 /// A client that always has more to be read, and takes as much as it is allowed to.
@@ -86,6 +89,132 @@ fn each_ready_connection_has_one_read_in_a_turn() {
     }
 }
 
+/// What each connection has said in each of so many turns; each message takes the application so long.
+fn turns(count: usize, handler: Duration) -> Vec<[usize; 3]> {
+    let mut now = Instant::now();
+    let mut connections = connections(&Limits::default());
+    for number in 0..3 {
+        connections.add(id(number), Endless::new(true), Peer::default(), true, now);
+    }
+    let mut turn = |connections: &mut Connections<Endless>| {
+        let mut heard = [0; 3];
+        connections.begin_turn(now);
+        while let Some(event) = connections.next(now) {
+            if let Event::Message(from, _) = event {
+                heard[from.number() as usize] += 1;
+                now += handler;
+            }
+        }
+        heard
+    };
+    (0..count).map(|_| turn(&mut connections)).collect()
+}
+
+#[test]
+fn a_turn_has_so_many_messages_of_each_and_no_more() {
+    let heard = turns(100, Duration::ZERO);
+    assert!(heard.iter().flatten().all(|&messages| messages <= TURN_MESSAGES), "{heard:?}");
+    let all: Vec<usize> = (0..3).map(|who| heard.iter().map(|turn| turn[who]).sum()).collect();
+    assert!(all.iter().all(|&messages| messages > 90 * TURN_MESSAGES), "{all:?}");
+}
+
+#[test]
+fn a_turn_has_so_much_of_the_applications_time_and_one_message_in_any_case() {
+    let step = Duration::from_nanos(1);
+    for (handler, messages) in
+        [(TURN_TIME * 10, 1), (TURN_TIME, 1), (TURN_TIME - step, 2), (TURN_TIME / 4, 4)]
+    {
+        for heard in turns(20, handler) {
+            // Where the bytes of one read end within a message, its turn ends there too.
+            assert!(heard.iter().all(|&heard| heard <= messages), "{heard:?}, {handler:?}");
+        }
+        assert_eq!(turns(1, handler), [[messages; 3]], "{handler:?}");
+    }
+}
+
+/// A client that takes all there is, however much.
+struct Greedy {
+    taken: Rc<Cell<usize>>,
+}
+
+impl ServerStream for Greedy {
+    fn read(&mut self, _buffer: &mut BytesMut) -> io::Result<usize> {
+        Err(ErrorKind::WouldBlock.into())
+    }
+
+    fn write(&mut self, queue: &mut SendQueue) -> io::Result<usize> {
+        let len = queue.len().min(FLUSH_MOST);
+        queue.advance(len);
+        self.taken.set(self.taken.get() + len);
+        Ok(len)
+    }
+}
+
+#[test]
+fn who_reads_as_fast_as_it_is_sent_to_has_its_turn_and_no_more() {
+    let mut connections = Connections::new(Arc::new(framing()), &Limits::default());
+    let taken = Rc::new(Cell::new(0));
+    let stream = Greedy { taken: taken.clone() };
+    let now = Instant::now();
+    connections.add(id(0), stream, Peer::default(), false, now);
+    connections.begin_turn(now);
+    while connections.next(now).is_some() {}
+    let size = FLUSH_MOST * 3 + 100_000;
+    connections.send(id(0), b"", vec![1; size].into()).unwrap();
+    let mut turns = Vec::new();
+    while connections.is_busy() {
+        let before = taken.get();
+        connections.flushes = 1; // of as many connections as there are
+        while connections.next(now).is_some() {}
+        turns.push(taken.get() - before);
+        connections.begin_turn(now);
+    }
+    assert_eq!(turns, [FLUSH_MOST, FLUSH_MOST, FLUSH_MOST, 100_000 + 8]);
+}
+
+/// An application that sends again as soon as there is room.
+#[test]
+fn who_is_sent_to_again_and_again_keeps_nobody_from_being_looked_at() {
+    let limits = Limits { queued: 1000, ..Limits::default() };
+    let mut connections = Connections::new(Arc::new(framing()), &limits);
+    let now = Instant::now();
+    let stream = Greedy { taken: Rc::default() };
+    connections.add(id(0), stream, Peer::default(), false, now);
+    connections.begin_turn(now);
+    let mut sent = 0;
+    loop {
+        while connections.send(id(0), b"", vec![1; 500].into()).is_ok() {
+            sent += 1;
+        }
+        assert!(sent < 1_000_000, "the turn does not end");
+        if connections.next(now).is_none() {
+            break;
+        }
+    }
+}
+
+#[test]
+fn who_has_gone_is_known_until_the_next_event() {
+    let mut connections = connections(&Limits::default());
+    let peer = Peer { pid: Some(4711), ..Peer::default() };
+    let now = Instant::now();
+    for number in 0..2 {
+        connections.add(id(number), Endless::new(true), peer.clone(), false, now);
+        assert!(matches!(connections.next(now), Some(Event::Connected(_))));
+    }
+    for number in 0..2 {
+        connections.close(id(number), &Goodbye::new(0, ""), now);
+    }
+    for number in 0..2 {
+        let event = connections.next(now);
+        assert!(matches!(event, Some(Event::Closed(gone, _)) if gone == id(number)), "{event:?}");
+        assert_eq!(connections.peer(id(number)), Some(&peer));
+    }
+    assert!(connections.next(now).is_none());
+    assert_eq!((connections.peer(id(0)), connections.peer(id(1))), (None, None));
+    assert_eq!(connections.departed.len(), 0);
+}
+
 #[test]
 fn who_takes_nothing_is_not_read_past_half_of_the_limit() {
     let limits =
@@ -93,12 +222,14 @@ fn who_takes_nothing_is_not_read_past_half_of_the_limit() {
     let mut connections = connections(&limits);
     connections.add(id(0), Endless::new(false), Peer::default(), true, Instant::now());
     let start = Instant::now();
-    connections.begin_turn(start);
     let mut answered = 0;
-    while let Some(event) = connections.next(start) {
-        if let Event::Message(from, message) = event {
-            connections.send(from, b"", message).unwrap();
-            answered += 1;
+    while connections.is_busy() {
+        connections.begin_turn(start);
+        while let Some(event) = connections.next(start) {
+            if let Event::Message(from, message) = event {
+                connections.send(from, b"", message).unwrap();
+                answered += 1;
+            }
         }
     }
     // Answers of 18 bytes with their header, and what the framing begins with.

@@ -1,14 +1,15 @@
 //! The answering side: requests of one connection that are not answered yet.
 
-use crate::ids::IdSet;
+use crate::ids::IdMap;
 
 /// Ids that the smallest table holds.
 const FEW: usize = 3;
 
-/// The ids of one connection's open requests. Empty, it holds the smallest table at most.
+/// The ids of one connection's open requests, each with the bytes that are held for it. Empty, it
+/// holds the smallest table at most.
 #[derive(Debug, Default)]
 pub(crate) struct Requests {
-    open: IdSet<u32>,
+    open: IdMap<u32, usize>,
 }
 
 /// Why a request is not begun.
@@ -20,29 +21,39 @@ pub(crate) enum Refused {
     /// To be answered with an error.
     #[error("{limit} requests of this connection are unanswered, the limit: wait for replies")]
     TooMany { limit: usize },
+    /// As that.
+    #[error("there is no memory for another request: wait for replies, and read them")]
+    NoMemory,
 }
 
 impl Requests {
     /// A request has come.
     pub fn begin(&mut self, id: u32, limit: usize) -> Result<(), Refused> {
-        if self.open.contains(&id) {
+        if self.open.contains_key(&id) {
             return Err(Refused::Duplicate { id });
         }
         if self.open.len() >= limit {
             return Err(Refused::TooMany { limit });
         }
-        self.open.insert(id);
+        self.open.insert(id, 0);
         Ok(())
     }
 
-    /// A request has been answered. `false`: it was not open.
-    pub fn finish(&mut self, id: u32) -> bool {
-        let was_open = self.open.remove(&id);
+    /// So many bytes are held for an open request.
+    pub fn hold(&mut self, id: u32, bytes: usize) {
+        if let Some(held) = self.open.get_mut(&id) {
+            *held = bytes;
+        }
+    }
+
+    /// A request has been answered: returns the bytes that were held for it. `None`: it was not open.
+    pub fn finish(&mut self, id: u32) -> Option<usize> {
+        let held = self.open.remove(&id);
         // One that answers at once has one open at a time: its table is not made anew each time.
         if self.open.is_empty() && self.open.capacity() > FEW {
-            self.open = IdSet::default();
+            self.open = IdMap::default();
         }
-        was_open
+        held
     }
 
     /// How many are open.
@@ -62,7 +73,8 @@ mod tests {
             assert_eq!(requests.begin(id, 3), Ok(()));
         }
         assert_eq!(requests.begin(3, 3), Err(Refused::TooMany { limit: 3 }));
-        assert!(requests.finish(1));
+        requests.hold(1, 7);
+        assert_eq!(requests.finish(1), Some(7));
         assert_eq!(requests.begin(3, 3), Ok(()));
         assert_eq!(requests.len(), 3);
     }
@@ -72,8 +84,9 @@ mod tests {
         let mut requests = Requests::default();
         assert_eq!(requests.begin(7, 8), Ok(()));
         assert_eq!(requests.begin(7, 8), Err(Refused::Duplicate { id: 7 }));
-        assert!(requests.finish(7));
-        assert!(!requests.finish(7));
+        assert_eq!(requests.finish(7), Some(0));
+        requests.hold(7, 1);
+        assert_eq!(requests.finish(7), None);
         assert_eq!(requests.begin(7, 8), Ok(()));
     }
 }

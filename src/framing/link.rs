@@ -83,6 +83,23 @@ impl Inbound {
         }
     }
 
+    /// How many bytes of memory are kept for what has not been decoded.
+    pub fn kept(&self) -> usize {
+        self.partial.capacity()
+    }
+
+    /// How many bytes the incomplete message will take, 0 if there is none. Where the framing does not
+    /// tell, `unknown`, or what has arrived if that is more.
+    pub fn whole(&self, unknown: usize) -> usize {
+        if self.decoder.finish(&self.partial).is_ok() {
+            return 0;
+        }
+        match self.decoder.missing() {
+            0 => unknown.max(self.partial.len()),
+            missing => self.partial.len() + missing,
+        }
+    }
+
     /// Whether the peer has said what a stream begins with.
     pub fn has_begun(&self) -> bool {
         self.decoder.has_begun()

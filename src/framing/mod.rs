@@ -19,7 +19,7 @@ mod queue;
 
 pub use length_prefix::LengthPrefix;
 pub use lines::Lines;
-pub(crate) use link::{Inbound, Outbound};
+pub(crate) use link::{Inbound, Outbound, READ_CHUNK};
 pub(crate) use native::ENVELOPE_LEN;
 pub use native::{Layer, Native};
 pub use os_message::OsMessage;
@@ -139,6 +139,8 @@ impl GoodbyeCode {
     pub const IDLE: u16 = 6;
     /// The peer may not connect.
     pub const NOT_AUTHORIZED: u16 = 7;
+    /// The sender has no place for another connection. Nothing that the peer sent was looked at.
+    pub const BUSY: u16 = 8;
 }
 
 /// A recipe for decoders and encoders; a server makes a pair of them for each connection.

@@ -4,6 +4,7 @@ use super::decoder::NativeDecoder;
 use super::header::{Header, Kind};
 use super::preface::Preface;
 use super::{Decoder, Encoder, Framing, FramingError, SendQueue};
+use crate::text::cut;
 use bytes::Bytes;
 
 /// The bytes that the calls layer sets before each request and reply.
@@ -102,13 +103,10 @@ impl Encoder for Native {
     }
 
     fn goodbye(&mut self, code: u16, text: &str, out: &mut SendQueue) {
-        let mut end = text.len().min(GOODBYE_TEXT_MAX);
-        while !text.is_char_boundary(end) {
-            end -= 1;
-        }
-        let len = (2 + end) as u32;
+        let text = cut(text, GOODBYE_TEXT_MAX);
+        let len = (2 + text.len()) as u32;
         out.put_slice(&Header { len, kind: Kind::Goodbye }.encode());
         out.put_slice(&code.to_le_bytes());
-        out.put_slice(&text.as_bytes()[..end]);
+        out.put_slice(text.as_bytes());
     }
 }

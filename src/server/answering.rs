@@ -1,27 +1,42 @@
 //! The loop of a server: requests to the handler, answers to those who asked.
 
+use super::answers::Answers;
 use super::responder::{Answer, Outbox, Request, Responder};
-use super::{OnAcceptFailure, Server, Stopper};
-use crate::error::{Error, ErrorReply};
+use super::{Hooks, Server, Stopper};
+use crate::account::{Account, Charge};
+use crate::error::{CloseReason, Error, ErrorReply};
 use crate::exchange::{Envelope, Kind, Refused, Requests};
-use crate::framing::GoodbyeCode;
+use crate::framing::{GoodbyeCode, READ_CHUNK};
 use crate::ids::IdMap;
 use crate::limits::Limits;
-use crate::message_server::{ConnectionId, Event, Goodbye, MessageServer, Peer, Refusal};
+use crate::message_server::{ConnectionId, Event, Goodbye, MessageServer, Peer};
 use bytes::Bytes;
+use std::any::Any;
 use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+/// How many answers that were given outside the loop are taken into it before the clients are looked
+/// at again.
+const ANSWERS_AT_ONCE: usize = 64;
+
+/// What an open request costs beside its body: its entries here and its responder.
+const REQUEST_COST: usize = 256;
 
 /// A server that runs.
 pub(super) struct Answering<M> {
-    messages: M,
-    on_accept_failure: Option<OnAcceptFailure>,
+    pub(super) messages: M,
+    pub(super) callers: IdMap<ConnectionId, Caller>,
+    hooks: Hooks,
     limits: Limits,
     outbox: Arc<Outbox>,
+    /// Answers that were given outside the loop and wait for their turn.
+    given: VecDeque<(ConnectionId, u32, Answer)>,
     stopper: Stopper,
-    callers: IdMap<ConnectionId, Caller>,
+    /// For a server of messages that keeps none.
+    account: Account,
     /// Requests that are not answered yet, of all callers.
     open: usize,
     /// It was told to stop, and gives up waiting at this time.
@@ -31,13 +46,14 @@ pub(super) struct Answering<M> {
 }
 
 /// A connected client.
-struct Caller {
+pub(super) struct Caller {
     peer: Arc<Peer>,
     requests: Requests,
-    /// Answers that wait until what was sent before them has been read.
-    held: VecDeque<(u32, Answer)>,
-    /// Their bytes.
-    held_bytes: usize,
+    pub(super) answers: Answers,
+    /// The memory that is held for its requests.
+    charge: Charge,
+    /// It has gone: nobody waits for its answers.
+    gone: Arc<AtomicBool>,
 }
 
 /// How a handler answers one request.
@@ -48,26 +64,68 @@ pub(super) struct Answerer<'a, M> {
 }
 
 impl<M: MessageServer> Answerer<'_, M> {
-    pub fn now(self, answer: Answer) {
+    /// Answers with what `handler` returns, or that it panicked.
+    pub fn with(self, handler: impl FnOnce() -> Answer) {
+        let answer = catch_unwind(AssertUnwindSafe(handler)).unwrap_or_else(|panic| {
+            self.server.hooks.panicked(self.connection, &*panic);
+            Err(ErrorReply::panicked())
+        });
         self.server.answer(self.connection, self.id, answer);
     }
 
-    pub fn later(self) -> Responder {
-        Responder::new(self.server.outbox.clone(), self.connection, self.id)
+    /// Hands the request to a handler that answers when it likes. If it panics, its responder answers
+    /// as it is dropped.
+    pub fn later(mut self, mut request: Request, handler: &mut impl FnMut(Request, Responder)) {
+        let responder = self.responder(&mut request);
+        let (hooks, connection) = (&mut self.server.hooks, self.connection);
+        let handled = catch_unwind(AssertUnwindSafe(|| handler(request, responder)));
+        if let Err(panic) = handled {
+            hooks.panicked(connection, &*panic);
+        }
+    }
+
+    /// Until the answer comes the request holds memory: its own, not a part of a buffer that others
+    /// are in.
+    fn responder(&mut self, request: &mut Request) -> Responder {
+        let size = request.body.len();
+        let held = if size < READ_CHUNK / 4 {
+            request.body = Bytes::copy_from_slice(&request.body);
+            size
+        } else {
+            size.max(READ_CHUNK)
+        };
+        let outbox = self.server.outbox.clone();
+        if let Some(caller) = self.server.callers.get_mut(&self.connection) {
+            caller.requests.hold(self.id, held + REQUEST_COST);
+            caller.charge.add(held + REQUEST_COST);
+        }
+        Responder::new(outbox, self.connection, self.id, request.gone.clone())
+    }
+}
+
+impl Hooks {
+    fn panicked(&mut self, connection: ConnectionId, panic: &(dyn Any + Send)) {
+        let text = panic.downcast_ref::<&str>().copied();
+        let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+        if let Some(tell) = &mut self.panicked {
+            tell(connection, text.unwrap_or("a panic without a text"));
+        }
     }
 }
 
 impl<M: MessageServer> Answering<M> {
     pub fn new(server: Server<M>) -> Answering<M> {
         let stopper = server.stopper();
-        let Server { messages, limits, outbox, on_accept_failure, .. } = server;
+        let Server { messages, limits, outbox, hooks, .. } = server;
         Answering {
             messages,
-            on_accept_failure,
+            callers: IdMap::default(),
+            hooks,
+            account: Account::new(&limits),
             limits,
             outbox,
+            given: VecDeque::new(),
             stopper,
-            callers: IdMap::default(),
             open: 0,
             stopping: None,
             says_goodbye: false,
@@ -76,12 +134,13 @@ impl<M: MessageServer> Answering<M> {
 
     pub fn run(mut self, mut handler: impl FnMut(Request, Answerer<'_, M>)) -> Result<(), Error> {
         loop {
-            self.answer_all();
+            self.take_answers();
             if self.stopper.stop.load(Ordering::SeqCst) && self.is_stopped() {
                 return Ok(());
             }
             let left = self.stopping.map(|until| until.saturating_duration_since(Instant::now()));
-            let Some(event) = self.messages.poll(left)? else {
+            let timeout = if self.given.is_empty() { left } else { Some(Duration::ZERO) };
+            let Some(event) = self.messages.poll(timeout)? else {
                 continue;
             };
             match event {
@@ -91,13 +150,10 @@ impl<M: MessageServer> Answering<M> {
                         handler(request, Answerer { server: &mut self, connection, id });
                     }
                 }
-                Event::Drained(connection) => self.send_held(connection),
-                Event::Closed(connection, _) => {
-                    let caller = self.callers.remove(&connection);
-                    self.open -= caller.map_or(0, |caller| caller.requests.len());
-                }
+                Event::Drained(connection) => self.drained(connection),
+                Event::Closed(connection, reason) => self.closed(connection, &reason),
                 Event::AcceptFailed(error) => {
-                    if let Some(tell) = &mut self.on_accept_failure {
+                    if let Some(tell) = &mut self.hooks.accept_failed {
                         tell(error);
                     }
                 }
@@ -108,16 +164,41 @@ impl<M: MessageServer> Answering<M> {
 
     fn connected(&mut self, connection: ConnectionId) {
         let peer = Arc::new(self.messages.peer(connection).cloned().unwrap_or_default());
-        let caller =
-            Caller { peer, requests: Requests::default(), held: VecDeque::new(), held_bytes: 0 };
+        let share = self.messages.share(connection);
+        let share = share.unwrap_or_else(|| self.account.share(&peer));
+        let caller = Caller {
+            peer: peer.clone(),
+            requests: Requests::default(),
+            answers: Answers::new(share.clone()),
+            charge: Charge::new(share),
+            gone: Arc::default(),
+        };
         self.callers.insert(connection, caller);
+        if let Some(tell) = &mut self.hooks.connected {
+            tell(connection, &peer);
+        }
         if self.says_goodbye {
             self.say_goodbye(connection);
         }
     }
 
-    /// Reads a message's envelope. `None`: it was no request, or it has its answer already.
+    fn closed(&mut self, connection: ConnectionId, reason: &CloseReason) {
+        let Some(caller) = self.callers.remove(&connection) else {
+            return;
+        };
+        self.open -= caller.requests.len();
+        caller.gone.store(true, Ordering::SeqCst);
+        if let Some(tell) = &mut self.hooks.closed {
+            tell(connection, &caller.peer, reason);
+        }
+    }
+
+    /// Reads a message's envelope. `None`: it was no request, or it has its answer already, or nobody
+    /// would get one.
     fn request(&mut self, connection: ConnectionId, mut message: Bytes) -> Option<(u32, Request)> {
+        if !self.messages.is_reachable(connection) {
+            return None;
+        }
         let envelope = match Envelope::decode(&mut message) {
             Ok(Envelope { kind: Kind::Request, id }) => Ok(id),
             Ok(Envelope { id, .. }) => {
@@ -133,31 +214,44 @@ impl<M: MessageServer> Answering<M> {
             }
         };
         let caller = self.callers.get_mut(&connection)?;
-        match caller.requests.begin(id, self.limits.in_flight) {
+        let begun = match caller.charge.share().room() {
+            0 => Err(Refused::NoMemory),
+            _ => caller.requests.begin(id, self.limits.in_flight),
+        };
+        match begun {
             Ok(()) => self.open += 1,
             Err(error @ Refused::Duplicate { .. }) => {
                 let why = Goodbye::new(GoodbyeCode::PROTOCOL, error.to_string());
                 self.messages.close(connection, why);
                 return None;
             }
-            Err(error @ Refused::TooMany { .. }) => {
+            Err(error @ (Refused::TooMany { .. } | Refused::NoMemory)) => {
                 let refusal = ErrorReply::new(ErrorReply::TOO_MANY_REQUESTS, error.to_string());
-                self.send(connection, id, Err(refusal));
+                caller.answers.send(&mut self.messages, connection, id, Err(refusal));
                 return None;
             }
         }
+        let request = Request {
+            body: message,
+            connection,
+            peer: caller.peer.clone(),
+            gone: caller.gone.clone(),
+        };
         if self.stopping.is_some() {
             let refusal = ErrorReply::new(ErrorReply::STOPPING, "the server stops");
             self.answer(connection, id, Err(refusal));
             return None;
         }
-        let peer = caller.peer.clone();
-        Some((id, Request { body: message, connection, peer }))
+        Some((id, request))
     }
 
-    /// Takes over the answers that were given outside the loop.
-    fn answer_all(&mut self) {
-        for (connection, id, answer) in self.outbox.take() {
+    /// Takes over answers that were given outside the loop, some of them.
+    fn take_answers(&mut self) {
+        self.given.extend(self.outbox.take());
+        for _ in 0..ANSWERS_AT_ONCE {
+            let Some((connection, id, answer)) = self.given.pop_front() else {
+                return;
+            };
             self.answer(connection, id, answer);
         }
     }
@@ -167,43 +261,19 @@ impl<M: MessageServer> Answering<M> {
         let Some(caller) = self.callers.get_mut(&connection) else {
             return;
         };
-        if caller.requests.finish(id) {
+        if let Some(held) = caller.requests.finish(id) {
             self.open -= 1;
-            self.send(connection, id, answer);
+            caller.charge.sub(held);
+            caller.answers.send(&mut self.messages, connection, id, answer);
         }
     }
 
-    /// Sends an answer, or holds it until the caller has read more.
-    fn send(&mut self, connection: ConnectionId, id: u32, answer: Answer) {
+    fn drained(&mut self, connection: ConnectionId) {
         let Some(caller) = self.callers.get_mut(&connection) else {
             return;
         };
-        let answer = match caller.held.is_empty() {
-            true => send_now(&mut self.messages, connection, id, answer).err(),
-            false => Some((id, answer)),
-        };
-        let Some((id, answer)) = answer else { return };
-        caller.held_bytes += size_of_answer(&answer);
-        if caller.held_bytes <= self.limits.held {
-            return caller.held.push_back((id, answer));
-        }
-        caller.held = VecDeque::new();
-        let text = format!("{} bytes of replies wait to be read", caller.held_bytes);
-        self.messages.close(connection, Goodbye::new(GoodbyeCode::UNREAD, text));
-    }
-
-    fn send_held(&mut self, connection: ConnectionId) {
-        let Some(caller) = self.callers.get_mut(&connection) else {
-            return;
-        };
-        while let Some((id, answer)) = caller.held.pop_front() {
-            let size = size_of_answer(&answer);
-            if let Err(held) = send_now(&mut self.messages, connection, id, answer) {
-                return caller.held.push_front(held);
-            }
-            caller.held_bytes -= size;
-        }
-        if self.says_goodbye {
+        caller.answers.go_on(&mut self.messages, connection);
+        if self.says_goodbye && caller.answers.is_empty() {
             self.say_goodbye(connection);
         }
     }
@@ -225,69 +295,11 @@ impl<M: MessageServer> Answering<M> {
         if is_late || (self.open == 0 && !self.says_goodbye) {
             self.says_goodbye = true;
             let done = |(&id, caller): (&ConnectionId, &Caller)| {
-                (is_late || caller.held.is_empty()).then_some(id)
+                (is_late || caller.answers.is_empty()).then_some(id)
             };
             let done: Vec<ConnectionId> = self.callers.iter().filter_map(done).collect();
             done.into_iter().for_each(|connection| self.say_goodbye(connection));
         }
         is_late || self.callers.is_empty()
-    }
-}
-
-fn size_of_answer(answer: &Answer) -> usize {
-    match answer {
-        Ok(body) => body.len(),
-        Err(error) => error.text.len(),
-    }
-}
-
-/// Sends an answer; gives it back if too much waits for that caller already.
-fn send_now(
-    messages: &mut impl MessageServer,
-    connection: ConnectionId,
-    id: u32,
-    answer: Answer,
-) -> Result<(), (u32, Answer)> {
-    let (kind, body) = match answer {
-        Ok(body) => (Kind::Reply, body),
-        Err(error) => (Kind::Error { code: error.code }, error.text.into()),
-    };
-    let head = Envelope { kind, id }.encode();
-    let Err(error) = messages.send_with_head(connection, &head, body) else {
-        return Ok(());
-    };
-    match error.refusal {
-        Refusal::Gone => Ok(()),
-        Refusal::Full { .. } => Err((id, back_to_answer(kind, error.body))),
-        Refusal::Framing(why) => {
-            let text = format!("the answer was {why}");
-            if !send_short(messages, connection, id, &text) {
-                // Without an answer the caller would wait for nothing.
-                let why = Goodbye::new(GoodbyeCode::TOO_LARGE, "no answer fits into your limit");
-                messages.close(connection, why);
-            }
-            Ok(())
-        }
-    }
-}
-
-/// Answers that the answer is too large, in as many words as the caller's limit leaves room for.
-fn send_short(
-    messages: &mut impl MessageServer,
-    connection: ConnectionId,
-    id: u32,
-    text: &str,
-) -> bool {
-    let head = Envelope { kind: Kind::Error { code: ErrorReply::REPLY_TOO_LARGE }, id }.encode();
-    [text, "too large", ""].into_iter().any(|text| {
-        let text = Bytes::copy_from_slice(text.as_bytes());
-        messages.send_with_head(connection, &head, text).is_ok()
-    })
-}
-
-fn back_to_answer(kind: Kind, body: Bytes) -> Answer {
-    match kind {
-        Kind::Error { code } => Err(ErrorReply::new(code, String::from_utf8_lossy(&body))),
-        _ => Ok(body),
     }
 }

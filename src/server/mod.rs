@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod answering;
+mod answers;
 mod reply;
 mod responder;
 
@@ -10,9 +11,9 @@ pub use responder::{Request, Responder};
 
 use crate::backends::LocalServer;
 use crate::endpoint::Endpoint;
-use crate::error::Error;
+use crate::error::{CloseReason, Error};
 use crate::limits::Limits;
-use crate::message_server::{MessageServer, Waker};
+use crate::message_server::{ConnectionId, MessageServer, Peer, Waker};
 use crate::options::ServerOptions;
 use answering::Answering;
 use responder::Outbox;
@@ -36,10 +37,22 @@ pub struct Server<M = LocalServer> {
     limits: Limits,
     outbox: Arc<Outbox>,
     stop: Arc<AtomicBool>,
-    on_accept_failure: Option<OnAcceptFailure>,
+    hooks: Hooks,
 }
 
-type OnAcceptFailure = Box<dyn FnMut(Error) + Send>;
+/// What the application wants to be told of. Called in the server's loop.
+#[derive(Default)]
+struct Hooks {
+    accept_failed: Option<Box<OnAcceptFailure>>,
+    connected: Option<Box<OnConnected>>,
+    closed: Option<Box<OnClosed>>,
+    panicked: Option<Box<OnPanic>>,
+}
+
+type OnAcceptFailure = dyn FnMut(Error) + Send;
+type OnConnected = dyn FnMut(ConnectionId, &Peer) + Send;
+type OnClosed = dyn FnMut(ConnectionId, &Peer, &CloseReason) + Send;
+type OnPanic = dyn FnMut(ConnectionId, &str) + Send;
 
 impl Server<LocalServer> {
     /// A server at `endpoint` with the default [`Limits`], open to this user only. Clients can
@@ -83,7 +96,7 @@ impl<M: MessageServer> Server<M> {
     pub fn over(messages: M, limits: Limits) -> Server<M> {
         let outbox = Arc::new(Outbox::new(messages.waker()));
         let limits = limits.clamped();
-        Server { messages, limits, outbox, stop: Arc::default(), on_accept_failure: None }
+        Server { messages, limits, outbox, stop: Arc::default(), hooks: Hooks::default() }
     }
 
     /// Calls `tell` when clients that wait cannot be taken in; see [`Event::AcceptFailed`].
@@ -98,15 +111,62 @@ impl<M: MessageServer> Server<M> {
     /// ```
     #[must_use]
     pub fn on_accept_failure(mut self, tell: impl FnMut(Error) + Send + 'static) -> Server<M> {
-        self.on_accept_failure = Some(Box::new(tell));
+        self.hooks.accept_failed = Some(Box::new(tell));
+        self
+    }
+
+    /// Calls `tell` for each client that has connected, before its first request.
+    ///
+    /// Like the other hooks, `tell` runs on the server's thread: while it does, nobody is served.
+    ///
+    /// ```no_run
+    /// let server = msgpipe::Server::bind("com.example.notes")?
+    ///     .on_connected(|id, peer| println!("{id}: {peer}"))
+    ///     .on_closed(|id, peer, why| println!("{id}: {peer} has gone: {why}"))
+    ///     .on_panic(|id, text| eprintln!("a request of {id} made the handler panic: {text}"));
+    /// server.serve(|request| request.body())?;
+    /// # Ok::<_, msgpipe::Error>(())
+    /// ```
+    #[must_use]
+    pub fn on_connected(
+        mut self,
+        tell: impl FnMut(ConnectionId, &Peer) + Send + 'static,
+    ) -> Server<M> {
+        self.hooks.connected = Some(Box::new(tell));
+        self
+    }
+
+    /// Calls `tell` for each client that has gone, with the reason; see
+    /// [`on_connected`](Server::on_connected) for an example. Its requests that have no answer yet are
+    /// over: see [`Responder::is_cancelled`].
+    #[must_use]
+    pub fn on_closed(
+        mut self,
+        tell: impl FnMut(ConnectionId, &Peer, &CloseReason) + Send + 'static,
+    ) -> Server<M> {
+        self.hooks.closed = Some(Box::new(tell));
+        self
+    }
+
+    /// Calls `tell` when the handler has panicked in the loop, with the panic's text; see
+    /// [`on_connected`](Server::on_connected) for an example. The caller gets the error
+    /// [`ErrorReply::FAILED`](crate::ErrorReply::FAILED) in any case, and the server goes on.
+    #[must_use]
+    pub fn on_panic(mut self, tell: impl FnMut(ConnectionId, &str) + Send + 'static) -> Server<M> {
+        self.hooks.panicked = Some(Box::new(tell));
         self
     }
 
     /// Serves with a handler that answers at once, until it is [stopped](Stopper::stop).
     ///
     /// The handler is called on this thread, for one request at a time; while it runs, nobody else
-    /// is served, and if it panics the server ends with it. What it returns is the reply: bytes or a text, or a `Result` of these, whose
-    /// error becomes an [`ErrorReply`](crate::ErrorReply).
+    /// is served. Requests of several clients are taken in turn, some at a time, however many one of
+    /// them sends. What the handler returns is the reply: bytes or a text, or a `Result` of these,
+    /// whose error becomes an [`ErrorReply`](crate::ErrorReply).
+    ///
+    /// If it panics, the caller gets the error [`ErrorReply::FAILED`](crate::ErrorReply::FAILED), the
+    /// application is [told](Server::on_panic), and the server goes on, with what the handler owns as
+    /// the panic has left it. Requests of a client that has gone are not begun.
     ///
     /// ```no_run
     /// let server = msgpipe::Server::bind("com.example.double")?;
@@ -127,7 +187,7 @@ impl<M: MessageServer> Server<M> {
         H: FnMut(Request) -> R,
         R: IntoReply,
     {
-        Answering::new(self).run(|request, answer| answer.now(handler(request).into_reply()))
+        Answering::new(self).run(|request, answer| answer.with(|| handler(request).into_reply()))
     }
 
     /// Serves with a handler that answers when it likes, from any thread and in any order, until
@@ -147,10 +207,7 @@ impl<M: MessageServer> Server<M> {
     where
         H: FnMut(Request, Responder),
     {
-        Answering::new(self).run(|request, answer| {
-            let responder = answer.later();
-            handler(request, responder);
-        })
+        Answering::new(self).run(|request, answer| answer.later(request, &mut handler))
     }
 
     /// A handle that stops the server, from any thread.

@@ -13,6 +13,7 @@ pub struct Request {
     pub(super) body: Bytes,
     pub(super) connection: ConnectionId,
     pub(super) peer: Arc<Peer>,
+    pub(super) gone: Arc<AtomicBool>,
 }
 
 impl Request {
@@ -30,6 +31,30 @@ impl Request {
     /// The connection on which it was asked: the same for all requests of one client.
     pub fn connection(&self) -> ConnectionId {
         self.connection
+    }
+
+    /// Whether nobody waits for the answer any more: the caller's connection has ended. Work on it can
+    /// stop; what is answered is thrown away. Known on the server's thread, when it next looks.
+    ///
+    /// ```no_run
+    /// # fn count(from: u64) -> u64 { from }
+    /// let server = msgpipe::Server::bind("com.example.count")?;
+    /// server.serve_deferred(|request, responder| {
+    ///     std::thread::spawn(move || {
+    ///         let mut sum = 0;
+    ///         for step in 0..1_000_000 {
+    ///             if request.is_cancelled() {
+    ///                 return; // nobody is there to hear it
+    ///             }
+    ///             sum += count(step);
+    ///         }
+    ///         responder.reply(sum.to_string());
+    ///     });
+    /// })?;
+    /// # Ok::<_, msgpipe::Error>(())
+    /// ```
+    pub fn is_cancelled(&self) -> bool {
+        self.gone.load(Ordering::SeqCst)
     }
 }
 
@@ -77,19 +102,30 @@ impl Outbox {
 /// [`Server::serve_deferred`](super::Server::serve_deferred).
 ///
 /// Dropped without an answer it answers with [`ErrorReply::UNANSWERED`], so that no caller waits
-/// for an answer that nobody will give. If the caller has gone, the answer is thrown away.
+/// for an answer that nobody will give; by a panic, with [`ErrorReply::FAILED`]. If the caller has gone, the answer is thrown away.
 #[derive(Debug)]
 #[must_use = "a responder that is dropped answers with an error"]
 pub struct Responder {
     outbox: Arc<Outbox>,
     connection: ConnectionId,
     id: u32,
+    gone: Arc<AtomicBool>,
     answered: bool,
 }
 
 impl Responder {
-    pub(super) fn new(outbox: Arc<Outbox>, connection: ConnectionId, id: u32) -> Responder {
-        Responder { outbox, connection, id, answered: false }
+    pub(super) fn new(
+        outbox: Arc<Outbox>,
+        connection: ConnectionId,
+        id: u32,
+        gone: Arc<AtomicBool>,
+    ) -> Responder {
+        Responder { outbox, connection, id, gone, answered: false }
+    }
+
+    /// Whether nobody waits for the answer any more; see [`Request::is_cancelled`].
+    pub fn is_cancelled(&self) -> bool {
+        self.gone.load(Ordering::SeqCst)
     }
 
     /// Answers. Does not block.
@@ -102,7 +138,10 @@ impl Responder {
 impl Drop for Responder {
     fn drop(&mut self) {
         if !self.answered {
-            let error = ErrorReply::new(ErrorReply::UNANSWERED, "the handler gave no answer");
+            let error = match std::thread::panicking() {
+                true => ErrorReply::panicked(),
+                false => ErrorReply::new(ErrorReply::UNANSWERED, "the handler gave no answer"),
+            };
             self.outbox.put(self.connection, self.id, Err(error));
         }
     }

@@ -44,7 +44,7 @@ fn is_refused<B: Backend>(bytes: &[u8], code: Option<u16>) -> FramingError {
             break (ended, reason);
         }
     };
-    assert!(server.peer(ended).is_none());
+    assert!(server.peer(ended).is_some(), "nobody knows who it was");
     let heard = goodbye_in(&talking.join().unwrap(), Layer::Messages);
     assert_eq!(heard.as_ref().map(|(code, _)| *code), code, "{heard:?}");
     // The others are served as before.

@@ -3,7 +3,7 @@
 
 use crate::common::{Backend, PATIENCE, closed, connected, message, next, on_wine, pattern};
 use msgpipe::framing::{FramingError, GoodbyeCode};
-use msgpipe::{CloseReason, Error, Event, Goodbye, Limits, MessageServer, Refusal};
+use msgpipe::{CloseReason, Error, Event, Fault, Goodbye, Limits, MessageServer, Refusal};
 use std::collections::HashMap;
 use std::sync::mpsc;
 use std::thread;
@@ -18,6 +18,7 @@ crate::on_every_transport!(
     the_message_limit_is_exact,
     a_waker_wakes_from_another_thread_and_once,
     the_peer_is_known_while_it_is_connected,
+    an_aborted_connection_ends_at_once,
     a_client_that_does_not_read_is_held_at_the_limit,
     a_client_that_never_reads_is_closed_and_nobody_else,
     both_sides_may_send_without_reading_first,
@@ -269,7 +270,29 @@ fn the_peer_is_known_while_it_is_connected<B: Backend>() {
     assert_eq!(client.server(), &peer, "both ends are this process");
     drop(client);
     closed(&mut server);
+    // Whoever is told that it has gone can say who it was.
+    assert_eq!(server.peer(id), Some(&peer));
+    assert!(server.poll(Some(Duration::ZERO)).unwrap().is_none());
     assert_eq!(server.peer(id), None);
+}
+
+/// What waits for it is thrown away, and nobody else notices.
+fn an_aborted_connection_ends_at_once<B: Backend>() {
+    let backend = B::new();
+    let mut server = backend.listen(&Limits::default()).unwrap();
+    let (client, other) = (
+        backend.message_client(&Limits::default()).unwrap(),
+        backend.message_client(&Limits::default()).unwrap(),
+    );
+    let (id, other_id) = (connected(&mut server), connected(&mut server));
+    server.send(id, pattern(4 << 20, 1).into()).unwrap();
+    server.abort(id);
+    let (ended, reason) = closed(&mut server);
+    assert!(matches!(reason, CloseReason::Local) && ended == id, "{reason}");
+    assert!(matches!(client.receive(Some(PATIENCE)), Err(Error::Closed { .. })));
+    server.send(other_id, "still here".into()).unwrap();
+    assert!(server.poll(Some(Duration::ZERO)).unwrap().is_none());
+    assert_eq!(other.receive(Some(PATIENCE)).unwrap(), "still here");
 }
 
 fn a_client_that_does_not_read_is_held_at_the_limit<B: Backend>() {
@@ -368,12 +391,13 @@ fn both_sides_may_send_without_reading_first<B: Backend>() {
     sending.join().unwrap();
 }
 
+/// One more is told that there is no place, and has one when another has left.
 fn the_limit_of_connections_is_exact<B: Backend>() {
     let backend = B::new();
     let mut limits = Limits::default();
     limits.connections = 3;
     let mut server = backend.listen(&limits).unwrap();
-    let clients: Vec<_> = (0..3)
+    let mut clients: Vec<_> = (0..3)
         .map(|_| {
             let client = backend.message_client(&limits).unwrap();
             connected(&mut server);
@@ -383,19 +407,22 @@ fn the_limit_of_connections_is_exact<B: Backend>() {
     thread::scope(|scope| {
         let fourth = scope.spawn(|| {
             let client = backend.message_client(&limits).unwrap();
-            client.send("my turn").unwrap();
+            client.receive(Some(PATIENCE)).unwrap_err()
         });
-        assert!(server.poll(Some(Duration::from_millis(50))).unwrap().is_none(), "a fourth got in");
-        drop(clients);
-        let mut heard = false;
-        for _ in 0..6 {
-            if let Event::Message(_, message) = next(&mut server) {
-                heard = message == "my turn";
-            }
+        while !fourth.is_finished() {
+            let event = server.poll(Some(Duration::from_millis(5))).unwrap();
+            assert!(event.is_none(), "{event:?}");
         }
-        assert!(heard);
-        fourth.join().unwrap();
+        let error = fourth.join().unwrap();
+        assert!(matches!(error, Error::Busy { .. }), "{error}");
+        assert_eq!(error.fault(), Fault::Limit, "{error}");
     });
+    clients.pop();
+    closed(&mut server);
+    let again = backend.message_client(&limits).unwrap();
+    connected(&mut server);
+    again.send("my turn").unwrap();
+    assert_eq!(message(&mut server).1, "my turn");
 }
 
 fn without_a_server_connecting_fails_at_once<B: Backend>() {

@@ -269,7 +269,7 @@ fn our_client_waits_for_an_instance_of_a_classic_server() {
     }
     let short = Duration::from_millis(100);
     match connect(&pipe, short).unwrap_err() {
-        Error::Busy { waited, .. } => assert_eq!(waited, short),
+        error @ Error::Busy { .. } => assert!(error.to_string().contains(&format!("{short:?}"))),
         error => panic!("{error}"),
     }
     thread::scope(|scope| {

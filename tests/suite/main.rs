@@ -11,6 +11,7 @@ mod faults;
 #[cfg(windows)]
 mod foreign;
 mod framings;
+mod greedy;
 mod instances;
 #[cfg(windows)]
 mod named_pipe;

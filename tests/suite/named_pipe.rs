@@ -30,7 +30,9 @@ fn a_busy_pipe_is_waited_for_up_to_the_deadline() {
     };
     assert!(clients.len() >= AT_LEAST, "{} instances listened", clients.len());
     match busy {
-        Error::Busy { waited, .. } => assert_eq!(waited, limits.connect),
+        error @ Error::Busy { .. } => {
+            assert!(error.to_string().contains(&format!("{:?}", limits.connect)))
+        }
         error => panic!("{error}"),
     }
     // Once it looks, who waits gets in.

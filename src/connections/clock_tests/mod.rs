@@ -1,11 +1,9 @@
 //! The time limits at their bounds: the time is passed in, so none of this waits.
 
-mod scene;
-
 use super::clock::REPRIEVE;
+use super::scene::{self, ID, Scene, frame, preface};
 use super::*;
 use crate::framing::GoodbyeCode;
-use scene::{ID, Scene, frame, preface};
 use std::time::Duration;
 
 /// The limit that a test is about.
@@ -103,6 +101,67 @@ fn a_message_in_time_gives_the_next_one_its_own() {
         from = in_time + LIMIT;
     }
     assert!(scene.at(from + LONG * 10).is_empty(), "between messages there is no limit");
+}
+
+/// It reads, a little each time: in time for what it may leave unread, and never to an end.
+#[test]
+fn the_time_for_closing_is_exact_whatever_is_read_meanwhile() {
+    let limits = Limits { closing: LIMIT, write_stall: LIMIT / 2, ..Limits::default() };
+    for (after, ends) in [(LIMIT - STEP, false), (LIMIT, true), (LIMIT + STEP, true)] {
+        let mut scene = Scene::begun(&limits);
+        let from = scene.start + LONG;
+        scene.peer.takes(false);
+        scene.sends(1000, from);
+        scene.connections.close(ID, &Goodbye::new(0, "bye"), from);
+        let mut now = from;
+        while now < from + LIMIT - LIMIT / 4 {
+            scene.peer.takes_bytes(1);
+            scene.connections.writable(ID);
+            assert!(scene.at(now).is_empty(), "it has ended after {:?}", now - from);
+            now += LIMIT / 4;
+        }
+        let events = scene.at(from + after);
+        let closed = matches!(events[..], [Event::Closed(ID, CloseReason::Local)]);
+        assert_eq!(closed, ends, "{events:?}");
+        assert_eq!(scene.peer.is_aborted(), ends);
+    }
+}
+
+#[test]
+fn an_aborted_connection_is_gone_at_once() {
+    let mut scene = Scene::begun(&Limits::default());
+    let now = scene.start;
+    scene.peer.takes(false);
+    scene.sends(1000, now);
+    scene.connections.abort(ID);
+    assert!(matches!(scene.at(now)[..], [Event::Closed(ID, CloseReason::Local)]));
+    assert!(scene.peer.is_aborted());
+    assert_eq!((scene.connections.len(), scene.connections.deadline()), (0, None));
+    assert_eq!(scene.connections.account.held(), 0);
+}
+
+/// What it costs to look for those who do not read grows with their number, not with its square.
+#[test]
+fn who_does_not_read_is_looked_at_when_its_time_is_over_and_not_with_each_other_one() {
+    const MANY: u64 = 1000;
+    let limits = Limits { write_stall: LIMIT, ..Limits::default() };
+    let mut scene = Scene::begun(&limits);
+    let start = scene.start;
+    let stalled = scene::Peer::default();
+    stalled.takes(false);
+    for number in 2..MANY + 2 {
+        let id = ConnectionId::from_number(number);
+        let now = start + STEP * number as u32;
+        scene.connections.add(id, stalled.clone(), Default::default(), false, now);
+        scene.at(now);
+    }
+    let before = stalled.looks();
+    let mut closed = 0;
+    for number in 2..MANY + 2 {
+        closed += scene.at(start + LIMIT + STEP * number as u32).len() as u64;
+    }
+    assert_eq!(closed, MANY);
+    assert!(stalled.looks() - before <= 3 * MANY, "{} looks", stalled.looks() - before);
 }
 
 fn is_idle(reason: &CloseReason) -> bool {
@@ -266,7 +325,7 @@ fn nobody_is_blamed_for_the_time_in_which_nobody_looked() {
     scene.connections.writable(ID);
     let events = scene.at(start + LIMIT - STEP);
     assert!(events.is_empty(), "{events:?}");
-    assert_eq!(scene.connections.blocked.len(), 0);
+    assert_eq!(scene.connections.deadline(), Some(start + LIMIT), "only its silence is waited for");
 }
 
 /// It has a little more time then, and not again and again.

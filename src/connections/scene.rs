@@ -1,4 +1,4 @@
-//! One connection, whose peer does what the test says, at the times that it says.
+//! Connections whose peers do what the test says, at the times that it says.
 
 use crate::connections::{Connections, ServerStream};
 use crate::framing::{Framing, FramingError, Layer, Native, SendQueue};
@@ -24,6 +24,11 @@ struct State {
     /// What it has been told.
     heard: BytesMut,
     takes_nothing: bool,
+    /// It takes so many bytes, and then nothing.
+    takes_bytes: usize,
+    aborted: bool,
+    /// How often it was asked whether it takes something.
+    looks: u64,
 }
 
 impl Peer {
@@ -33,6 +38,29 @@ impl Peer {
 
     pub fn takes(&self, something: bool) {
         self.0.borrow_mut().takes_nothing = !something;
+    }
+
+    /// It takes so many bytes more, of a peer that takes nothing.
+    pub fn takes_bytes(&self, bytes: usize) {
+        self.0.borrow_mut().takes_bytes += bytes;
+    }
+
+    pub fn is_aborted(&self) -> bool {
+        self.0.borrow().aborted
+    }
+
+    pub fn looks(&self) -> u64 {
+        self.0.borrow().looks
+    }
+
+    /// How many bytes it has been told.
+    pub fn heard(&self) -> usize {
+        self.0.borrow().heard.len()
+    }
+
+    /// Whether it has said something that was not read.
+    pub fn is_unheard(&self) -> bool {
+        !self.0.borrow().said.is_empty()
     }
 
     /// The number of the goodbye that it has heard.
@@ -62,13 +90,21 @@ impl ServerStream for Peer {
 
     fn write(&mut self, queue: &mut SendQueue) -> io::Result<usize> {
         let mut state = self.0.borrow_mut();
-        if state.takes_nothing {
+        state.looks += 1;
+        let len = match state.takes_nothing {
+            true => std::mem::take(&mut state.takes_bytes).min(queue.len()),
+            false => queue.len(),
+        };
+        if len == 0 {
             return Err(ErrorKind::WouldBlock.into());
         }
-        let len = queue.len();
-        state.heard.extend_from_slice(&queue.to_bytes());
+        state.heard.extend_from_slice(&queue.to_bytes()[..len]);
         queue.advance(len);
         Ok(len)
+    }
+
+    fn abort(&mut self) {
+        self.0.borrow_mut().aborted = true;
     }
 }
 

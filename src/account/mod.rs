@@ -1,0 +1,334 @@
+//! What is held for the clients of one server, and for whom: memory, and places.
+//!
+//! Everything of a server that can grow draws on one [`Account`]. Its bound, and the part of each
+//! other user, are looked at before something is read, not after: then it waits in the system, where
+//! its sender pays for it.
+#![forbid(unsafe_code)]
+
+#[cfg(test)]
+mod tests;
+
+use crate::limits::Limits;
+use crate::message_server::Peer;
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+/// The account of a server: how many bytes are held for its clients, and how many clients there are.
+/// Cheap to clone.
+///
+/// The servers of this crate have theirs. One of your own ([`MessageServer`](crate::MessageServer))
+/// makes one from its limits, and hands each connection's [`Share`] out.
+///
+/// ```
+/// use msgpipe::{Account, Limits, Peer};
+///
+/// let account = Account::new(&Limits::default());
+/// let share = account.share(&Peer { same_user: true, ..Default::default() });
+/// share.charge(1000);
+/// assert_eq!((account.held(), share.room()), (1000, Limits::default().memory - 1000));
+/// share.release(1000);
+/// assert_eq!(account.held(), 0);
+/// ```
+#[derive(Clone)]
+pub struct Account {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    memory: usize,
+    memory_each: usize,
+    places: usize,
+    places_each: usize,
+    /// Places for the server's own user only.
+    places_kept: usize,
+    all: Usage,
+    /// Of all, what is of other users than the server's own.
+    others: Usage,
+    /// Counts up whenever something becomes free.
+    freed: AtomicU64,
+    users: Mutex<HashMap<User, Weak<Group>>>,
+    next_group: AtomicU64,
+}
+
+#[derive(Default)]
+struct Usage {
+    bytes: AtomicUsize,
+    /// Of these, the beginnings of large messages that wait for the memory that the rest will take.
+    parked: AtomicUsize,
+    places: AtomicUsize,
+}
+
+/// Whose connections share a part.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum User {
+    /// The user as whom the server acts.
+    Own,
+    Uid(u32),
+    Sid(String),
+    /// Whom the system does not tell.
+    Unknown,
+}
+
+impl User {
+    fn of(peer: &Peer) -> User {
+        match peer {
+            Peer { same_user: true, .. } => User::Own,
+            Peer { uid: Some(uid), .. } => User::Uid(*uid),
+            Peer { sid: Some(sid), .. } => User::Sid(sid.to_ascii_uppercase()),
+            _ => User::Unknown,
+        }
+    }
+}
+
+/// The connections of one user.
+struct Group {
+    number: u64,
+    own: bool,
+    usage: Usage,
+}
+
+impl Account {
+    /// An account with the bounds of `limits`.
+    pub fn new(limits: &Limits) -> Account {
+        let limits = limits.clamped();
+        let inner = Inner {
+            memory: limits.memory,
+            memory_each: limits.memory_each,
+            places: limits.connections,
+            places_each: limits.connections_each,
+            places_kept: limits.connections_kept,
+            all: Usage::default(),
+            others: Usage::default(),
+            freed: AtomicU64::new(0),
+            users: Mutex::default(),
+            next_group: AtomicU64::new(0),
+        };
+        Account { inner: Arc::new(inner) }
+    }
+
+    /// The share on which what is held for `peer` draws: one for all connections of its user.
+    pub fn share(&self, peer: &Peer) -> Share {
+        let user = User::of(peer);
+        let mut users = self.inner.users.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(group) = users.get(&user).and_then(Weak::upgrade) {
+            return Share { account: self.clone(), group };
+        }
+        // Who has left is forgotten when the next one comes: there are no more entries than users
+        // with connections, and one.
+        users.retain(|_, group| group.strong_count() > 0);
+        let number = self.inner.next_group.fetch_add(1, Relaxed);
+        let own = user == User::Own;
+        let group = Arc::new(Group { number, own, usage: Usage::default() });
+        users.insert(user, Arc::downgrade(&group));
+        Share { account: self.clone(), group }
+    }
+
+    /// How many bytes are held.
+    pub fn held(&self) -> usize {
+        self.inner.all.bytes.load(Relaxed)
+    }
+
+    /// A number that changes whenever memory becomes free.
+    pub(crate) fn freed(&self) -> u64 {
+        self.inner.freed.load(Relaxed)
+    }
+
+    /// The bound.
+    pub(crate) fn memory(&self) -> usize {
+        self.inner.memory
+    }
+
+    /// A place for one more connection of `peer`, until it is dropped.
+    pub(crate) fn place(&self, peer: &Peer) -> Result<Place, NoPlace> {
+        let share = self.share(peer);
+        let Inner { places, places_each, places_kept, all, others, .. } = &*self.inner;
+        let count = |usage: &Usage| usage.places.load(Relaxed);
+        if count(all) >= *places {
+            return Err(NoPlace::Full { limit: *places });
+        }
+        if !share.group.own {
+            if count(&share.group.usage) >= *places_each {
+                return Err(NoPlace::Yours { limit: *places_each });
+            }
+            if count(others) >= places - places_kept {
+                return Err(NoPlace::Full { limit: places - places_kept });
+            }
+        }
+        share.each_usage(|usage| usage.places.fetch_add(1, Relaxed));
+        Ok(Place { share })
+    }
+}
+
+impl fmt::Debug for Account {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Account").field("held", &self.held()).finish_non_exhaustive()
+    }
+}
+
+/// Why there is no place for a client, as it is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum NoPlace {
+    #[error("all {limit} connections are taken: close some, or try later")]
+    Full { limit: usize },
+    #[error("your user has {limit} connections, the limit: close some, or try later")]
+    Yours { limit: usize },
+}
+
+/// The part of an [`Account`] that the connections of one user share; from [`Account::share`], which
+/// see for an example. Cheap to clone.
+#[derive(Clone)]
+pub struct Share {
+    account: Account,
+    group: Arc<Group>,
+}
+
+impl Share {
+    /// Counts `bytes` as held, also where there is no [`room`](Share::room): what is there already
+    /// counts.
+    pub fn charge(&self, bytes: usize) {
+        self.each_usage(|usage| usage.bytes.fetch_add(bytes, Relaxed));
+    }
+
+    /// Counts `bytes` that were charged as no longer held.
+    pub fn release(&self, bytes: usize) {
+        self.each_usage(|usage| usage.bytes.fetch_sub(bytes, Relaxed));
+        self.account.inner.freed.fetch_add(1, Relaxed);
+    }
+
+    /// How many more bytes may be held for this user.
+    pub fn room(&self) -> usize {
+        self.room_of(|bound| bound)
+    }
+
+    /// Whether another message may be begun: not while an eighth of a bound is taken by beginnings of
+    /// large messages. They wait for what is left, and could else fill it until none of them can end.
+    pub(crate) fn may_begin(&self) -> bool {
+        let Inner { memory, memory_each, all, others, .. } = &*self.account.inner;
+        let below = |usage: &Usage, bound: usize| usage.parked.load(Relaxed) <= bound;
+        let own = below(all, memory / 4);
+        let of_others = || below(others, memory / 8) && below(&self.group.usage, memory_each / 8);
+        own && (self.group.own || of_others())
+    }
+
+    /// Counts bytes that are held as the beginning of a message that waits, until that is dropped.
+    pub(crate) fn park(&self, bytes: usize) -> Parked {
+        self.each_usage(|usage| usage.parked.fetch_add(bytes, Relaxed));
+        Parked { share: self.clone(), bytes }
+    }
+
+    /// How many more bytes large messages may take: a quarter of each bound is for small ones, which
+    /// so never wait for large ones to arrive.
+    pub(crate) fn room_for_large(&self) -> usize {
+        self.room_of(|bound| bound - bound / 4)
+    }
+
+    fn room_of(&self, part: impl Fn(usize) -> usize) -> usize {
+        let inner = &self.account.inner;
+        let left =
+            |bound: usize, usage: &Usage| part(bound).saturating_sub(usage.bytes.load(Relaxed));
+        let room = left(inner.memory, &inner.all);
+        match self.group.own {
+            true => room,
+            false => room
+                .min(left(inner.memory - inner.memory / 4, &inner.others))
+                .min(left(inner.memory_each, &self.group.usage)),
+        }
+    }
+
+    /// Which user's share it is: the same number for all connections of one user.
+    pub(crate) fn group(&self) -> u64 {
+        self.group.number
+    }
+
+    fn each_usage<T>(&self, change: impl Fn(&Usage) -> T) {
+        change(&self.account.inner.all);
+        change(&self.group.usage);
+        if !self.group.own {
+            change(&self.account.inner.others);
+        }
+    }
+}
+
+impl fmt::Debug for Share {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let held = self.group.usage.bytes.load(Relaxed);
+        f.debug_struct("Share").field("held", &held).finish_non_exhaustive()
+    }
+}
+
+/// The place of one connection. It is free again when this is dropped.
+pub(crate) struct Place {
+    share: Share,
+}
+
+impl Place {
+    pub fn share(&self) -> &Share {
+        &self.share
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.share.each_usage(|usage| usage.places.fetch_sub(1, Relaxed));
+    }
+}
+
+/// See [`Share::park`].
+pub(crate) struct Parked {
+    share: Share,
+    bytes: usize,
+}
+
+impl Drop for Parked {
+    fn drop(&mut self) {
+        self.share.each_usage(|usage| usage.parked.fetch_sub(self.bytes, Relaxed));
+        self.share.account.inner.freed.fetch_add(1, Relaxed);
+    }
+}
+
+/// Bytes that are charged to a share for one connection; released when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Charge {
+    share: Share,
+    bytes: usize,
+}
+
+impl Charge {
+    pub fn new(share: Share) -> Charge {
+        Charge { share, bytes: 0 }
+    }
+
+    pub fn share(&self) -> &Share {
+        &self.share
+    }
+
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// So many bytes are held now.
+    pub fn set(&mut self, bytes: usize) {
+        if bytes > self.bytes {
+            self.share.charge(bytes - self.bytes);
+        } else if bytes < self.bytes {
+            self.share.release(self.bytes - bytes);
+        }
+        self.bytes = bytes;
+    }
+
+    pub fn add(&mut self, bytes: usize) {
+        self.set(self.bytes + bytes);
+    }
+
+    pub fn sub(&mut self, bytes: usize) {
+        self.set(self.bytes - bytes);
+    }
+}
+
+impl Drop for Charge {
+    fn drop(&mut self) {
+        self.set(0);
+    }
+}

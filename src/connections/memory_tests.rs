@@ -1,0 +1,358 @@
+//! The memory of a whole server at its bound: nobody gets past it, and everybody gets through.
+
+use super::scene::Peer as Client;
+use super::waiting::STALLED;
+use super::*;
+use crate::framing::{Layer, Native, SendQueue};
+use proptest::prelude::*;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// The largest message.
+const MESSAGE: usize = 1 << 20;
+const MEMORY: usize = 8 << 20;
+const EACH: usize = 4 << 20;
+
+/// A server with many clients, and how many messages each has sent.
+struct Crowd {
+    connections: Connections<Client>,
+    clients: Vec<Client>,
+    now: Instant,
+    heard: BTreeMap<u64, usize>,
+    gone: BTreeMap<u64, CloseReason>,
+    /// The application answers each message with so many bytes, and holds what is refused.
+    answers: usize,
+    held: VecDeque<(ConnectionId, Bytes)>,
+}
+
+fn limits() -> Limits {
+    Limits { message: MESSAGE, memory: MEMORY, memory_each: EACH, ..Limits::default() }
+}
+
+fn framing() -> Native {
+    Native::new(Layer::Messages, MESSAGE)
+}
+
+fn user(uid: u32) -> Peer {
+    Peer { uid: Some(uid), same_user: uid == 0, ..Peer::default() }
+}
+
+fn frame(size: usize) -> Bytes {
+    let mut queue = SendQueue::default();
+    framing().encoder().encode(&[], vec![1; size].into(), &mut queue).unwrap();
+    queue.to_bytes()
+}
+
+impl Crowd {
+    fn new() -> Crowd {
+        Crowd {
+            connections: Connections::new(Arc::new(framing()), &limits()),
+            clients: Vec::new(),
+            now: Instant::now(),
+            heard: BTreeMap::new(),
+            gone: BTreeMap::new(),
+            answers: 0,
+            held: VecDeque::new(),
+        }
+    }
+
+    /// A client of this user comes, who has said what a stream begins with.
+    fn comes(&mut self, uid: u32) -> usize {
+        let client = Client::default();
+        let mut begin = SendQueue::default();
+        framing().encoder().begin(&mut begin);
+        client.says(&begin.to_bytes());
+        let number = self.clients.len();
+        let id = ConnectionId::from_number(number as u64);
+        self.connections.add(id, client.clone(), user(uid), true, self.now);
+        self.clients.push(client);
+        self.runs();
+        number
+    }
+
+    fn says(&mut self, client: usize, bytes: &[u8]) {
+        self.clients[client].says(bytes);
+        self.connections.readable(ConnectionId::from_number(client as u64), false);
+        self.runs();
+    }
+
+    fn takes(&mut self, client: usize, something: bool) {
+        self.clients[client].takes(something);
+        self.connections.writable(ConnectionId::from_number(client as u64));
+        self.runs();
+    }
+
+    /// Turns, until nobody has anything to do.
+    fn runs(&mut self) {
+        loop {
+            self.connections.begin_turn(self.now);
+            while let Some(event) = self.connections.next(self.now) {
+                match event {
+                    Event::Message(from, _) => {
+                        *self.heard.entry(from.number()).or_default() += 1;
+                        if self.answers > 0 {
+                            self.held.push_back((from, vec![2; self.answers].into()));
+                            self.sends();
+                        }
+                    }
+                    Event::Drained(_) => self.sends(),
+                    Event::Closed(id, reason) => drop(self.gone.insert(id.number(), reason)),
+                    _ => {}
+                }
+                let held = self.connections.account.held();
+                assert!(held <= MEMORY + MESSAGE, "{held} bytes are held");
+            }
+            if !self.connections.is_busy() {
+                return;
+            }
+        }
+    }
+
+    fn sends(&mut self) {
+        for _ in 0..self.held.len() {
+            let Some((to, body)) = self.held.pop_front() else { return };
+            if let Err(error) = self.connections.send(to, b"", body) {
+                if error.refusal != Refusal::Gone {
+                    self.held.push_back((to, error.body));
+                }
+            }
+        }
+    }
+
+    /// Time passes, and the backend looks at each deadline.
+    fn waits(&mut self, time: Duration) {
+        let until = self.now + time;
+        while let Some(at) = self.connections.deadline().filter(|at| *at <= until) {
+            self.now = at.max(self.now);
+            self.runs();
+        }
+        self.now = until;
+        self.runs();
+    }
+
+    fn heard(&self, client: usize) -> usize {
+        self.heard.get(&(client as u64)).copied().unwrap_or(0)
+    }
+
+    fn held(&self) -> usize {
+        self.connections.account.held()
+    }
+}
+
+#[test]
+fn large_messages_wait_for_all_of_their_memory() {
+    let mut crowd = Crowd::new();
+    let frame = frame(MESSAGE);
+    let clients: Vec<_> = (0..60).map(|_| crowd.comes(0)).collect();
+    // Each has sent all but the last byte: more than seven times what there is.
+    for &client in &clients {
+        crowd.says(client, &frame[..frame.len() - 1]);
+    }
+    assert!(crowd.held() <= MEMORY, "{} bytes are held", crowd.held());
+    let read = clients.iter().filter(|&&client| !crowd.clients[client].is_unheard()).count();
+    assert!((2..8).contains(&read), "{read} are read to their end");
+    // Whoever ends gives way to others.
+    let mut left = clients;
+    while !left.is_empty() {
+        let (read, waits): (Vec<_>, Vec<_>) =
+            left.iter().partition(|&&client| !crowd.clients[client].is_unheard());
+        assert!(!read.is_empty(), "{} are not read", waits.len());
+        for client in read {
+            crowd.says(client, &frame[frame.len() - 1..]);
+            assert_eq!(crowd.heard(client), 1);
+        }
+        left = waits;
+    }
+    assert_eq!((crowd.held(), crowd.gone.len()), (0, 0));
+}
+
+#[test]
+fn small_messages_do_not_wait_for_large_ones() {
+    let mut crowd = Crowd::new();
+    let large = frame(MESSAGE);
+    for _ in 0..20 {
+        let client = crowd.comes(0);
+        crowd.says(client, &large[..MESSAGE / 2]);
+    }
+    let client = crowd.comes(0);
+    for size in [0, 1, 1000, 60_000] {
+        let before = crowd.heard(client);
+        crowd.says(client, &frame(size));
+        assert_eq!(crowd.heard(client), before + 1, "a message of {size} bytes waits");
+    }
+}
+
+#[test]
+fn who_does_not_read_the_answers_is_not_read_and_others_are_closed_for_it_only_if_they_stall() {
+    let mut crowd = Crowd::new();
+    crowd.answers = MESSAGE;
+    let deaf: Vec<_> = (0..40).map(|_| crowd.comes(0)).collect();
+    for &client in &deaf {
+        crowd.clients[client].takes(false);
+        crowd.says(client, &frame(10));
+    }
+    assert!(crowd.held() <= MEMORY + MESSAGE);
+    let good = crowd.comes(0);
+    crowd.says(good, &frame(10));
+    assert_eq!(crowd.heard(good), 0, "there was memory for its answer");
+    // Somebody waits: who holds much and takes nothing goes, one after the other.
+    crowd.waits(STALLED - Duration::from_nanos(1));
+    assert_eq!(crowd.gone.len(), 0);
+    crowd.waits(STALLED * 10);
+    assert_eq!((crowd.heard(good), crowd.gone.contains_key(&(good as u64))), (1, false));
+    assert!(crowd.gone.values().all(|why| matches!(why, CloseReason::Unread { .. })));
+    assert!(crowd.clients[good].heard() > MESSAGE);
+}
+
+#[test]
+fn another_user_has_a_part_and_takes_nothing_from_the_own_one() {
+    let mut crowd = Crowd::new();
+    let large = frame(MESSAGE);
+    for uid in [1, 2, 3] {
+        for _ in 0..20 {
+            let client = crowd.comes(uid);
+            crowd.says(client, &large[..large.len() - 1]);
+        }
+        assert!(crowd.held() <= EACH.min(MEMORY / 4 * 3) * uid as usize);
+    }
+    assert!(crowd.held() <= MEMORY / 4 * 3, "{} bytes are held", crowd.held());
+    let own = crowd.comes(0);
+    crowd.says(own, &frame(60_000));
+    assert_eq!(crowd.heard(own), 1);
+}
+
+#[test]
+fn the_memory_of_who_leaves_is_free_at_once() {
+    let mut crowd = Crowd::new();
+    let large = frame(MESSAGE);
+    for _ in 0..20 {
+        let client = crowd.comes(0);
+        crowd.says(client, &large[..MESSAGE / 2]);
+    }
+    let waits = crowd.comes(0);
+    crowd.says(waits, &large);
+    assert_eq!(crowd.heard(waits), 0);
+    for number in 0..20 {
+        crowd.connections.abort(ConnectionId::from_number(number));
+        crowd.runs();
+    }
+    assert_eq!((crowd.heard(waits), crowd.held()), (1, 0));
+    assert!(!crowd.connections.is_busy());
+    assert_eq!(crowd.connections.waiting.look_at(), None, "somebody is waited for");
+}
+
+/// Who was let go on and found nothing to read leaves its place to the next.
+#[test]
+fn a_place_that_is_not_taken_goes_to_the_next() {
+    let mut crowd = Crowd::new();
+    for _ in 0..MEMORY / MESSAGE - 1 {
+        let hog = crowd.comes(0);
+        crowd.clients[hog].takes(false);
+        let id = ConnectionId::from_number(hog as u64);
+        assert!(crowd.connections.send(id, b"", vec![1; MESSAGE].into()).is_ok());
+    }
+    let (empty, waits) = (crowd.comes(0), crowd.comes(0));
+    crowd.connections.readable(ConnectionId::from_number(empty as u64), false);
+    crowd.runs();
+    crowd.says(waits, &frame(1));
+    assert_eq!(crowd.heard(waits), 0, "there was room");
+    crowd.takes(0, true);
+    assert_eq!(crowd.heard(waits), 1);
+}
+
+/// What a client does next.
+#[derive(Clone, Debug)]
+enum Deed {
+    Comes {
+        uid: u32,
+    },
+    /// The next message, whole or its front.
+    Says {
+        client: usize,
+        size: usize,
+        part: usize,
+    },
+    Takes {
+        client: usize,
+        something: bool,
+    },
+    Leaves {
+        client: usize,
+    },
+    Waits {
+        millis: u64,
+    },
+}
+
+fn deeds() -> impl Strategy<Value = Deed> {
+    let sizes = prop_oneof![Just(0), 1..100_000usize, 60_000..MESSAGE, Just(MESSAGE)];
+    prop_oneof![
+        2 => (0..3u32).prop_map(|uid| Deed::Comes { uid }),
+        8 => (0..24usize, sizes, 1..=100usize)
+            .prop_map(|(client, size, part)| Deed::Says { client, size, part }),
+        2 => (0..24usize, any::<bool>())
+            .prop_map(|(client, something)| Deed::Takes { client, something }),
+        1 => (0..24usize).prop_map(|client| Deed::Leaves { client }),
+        1 => (0..3000u64).prop_map(|millis| Deed::Waits { millis }),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// Whatever clients do, in whatever order: the bound holds (looked at with each event), and once
+    /// they all say the rest of what they began and read, every message of those who are still there
+    /// arrives, and nothing is held.
+    #[test]
+    fn nobody_gets_past_the_bound_and_everybody_gets_through(
+        deeds in prop::collection::vec(deeds(), 1..120),
+        answers in prop_oneof![Just(0), Just(100), Just(MESSAGE)],
+    ) {
+        let mut crowd = Crowd::new();
+        crowd.answers = answers;
+        // Of each client, what is left to be said of its message, and how many it has begun.
+        let mut left: Vec<Bytes> = Vec::new();
+        let mut begun: Vec<usize> = Vec::new();
+        for deed in deeds {
+            match deed {
+                Deed::Comes { uid } if left.len() < 24 => {
+                    crowd.comes(uid);
+                    left.push(Bytes::new());
+                    begun.push(0);
+                }
+                Deed::Says { client, size, part } if client < left.len() => {
+                    let mut rest = std::mem::take(&mut left[client]);
+                    if rest.is_empty() {
+                        rest = frame(size);
+                        begun[client] += 1;
+                    }
+                    let said = rest.split_to((rest.len() * part).div_ceil(100));
+                    left[client] = rest;
+                    crowd.says(client, &said);
+                }
+                Deed::Takes { client, something } if client < left.len() => {
+                    crowd.takes(client, something);
+                }
+                Deed::Leaves { client } if client < left.len() => {
+                    crowd.connections.abort(ConnectionId::from_number(client as u64));
+                    crowd.runs();
+                }
+                Deed::Waits { millis } => crowd.waits(Duration::from_millis(millis)),
+                _ => {}
+            }
+        }
+        for client in 0..left.len() {
+            crowd.takes(client, true);
+        }
+        for (client, rest) in left.iter().enumerate() {
+            crowd.says(client, rest);
+        }
+        crowd.waits(STALLED * 3);
+        for (client, &begun) in begun.iter().enumerate() {
+            if !crowd.gone.contains_key(&(client as u64)) {
+                prop_assert_eq!(crowd.heard(client), begun, "client {}", client);
+            }
+        }
+        prop_assert_eq!(crowd.held(), 0);
+    }
+}

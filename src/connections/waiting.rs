@@ -1,0 +1,267 @@
+//! Waiting for memory: who reads on when there is some again, and who has to go if there is none.
+//!
+//! A large message is granted all the memory that it will take before its rest is read. With a part
+//! for each, several would hold what the others wait for, and none would ever be whole.
+
+use super::connection::{Connection, LARGE};
+use super::{Connections, ServerStream};
+use crate::account::Account;
+use crate::error::CloseReason;
+use crate::message_server::{ConnectionId, Event};
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+/// How long a connection may have taken and sent nothing while others wait for the memory that it
+/// holds. A program that runs does either within milliseconds.
+pub(super) const STALLED: Duration = Duration::from_secs(1);
+
+/// How soon it is looked again who could go, when one has gone and others still wait.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
+
+/// What a connection waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Class {
+    /// To read on.
+    Small,
+    /// The rest of a large message.
+    Large,
+    /// To be sent something.
+    Sending,
+}
+
+/// Whose turn it is: first the user's group, then what is waited for, then who came first.
+pub(super) type Entry = (u64, Class, u64);
+
+/// Who waits.
+#[derive(Default)]
+pub(super) struct Waiting {
+    entries: BTreeMap<Entry, ConnectionId>,
+    next: u64,
+    /// The account's count of what became free, as it was when they were last looked at.
+    seen: u64,
+    /// Somebody was passed over for those who were let go on before: in the next turn it is known what
+    /// those have taken.
+    again: bool,
+    /// When to look who could go.
+    look_at: Option<Instant>,
+}
+
+impl Waiting {
+    /// Puts a connection at the end of its queue, unless it stands there.
+    pub fn add<S>(&mut self, id: ConnectionId, connection: &mut Connection<S>, class: Class) {
+        let share = connection.held.share();
+        let group = share.group();
+        if class == Class::Large && connection.parked.is_none() {
+            connection.parked = Some(share.park(connection.inbound.kept()));
+        }
+        let place = match class {
+            Class::Sending => &mut connection.waits_to_send,
+            Class::Small | Class::Large => &mut connection.waits,
+        };
+        if place.is_none() {
+            let entry = (group, class, self.next);
+            self.next += 1;
+            *place = Some(entry);
+            self.entries.insert(entry, id);
+        }
+    }
+
+    /// Takes a connection out, wherever it stands.
+    pub fn remove<S>(&mut self, connection: &mut Connection<S>) {
+        connection.parked = None;
+        for entry in [connection.waits.take(), connection.waits_to_send.take()] {
+            entry.map(|entry| self.entries.remove(&entry));
+        }
+    }
+
+    pub fn begin_turn(&mut self, now: Instant) {
+        if std::mem::take(&mut self.again) {
+            self.seen = self.seen.wrapping_sub(1);
+        }
+        match self.entries.is_empty() {
+            true => self.look_at = None,
+            false => drop(self.look_at.get_or_insert(now + STALLED)),
+        }
+    }
+
+    /// Whether they are to be looked at in the next turn, whatever happens.
+    pub fn is_busy(&self, account: &Account) -> bool {
+        self.again || self.may_go_on(account)
+    }
+
+    /// Whether memory became free since they were looked at.
+    pub fn may_go_on(&self, account: &Account) -> bool {
+        !self.entries.is_empty() && account.freed() != self.seen
+    }
+
+    pub fn look_at(&self) -> Option<Instant> {
+        self.look_at.filter(|_| !self.entries.is_empty())
+    }
+
+    /// The first entry at or behind `from`.
+    fn first(&self, from: Entry) -> Option<(Entry, ConnectionId)> {
+        self.entries.range(from..).next().map(|(entry, id)| (*entry, *id))
+    }
+
+    /// Whether a connection of this group waits.
+    fn has(&self, group: u64) -> bool {
+        self.first((group, Class::Small, 0)).is_some_and(|(entry, _)| entry.0 == group)
+    }
+}
+
+impl<S: ServerStream> Connections<S> {
+    /// Whether there is memory for what a connection would be read for; if not, it waits.
+    pub(super) fn may_read(&mut self, id: ConnectionId) -> bool {
+        let (largest, to_begin) = (self.limits.message, self.to_begin());
+        let Some(connection) = self.table.get_mut(&id) else {
+            return false;
+        };
+        let large = connection.whole(largest) > LARGE;
+        let class = if large { Class::Large } else { Class::Small };
+        // Of one that has gone, no more comes than the system holds already.
+        let may = connection.hung_up || connection.grant(class, largest, to_begin);
+        if !may {
+            self.waiting.add(id, connection, class);
+        }
+        may
+    }
+
+    /// Whether there is memory for what the next of a connection's messages may lead to; if not, it
+    /// waits.
+    pub(super) fn may_begin(&mut self, id: ConnectionId) -> bool {
+        let to_begin = self.to_begin();
+        let Some(connection) = self.table.get_mut(&id) else {
+            return false;
+        };
+        let may = connection.hung_up || connection.held.share().room() >= to_begin;
+        if !may {
+            self.waiting.add(id, connection, Class::Small);
+        }
+        may
+    }
+
+    /// The room that must be there before another message is read: what it asks for may have an answer
+    /// of the largest size.
+    fn to_begin(&self) -> usize {
+        self.limits.message.min(self.account.memory() / 8).max(1)
+    }
+
+    /// Memory has become free: those who can go on do, in the order in which they came. Who waits for
+    /// more than there is stands before those of the same user behind, and in nobody else's way.
+    pub(super) fn go_on(&mut self) {
+        self.waiting.seen = self.account.freed();
+        let (largest, to_begin) = (self.limits.message, self.to_begin());
+        let mut from = (0, Class::Small, 0);
+        // What those take who have just been let go on.
+        let mut promised = 0;
+        while let Some((entry, id)) = self.waiting.first(from) {
+            let (group, class, number) = entry;
+            if (group, class) != (from.0, from.1) {
+                promised = 0;
+            }
+            let Some(connection) = self.table.get_mut(&id) else {
+                self.waiting.entries.remove(&entry);
+                continue;
+            };
+            if !connection.grant(class, largest, to_begin + promised) {
+                self.waiting.again |= promised > 0;
+                from = (group, class, u64::MAX);
+                continue;
+            }
+            from = (group, class, number + 1);
+            self.waiting.entries.remove(&entry);
+            if class == Class::Sending {
+                connection.waits_to_send = None;
+                if std::mem::take(&mut connection.refused) {
+                    self.events.push_back(Event::Drained(id));
+                }
+            } else {
+                promised += if class == Class::Small { to_begin } else { 0 };
+                connection.waits = None;
+                connection.parked = None;
+                // The time of what it has begun did not count meanwhile.
+                connection.times.restart(self.looked);
+                self.readable(id, false);
+                self.watch(id);
+            }
+        }
+    }
+
+    /// While others wait for memory: the connection that holds most of it beyond its even part, and has
+    /// done nothing about it for long, goes.
+    pub(super) fn relieve(&mut self, now: Instant) {
+        if self.waiting.look_at().is_none_or(|at| at > now) {
+            return;
+        }
+        self.waiting.look_at = Some(now + LOOK_AGAIN);
+        let part = self.account.memory() / self.table.len().max(1);
+        let is_scarce_for_all = self.account.held() >= self.account.memory() / 2;
+        let stalled = self.table.iter().filter_map(|(id, connection)| {
+            let bytes = connection.held.bytes();
+            let group = connection.held.share().group();
+            let is_in_the_way = is_scarce_for_all || self.waiting.has(group);
+            let (since, reason) = connection.stalled()?;
+            let goes = bytes > part && is_in_the_way && since + STALLED <= now;
+            goes.then_some((bytes, *id, reason))
+        });
+        match stalled.max_by_key(|(bytes, id, _)| (*bytes, *id)) {
+            Some((_, id, reason @ CloseReason::Unread { .. })) => self.cut_off(id, reason),
+            Some((_, id, reason)) => self.give_up(id, reason, now),
+            None => {}
+        }
+    }
+}
+
+impl<S> Connection<S> {
+    /// How many bytes the message that is arriving will take; 0 between messages. Of one whose length
+    /// is not told: a few reads, and behind them as much as there may be.
+    fn whole(&self, largest: usize) -> usize {
+        match self.undecoded {
+            true => 0,
+            false if self.inbound.kept() > LARGE => self.inbound.whole(largest),
+            false => self.inbound.whole(LARGE),
+        }
+    }
+
+    /// What has been read has been cut. A small message that has begun has its memory from then on,
+    /// so that nothing but its sender keeps it from its end.
+    pub(super) fn keep(&mut self, largest: usize) {
+        match self.whole(largest) {
+            0 => self.granted = 0,
+            whole if whole <= LARGE => self.granted = whole,
+            _ => {}
+        }
+        self.settle();
+    }
+
+    /// Whether there is memory for it to go on. For a large message, that memory is then its own.
+    fn grant(&mut self, class: Class, largest: usize, to_begin: usize) -> bool {
+        let whole = self.whole(largest);
+        let share = self.held.share();
+        match class {
+            Class::Sending => share.room() > 0,
+            _ if whole > 0 && whole <= self.granted => true,
+            _ if whole > LARGE => {
+                let fits = whole.saturating_sub(self.held.bytes()) <= share.room_for_large();
+                if fits {
+                    self.granted = whole;
+                    self.settle();
+                }
+                fits
+            }
+            _ if whole > 0 => share.room() >= LARGE.min(to_begin),
+            _ => share.may_begin() && share.room() >= to_begin,
+        }
+    }
+
+    /// Since when the peer has done nothing about what is held for it, and how that is called.
+    fn stalled(&self) -> Option<(Instant, CloseReason)> {
+        if let Some(since) = self.times.waiting {
+            return Some((since, CloseReason::Unread { waited: STALLED }));
+        }
+        self.times.partial?;
+        let is_looked_at = !self.in_ready && !self.paused && self.waits.is_none();
+        let slow = CloseReason::Slow { what: "message", waited: STALLED };
+        is_looked_at.then_some((self.times.arrived, slow))
+    }
+}

@@ -1,0 +1,130 @@
+//! Answers on their way to one caller: sent at once, or held until the caller has read more.
+
+use super::responder::Answer;
+use crate::account::{Charge, Share};
+use crate::error::ErrorReply;
+use crate::exchange::{Envelope, Kind};
+use crate::framing::{ENVELOPE_LEN, FramingError, GoodbyeCode};
+use crate::message_server::{ConnectionId, Goodbye, MessageServer, Refusal};
+use crate::text::cut;
+use bytes::Bytes;
+use std::collections::VecDeque;
+
+/// What a held answer costs beside its body: its place in the queue.
+const ANSWER_COST: usize = 64;
+
+/// One caller's answers that wait until what was sent before them has been read.
+pub(super) struct Answers {
+    held: VecDeque<Reply>,
+    charge: Charge,
+}
+
+/// An answer as it is sent.
+struct Reply {
+    envelope: Envelope,
+    body: Bytes,
+}
+
+impl Reply {
+    fn new(id: u32, answer: Answer) -> Reply {
+        let (kind, body) = match answer {
+            Ok(body) => (Kind::Reply, body),
+            Err(error) => (Kind::Error { code: error.code }, error.text.into()),
+        };
+        Reply { envelope: Envelope { kind, id }, body }
+    }
+
+    fn cost(&self) -> usize {
+        self.body.len() + ANSWER_COST
+    }
+
+    /// What is sent in place of an answer that does not fit into `limit`: an error keeps its code and as
+    /// much of its text as fits; a reply becomes the error that says so.
+    fn shortened(self, limit: usize, why: &FramingError) -> Reply {
+        let room = limit.saturating_sub(ENVELOPE_LEN);
+        let Envelope { kind, id } = self.envelope;
+        let (code, text) = match kind {
+            Kind::Error { code } => (code, String::from_utf8_lossy(&self.body).into_owned()),
+            _ => (ErrorReply::REPLY_TOO_LARGE, format!("the reply was {why}")),
+        };
+        Reply::new(id, Err(ErrorReply::new(code, cut(&text, room))))
+    }
+}
+
+impl Answers {
+    pub fn new(share: Share) -> Answers {
+        Answers { held: VecDeque::new(), charge: Charge::new(share) }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.held.is_empty()
+    }
+
+    /// Sends an answer, or holds it. Where there is no memory to hold it, the caller is told that: a
+    /// handler cannot be made to wait with its answer.
+    pub fn send(
+        &mut self,
+        messages: &mut impl MessageServer,
+        connection: ConnectionId,
+        id: u32,
+        answer: Answer,
+    ) {
+        let reply = Reply::new(id, answer);
+        let unsent = match self.held.is_empty() {
+            true => send(messages, connection, reply).err(),
+            false => Some(reply),
+        };
+        let Some(mut reply) = unsent else { return };
+        if reply.envelope.kind == Kind::Reply && self.charge.share().room() == 0 {
+            let text = "the reply was dropped: so much waits to be read already that there is no \
+                        memory for it; read faster, or ask for less at once";
+            reply = Reply::new(id, Err(ErrorReply::new(ErrorReply::REPLY_DROPPED, text)));
+        }
+        self.charge.add(reply.cost());
+        self.held.push_back(reply);
+    }
+
+    /// Sends what was held, as much of it as can be sent.
+    pub fn go_on(&mut self, messages: &mut impl MessageServer, connection: ConnectionId) {
+        while let Some(reply) = self.held.pop_front() {
+            // Sent, it counts where it is queued.
+            self.charge.sub(reply.cost());
+            if let Err(reply) = send(messages, connection, reply) {
+                self.charge.add(reply.cost());
+                return self.held.push_front(reply);
+            }
+        }
+        self.held = VecDeque::new();
+    }
+}
+
+/// Sends an answer; gives it back if too much waits for that caller already.
+fn send(
+    messages: &mut impl MessageServer,
+    connection: ConnectionId,
+    reply: Reply,
+) -> Result<(), Reply> {
+    let Reply { envelope, body } = reply;
+    let Err(error) = messages.send_with_head(connection, &envelope.encode(), body) else {
+        return Ok(());
+    };
+    let reply = Reply { envelope, body: error.body };
+    match error.refusal {
+        Refusal::Gone => Ok(()),
+        Refusal::Full { .. } | Refusal::Memory { .. } => Err(reply),
+        Refusal::Framing(why) => {
+            let limit = match why {
+                FramingError::TooLarge { limit, .. } => limit,
+                // A framing that cannot carry this body carries none, as far as is known.
+                _ => ENVELOPE_LEN,
+            };
+            let Reply { envelope, body } = reply.shortened(limit, &why);
+            if messages.send_with_head(connection, &envelope.encode(), body).is_err() {
+                // Without an answer the caller would wait for nothing.
+                let why = Goodbye::new(GoodbyeCode::TOO_LARGE, "no answer fits into your limit");
+                messages.close(connection, why);
+            }
+            Ok(())
+        }
+    }
+}

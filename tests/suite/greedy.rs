@@ -1,0 +1,196 @@
+//! Clients that take all they can get: of the handler's time, and of the server's memory.
+
+use crate::common::raw::preface;
+use crate::common::{Backend, PATIENCE, Raw, pattern};
+use bytes::Bytes;
+use msgpipe::framing::{Framing, Layer, Native, SendQueue};
+use msgpipe::{Error, Limits, Responder, Server};
+use std::sync::mpsc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+crate::on_every_transport!(
+    a_flood_of_requests_does_not_go_before_another_clients_one,
+    requests_of_who_has_gone_are_not_begun,
+    open_requests_take_no_more_than_the_memory_there_is,
+    replies_that_nobody_reads_take_no_more_than_the_memory_there_is,
+);
+
+/// More requests than one read brings.
+const FLOOD: u32 = 5000;
+
+/// So long a handler works here: longer than one client's turn lasts.
+const WORK: Duration = Duration::from_millis(1);
+
+fn work() {
+    let until = Instant::now() + WORK;
+    while Instant::now() < until {
+        std::hint::spin_loop();
+    }
+}
+
+/// A preface and so many requests with a body of one byte, in one piece.
+fn flood(requests: u32) -> Bytes {
+    let mut queue = SendQueue::default();
+    queue.put_slice(&preface(Layer::Calls));
+    let mut encoder = Native::for_calls(1000).encoder();
+    for id in 0..requests {
+        let mut envelope = [0; 8];
+        envelope[0] = 1;
+        envelope[4..].copy_from_slice(&id.to_le_bytes());
+        encoder.encode(&envelope, Bytes::from_static(b"f"), &mut queue).unwrap();
+    }
+    queue.to_bytes()
+}
+
+/// Sends a flood from a thread of its own, as far as the server takes it.
+fn flooding(mut raw: Raw, requests: u32) -> thread::JoinHandle<Raw> {
+    thread::spawn(move || {
+        raw.write(&flood(requests));
+        raw
+    })
+}
+
+/// The other client asks while the first request of the flood is being handled.
+fn a_flood_of_requests_does_not_go_before_another_clients_one<B: Backend>() {
+    let backend = B::new();
+    let server = backend.serve_calls(&Limits::default()).unwrap();
+    let stopper = server.stopper();
+    let (raw, client) = (backend.raw(), backend.client(&Limits::default()).unwrap());
+    let flooding = flooding(raw, FLOOD);
+    let (mut handled, mut asked, mut before) = (0, None, None);
+    server
+        .serve(|request| {
+            work();
+            if request.body() == "mine" {
+                before = Some(handled);
+                stopper.stop();
+            } else {
+                handled += 1;
+                // Both are clients of this server, whichever was taken in first.
+                if handled == 10 {
+                    asked = Some(client.start("mine").unwrap());
+                    handled = 0;
+                }
+            }
+            ""
+        })
+        .unwrap();
+    // A turn of one request each; and on a pipe what has come is not known at once.
+    let before = before.expect("it was never asked");
+    assert!(before <= 4, "{before} requests of the flood went before it");
+    drop(flooding.join().unwrap());
+}
+
+fn requests_of_who_has_gone_are_not_begun<B: Backend>() {
+    let backend = B::new();
+    let server = backend.serve_calls(&Limits::default()).unwrap();
+    let stopper = server.stopper();
+    let (raw, client) = (backend.raw(), backend.client(&Limits::default()).unwrap());
+    // As many as fit into what the system holds: the client does not read the answers.
+    let mut raw = Some(flooding(raw, 1000));
+    // In turn with which another one's are handled.
+    const OTHERS: usize = 50;
+    let (mut begun, mut others, mut calls) = (0, 0, Vec::new());
+    server
+        .serve(|request| {
+            work();
+            if request.body() == "other" {
+                others += 1;
+                if others == OTHERS {
+                    stopper.stop();
+                }
+            } else {
+                begun += 1;
+                if let Some(flooding) = raw.take() {
+                    drop(flooding.join().unwrap());
+                    calls.extend((0..OTHERS).map(|_| client.start("other").unwrap()));
+                }
+            }
+            ""
+        })
+        .unwrap();
+    assert!(begun <= 10, "{begun} requests were begun, all but the first for nobody");
+}
+
+/// With small limits, and who answers when it likes.
+fn limits() -> Limits {
+    let mut limits = Limits::default();
+    (limits.message, limits.memory) = (1 << 20, 8 << 20);
+    limits.call = PATIENCE;
+    limits
+}
+
+fn open_requests_take_no_more_than_the_memory_there_is<B: Backend>() {
+    const CALLS: usize = 14;
+    let backend = B::new();
+    let server = backend.serve_calls(&limits()).unwrap();
+    let stopper = server.stopper();
+    let (arrived, requests) = mpsc::channel::<(usize, Responder)>();
+    let serving = thread::spawn(move || {
+        server.serve_deferred(|request, responder| {
+            arrived.send((request.body().len(), responder)).unwrap();
+        })
+    });
+    let client = backend.client(&limits()).unwrap();
+    thread::scope(|scope| {
+        // It is not read further when the memory is taken.
+        let sending = scope.spawn(|| {
+            let body = Bytes::from(pattern(1 << 20, 1));
+            let calls: Vec<_> = (0..CALLS).map(|_| client.start(body.clone()).unwrap()).collect();
+            calls.into_iter().map(|call| call.wait().unwrap()).collect::<Vec<_>>()
+        });
+        let (mut open, mut most, mut answered) = (Vec::new(), 0, 0);
+        while answered < CALLS {
+            // None comes for a while: all that there is memory for are open.
+            while let Ok(request) = requests.recv_timeout(Duration::from_millis(200)) {
+                open.push(request);
+            }
+            most = most.max(open.iter().map(|(size, _)| size).sum());
+            let (_, responder) = open.pop().expect("nothing comes, and nothing is open");
+            responder.reply("done");
+            answered += 1;
+            if open.len() + answered == CALLS {
+                open.drain(..).for_each(|(_, responder)| responder.reply("done"));
+                break;
+            }
+        }
+        assert!(most <= 8 << 20, "{most} bytes of requests were open");
+        assert!(most >= 4 << 20, "only {most} bytes of requests were open");
+        assert!(sending.join().unwrap().iter().all(|reply| reply == "done"));
+    });
+    stopper.stop();
+    serving.join().unwrap().unwrap();
+}
+
+/// Twenty clients ask for a large reply, and do not read it. Another one asks too.
+fn replies_that_nobody_reads_take_no_more_than_the_memory_there_is<B: Backend>() {
+    let backend = B::new();
+    let server: Server<B::Messages> = backend.serve_calls(&limits()).unwrap();
+    let stopper = server.stopper();
+    let (begins, begun) = mpsc::channel();
+    let serving = thread::spawn(move || {
+        server.serve(|request| {
+            begins.send(()).unwrap();
+            pattern(if request.body() == "f" { 1 << 20 } else { 10 }, 3)
+        })
+    });
+    let deaf: Vec<_> = (0..20)
+        .map(|_| {
+            let mut raw = backend.raw();
+            assert!(raw.write(&flood(1)));
+            raw
+        })
+        .collect();
+    let client = backend.client(&limits()).unwrap();
+    // Those who read nothing for a second make room, one after the other.
+    match client.call("a small question") {
+        Ok(reply) => assert_eq!(reply.len(), 10),
+        Err(error @ Error::Closed { .. }) => panic!("who reads was closed: {error}"),
+        Err(error) => panic!("{error}"),
+    }
+    assert!(begun.try_iter().count() > 1);
+    drop(deaf);
+    stopper.stop();
+    serving.join().unwrap().unwrap();
+}
