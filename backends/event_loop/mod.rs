@@ -140,8 +140,10 @@ impl<A: Acceptor> EventLoop<A> {
                     self.connections.push_event(Event::Woken);
                 }
             } else if self.connections.contains(id) {
-                if event.is_readable() || event.is_read_closed() || event.is_error() {
-                    let ended = event.is_read_closed() || event.is_error();
+                // Urgent data makes reads come up short with more behind it.
+                let urgent = event.is_priority();
+                if event.is_readable() || event.is_read_closed() || event.is_error() || urgent {
+                    let ended = event.is_read_closed() || event.is_error() || urgent;
                     self.connections.readable(id, ended);
                 }
                 if event.is_writable() {
