@@ -53,7 +53,7 @@ fn a_stale_socket_is_taken_over() {
     let path = scratch.path("socket");
     // What a server that was killed leaves: a socket at which nobody listens, and a lock file.
     leave_socket(&path);
-    fs::write(scratch.path("socket.lock"), "").unwrap();
+    fs::write(scratch.path(".socket.msgpipe-lock"), "").unwrap();
     assert!(fs::symlink_metadata(&path).is_ok());
     works(&mut listen(&path).unwrap(), &path);
 }
@@ -74,6 +74,19 @@ fn a_live_server_is_never_displaced() {
     let _listener = UnixListener::bind(&foreign).unwrap();
     let Err(Error::AlreadyServed { .. }) = listen(&foreign) else { panic!("displaced") };
     assert!(std::os::unix::net::UnixStream::connect(&foreign).is_ok());
+}
+
+/// One that is slow to take its clients in is still there.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_server_whose_backlog_is_full_is_not_displaced() {
+    let scratch = Scratch::new();
+    let path = scratch.path("socket");
+    let listener = full_backlog(&path);
+    let Err(Error::AlreadyServed { .. }) = listen(&path) else { panic!("displaced") };
+    assert!(listener.accept().is_ok(), "its clients are still there");
+    // What the client that comes next connects to is the same.
+    assert!(std::os::unix::net::UnixStream::connect(&path).is_ok());
 }
 
 #[test]

@@ -17,7 +17,7 @@ use std::sync::{Arc, Mutex};
 const EACCES: i32 = 13;
 
 /// What a client says whom the server has not let in: it was closed and had heard nothing.
-const CLOSED_WITHOUT_A_BYTE: &str = "heard ";
+pub const CLOSED_WITHOUT_A_BYTE: &str = "heard ";
 
 fn custom(mode: Option<u32>) -> Access {
     Access::Custom { sddl: None, mode }
@@ -223,7 +223,11 @@ fn the_umask_changes_nothing() {
                 own().plays(&format!("serves, {access}, umask {umask}"), &at_path(&path));
             assert_eq!(serving.says(), "it serves");
             assert_eq!(mode_of(&path), mode, "{access}, umask {umask}");
-            assert_eq!(mode_of(&scratch.path("socket.lock")), 0o600, "{access}, umask {umask}");
+            assert_eq!(
+                mode_of(&scratch.path(".socket.msgpipe-lock")),
+                0o600,
+                "{access}, umask {umask}"
+            );
         }
     }
 }

@@ -4,7 +4,7 @@ use super::{
     ANNA, BERT, Serving, User, ask, at_abstract_name, at_path, endpoint_of, own, there_are_others,
 };
 use crate::common::{Scratch, leave_socket, set_mode};
-use msgpipe::{Access, Error, ServerOptions, Trust};
+use msgpipe::{Access, Error, Risk, ServerOptions, Trust};
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, chown, symlink};
@@ -80,7 +80,7 @@ fn what_is_no_socket_of_ones_own_is_left_as_it_was() {
         is_refused(&scratch, &at_path(&path(name)), "no socket");
     }
     // A link in the place of the lock would make its target the lock, or a file of its target.
-    symlink(path("file"), path("locked.lock")).unwrap();
+    symlink(path("file"), path(".locked.msgpipe-lock")).unwrap();
     is_refused(&scratch, &at_path(&path("locked")), "symbolic link");
     assert!(UnixStream::connect(path("live")).is_ok());
     drop(live);
@@ -139,14 +139,12 @@ fn a_directory_that_others_own_or_can_write_to_is_refused() {
     }
 }
 
-/// Plain names lie in a directory of the user's own, which may be in one that all can write to, such
-/// as /tmp: there somebody else can have been first.
+/// What only this user can have put there is this user's to mend, and is named.
 #[test]
-fn a_plain_name_in_a_directory_for_all_is_safe_from_who_was_there_first() {
-    let scratch = Scratch::with_mode(0o1777);
+fn a_directory_for_plain_names_that_is_not_private_is_refused() {
+    let scratch = Scratch::new();
     let me = own();
-    let runtime = scratch.directory().to_str().unwrap();
-    let env = [("XDG_RUNTIME_DIR", runtime)];
+    let env = [("XDG_RUNTIME_DIR", scratch.directory().to_str().unwrap())];
     let own = scratch.path("msgpipe");
     let socket = own.join("notes.sock");
 
@@ -161,34 +159,229 @@ fn a_plain_name_in_a_directory_for_all_is_safe_from_who_was_there_first() {
     fs::create_dir(&own).unwrap();
     set_mode(&own, 0o711);
     is_refused_with(me, &scratch, "name:notes", "open to others", &env);
-    fs::remove_dir(&own).unwrap();
-    set_mode(scratch.directory(), 0o777);
-    is_refused_with(me, &scratch, "name:notes", "others can write", &env);
-    set_mode(scratch.directory(), 0o1777);
-
     if there_are_others() {
-        fs::create_dir(&own).unwrap();
         set_mode(&own, 0o700);
         chown(&own, Some(ANNA.uid), Some(ANNA.gid)).unwrap();
         let of_anna = format!("belongs to user {}", ANNA.uid);
         is_refused_with(me, &scratch, "name:notes", &of_anna, &env);
-        is_refused_with(BERT, &scratch, "name:notes", &of_anna, &env);
-        assert_eq!(ANNA.plays_with("binds", "name:notes", &env).says(), "bound");
-        fs::remove_dir(&own).unwrap();
     }
-    let mut serving = me.plays_with("serves", "name:notes", &env);
-    assert_eq!(serving.says(), "it serves");
-    assert_eq!(ask(&at_path(&socket), Trust::SameUser).unwrap(), "hello");
+    fs::remove_dir(&own).unwrap();
+
+    // Whatever the umask: with one that takes everything away, and with one that takes nothing.
+    for umask in ["777", "000"] {
+        let mut serving = me.plays_with(&format!("serves, umask {umask}"), "name:notes", &env);
+        assert_eq!(serving.says(), "it serves");
+        assert_eq!(fs::symlink_metadata(&own).unwrap().mode() & 0o7777, 0o700, "umask {umask}");
+        assert_eq!(ask(&at_path(&socket), Trust::SameUser).unwrap(), "hello");
+        if there_are_others() {
+            set_mode(scratch.directory(), 0o755);
+            assert_eq!(ANNA.plays("connects plainly", &at_path(&socket)).says(), "refused 13");
+        }
+        drop(serving);
+        fs::remove_dir_all(&own).unwrap();
+    }
+}
+
+/// Nobody can keep a user from its names by taking a directory first: it is passed over, by the server
+/// and by its clients.
+#[test]
+fn a_runtime_directory_that_others_could_have_is_passed_over() {
+    let scratch = Scratch::with_mode(0o755);
+    let directory = scratch.path("runtime");
+    fs::create_dir(&directory).unwrap();
+    let env = [("XDG_RUNTIME_DIR", directory.to_str().unwrap())];
+    let me = own();
+    let is_used = |who: User| {
+        let said = who.plays_with("locates", "name:notes", &env).says();
+        said == directory.join("msgpipe/notes.sock").display().to_string()
+    };
+    for (mode, fits) in
+        [(0o700, true), (0o755, true), (0o777, false), (0o1777, false), (0o770, false)]
+    {
+        set_mode(&directory, mode);
+        assert_eq!(is_used(me), fits, "mode {mode:o}");
+    }
+    set_mode(&directory, 0o700);
     if there_are_others() {
-        assert_eq!(ANNA.plays("connects plainly", &at_path(&socket)).says(), "refused 13");
+        // As su leaves it.
+        assert!(!is_used(ANNA));
+        chown(&directory, Some(ANNA.uid), Some(ANNA.gid)).unwrap();
+        assert!(is_used(ANNA) && !is_used(me) && !is_used(BERT));
+        // Neither has a home, or another directory: that is said, and what to do.
+        set_mode(&directory, 0o777);
+        let before = all_in(scratch.directory());
+        for part in ["binds", "asks", "locates"] {
+            let said = ANNA.plays_with(part, "name:notes", &env).says();
+            assert!(said.starts_with("failed Insecure"), "{part}: {said}");
+            assert!(said.contains("Set XDG_RUNTIME_DIR") && said.contains("60001"), "{said}");
+        }
+        assert_eq!(all_in(scratch.directory()), before);
+        // And once it is done, it works.
+        set_mode(&directory, 0o700);
+        let mut serving = ANNA.plays_with("serves", "name:notes", &env);
+        assert_eq!(serving.says(), "it serves");
+        assert_eq!(ANNA.plays_with("asks", "name:notes", &env).says(), "answered hello");
     }
+    fs::remove_dir_all(&directory).unwrap();
+    assert!(!is_used(me), "one that does not exist");
+}
+
+/// A server that was started before there was a session is found from within one; and is not joined by
+/// a second one.
+#[test]
+fn a_server_without_a_session_is_met_by_a_client_in_one() {
+    let usual = PathBuf::from(format!("/run/user/{}", own().uid));
+    if usual.exists() || fs::create_dir(&usual).is_err() {
+        return println!("this user has a session, or none can be made: left out");
+    }
+    set_mode(&usual, 0o755); // ours, but for this moment somebody else's
+    let name = crate::common::unique_name();
+    let (place, env) = (format!("name:{name}"), [("XDG_RUNTIME_DIR", usual.to_str().unwrap())]);
+    set_mode(&usual, 0o777);
+    let mut early = own().plays("serves", &place);
+    let said = early.says();
+    set_mode(&usual, 0o700);
+    let outcome = std::panic::catch_unwind(|| {
+        assert_eq!(said, "it serves");
+        let asked = own().plays_with("asks", &place, &env).says();
+        assert_eq!(asked, "answered hello");
+        let bound = own().plays_with("binds", &place, &env).says();
+        assert!(bound.starts_with("failed AlreadyServed"), "{bound}");
+    });
+    drop(early);
+    // With the variable and without, in the same place.
+    let with_session = std::panic::catch_unwind(|| {
+        let mut late = own().plays_with("serves", &place, &env);
+        assert_eq!(late.says(), "it serves");
+        assert_eq!(own().plays("asks", &place).says(), "answered hello");
+        assert!(usual.join(format!("msgpipe/{name}.sock")).exists());
+    });
+    fs::remove_dir_all(&usual).unwrap();
+    outcome.unwrap();
+    with_session.unwrap();
+}
+
+/// Who owns a directory on the way can put another one in its place.
+#[test]
+fn a_way_that_leads_through_somebody_elses_directory_is_refused() {
+    let scratch = Scratch::with_mode(0o755);
+    let theirs = scratch.path("theirs");
+    let inside = theirs.join("inside");
+    fs::create_dir_all(&inside).unwrap();
+    set_mode(&theirs, 0o755);
+    set_mode(&inside, 0o755);
+    let place = at_path(&inside.join("socket"));
+    assert!(Serving::with_access(&place, &Access::Owner).is_ok());
+    if there_are_others() {
+        chown(&theirs, Some(ANNA.uid), Some(ANNA.gid)).unwrap();
+        is_refused(&scratch, &place, "on the way to it, belongs to user 60001");
+        // Also a link, which its owner can lead elsewhere.
+        chown(&theirs, Some(0), Some(0)).unwrap();
+        let link = scratch.path("link");
+        symlink("theirs", &link).unwrap();
+        std::os::unix::fs::lchown(&link, Some(ANNA.uid), Some(ANNA.gid)).unwrap();
+        is_refused(&scratch, &at_path(&link.join("inside/socket")), "belongs to user 60001");
+    }
+}
+
+/// Where programs that exist already look for a socket directly in /tmp.
+#[test]
+fn a_shared_directory_is_served_by_who_accepts_its_risk() {
+    let scratch = Scratch::with_mode(0o1777);
+    let path = scratch.path("socket");
+    let place = at_path(&path);
+    let accepts = || ServerOptions::new().access(Access::Everyone).accept(Risk::SharedDirectory);
+    is_refused(&scratch, &place, "Risk::SharedDirectory");
+    {
+        let _serving = Serving::start(&place, &accepts()).unwrap();
+        assert_eq!(ask(&place, Trust::SameUser).unwrap(), "hello");
+        if there_are_others() {
+            // Others can use it, and can neither remove nor replace it.
+            assert_eq!(ANNA.plays("asks", &place).says(), "answered hello");
+            assert_eq!(ANNA.plays("removes", &place).says(), "failed EPERM");
+            is_refused_to(ANNA, &scratch, &place, "Risk::SharedDirectory");
+        }
+    }
+    // What a crash leaves is taken over; what others have put there is named and left.
+    leave_socket(&path);
+    drop(Serving::start(&place, &accepts()).unwrap());
+    if there_are_others() {
+        let refused = |words: &str| {
+            let before = all_in(scratch.directory());
+            let Err(Error::Insecure { problem, .. }) = Serving::start(&place, &accepts()) else {
+                panic!("bound")
+            };
+            assert!(problem.contains(words), "{problem}");
+            assert_eq!(all_in(scratch.directory()), before);
+        };
+        assert_eq!(ANNA.plays("leaves a socket", &place).says(), "it has left");
+        refused("a socket of user 60001 is in its place");
+        fs::remove_file(&path).unwrap();
+        let lock = scratch.path(".socket.msgpipe-lock");
+        let mut holding = ANNA.plays("holds a lock", &at_path(&lock));
+        assert_eq!(holding.says(), "it is locked");
+        refused("belongs to user 60001");
+    }
+    // The risk that is accepted is this one only.
+    set_mode(scratch.directory(), 0o777);
+    let refused = Serving::start(&place, &accepts()).map(drop).unwrap_err();
+    assert!(refused.to_string().contains("others can write"), "{refused}");
+}
+
+/// A mode that keeps its own user from connecting: to see whether somebody listens there is not to
+/// take it for served.
+#[test]
+fn a_killed_server_whose_mode_keeps_its_own_user_out_is_taken_over() {
+    let scratch = Scratch::with_mode(0o755);
+    let who = if there_are_others() { ANNA } else { own() };
+    let home = scratch.path("home");
+    fs::create_dir(&home).unwrap();
+    if who != own() {
+        chown(&home, Some(who.uid), Some(who.gid)).unwrap();
+    }
+    let path = home.join("socket");
+    for mode in ["066", "000", "400", "600"] {
+        let mut crashing = who.plays(&format!("serves, mode {mode}"), &at_path(&path));
+        assert_eq!(crashing.says(), "it serves");
+        // As long as it lives it is served, and keeps its mode.
+        let said = who.plays("binds", &at_path(&path)).says();
+        assert!(said.starts_with("failed AlreadyServed"), "{mode}: {said}");
+        assert_eq!(format!("{:03o}", fs::symlink_metadata(&path).unwrap().mode() & 0o777), mode);
+        drop(crashing); // it is killed
+        assert_eq!(who.plays("binds", &at_path(&path)).says(), "bound", "mode {mode}");
+        // Nor is one displaced that knows nothing of our lock.
+        let mut foreign = who.plays("listens plainly", &at_path(&path));
+        assert_eq!(foreign.says(), "it listens");
+        set_mode(&path, u32::from_str_radix(mode, 8).unwrap());
+        let said = who.plays("binds", &at_path(&path)).says();
+        assert!(said.starts_with("failed AlreadyServed"), "{mode}: {said}");
+        assert_eq!(format!("{:03o}", fs::symlink_metadata(&path).unwrap().mode() & 0o777), mode);
+        drop(foreign);
+        assert_eq!(who.plays("binds", &at_path(&path)).says(), "bound", "mode {mode}");
+    }
+}
+
+/// Who changes its directory while it serves.
+#[test]
+fn a_relative_path_means_the_same_until_the_end() {
+    let scratch = Scratch::new();
+    let place = at_path(scratch.directory());
+    let said = own().plays("serves relatively, and changes its directory", &place).says();
+    let absolute = scratch.path("one/s.sock");
+    assert_eq!(
+        said,
+        format!(
+            "served {}; one: []; two: [\".s.sock.msgpipe-lock\", \"s.sock\"]",
+            absolute.display()
+        )
+    );
 }
 
 /// Whoever owns a lock file can hold its lock for ever: a file of somebody else's is no lock.
 #[test]
 fn a_lock_file_of_somebody_else_is_named_and_left_as_it_was() {
     let scratch = Scratch::with_mode(0o755);
-    let (socket, lock) = (scratch.path("socket"), scratch.path("socket.lock"));
+    let (socket, lock) = (scratch.path("socket"), scratch.path(".socket.msgpipe-lock"));
     let place = at_path(&socket);
     fs::write(&lock, "").unwrap();
     if !there_are_others() {
@@ -196,15 +389,37 @@ fn a_lock_file_of_somebody_else_is_named_and_left_as_it_was() {
     }
     // One that this user could open, and one that it cannot.
     chown(&lock, Some(ANNA.uid), Some(ANNA.gid)).unwrap();
-    is_refused(&scratch, &place, &format!("socket.lock belongs to user {}", ANNA.uid));
+    is_refused(
+        &scratch,
+        &place,
+        &format!(
+            ".socket.msgpipe-lock is in the place of its lock, and belongs to user {}",
+            ANNA.uid
+        ),
+    );
     let mut holding = ANNA.plays("holds a lock", &at_path(&lock));
     assert_eq!(holding.says(), "it is locked");
-    is_refused(&scratch, &place, &format!("socket.lock belongs to user {}", ANNA.uid));
+    is_refused(
+        &scratch,
+        &place,
+        &format!(
+            ".socket.msgpipe-lock is in the place of its lock, and belongs to user {}",
+            ANNA.uid
+        ),
+    );
 
     chown(scratch.directory(), Some(BERT.uid), Some(BERT.gid)).unwrap();
     for mode in [0o600, 0o666] {
         set_mode(&lock, mode);
-        is_refused_to(BERT, &scratch, &place, &format!("socket.lock belongs to user {}", ANNA.uid));
+        is_refused_to(
+            BERT,
+            &scratch,
+            &place,
+            &format!(
+                ".socket.msgpipe-lock is in the place of its lock, and belongs to user {}",
+                ANNA.uid
+            ),
+        );
     }
     drop(holding);
     // What is in the way is named, so that it can be put out of it.
