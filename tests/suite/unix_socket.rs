@@ -174,6 +174,89 @@ fn a_path_too_long_is_refused_with_the_limit() {
     }
 }
 
+/// What a client is told of what lies at the path.
+#[test]
+fn a_client_is_told_why_there_is_no_server() {
+    let scratch = Scratch::new();
+    let told = |name: &str| connect(&scratch.path(name)).map(drop).unwrap_err();
+
+    let missing = told("missing");
+    assert!(matches!(missing, Error::NoServer { .. }), "{missing}");
+    assert!(missing.to_string().contains("start it, or check the name"), "{missing}");
+
+    // Not to be started: a server is refused there.
+    fs::write(scratch.path("file"), "precious").unwrap();
+    fs::create_dir(scratch.path("directory")).unwrap();
+    symlink("file", scratch.path("link")).unwrap();
+    for name in ["file", "directory", "link"] {
+        let error = told(name);
+        assert!(matches!(error, Error::Insecure { .. }), "{name}: {error:?}");
+        assert!(error.to_string().contains("no socket: check the path"), "{error}");
+        assert!(!error.to_string().contains("start it"), "{error}");
+    }
+
+    leave_socket(&scratch.path("stale"));
+    let stale = told("stale");
+    assert!(matches!(stale, Error::NoServer { .. }), "{stale:?}");
+    assert!(stale.to_string().contains("ended without removing it"), "{stale}");
+    assert!(stale.to_string().contains("the next one takes it over"), "{stale}");
+    drop(listen(&scratch.path("stale")).unwrap());
+}
+
+/// A server of one's own process is not another process's.
+#[test]
+fn a_name_that_is_served_already_is_not_said_to_be_another_processs() {
+    let scratch = Scratch::new();
+    let path = scratch.path("socket");
+    let _server = listen(&path).unwrap();
+    let error = listen(&path).map(drop).unwrap_err().to_string();
+    assert!(error.contains("is served already") && !error.contains("another process"), "{error}");
+}
+
+/// A client that speaks the other way is told so by the type of socket (EPROTOTYPE).
+#[cfg(any(target_os = "linux", target_os = "android"))]
+#[test]
+fn a_client_of_the_other_kind_of_framing_is_told_so() {
+    use msgpipe::framing::OsMessage;
+    use msgpipe::{ClientOptions, ServerOptions};
+    let scratch = Scratch::new();
+    let (whole, bytes) = (scratch.path("whole"), scratch.path("bytes"));
+    let framing = || OsMessage::new(1000);
+    let options = ServerOptions::new().framing(framing());
+    let _whole = options.bind_messages(Endpoint::path(&whole).unwrap()).unwrap();
+    let _bytes = listen(&bytes).unwrap();
+    let options = ClientOptions::new().framing(framing());
+    let errors = [
+        connect(&whole).map(drop).unwrap_err(),
+        options.connect_messages(Endpoint::path(&bytes).unwrap()).map(drop).unwrap_err(),
+    ];
+    for error in errors {
+        assert!(matches!(error, Error::System { .. }), "{error:?}");
+        assert!(error.to_string().contains("choose the server's framing"), "{error}");
+    }
+    // Both are there, for a starter too.
+    for path in [&whole, &bytes] {
+        let Err(Error::AlreadyServed { .. }) = listen(path) else { panic!("displaced") };
+    }
+}
+
+/// Linux calls it a reset.
+#[test]
+fn a_client_that_leaves_with_an_answer_unread_has_left_in_good_order() {
+    let scratch = Scratch::new();
+    let path = scratch.path("socket");
+    let mut server = listen(&path).unwrap();
+    let client = std::os::unix::net::UnixStream::connect(&path).unwrap();
+    let id = connected(&mut server);
+    server.send(id, "unread".into()).unwrap();
+    assert!(server.poll(Some(Duration::ZERO)).unwrap().is_none());
+    // It has arrived, so what it closes is not empty.
+    assert!(rustix::net::recv(&client, &mut [0; 1], rustix::net::RecvFlags::PEEK).is_ok());
+    drop(client);
+    let (_, reason) = crate::common::closed(&mut server);
+    assert!(matches!(reason, msgpipe::CloseReason::Finished), "{reason}");
+}
+
 #[cfg(any(target_os = "linux", target_os = "android"))]
 #[test]
 fn an_abstract_name_has_no_file_and_one_server() {

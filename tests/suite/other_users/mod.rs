@@ -100,6 +100,18 @@ impl User {
     }
 }
 
+impl User {
+    /// Plays a part started by this user and acting as another, as a program with the set-user-ID bit.
+    fn plays_acting_as(self, acting: User, part: &str, place: &str) -> Playing {
+        let program = program_for_all();
+        let mut command = Command::new("setpriv");
+        command.arg(format!("--ruid={}", self.uid)).arg(format!("--euid={}", acting.uid));
+        command.arg(format!("--regid={}", acting.gid)).args(["--clear-groups", "--"]);
+        command.arg(&program.file);
+        play_in(command, program, part, place, &[])
+    }
+}
+
 /// Starts a part by a command to which nothing is missing but what it is to play.
 fn play_in(
     mut command: Command,
