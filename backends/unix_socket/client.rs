@@ -191,7 +191,7 @@ impl ClientSocket {
             set == wanted
         } else {
             // One that ends too early is only followed by another read.
-            !exact && set <= wanted + micros(SLACK)
+            !exact && set <= wanted.saturating_add(micros(SLACK))
         };
         if !will_do {
             let timeout = (wanted != 0).then(|| Duration::from_micros(wanted));

@@ -3,7 +3,6 @@
 //! In a user namespace the kernel shows every user that has no number there under one number, the
 //! overflow uid (`user_namespaces(7)`): it stands for all of them, and is nobody's. See [`unmapped`].
 
-#[cfg(any(target_os = "linux", target_os = "android"))]
 use super::unmapped;
 use crate::access::{Access, Principal, Trust, is_one_of};
 use crate::message_server::Peer;
@@ -21,6 +20,9 @@ pub(super) fn peer_of(socket: OwnedFd) -> io::Result<(OwnedFd, Peer)> {
 }
 
 fn peer(pid: Option<u32>, uid: Option<u32>, gid: Option<u32>) -> Peer {
+    let pid = pid.filter(|&pid| pid != 0);
+    let uid = uid.filter(|&uid| !unmapped::is_user(uid));
+    let gid = gid.filter(|&gid| !unmapped::is_group(gid));
     let same_user = uid == Some(effective_user());
     Peer { pid, uid, gid, sid: None, same_user }
 }
@@ -49,10 +51,7 @@ fn credentials(socket: OwnedFd) -> io::Result<(OwnedFd, [Option<u32>; 3])> {
     if said.uid == NOBODY {
         return Err(io::ErrorKind::NotConnected.into());
     }
-    let pid = u32::try_from(said.pid).ok().filter(|&pid| pid != 0);
-    let uid = Some(said.uid).filter(|&uid| !unmapped::is_user(uid));
-    let gid = Some(said.gid).filter(|&gid| !unmapped::is_group(gid));
-    Ok((socket, [pid, uid, gid]))
+    Ok((socket, [u32::try_from(said.pid).ok(), Some(said.uid), Some(said.gid)]))
 }
 
 /// Process, user and group of the other end: each of these systems has a call of its own for it,
@@ -63,7 +62,7 @@ fn credentials(socket: OwnedFd) -> io::Result<(OwnedFd, [Option<u32>; 3])> {
     use interprocess::os::unix::uds_local_socket::Stream;
     let stream = Stream::from(socket);
     let said = stream.peer_creds()?;
-    let pid = said.pid().and_then(|pid| u32::try_from(pid).ok()).filter(|&pid| pid != 0);
+    let pid = said.pid().and_then(|pid| u32::try_from(pid).ok());
     let who = [pid, said.euid(), said.egid()];
     Ok((stream.into(), who))
 }
@@ -86,7 +85,6 @@ pub(super) enum Owner {
 }
 
 pub(super) fn owner_of(uid: u32) -> Owner {
-    #[cfg(any(target_os = "linux", target_os = "android"))]
     if unmapped::is_user(uid) {
         return Owner::Unknown;
     }

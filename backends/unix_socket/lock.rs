@@ -137,3 +137,29 @@ fn lock(path: &Path, file: OwnedFd, was_there: bool) -> Result<Option<Lock>, Not
     }
     Ok(Some(Lock { file: Made::new(path, &locked), _open: file, was_there }))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Between opening and locking the holder may end, and remove the file.
+    #[test]
+    fn the_lock_of_a_file_that_was_removed_is_worth_nothing() {
+        let name = format!("msgpipe.unit.{}.lock", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        let holder = Lock::take(&path).unwrap();
+        assert!(matches!(Lock::take(&path), Err(NotLocked::Held)));
+        let opened = || open(&path).unwrap().unwrap();
+        let (late, was_there) = opened();
+        assert!(was_there);
+        drop(holder);
+        assert!(lock(&path, late, true).unwrap().is_none(), "there is no file");
+        let (late, was_there) = opened();
+        assert!(!was_there);
+        std::fs::remove_file(&path).unwrap();
+        let newer = Lock::take(&path).unwrap();
+        assert!(lock(&path, late, true).unwrap().is_none(), "it is another file");
+        drop(newer);
+        assert!(!path.exists());
+    }
+}

@@ -11,7 +11,6 @@ mod place;
 mod stream;
 #[cfg(test)]
 mod tests;
-#[cfg(any(target_os = "linux", target_os = "android"))]
 mod unmapped;
 
 pub(crate) use address::locate;

@@ -6,10 +6,15 @@
 //! unknown. Outside of such namespaces it is an ordinary user's, usually `nobody`, and counts as one.
 
 use std::fs;
+use std::io::ErrorKind;
+use std::path::Path;
 use std::sync::OnceLock;
 
 /// The kernel's own value, where the system does not let it be read (`/proc/sys/kernel/overflowuid`).
 const KERNEL_DEFAULT: u32 = 65_534;
+
+/// Whether this system has namespaces of users at all.
+const HAS_NAMESPACES: bool = cfg!(any(target_os = "linux", target_os = "android"));
 
 /// Every number but the last, which means "none" (`user_namespaces(7)`).
 const ALL: u32 = u32::MAX;
@@ -17,6 +22,9 @@ const ALL: u32 = u32::MAX;
 /// Whether `uid` stands for users that have no number here.
 pub(super) fn is_user(uid: u32) -> bool {
     static OVERFLOW: OnceLock<u32> = OnceLock::new();
+    if !HAS_NAMESPACES {
+        return false;
+    }
     let overflow = *OVERFLOW.get_or_init(|| overflow_in("/proc/sys/kernel/overflowuid"));
     // The map is read each time: a process may change its namespace.
     uid == overflow && !has_all("/proc/self/uid_map")
@@ -25,6 +33,9 @@ pub(super) fn is_user(uid: u32) -> bool {
 /// Whether `gid` stands for groups that have no number here.
 pub(super) fn is_group(gid: u32) -> bool {
     static OVERFLOW: OnceLock<u32> = OnceLock::new();
+    if !HAS_NAMESPACES {
+        return false;
+    }
     let overflow = *OVERFLOW.get_or_init(|| overflow_in("/proc/sys/kernel/overflowgid"));
     gid == overflow && !has_all("/proc/self/gid_map")
 }
@@ -34,10 +45,13 @@ fn overflow_in(file: &str) -> u32 {
     text.trim().parse().unwrap_or(KERNEL_DEFAULT)
 }
 
-/// Whether the namespace has a number for everybody. What cannot be read is taken for one that has
-/// not.
+/// Whether the namespace has a number for everybody, as in a system that knows no namespaces of users
+/// and so has no such file. What cannot be read is taken for one that has not.
 fn has_all(file: &str) -> bool {
-    fs::read_to_string(file).is_ok_and(|map| maps_all(&map))
+    match fs::read_to_string(file) {
+        Ok(map) => maps_all(&map),
+        Err(error) => error.kind() == ErrorKind::NotFound && Path::new("/proc/self").exists(),
+    }
 }
 
 /// Whether a map has one line for all users, and leaves each as it is.
@@ -66,6 +80,14 @@ mod tests {
         }
     }
 
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    #[test]
+    fn a_system_without_namespaces_has_everybody() {
+        assert!(has_all("/proc/self/no_such_map"));
+        assert!(!has_all("/proc/self")); // which cannot be read
+    }
+
+    #[cfg(any(target_os = "linux", target_os = "android"))]
     #[test]
     fn a_number_that_cannot_be_read_is_the_kernels_own() {
         assert_eq!(overflow_in("/no/such/file"), KERNEL_DEFAULT);

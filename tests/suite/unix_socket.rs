@@ -1,17 +1,13 @@
 //! What is true of sockets only: their files, who may open them, and what a crash leaves behind.
 
 use crate::common::raw::path_of;
-use crate::common::{
-    Backend, Local, PATIENCE, Scratch, connected, leave_socket, set_mode, unique_name,
-};
-use msgpipe::{
-    Client, Endpoint, Error, Limits, LocalServer, MessageClient, MessageServer, NameError, Server,
-};
+use crate::common::{Backend, Local, PATIENCE, Scratch, connected, leave_socket, set_mode};
+use msgpipe::{Endpoint, Error, Limits, LocalServer, MessageClient, MessageServer, NameError};
 use std::fs;
 use std::os::unix::fs::{MetadataExt, symlink};
 use std::os::unix::net::UnixListener;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 fn listen(path: &Path) -> Result<LocalServer, Error> {
     LocalServer::bind(Endpoint::path(path)?)
@@ -260,6 +256,9 @@ fn a_client_that_leaves_with_an_answer_unread_has_left_in_good_order() {
 #[cfg(any(target_os = "linux", target_os = "android"))]
 #[test]
 fn an_abstract_name_has_no_file_and_one_server() {
+    use crate::common::unique_name;
+    use msgpipe::{Client, Server};
+    use std::time::Instant;
     let endpoint = Endpoint::abstract_name(&unique_name()).unwrap();
     let server = Server::bind(&endpoint).unwrap();
     let Err(Error::AlreadyServed { .. }) = Server::bind(&endpoint) else { panic!("two servers") };

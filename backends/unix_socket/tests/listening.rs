@@ -2,24 +2,20 @@
 
 use super::{PATIENCE, Scratch, connects, in_child};
 use crate::access::Access;
-use crate::backends::event_loop::{Acceptor, Next, Tokens};
+use crate::backends::event_loop::Next;
 use crate::backends::unix_socket::client::new_socket;
-use crate::backends::unix_socket::listener::{Listener, Step, admitted, listen, without_client};
+use crate::backends::unix_socket::listener::{Step, admitted, listen, without_client};
 use crate::backends::unix_socket::place::{Claim, Served};
 use crate::endpoint::{Endpoint, SocketAddress};
 use crate::framing::Carrier;
-use crate::{Event, LocalServer, MessageClient, MessageServer, ServerOptions};
-use mio::{Events, Poll};
+use crate::{Event, LocalServer, MessageClient, MessageServer};
 use rustix::fs::Mode;
 use std::io::{self, ErrorKind};
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::sync::Arc;
 
-fn mode_of(path: &Path) -> u32 {
-    use std::os::unix::fs::MetadataExt;
-    std::fs::symlink_metadata(path).unwrap().mode() & 0o777
+fn mode_of(path: &Path) -> Mode {
+    Mode::from_raw_mode(rustix::fs::lstat(path).unwrap().st_mode)
 }
 
 /// Whatever the umask lets through. A socket to which nobody can connect before its file has its mode
@@ -27,7 +23,8 @@ fn mode_of(path: &Path) -> u32 {
 #[test]
 fn a_socket_is_at_no_step_open_to_others() {
     let scratch = Scratch::new();
-    for (mode, name) in [(0o600, "own"), (0o666, "all")] {
+    let own = Mode::RUSR | Mode::WUSR;
+    for (mode, name) in [(own, "own"), (Mode::from_raw_mode(0o666), "all")] {
         let path = scratch.path(name);
         let kept = in_child(|| {
             rustix::process::umask(Mode::empty());
@@ -36,14 +33,14 @@ fn a_socket_is_at_no_step_open_to_others() {
             let look = |step| {
                 seen.push((step, mode_of(&path), connects(&path)));
             };
-            let socket = listen(&address, Mode::from_raw_mode(mode), Carrier::Stream, look);
+            let socket = listen(&address, mode, Carrier::Stream, look);
             // Only Linux sets the mode of a file that is not there yet.
-            let at_first = if cfg!(target_os = "linux") { 0o600 } else { seen[0].1 };
+            let at_first = if cfg!(target_os = "linux") { own } else { seen[0].1 };
             socket.is_ok()
                 && seen == [(Step::Bound, at_first, false), (Step::Opened, mode, false)]
                 && connects(&path)
         });
-        assert_eq!(kept, Ok(true), "mode {mode:o}");
+        assert_eq!(kept, Ok(true), "{mode:?}");
     }
 }
 
@@ -119,50 +116,4 @@ fn who_cannot_be_told_is_turned_away() {
     assert!(admitted(alone, &Access::Everyone).is_none());
     let (one, _other) = UnixStream::pair().unwrap();
     assert!(admitted(one.into(), &Access::Owner).is_some());
-}
-
-/// The system's table of what is watched can be full (ENOSPC) after a client was taken in.
-#[cfg(any(target_os = "linux", target_os = "android"))]
-#[test]
-fn a_client_for_which_there_is_no_room_in_the_systems_table_is_taken_in_later() {
-    let scratch = Scratch::new();
-    let path = scratch.path("socket");
-    let endpoint = Endpoint::path(&path).unwrap();
-    let (mut listener, _) =
-        Listener::bind(&endpoint, &ServerOptions::new(), Carrier::Stream).unwrap();
-    let mut poll = Poll::new().unwrap();
-    let mut tokens = Tokens::starting_at(mio::Token(1));
-    let wake = Arc::new(crate::backends::event_loop::Wake::new(poll.registry()).unwrap());
-    listener.open(poll.registry(), &mut tokens, &wake).unwrap();
-    let client = UnixStream::connect(&path).unwrap();
-    client.set_nonblocking(true).unwrap();
-
-    // For a while the number of the epoll is another file's, which watches nothing.
-    let number = poll.as_raw_fd();
-    // SAFETY: the poll owns the descriptor `number`, and gets its own file back below.
-    let epoll = unsafe { OwnedFd::from_raw_fd(libc::dup(number)) };
-    let null = std::fs::File::open("/dev/null").unwrap();
-    // SAFETY: both are open descriptors of this test's.
-    assert_eq!(unsafe { libc::dup2(null.as_raw_fd(), number) }, number);
-    for _ in 0..2 {
-        assert!(listener.accept(poll.registry(), &mut tokens, 1).is_err());
-    }
-    // SAFETY: as above.
-    assert_eq!(unsafe { libc::dup2(epoll.as_raw_fd(), number) }, number);
-
-    let mut byte = [0];
-    let read = io::Read::read(&mut &client, &mut byte);
-    assert_eq!(read.unwrap_err().kind(), ErrorKind::WouldBlock, "it was closed");
-    let next = listener.accept(poll.registry(), &mut tokens, 1).unwrap();
-    let Next::Client(taken) = next else { panic!("it was lost") };
-    assert_eq!(taken.peer.pid, Some(std::process::id()));
-    // It is watched.
-    io::Write::write_all(&mut &client, b"x").unwrap();
-    let mut events = Events::with_capacity(8);
-    while !events.iter().any(|event| event.token() == taken.token) {
-        poll.poll(&mut events, Some(PATIENCE)).unwrap();
-        assert!(!events.is_empty(), "nothing was told");
-    }
-    let next = listener.accept(poll.registry(), &mut tokens, 1).unwrap();
-    assert!(matches!(next, Next::Nobody));
 }

@@ -2,9 +2,13 @@
 
 mod beside;
 mod listening;
+#[cfg(any(target_os = "linux", target_os = "android"))]
+mod records;
 #[cfg(target_os = "linux")]
 mod signals;
 mod streams;
+#[cfg(any(target_os = "linux", target_os = "android"))]
+mod watching;
 
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};

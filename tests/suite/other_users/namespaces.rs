@@ -31,7 +31,7 @@ fn overflow() -> u32 {
 }
 
 /// Whether a namespace of this kind can be made. The rest of a test needs it.
-fn there_are(kind: &str) -> bool {
+pub fn there_are(kind: &str) -> bool {
     let mut unshare = Command::new("unshare");
     let made = unshare.args([kind, "--fork", "true"]).stderr(Stdio::null()).status();
     let made = own_uid() == 0 && made.is_ok_and(|status| status.success());

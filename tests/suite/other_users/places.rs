@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 /// Everything below a directory, itself included: which file it is, what of it others could have
 /// changed, and what is in it.
-fn all_in(directory: &Path) -> BTreeMap<PathBuf, (Vec<u64>, Vec<u8>)> {
+pub fn all_in(directory: &Path) -> BTreeMap<PathBuf, (Vec<u64>, Vec<u8>)> {
     let mut found = BTreeMap::new();
     let mut left = vec![directory.to_owned()];
     while let Some(path) = left.pop() {
@@ -56,7 +56,13 @@ fn is_refused_to(who: User, scratch: &Scratch, place: &str, words: &str) {
 }
 
 #[track_caller]
-fn is_refused_with(who: User, scratch: &Scratch, place: &str, words: &str, env: &[(&str, &str)]) {
+pub fn is_refused_with(
+    who: User,
+    scratch: &Scratch,
+    place: &str,
+    words: &str,
+    env: &[(&str, &str)],
+) {
     let before = all_in(scratch.directory());
     let said = who.plays_with("binds", place, env).says();
     assert!(said.starts_with("failed Insecure") && said.contains(words), "{said}");
@@ -137,128 +143,6 @@ fn a_directory_that_others_own_or_can_write_to_is_refused() {
         set_mode(&open, 0o755);
         assert!(Serving::with_access(&place, &Access::Owner).is_ok());
     }
-}
-
-/// What only this user can have put there is this user's to mend, and is named.
-#[test]
-fn a_directory_for_plain_names_that_is_not_private_is_refused() {
-    let scratch = Scratch::new();
-    let me = own();
-    let env = [("XDG_RUNTIME_DIR", scratch.directory().to_str().unwrap())];
-    let own = scratch.path("msgpipe");
-    let socket = own.join("notes.sock");
-
-    fs::write(&own, "precious").unwrap();
-    is_refused_with(me, &scratch, "name:notes", "not a directory", &env);
-    fs::remove_file(&own).unwrap();
-    let elsewhere = scratch.path("elsewhere");
-    fs::create_dir(&elsewhere).unwrap();
-    symlink(&elsewhere, &own).unwrap();
-    is_refused_with(me, &scratch, "name:notes", "not a directory", &env);
-    fs::remove_file(&own).unwrap();
-    fs::create_dir(&own).unwrap();
-    set_mode(&own, 0o711);
-    is_refused_with(me, &scratch, "name:notes", "open to others", &env);
-    if there_are_others() {
-        set_mode(&own, 0o700);
-        chown(&own, Some(ANNA.uid), Some(ANNA.gid)).unwrap();
-        let of_anna = format!("belongs to user {}", ANNA.uid);
-        is_refused_with(me, &scratch, "name:notes", &of_anna, &env);
-    }
-    fs::remove_dir(&own).unwrap();
-
-    // Whatever the umask: with one that takes everything away, and with one that takes nothing.
-    for umask in ["777", "000"] {
-        let mut serving = me.plays_with(&format!("serves, umask {umask}"), "name:notes", &env);
-        assert_eq!(serving.says(), "it serves");
-        assert_eq!(fs::symlink_metadata(&own).unwrap().mode() & 0o7777, 0o700, "umask {umask}");
-        assert_eq!(ask(&at_path(&socket), Trust::SameUser).unwrap(), "hello");
-        if there_are_others() {
-            set_mode(scratch.directory(), 0o755);
-            assert_eq!(ANNA.plays("connects plainly", &at_path(&socket)).says(), "refused 13");
-        }
-        drop(serving);
-        fs::remove_dir_all(&own).unwrap();
-    }
-}
-
-/// Nobody can keep a user from its names by taking a directory first: it is passed over, by the server
-/// and by its clients.
-#[test]
-fn a_runtime_directory_that_others_could_have_is_passed_over() {
-    let scratch = Scratch::with_mode(0o755);
-    let directory = scratch.path("runtime");
-    fs::create_dir(&directory).unwrap();
-    let env = [("XDG_RUNTIME_DIR", directory.to_str().unwrap())];
-    let me = own();
-    let is_used = |who: User| {
-        let said = who.plays_with("locates", "name:notes", &env).says();
-        said == directory.join("msgpipe/notes.sock").display().to_string()
-    };
-    for (mode, fits) in
-        [(0o700, true), (0o755, true), (0o777, false), (0o1777, false), (0o770, false)]
-    {
-        set_mode(&directory, mode);
-        assert_eq!(is_used(me), fits, "mode {mode:o}");
-    }
-    set_mode(&directory, 0o700);
-    if there_are_others() {
-        // As su leaves it.
-        assert!(!is_used(ANNA));
-        chown(&directory, Some(ANNA.uid), Some(ANNA.gid)).unwrap();
-        assert!(is_used(ANNA) && !is_used(me) && !is_used(BERT));
-        // Neither has a home, or another directory: that is said, and what to do.
-        set_mode(&directory, 0o777);
-        let before = all_in(scratch.directory());
-        for part in ["binds", "asks", "locates"] {
-            let said = ANNA.plays_with(part, "name:notes", &env).says();
-            assert!(said.starts_with("failed Insecure"), "{part}: {said}");
-            assert!(said.contains("Set XDG_RUNTIME_DIR") && said.contains("60001"), "{said}");
-        }
-        assert_eq!(all_in(scratch.directory()), before);
-        // And once it is done, it works.
-        set_mode(&directory, 0o700);
-        let mut serving = ANNA.plays_with("serves", "name:notes", &env);
-        assert_eq!(serving.says(), "it serves");
-        assert_eq!(ANNA.plays_with("asks", "name:notes", &env).says(), "answered hello");
-    }
-    fs::remove_dir_all(&directory).unwrap();
-    assert!(!is_used(me), "one that does not exist");
-}
-
-/// A server that was started before there was a session is found from within one; and is not joined by
-/// a second one.
-#[test]
-fn a_server_without_a_session_is_met_by_a_client_in_one() {
-    let usual = PathBuf::from(format!("/run/user/{}", own().uid));
-    if usual.exists() || fs::create_dir(&usual).is_err() {
-        return println!("this user has a session, or none can be made: left out");
-    }
-    set_mode(&usual, 0o755); // ours, but for this moment somebody else's
-    let name = crate::common::unique_name();
-    let (place, env) = (format!("name:{name}"), [("XDG_RUNTIME_DIR", usual.to_str().unwrap())]);
-    set_mode(&usual, 0o777);
-    let mut early = own().plays("serves", &place);
-    let said = early.says();
-    set_mode(&usual, 0o700);
-    let outcome = std::panic::catch_unwind(|| {
-        assert_eq!(said, "it serves");
-        let asked = own().plays_with("asks", &place, &env).says();
-        assert_eq!(asked, "answered hello");
-        let bound = own().plays_with("binds", &place, &env).says();
-        assert!(bound.starts_with("failed AlreadyServed"), "{bound}");
-    });
-    drop(early);
-    // With the variable and without, in the same place.
-    let with_session = std::panic::catch_unwind(|| {
-        let mut late = own().plays_with("serves", &place, &env);
-        assert_eq!(late.says(), "it serves");
-        assert_eq!(own().plays("asks", &place).says(), "answered hello");
-        assert!(usual.join(format!("msgpipe/{name}.sock")).exists());
-    });
-    fs::remove_dir_all(&usual).unwrap();
-    outcome.unwrap();
-    with_session.unwrap();
 }
 
 /// Who owns a directory on the way can put another one in its place.
