@@ -30,7 +30,7 @@ use named_pipe as os;
 use unix_socket as os;
 
 pub use local_server::LocalServer;
-pub(crate) use os::connect;
+pub(crate) use os::{connect, locate};
 
 /// A connected client's stream, and its endpoint in words.
 pub(crate) type Connected = (Box<dyn crate::client_stream::ClientStream>, std::sync::Arc<str>);

@@ -18,7 +18,8 @@ use std::fmt;
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Principal {
-    /// Unix: the user with this number (`id -u NAME`).
+    /// Unix: the user with this number (`id -u NAME`). In a user namespace the number that stands for
+    /// everybody without one (`/proc/sys/kernel/overflowuid`) is nobody's, and so names nobody.
     Uid(u32),
     /// Unix: everybody in the group with this number (`getent group NAME`): as the first of their
     /// groups, or on Linux as any (`unix(7)`, SO_PEERGROUPS).

@@ -73,5 +73,5 @@ pub use limits::Limits;
 pub use message_server::{
     ConnectionId, Event, Goodbye, MessageServer, Peer, Refusal, SendError, Waker,
 };
-pub use options::{ClientOptions, Instances, ServerOptions};
+pub use options::{ClientOptions, Instances, Risk, ServerOptions};
 pub use server::{IntoReply, Request, Responder, Server, Stopper};

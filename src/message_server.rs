@@ -213,11 +213,12 @@ impl Goodbye {
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Peer {
-    /// Its process. A number may be given to another process once this one has ended.
+    /// Its process. A number may be given to another process once this one has ended. Linux: `None` if
+    /// it lives in a PID namespace that cannot be seen from here.
     pub pid: Option<u32>,
-    /// Unix: its effective user.
+    /// Unix: its effective user. Linux: `None` if it has no number in this process's user namespace.
     pub uid: Option<u32>,
-    /// Unix: its effective group.
+    /// Unix: its effective group, and `None` as for the user.
     pub gid: Option<u32>,
     /// Windows: its user's security identifier, `S-1-5-…`.
     pub sid: Option<String>,

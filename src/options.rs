@@ -31,6 +31,35 @@ pub enum Instances {
     Fixed(usize),
 }
 
+/// What is refused at an exact path unless the caller accepts it by name, since it takes away something
+/// that is promised else; see [`ServerOptions::accept`]. It concerns sockets; pipes have no directory.
+///
+/// ```
+/// use msgpipe::{Risk, ServerOptions};
+/// // mpv's clients look for its socket in /tmp.
+/// let options = ServerOptions::new().accept(Risk::SharedDirectory);
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Risk {
+    /// The socket lies directly in a sticky directory that all can write to, such as `/tmp`: where
+    /// programs that exist already look for it there.
+    ///
+    /// Others cannot replace or remove it (`unlink(2)`, EPERM). But whoever is first has the path:
+    /// another user can keep the server from starting, by a file there or in the place of its lock, and
+    /// can serve its clients while it does not run. A client of this crate then refuses to talk
+    /// ([`Trust`]); one that does not ask who serves is deceived.
+    SharedDirectory,
+    /// A directory on the way belongs to a user who has no number in this user namespace
+    /// (`user_namespaces(7)`): where root is not mapped, so does `/`, and no path could be used.
+    ///
+    /// Who the owner is cannot be told. It can be root, or any stranger who could then put another
+    /// directory in the place of one on the way, and so another socket in the place of this one. Accept
+    /// it if whoever made the namespace has made the directories too. One that others can write to is
+    /// refused all the same.
+    UnknownOwner,
+}
+
 type Authorize = dyn Fn(&Peer) -> bool + Send + Sync;
 
 /// How a server is set up. The order of the calls does not matter.
@@ -53,6 +82,7 @@ pub struct ServerOptions {
     pub(crate) access: Access,
     pub(crate) instances: Instances,
     pub(crate) authorize: Option<Arc<Authorize>>,
+    pub(crate) risks: Vec<Risk>,
     framing: Option<Arc<dyn Framing>>,
 }
 
@@ -92,6 +122,13 @@ impl ServerOptions {
         authorize: impl Fn(&Peer) -> bool + Send + Sync + 'static,
     ) -> ServerOptions {
         self.authorize = Some(Arc::new(authorize));
+        self
+    }
+
+    /// Accepts a [`Risk`] that is refused else. May be called for several.
+    #[must_use]
+    pub fn accept(mut self, risk: Risk) -> ServerOptions {
+        self.risks.push(risk);
         self
     }
 
@@ -159,6 +196,7 @@ impl fmt::Debug for ServerOptions {
             .field("limits", &self.limits)
             .field("access", &self.access)
             .field("instances", &self.instances)
+            .field("risks", &self.risks)
             .finish_non_exhaustive()
     }
 }

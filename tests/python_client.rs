@@ -1,7 +1,6 @@
 //! A client that shares nothing with this crate but `docs/PROTOCOL.md`: `examples/python/client.py`.
 #![cfg(target_os = "linux")]
 
-use msgpipe::endpoint::{Runtime, SocketAddress};
 use msgpipe::framing::Native;
 use msgpipe::{
     Endpoint, ErrorReply, Event, Goodbye, IntoReply, Limits, LocalServer, MessageServer, Request,
@@ -9,7 +8,7 @@ use msgpipe::{
 };
 use std::io::{Read, Write};
 use std::os::unix::net::UnixListener;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
@@ -208,25 +207,71 @@ fn a_server_that_breaks_the_protocol_is_left() {
     std::fs::remove_file(path).unwrap();
 }
 
+/// A directory of this user's that can hold its sockets.
+struct Directory(PathBuf);
+
+impl Directory {
+    fn new(test: &str) -> Directory {
+        let path = std::env::temp_dir().join(unique(test));
+        std::fs::create_dir(&path).unwrap();
+        let directory = Directory(path);
+        directory.set_mode(0o700);
+        directory
+    }
+
+    fn set_mode(&self, mode: u32) {
+        use std::os::unix::fs::PermissionsExt;
+        std::fs::set_permissions(&self.0, std::fs::Permissions::from_mode(mode)).unwrap();
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// In a directory that was chosen, and where it cannot be used, in the places of this user's session.
 #[test]
 fn a_name_becomes_the_same_path_as_in_this_crate() {
     let name = unique("Nobody-is_there");
-    let endpoint = Endpoint::name(&name).unwrap();
-    let uid = rustix::process::geteuid().as_raw();
-    for directory in [None, Some("/no/such/directory"), Some("not/absolute"), Some("")] {
-        let mut command = client();
-        match directory {
-            Some(directory) => command.env("XDG_RUNTIME_DIR", directory),
-            None => command.env_remove("XDG_RUNTIME_DIR"),
-        };
-        let runtime =
-            Runtime { directory: directory.map(Path::new), uid, path_max: 107, has_abstract: true };
-        let SocketAddress::File { path, .. } = endpoint.socket_address(runtime).unwrap() else {
-            panic!("a name is a file");
-        };
-        let ended = run(command.args([&name, "hello"]));
-        ended.gave_up(&format!("no server at {}: ", path.display()));
+    let chosen = Directory::new("chosen");
+    let in_chosen = chosen.0.join("msgpipe").join(format!("{}.sock", name.to_lowercase()));
+    let path = |variable: &str| {
+        let ended = run(client().env("XDG_RUNTIME_DIR", variable).args([&name, "hello"]));
+        assert_eq!((ended.status, ended.stdout.as_str()), (Some(3), ""), "{ended:?}");
+        let path = ended.stderr.split_once("no server at ").expect("a path").1.to_owned();
+        path.split_once(": ").unwrap().0.to_owned()
+    };
+    let directory = chosen.0.to_str().unwrap();
+    assert_eq!(path(directory), in_chosen.display().to_string());
+    // What this process finds without the variable. (With one it would have to be set here, which
+    // cannot be done while other tests run.)
+    let variable = std::env::var_os("XDG_RUNTIME_DIR");
+    let usual = match &variable {
+        None => Endpoint::name(&name).unwrap().locate().unwrap(),
+        Some(_) => path("").into(),
+    };
+    assert_ne!(usual, in_chosen);
+    for unusable in ["", "/no/such/directory", "not/absolute"] {
+        assert_eq!(path(unusable), usual.display().to_string(), "{unusable:?}");
     }
+    for open in [0o770, 0o777, 0o1777] {
+        chosen.set_mode(open);
+        assert_eq!(path(directory), usual.display().to_string(), "mode {open:o}");
+    }
+}
+
+/// The places after the first are looked at too.
+#[test]
+fn a_server_in_a_later_place_is_found() {
+    if std::env::var_os("XDG_RUNTIME_DIR").is_some() {
+        return println!("this process may have chosen a directory of its own: left out");
+    }
+    let name = unique("later");
+    let serving = Serving::start(&name, Limits::default(), |request| request.body());
+    let ended = run(client().env("XDG_RUNTIME_DIR", "/no/such/directory").args([&name, "hello"]));
+    assert_eq!((ended.status, ended.stdout.as_str()), (Some(0), "hello\n"), "{}", serving.path);
 }
 
 #[test]

@@ -159,8 +159,10 @@ impl<A: Acceptor> EventLoop<A> {
                 if event.is_write_closed() {
                     self.connections.hung_up(id);
                 }
-                if event.is_readable() || event.is_read_closed() || event.is_error() {
-                    let ended = event.is_read_closed() || event.is_error();
+                // Urgent data makes reads come up short with more behind it.
+                let urgent = event.is_priority();
+                if event.is_readable() || event.is_read_closed() || event.is_error() || urgent {
+                    let ended = event.is_read_closed() || event.is_error() || urgent;
                     self.connections.readable(id, ended);
                 }
                 if event.is_writable() {

@@ -39,3 +39,11 @@ pub(super) const PIPE_MESSAGE_MAX: usize = QUOTA as usize;
 /// the reader: 64 KiB, as much as it is on sockets, within a factor of four. The default of zero
 /// would make every write wait.
 const QUOTA: u32 = 64 * 1024;
+
+/// What this system calls an endpoint, for this user.
+pub(crate) fn locate(endpoint: &crate::Endpoint) -> Result<std::path::PathBuf, crate::Error> {
+    let name = endpoint.to_string().into();
+    let failed = |source| crate::Error::system(&name, "asking who we are", source);
+    let sid = identity::own_sid().map_err(failed)?;
+    Ok(endpoint.pipe_name(sid)?.into())
+}

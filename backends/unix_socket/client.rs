@@ -1,8 +1,10 @@
 //! The client's end of a socket: blocking, with deadlines.
 
+use super::address::{addresses, name_of, system_address};
+use super::explain::{explained, without};
 use super::identity::{peer_of, trusts};
-use super::listener::{name_of, resolve, system_address};
-use super::stream::{largest_message, receive, receive_message, send, waiting_message};
+use super::place::REFUSED_IS_STALE;
+use super::stream::{largest_message, receive, receive_message, send, silence, waiting_message};
 use crate::access::Trust;
 use crate::backends::Connected;
 use crate::client_stream::{ClientStream, ReadMessage};
@@ -20,10 +22,23 @@ use std::io::{self, ErrorKind, IoSlice};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
 use std::time::{Duration, Instant};
 
 /// How much longer than asked a read may wait, to save a system call for each call with a deadline.
 const SLACK: Duration = Duration::from_millis(5);
+
+/// How long a server may need to make room in a full backlog, where a refusal can mean that: all
+/// clients that wait are taken in with one turn of its loop. No longer, since it can also mean that
+/// there is no server, of which a caller wants to know at once.
+const CROWD: Duration = Duration::from_millis(250);
+
+/// How often that is looked at.
+const LOOK: Duration = Duration::from_millis(5);
+
+/// Whether a socket's time-out can be set at any time. On macOS it cannot once the peer has closed
+/// (`setsockopt(2)`, EINVAL), with its last words still to be read: there poll(2) has the time.
+const HAS_TIMEOUT: bool = cfg!(any(target_os = "linux", target_os = "android"));
 
 /// Connects to the server at `endpoint`; returns the name in words too.
 pub(crate) fn connect(
@@ -32,37 +47,50 @@ pub(crate) fn connect(
     carrier: Carrier,
     trust: &Trust,
 ) -> Result<Connected, Error> {
-    let address = resolve(endpoint)?;
-    let name = name_of(&address);
-    let socket = connect_socket(&address, limits.connect, carrier).map_err(|source| {
-        match source.kind() {
-            ErrorKind::NotFound | ErrorKind::ConnectionRefused => {
-                Error::NoServer { endpoint: name.clone(), source }
+    let mut nobody = None;
+    for address in addresses(endpoint) {
+        match address.and_then(|address| connect_at(&address, limits, carrier, trust)) {
+            // Another place may have one.
+            Err(error @ (Error::NoServer { .. } | Error::Name(_))) => {
+                nobody = Some(without(nobody, error));
             }
-            ErrorKind::WouldBlock | ErrorKind::TimedOut => Error::busy(&name, limits.connect),
-            // EPROTOTYPE: a socket of the other type listens there.
-            _ if is_other_type(&source) => {
-                let action = "connecting in this framing (the server's carries the other of whole \
-                              messages and bytes: choose the server's framing)";
-                Error::system(&name, action, source)
-            }
-            _ => Error::system(&name, "connecting", source),
+            outcome => return outcome,
         }
-    })?;
+    }
+    Err(nobody.unwrap_or_else(|| Error::NoServer {
+        endpoint: endpoint.to_string().into(),
+        source: ErrorKind::NotFound.into(),
+    }))
+}
+
+fn connect_at(
+    address: &SocketAddress,
+    limits: &Limits,
+    carrier: Carrier,
+    trust: &Trust,
+) -> Result<Connected, Error> {
+    let name = name_of(address);
+    let socket = connect_socket(address, limits.connect, carrier)
+        .map_err(|source| explained(address, &name, limits, source))?;
     let (socket, peer) =
         peer_of(socket).map_err(|source| Error::system(&name, "asking who serves", source))?;
     if !trusts(trust, &peer, socket.as_fd()) {
-        let problem = format!("it is served by {peer}, whom this client does not trust");
+        let remedy = match peer.uid {
+            Some(_) => {
+                "if it is the right one, name its user to ClientOptions::trust (Trust::Only)"
+            }
+            None => "that user has no number here, so only Trust::Anyone would do",
+        };
+        let problem = format!("it is served by {peer}, whom this client does not trust: {remedy}");
         return Err(Error::Insecure { endpoint: name, problem });
     }
-    let is_whole = carrier != Carrier::Stream;
-    let most = largest_message(&socket, carrier)
-        .map_err(|source| Error::system(&name, "setting up the socket", source))?;
-    let stream = ClientSocket { socket, peer, is_whole, most, receive_timeout: AtomicU64::new(0) };
+    let failed = |source| Error::system(&name, "setting up the socket", source);
+    let most = largest_message(&socket, carrier).map_err(failed)?;
+    let stream = ClientSocket::new(socket, peer, carrier, most);
     Ok((Box::new(stream), name))
 }
 
-fn is_other_type(error: &io::Error) -> bool {
+pub(super) fn is_other_type(error: &io::Error) -> bool {
     Errno::from_io_error(error) == Some(Errno::PROTOTYPE)
 }
 
@@ -89,46 +117,52 @@ pub(super) fn new_socket(carrier: Carrier) -> io::Result<OwnedFd> {
     let socket = rustix::net::socket_with(AddressFamily::UNIX, kind, flags, None)?;
     #[cfg(target_vendor = "apple")]
     rustix::io::fcntl_setfd(&socket, rustix::io::FdFlags::CLOEXEC)?;
+    silence(&socket)?;
     Ok(socket)
 }
 
 /// Connects, waiting for room in the backlog for so long: on Linux connect(2) of a blocking socket
 /// does, up to the time-out for sending, and then fails with EAGAIN. (A non-blocking one would fail
-/// with EAGAIN at once, and would not be connecting.)
-fn connect_socket(
+/// with EAGAIN at once, and would not be connecting.) Others refuse at once, as they do where nobody
+/// listens, and are asked again for a moment.
+pub(super) fn connect_socket(
     address: &SocketAddress,
     timeout: Duration,
     carrier: Carrier,
 ) -> io::Result<OwnedFd> {
-    let socket = new_socket(carrier)?;
+    let mut socket = new_socket(carrier)?;
     let address = system_address(address)?;
-    let until = Instant::now().checked_add(timeout);
+    let started = Instant::now();
     loop {
-        let left = until.map_or(timeout, |until| until.saturating_duration_since(Instant::now()));
-        // Zero would mean for ever.
+        let left = timeout.saturating_sub(started.elapsed());
+        // Zero would mean for ever. It stays set: nothing else that a client does waits by it.
         set_socket_timeout(&socket, Timeout::Send, Some(left.max(Duration::from_micros(1))))?;
         match rustix::net::connect(&socket, &address) {
-            Ok(()) => break,
+            Ok(()) => return Ok(socket),
             Err(Errno::INTR) => {}
+            Err(Errno::CONNREFUSED)
+                if !REFUSED_IS_STALE && started.elapsed() < timeout.min(CROWD) =>
+            {
+                thread::sleep(LOOK);
+                socket = new_socket(carrier)?;
+            }
             Err(error) => return Err(error.into()),
         }
     }
-    set_socket_timeout(&socket, Timeout::Send, None)?;
-    Ok(socket)
 }
 
 /// Whether somebody listens at `path`: an error says who not.
 pub(super) fn probe(path: &Path) -> io::Result<()> {
     let address = SocketAddress::File { path: path.to_owned(), private: None };
     match connect_socket(&address, Duration::ZERO, Carrier::Stream) {
-        // Somebody does, with another type of socket.
-        Err(error) if is_other_type(&error) => Ok(()),
+        // Somebody does, with another type of socket, or without room for one more client.
+        Err(error) if is_other_type(&error) || error.kind() == ErrorKind::WouldBlock => Ok(()),
         connected => connected.map(drop),
     }
 }
 
 /// A connected socket in blocking mode.
-struct ClientSocket {
+pub(super) struct ClientSocket {
     socket: OwnedFd,
     peer: Peer,
     /// Each record is a message.
@@ -137,9 +171,17 @@ struct ClientSocket {
     most: usize,
     /// The socket's time-out for receiving in microseconds as it is set now; 0 is none.
     receive_timeout: AtomicU64,
+    /// The time-out is not used: waiting is done by poll(2).
+    pub by_poll: bool,
 }
 
 impl ClientSocket {
+    pub fn new(socket: OwnedFd, peer: Peer, carrier: Carrier, most: usize) -> ClientSocket {
+        let is_whole = carrier != Carrier::Stream;
+        let receive_timeout = AtomicU64::new(0);
+        ClientSocket { socket, peer, is_whole, most, receive_timeout, by_poll: !HAS_TIMEOUT }
+    }
+
     /// Sets the time-out for receiving, unless the one that is set does.
     fn set_receive_timeout(&self, timeout: Option<Duration>, exact: bool) -> io::Result<()> {
         let micros = |duration: Duration| u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
@@ -149,7 +191,7 @@ impl ClientSocket {
             set == wanted
         } else {
             // One that ends too early is only followed by another read.
-            !exact && set <= wanted + micros(SLACK)
+            !exact && set <= wanted.saturating_add(micros(SLACK))
         };
         if !will_do {
             let timeout = (wanted != 0).then(|| Duration::from_micros(wanted));
@@ -157,6 +199,17 @@ impl ClientSocket {
             self.receive_timeout.store(wanted, Ordering::Relaxed);
         }
         Ok(())
+    }
+
+    /// Waits until something of `interest` is so, until `deadline` at the latest. May return early.
+    fn wait(&self, interest: PollFlags, deadline: Option<Instant>) -> io::Result<()> {
+        let left = deadline.map(|at| at.saturating_duration_since(Instant::now()));
+        let timeout = left.and_then(|left| Timespec::try_from(left).ok());
+        match rustix::event::poll(&mut [PollFd::new(&self.socket, interest)], timeout.as_ref()) {
+            Ok(0) => Err(ErrorKind::TimedOut.into()),
+            Ok(_) | Err(Errno::INTR) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Receives as soon as something is there, until `deadline` at the latest.
@@ -170,15 +223,19 @@ impl ClientSocket {
             let left = deadline.map(|at| at.saturating_duration_since(Instant::now()));
             let flags = match left {
                 Some(Duration::ZERO) => RecvFlags::DONTWAIT,
+                Some(_) if self.by_poll => RecvFlags::DONTWAIT,
                 _ => RecvFlags::empty(),
             };
-            if flags.is_empty() {
+            if flags.is_empty() && !self.by_poll {
                 self.set_receive_timeout(left, exact)?;
             }
             match receive(flags) {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    if !flags.is_empty() {
+                    if left == Some(Duration::ZERO) {
                         return Err(ErrorKind::TimedOut.into());
+                    }
+                    if self.by_poll {
+                        self.wait(PollFlags::IN, deadline)?;
                     }
                     exact = true;
                 }
@@ -191,7 +248,9 @@ impl ClientSocket {
 
 impl ClientStream for ClientSocket {
     fn read(&self, buffer: &mut BytesMut, deadline: Option<Instant>) -> io::Result<usize> {
-        self.when_there(deadline, |flags| receive(&self.socket, buffer, flags))
+        self.when_there(deadline, |flags| {
+            receive(&self.socket, buffer, flags).map(|received| received.bytes)
+        })
     }
 
     fn read_message(
@@ -221,13 +280,7 @@ impl ClientStream for ClientSocket {
     fn wait_writable(&self, or_readable: bool, deadline: Option<Instant>) -> io::Result<()> {
         let mut interest = PollFlags::OUT;
         interest.set(PollFlags::IN, or_readable);
-        let left = deadline.map(|at| at.saturating_duration_since(Instant::now()));
-        let timeout = left.and_then(|left| Timespec::try_from(left).ok());
-        match rustix::event::poll(&mut [PollFd::new(&self.socket, interest)], timeout.as_ref()) {
-            Ok(0) => Err(ErrorKind::TimedOut.into()),
-            Ok(_) | Err(Errno::INTR) => Ok(()),
-            Err(error) => Err(error.into()),
-        }
+        self.wait(interest, deadline)
     }
 
     fn shutdown(&self) {

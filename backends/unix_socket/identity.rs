@@ -1,30 +1,98 @@
-//! Who is at the other end of a socket, and who we are.
+//! Who is at the other end of a socket, who owns a file, and who we are.
+//!
+//! In a user namespace the kernel shows every user that has no number there under one number, the
+//! overflow uid (`user_namespaces(7)`): it stands for all of them, and is nobody's. See [`unmapped`].
 
+use super::unmapped;
 use crate::access::{Access, Principal, Trust, is_one_of};
 use crate::message_server::Peer;
-use interprocess::local_socket::traits::StreamCommon as _;
-use interprocess::os::unix::uds_local_socket::Stream;
 use std::io;
-#[cfg(target_os = "linux")]
+#[cfg(any(target_os = "linux", target_os = "android"))]
 use std::os::fd::AsRawFd;
 use std::os::fd::{BorrowedFd, OwnedFd};
 
 /// Reads who is at the other end: for the server as it was when the client called connect(2), for
 /// the client as it was when the server called listen(2) (`unix(7)`, SO_PEERCRED). It does not
-/// change afterwards. The socket comes back unchanged.
+/// change afterwards. The socket comes back unchanged; an error says that there is nobody.
 pub(super) fn peer_of(socket: OwnedFd) -> io::Result<(OwnedFd, Peer)> {
-    let stream = Stream::from(socket);
-    let creds = stream.peer_creds()?;
-    let pid = creds.pid().and_then(|pid| u32::try_from(pid).ok());
-    let (uid, gid) = (creds.euid(), creds.egid());
+    let (socket, [pid, uid, gid]) = credentials(socket)?;
+    Ok((socket, peer(pid, uid, gid)))
+}
+
+fn peer(pid: Option<u32>, uid: Option<u32>, gid: Option<u32>) -> Peer {
+    let pid = pid.filter(|&pid| pid != 0);
+    let uid = uid.filter(|&uid| !unmapped::is_user(uid));
+    let gid = gid.filter(|&gid| !unmapped::is_group(gid));
     let same_user = uid == Some(effective_user());
-    let peer = Peer { pid, uid, gid, sid: None, same_user };
-    Ok((stream.into(), peer))
+    Peer { pid, uid, gid, sid: None, same_user }
+}
+
+/// Process, user and group of the other end. The system has no process number for one that lives in
+/// a PID namespace which cannot be seen from here, and says 0 (`pid_namespaces(7)`).
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn credentials(socket: OwnedFd) -> io::Result<(OwnedFd, [Option<u32>; 3])> {
+    // What the system says of a socket that never had another end.
+    const NOBODY: u32 = u32::MAX;
+    let mut said = libc::ucred { pid: 0, uid: NOBODY, gid: NOBODY };
+    let mut len = size_of::<libc::ucred>() as libc::socklen_t;
+    // SAFETY: the socket is open, `said` has `len` bytes and takes any, and both outlive the call.
+    let failed = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_PEERCRED,
+            (&raw mut said).cast(),
+            &mut len,
+        )
+    };
+    if failed != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    if said.uid == NOBODY {
+        return Err(io::ErrorKind::NotConnected.into());
+    }
+    Ok((socket, [u32::try_from(said.pid).ok(), Some(said.uid), Some(said.gid)]))
+}
+
+/// Process, user and group of the other end: each of these systems has a call of its own for it,
+/// which interprocess knows.
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+fn credentials(socket: OwnedFd) -> io::Result<(OwnedFd, [Option<u32>; 3])> {
+    use interprocess::local_socket::traits::StreamCommon as _;
+    use interprocess::os::unix::uds_local_socket::Stream;
+    let stream = Stream::from(socket);
+    let said = stream.peer_creds()?;
+    let pid = said.pid().and_then(|pid| u32::try_from(pid).ok());
+    let who = [pid, said.euid(), said.egid()];
+    Ok((stream.into(), who))
 }
 
 /// The user as whom this process acts.
 pub(super) fn effective_user() -> u32 {
     rustix::process::geteuid().as_raw()
+}
+
+/// Whose a file is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Owner {
+    /// The user's as whom this process acts.
+    Us,
+    /// Root's, who can be anybody.
+    Root,
+    Other(u32),
+    /// Of a user without a number here.
+    Unknown,
+}
+
+pub(super) fn owner_of(uid: u32) -> Owner {
+    if unmapped::is_user(uid) {
+        return Owner::Unknown;
+    }
+    match uid {
+        uid if uid == effective_user() => Owner::Us,
+        0 => Owner::Root,
+        uid => Owner::Other(uid),
+    }
 }
 
 /// Whether `peer` is this process's user, or root, who can be anybody. One who cannot be told is
@@ -86,10 +154,49 @@ fn groups_of(socket: BorrowedFd<'_>) -> io::Result<Vec<u32>> {
         return Err(io::Error::last_os_error());
     }
     groups.truncate(len as usize / size_of::<u32>());
+    groups.retain(|&gid| !unmapped::is_group(gid));
     Ok(groups)
 }
 
 #[cfg(not(target_os = "linux"))]
 fn groups_of(_socket: BorrowedFd<'_>) -> io::Result<Vec<u32>> {
     Err(io::ErrorKind::Unsupported.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::fd::AsFd;
+    use std::os::unix::net::UnixStream;
+
+    #[test]
+    fn one_who_is_there_is_told_and_nobody_is_an_error() {
+        let (one, _other) = UnixStream::pair().unwrap();
+        let (socket, peer) = peer_of(one.into()).unwrap();
+        assert_eq!((peer.uid, peer.same_user), (Some(effective_user()), true));
+        assert!(admits(&Access::Owner, &peer, socket.as_fd()));
+
+        let alone =
+            crate::backends::unix_socket::client::new_socket(crate::framing::Carrier::Stream);
+        assert!(peer_of(alone.unwrap()).is_err());
+    }
+
+    /// As it is for somebody in another PID namespace, and in a user namespace in which its user and
+    /// group have no number.
+    #[test]
+    fn who_has_no_number_here_is_no_user_of_ours_and_none_that_is_named() {
+        let (socket, _other) = UnixStream::pair().unwrap();
+        let unknown = peer(None, None, None);
+        assert_eq!(unknown.to_string(), "a process");
+        let all = |numbers: [u32; 2]| numbers.map(Principal::Uid).into_iter();
+        let named: Vec<Principal> = all([65_534, effective_user()]).collect();
+        for access in [Access::Owner, Access::Only(named.clone())] {
+            assert!(!admits(&access, &unknown, socket.as_fd()), "{access:?}");
+        }
+        for trust in [Trust::SameUser, Trust::Only(named)] {
+            assert!(!trusts(&trust, &unknown, socket.as_fd()), "{trust:?}");
+        }
+        assert!(admits(&Access::Everyone, &unknown, socket.as_fd()));
+        assert!(trusts(&Trust::Anyone, &unknown, socket.as_fd()));
+    }
 }

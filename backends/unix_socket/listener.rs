@@ -1,19 +1,20 @@
 //! The listening socket.
 
-use super::identity::{admits, effective_user, peer_of};
-use super::lock::NameLock;
-use super::place::{self, Place};
-use super::stream::SocketStream;
+use super::address::{addresses, first_address, name_of, system_address};
+use super::directory;
+use super::identity::{admits, peer_of};
+use super::place::{Claim, Served};
+use super::stream::{SocketStream, silence};
 use crate::access::Access;
 use crate::backends::event_loop::{Accepted, Acceptor, Next, Tokens, Wake};
-use crate::endpoint::{Endpoint, Runtime, SocketAddress};
+use crate::endpoint::{Endpoint, SocketAddress};
 use crate::error::Error;
 use crate::framing::Carrier;
+use crate::message_server::Peer;
 use crate::options::ServerOptions;
 use mio::{Interest, Registry, Token};
 use rustix::fs::{Mode, RawMode};
 use rustix::io::Errno;
-use rustix::net::SocketAddrUnix;
 use std::io::{self, ErrorKind};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixListener;
@@ -23,49 +24,23 @@ use std::sync::Arc;
 /// How many clients may wait to be taken in. The system takes less if it has a lower limit.
 const BACKLOG: i32 = 4096;
 
-/// The bytes of a socket's path without its terminating zero: 108 with it on Linux (`unix(7)`),
-/// 104 on the BSDs and on macOS (`sys/un.h`).
-const PATH_MAX: usize =
-    if cfg!(any(target_os = "linux", target_os = "android")) { 107 } else { 103 };
-
-const HAS_ABSTRACT: bool = cfg!(any(target_os = "linux", target_os = "android"));
+/// What is to be told of a client's socket. Urgent data makes a read come up short with more behind
+/// it, so it is told of too, where there is such a thing.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+const INTEREST: Interest = Interest::READABLE.add(Interest::WRITABLE).add(Interest::PRIORITY);
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+const INTEREST: Interest = Interest::READABLE.add(Interest::WRITABLE);
 
 /// A listening socket and its place.
 pub(crate) struct Listener {
-    socket: mio::net::UnixListener,
+    served: Served<mio::net::UnixListener>,
     token: Option<Token>,
-    /// Dropped after the file was removed: only then may another server take the name.
-    place: Option<Place>,
     access: Access,
     carrier: Carrier,
-}
-
-/// Where an endpoint's socket is on this system, for this user.
-pub(super) fn resolve(endpoint: &Endpoint) -> Result<SocketAddress, Error> {
-    let directory = std::env::var_os("XDG_RUNTIME_DIR");
-    let directory = directory.as_deref().map(Path::new);
-    let uid = effective_user();
-    let runtime = Runtime { directory, uid, path_max: PATH_MAX, has_abstract: HAS_ABSTRACT };
-    Ok(endpoint.socket_address(runtime)?)
-}
-
-/// The address in words.
-pub(super) fn name_of(address: &SocketAddress) -> Arc<str> {
-    match address {
-        SocketAddress::File { path, .. } => path.display().to_string().into(),
-        SocketAddress::Abstract(name) => format!("@{name}").into(),
-    }
-}
-
-/// The address as the system takes it.
-pub(super) fn system_address(address: &SocketAddress) -> io::Result<SocketAddrUnix> {
-    match address {
-        SocketAddress::File { path, .. } => Ok(SocketAddrUnix::new(path)?),
-        #[cfg(any(target_os = "linux", target_os = "android"))]
-        SocketAddress::Abstract(name) => Ok(SocketAddrUnix::new_abstract_name(name.as_bytes())?),
-        #[cfg(not(any(target_os = "linux", target_os = "android")))]
-        SocketAddress::Abstract(_) => Err(ErrorKind::Unsupported.into()),
-    }
+    /// One that was taken in and could not be registered: it is next.
+    held: Option<(OwnedFd, Peer)>,
+    /// The process that listens. A forked child has a copy of this, and the same epoll.
+    by: u32,
 }
 
 impl Listener {
@@ -75,35 +50,79 @@ impl Listener {
         options: &ServerOptions,
         carrier: Carrier,
     ) -> Result<(Listener, Arc<str>), Error> {
-        let address = resolve(endpoint)?;
+        let address = first_address(endpoint)?;
         let name = name_of(&address);
         let mode = mode_for(&options.access, &address, &name)?;
-        let lock = match &address {
+        let claim = match &address {
             SocketAddress::File { path, private } => {
-                place::prepare_directory(path, private.as_deref(), &name)?;
-                let lock = NameLock::take(path, &name)?;
-                place::remove_stale(path, &name)?;
-                Some(lock)
+                match private {
+                    Some(private) => directory::make_private(private, &name)?,
+                    None => directory::check(path, &options.risks, &name)?,
+                }
+                let claim = Claim::new(path, &name)?;
+                is_served_elsewhere(endpoint, path)?;
+                Some(claim)
             }
             SocketAddress::Abstract(_) => None,
         };
-        let socket = listen(&address, mode, carrier).map_err(|source| match source.kind() {
-            ErrorKind::AddrInUse => Error::AlreadyServed { endpoint: name.clone() },
-            _ => Error::system(&name, "listening", source),
-        })?;
+        let socket =
+            listen(&address, mode, carrier, |_| {}).map_err(|source| match source.kind() {
+                ErrorKind::AddrInUse => Error::AlreadyServed { endpoint: name.clone() },
+                _ => Error::system(&name, "listening", source),
+            })?;
         let failed = |source| Error::system(&name, "setting up the socket", source);
-        let place = match (&address, lock) {
-            (SocketAddress::File { path, .. }, Some(lock)) => {
-                Some(Place::new(path, lock).map_err(failed)?)
-            }
-            _ => None,
-        };
+        let place = claim.map(Claim::bound).transpose().map_err(failed)?;
         let socket = UnixListener::from(socket);
         socket.set_nonblocking(true).map_err(failed)?;
-        let socket = mio::net::UnixListener::from_std(socket);
-        let access = options.access.clone();
-        Ok((Listener { socket, token: None, place, access, carrier }, name))
+        let listener = Listener {
+            served: Served::new(mio::net::UnixListener::from_std(socket), place),
+            token: None,
+            access: options.access.clone(),
+            carrier,
+            held: None,
+            by: std::process::id(),
+        };
+        Ok((listener, name))
     }
+
+    /// The next client that waits and may come in.
+    fn next_client(&self) -> io::Result<Result<(OwnedFd, Peer), Next<SocketStream>>> {
+        let socket = match self.served.socket.accept() {
+            Ok((socket, _)) => OwnedFd::from(socket),
+            Err(error) => return without_client(error).map(Err),
+        };
+        Ok(admitted(socket, &self.access).ok_or(Next::TurnedAway))
+    }
+}
+
+/// What a failure to take somebody in means.
+pub(super) fn without_client(error: io::Error) -> io::Result<Next<SocketStream>> {
+    match error.kind() {
+        ErrorKind::WouldBlock => Ok(Next::Nobody),
+        // The client was gone before its turn; or nothing has happened yet.
+        ErrorKind::ConnectionAborted | ErrorKind::Interrupted => Ok(Next::TurnedAway),
+        _ => Err(error),
+    }
+}
+
+/// A client's socket and who it is, if it may come in. Who cannot be told may not, and who is somebody
+/// else neither.
+pub(super) fn admitted(socket: OwnedFd, access: &Access) -> Option<(OwnedFd, Peer)> {
+    let (socket, peer) = peer_of(socket).ok()?;
+    (admits(access, &peer, socket.as_fd()) && silence(&socket).is_ok()).then_some((socket, peer))
+}
+
+/// A plain name may lie in several places, of which `bound` is this user's first now. A server that
+/// found another one first, as there was no session yet, is one of the same name.
+fn is_served_elsewhere(endpoint: &Endpoint, bound: &Path) -> Result<(), Error> {
+    let mut others = addresses(endpoint).flatten().filter(|address| match address {
+        SocketAddress::File { path, .. } => path != bound && super::client::probe(path).is_ok(),
+        SocketAddress::Abstract(_) => false,
+    });
+    if let Some(other) = others.next() {
+        return Err(Error::AlreadyServed { endpoint: name_of(&other) });
+    }
+    Ok(())
 }
 
 /// The mode of the socket's file. Whoever may write to it may connect (`unix(7)`); who then is
@@ -136,7 +155,14 @@ fn mode_for(access: &Access, address: &SocketAddress, name: &Arc<str>) -> Result
 
 /// A socket that listens, closed to others from its first moment: the mode is set before there is a
 /// file, so that there is no time in which it could be opened by whom it should not.
-fn listen(address: &SocketAddress, mode: Mode, carrier: Carrier) -> io::Result<OwnedFd> {
+///
+/// `at` is called at each step, for tests.
+pub(super) fn listen(
+    address: &SocketAddress,
+    mode: Mode,
+    carrier: Carrier,
+    mut at: impl FnMut(Step),
+) -> io::Result<OwnedFd> {
     let socket = super::client::new_socket(carrier)?;
     if matches!(address, SocketAddress::File { .. }) {
         // Only Linux takes over the mode; on the others the directory keeps people out until the
@@ -147,12 +173,24 @@ fn listen(address: &SocketAddress, mode: Mode, carrier: Carrier) -> io::Result<O
         }
     }
     rustix::net::bind(&socket, &system_address(address)?)?;
+    at(Step::Bound);
     if let SocketAddress::File { path, .. } = address {
         // Whatever the umask took away.
         rustix::fs::chmod(path, mode)?;
     }
+    // Last: nobody can connect to a socket that does not listen, whatever its mode was meanwhile.
+    at(Step::Opened);
     rustix::net::listen(&socket, BACKLOG)?;
     Ok(socket)
+}
+
+/// How far a socket is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    /// It has a file.
+    Bound,
+    /// The file has its mode.
+    Opened,
 }
 
 impl Acceptor for Listener {
@@ -165,7 +203,7 @@ impl Acceptor for Listener {
         _wake: &Arc<Wake>,
     ) -> io::Result<()> {
         let token = tokens.next();
-        registry.register(&mut self.socket, token, Interest::READABLE)?;
+        registry.register(&mut self.served.socket, token, Interest::READABLE)?;
         self.token = Some(token);
         Ok(())
     }
@@ -180,36 +218,31 @@ impl Acceptor for Listener {
         tokens: &mut Tokens,
         _room: usize,
     ) -> io::Result<Next<Self::Stream>> {
-        let socket = match self.socket.accept() {
-            Ok((socket, _)) => OwnedFd::from(socket),
-            Err(error) => {
-                return match error.kind() {
-                    ErrorKind::WouldBlock => Ok(Next::Nobody),
-                    // The client was gone before its turn; or nothing has happened yet.
-                    ErrorKind::ConnectionAborted | ErrorKind::Interrupted => Ok(Next::TurnedAway),
-                    _ => Err(error),
-                };
-            }
+        let (socket, peer) = match self.held.take() {
+            Some(held) => held,
+            None => match self.next_client()? {
+                Ok(client) => client,
+                Err(none) => return Ok(none),
+            },
         };
-        // Who cannot be told does not come in, and who is somebody else neither.
-        let Ok((socket, peer)) = peer_of(socket) else {
-            return Ok(Next::TurnedAway);
-        };
-        if !admits(&self.access, &peer, socket.as_fd()) {
-            return Ok(Next::TurnedAway);
-        }
         let mut socket = mio::net::UnixStream::from_std(socket.into());
         let token = tokens.next();
-        registry.register(&mut socket, token, Interest::READABLE | Interest::WRITABLE)?;
+        if let Err(error) = registry.register(&mut socket, token, INTEREST) {
+            // There is no room for more in the system's table (`epoll_ctl(2)`, ENOSPC, ENOMEM). The
+            // client has done nothing wrong, and is tried again with the next turn.
+            self.held = Some((socket.into(), peer));
+            return Err(error);
+        }
         let stream = SocketStream::new(socket, self.carrier)?;
         // What has arrived already is told by an event: that is how epoll and kqueue begin.
         Ok(Next::Client(Accepted { token, stream, peer, readable: false }))
     }
 
     fn close(mut self, registry: &Registry) {
-        // Deregistering fails only for what is not registered.
-        let _ = registry.deregister(&mut self.socket);
-        // The file goes before the socket is closed, so that no client finds a file that refuses.
-        drop(self.place.take());
+        // Not by a forked child: it would take the socket out of its parent's epoll.
+        if self.by == std::process::id() {
+            // It fails only for what is not registered.
+            let _ = registry.deregister(&mut self.served.socket);
+        }
     }
 }

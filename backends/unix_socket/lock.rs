@@ -1,88 +1,165 @@
 //! The lock that makes one server the owner of a socket's path.
 
-use super::identity::effective_user;
-use crate::error::Error;
-use rustix::fs::{FlockOperation, Mode, OFlags};
+use super::identity::{Owner, owner_of};
+use super::place::{Made, file_of};
+use rustix::fs::{FileType, FlockOperation, Mode, OFlags, Stat};
 use rustix::io::Errno;
-use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+
+const OWN: Mode = Mode::RUSR.union(Mode::WUSR);
+
+/// The lock file of the socket at `socket`: beside it, by a name that nobody else gives a file.
+/// `None` if that is no path of a file.
+pub(super) fn path_of(socket: &Path) -> Option<PathBuf> {
+    let mut name = std::ffi::OsString::from(".");
+    name.push(socket.file_name()?);
+    name.push(".msgpipe-lock");
+    Some(socket.with_file_name(name))
+}
 
 /// A lock file beside the socket, held as long as the server listens. The system lets go of it when
 /// the process ends, however it ends; so whoever has it knows that no other server does, and of two
 /// that start at once exactly one has it.
 #[derive(Debug)]
-pub(super) struct NameLock {
-    path: PathBuf,
+pub(super) struct Lock {
+    file: Made,
     /// Closing it gives the lock free.
-    _file: OwnedFd,
+    _open: OwnedFd,
+    /// It was there already: what a server left that did not end in good order.
+    pub was_there: bool,
 }
 
-impl NameLock {
-    /// Takes the lock for the socket at `socket`.
-    pub fn take(socket: &Path, endpoint: &Arc<str>) -> Result<NameLock, Error> {
-        let mut path = socket.as_os_str().to_owned();
-        path.push(".lock");
-        let path = PathBuf::from(path);
+/// Why there is no lock.
+#[derive(Debug)]
+pub(super) enum NotLocked {
+    /// Somebody has it.
+    Held,
+    /// What lies in its place is not a lock of ours; says what it is, and what to do.
+    NotOurs(String),
+    Failed(Errno),
+}
+
+impl From<Errno> for NotLocked {
+    fn from(error: Errno) -> NotLocked {
+        NotLocked::Failed(error)
+    }
+}
+
+impl Lock {
+    pub fn take(path: &Path) -> Result<Lock, NotLocked> {
         loop {
-            match try_lock(&path) {
-                Ok(Some(file)) => return Ok(NameLock { path, _file: file }),
-                // The file was removed while we waited for its lock: that lock is worth nothing.
-                Ok(None) => {}
-                Err(Errno::WOULDBLOCK) => {
-                    return Err(Error::AlreadyServed { endpoint: endpoint.clone() });
-                }
-                Err(Errno::LOOP) => {
-                    let problem = format!("{} is a symbolic link: remove it", path.display());
-                    return Err(Error::Insecure { endpoint: endpoint.clone(), problem });
-                }
-                Err(error) => {
-                    return Err(match owner_but_us(&path) {
-                        Some(uid) => {
-                            let shown = path.display();
-                            let problem = format!("{shown} belongs to user {uid}: remove it");
-                            Error::Insecure { endpoint: endpoint.clone(), problem }
-                        }
-                        None => Error::system(endpoint, "locking the name", error.into()),
-                    });
-                }
+            let Some((open, was_there)) = open(path)? else {
+                continue; // it has changed while we looked
+            };
+            if let Some(lock) = lock(path, open, was_there)? {
+                return Ok(lock);
             }
         }
     }
 }
 
-/// Who owns the file, if that is somebody else.
-fn owner_but_us(path: &Path) -> Option<u32> {
-    let stat = rustix::fs::lstat(path).ok()?;
-    (stat.st_uid != effective_user()).then_some(stat.st_uid)
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Removed while it is still locked: whoever opens it meanwhile sees that it is gone.
+        self.file.remove();
+    }
 }
 
-/// Opens and locks the file; `None` if it is not the one at `path` any more.
-fn try_lock(path: &Path) -> Result<Option<OwnedFd>, Errno> {
-    let flags = OFlags::CREATE | OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-    let file = rustix::fs::open(path, flags, Mode::RUSR | Mode::WUSR)?;
-    // Whoever owns it could hold its lock for ever: it is no lock of ours.
-    if rustix::fs::fstat(&file)?.st_uid != effective_user() {
-        return Err(Errno::ACCESS);
+/// Opens the file, and whether it was there; makes it if not. Nothing is opened that is not surely a
+/// lock of ours. `None` if it has changed meanwhile.
+fn open(path: &Path) -> Result<Option<(OwnedFd, bool)>, NotLocked> {
+    let to_open = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    match rustix::fs::open(path, to_open | OFlags::CREATE | OFlags::EXCL, OWN) {
+        Ok(file) => {
+            // What the umask took away, or the next server could not open it. Others it was never
+            // open to: they could hold the lock.
+            let mode = Mode::from_raw_mode(rustix::fs::fstat(&file)?.st_mode);
+            if !mode.contains(OWN) {
+                rustix::fs::fchmod(&file, mode | OWN)?;
+            }
+            return Ok(Some((file, false)));
+        }
+        Err(Errno::EXIST) => {}
+        Err(error) => return Err(error.into()),
     }
-    // Whatever the umask took away, or the next server could not open it.
-    let _: Result<(), Errno> = rustix::fs::fchmod(&file, Mode::RUSR | Mode::WUSR);
-    rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive)?;
+    let there = match rustix::fs::lstat(path) {
+        Ok(there) => there,
+        Err(Errno::NOENT) => return Ok(None),
+        Err(error) => return Err(error.into()),
+    };
+    if let Some(problem) = fault_in(&there) {
+        return Err(NotLocked::NotOurs(problem));
+    }
+    let file = match rustix::fs::open(path, to_open, Mode::empty()) {
+        Ok(file) => file,
+        Err(Errno::NOENT | Errno::LOOP | Errno::NXIO) => return Ok(None),
+        Err(error) => return Err(error.into()),
+    };
+    let is_it = file_of(&rustix::fs::fstat(&file)?) == file_of(&there);
+    Ok(is_it.then_some((file, true)))
+}
+
+/// Why a file is no lock that a server of ours has left.
+fn fault_in(stat: &Stat) -> Option<String> {
+    let what = match owner_of(stat.st_uid) {
+        Owner::Us if FileType::from_raw_mode(stat.st_mode) == FileType::Symlink => {
+            "is a symbolic link"
+        }
+        Owner::Us if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile => {
+            "is no plain file"
+        }
+        Owner::Us if stat.st_size != 0 => "is not empty",
+        Owner::Us if stat.st_nlink != 1 => "has a second name",
+        Owner::Us => return None,
+        Owner::Unknown => "belongs to a user who has no number in this user namespace",
+        Owner::Root | Owner::Other(_) => {
+            // Whoever owns it could hold its lock for ever.
+            let uid = stat.st_uid;
+            return Some(format!("belongs to user {uid}: remove it, or choose another path"));
+        }
+    };
+    Some(format!("{what}: remove it, or choose another path"))
+}
+
+/// Locks the file; `None` if it is not the one at `path` any more: the lock of a file that was
+/// removed is worth nothing.
+fn lock(path: &Path, file: OwnedFd, was_there: bool) -> Result<Option<Lock>, NotLocked> {
+    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Err(Errno::WOULDBLOCK) => return Err(NotLocked::Held),
+        locked => locked?,
+    }
     let locked = rustix::fs::fstat(&file)?;
     match rustix::fs::lstat(path) {
-        Ok(there) if (there.st_dev, there.st_ino) == (locked.st_dev, locked.st_ino) => {
-            Ok(Some(file))
-        }
-        Ok(_) | Err(Errno::NOENT) => Ok(None),
-        Err(error) => Err(error),
+        Ok(there) if file_of(&there) == file_of(&locked) => {}
+        Ok(_) | Err(Errno::NOENT) => return Ok(None),
+        Err(error) => return Err(error.into()),
     }
+    Ok(Some(Lock { file: Made::new(path, &locked), _open: file, was_there }))
 }
 
-impl Drop for NameLock {
-    fn drop(&mut self) {
-        // Removed while it is still locked: whoever opens it meanwhile sees that it is gone. If it
-        // cannot be removed it stays, and does no harm.
-        let _: Result<(), io::Error> = rustix::fs::unlink(&self.path).map_err(Into::into);
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Between opening and locking the holder may end, and remove the file.
+    #[test]
+    fn the_lock_of_a_file_that_was_removed_is_worth_nothing() {
+        let name = format!("msgpipe.unit.{}.lock", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        let holder = Lock::take(&path).unwrap();
+        assert!(matches!(Lock::take(&path), Err(NotLocked::Held)));
+        let opened = || open(&path).unwrap().unwrap();
+        let (late, was_there) = opened();
+        assert!(was_there);
+        drop(holder);
+        assert!(lock(&path, late, true).unwrap().is_none(), "there is no file");
+        let (late, was_there) = opened();
+        assert!(!was_there);
+        std::fs::remove_file(&path).unwrap();
+        let newer = Lock::take(&path).unwrap();
+        assert!(lock(&path, late, true).unwrap().is_none(), "it is another file");
+        drop(newer);
+        assert!(!path.exists());
     }
 }

@@ -1,11 +1,18 @@
-//! Unix domain sockets, of the stream kind.
+//! Unix domain sockets.
 
+mod address;
 mod client;
+mod directory;
+mod explain;
 mod identity;
 mod listener;
 mod lock;
 mod place;
 mod stream;
+#[cfg(test)]
+mod tests;
+mod unmapped;
 
+pub(crate) use address::locate;
 pub(crate) use client::connect;
 pub(super) use listener::Listener;

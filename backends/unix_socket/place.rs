@@ -1,166 +1,156 @@
-//! The file of a socket: its directory, what may be there before, and its end.
+//! The place of a named socket: its file, and the lock that makes one server the owner of it.
+//!
+//! Both lie at one absolute path that is fixed when a server binds. Nothing is opened for a change,
+//! changed or removed there that is not surely ours: each removal compares device and inode with what
+//! this server made or was shown to be stale, and only the process that made a file removes it (a
+//! forked child has a copy of all that its parent has).
 
-use super::identity::effective_user;
-use super::lock::NameLock;
+use super::directory::insecure;
+use super::identity::{Owner, owner_of};
+use super::lock::{self, Lock, NotLocked};
 use crate::error::Error;
 use rustix::fs::{FileType, Mode, Stat};
 use rustix::io::Errno;
-use std::io;
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
 
-/// The file of a listening socket. Dropping it removes the file, then gives the name free.
-pub(super) struct Place {
+/// How long a lock may be held without a socket: a server that starts holds it for some microseconds
+/// before its socket is there, and a busy machine may stop it in between.
+const STARTING: Duration = Duration::from_secs(1);
+
+/// How often that is looked at.
+const LOOK: Duration = Duration::from_millis(5);
+
+/// Whether a refused connect shows that nobody listens. On the BSDs and on macOS a full backlog
+/// refuses too (`connect(2)`, ECONNREFUSED there).
+pub(super) const REFUSED_IS_STALE: bool = cfg!(any(target_os = "linux", target_os = "android"));
+
+/// What makes a file that file. The types of the fields differ between systems.
+#[allow(clippy::unnecessary_cast)]
+pub(super) fn file_of(stat: &Stat) -> (u64, u64) {
+    (stat.st_dev as u64, stat.st_ino as u64)
+}
+
+/// A file that this process has made.
+#[derive(Debug)]
+pub(super) struct Made {
     path: PathBuf,
-    /// Which file it is: a later one at the same path is not ours.
     file: (u64, u64),
-    _lock: NameLock,
+    by: u32,
 }
 
-impl Place {
-    /// The place of a socket that has just been bound to `path`.
-    pub fn new(path: &Path, lock: NameLock) -> io::Result<Place> {
-        let stat = rustix::fs::lstat(path)?;
-        Ok(Place { path: path.to_owned(), file: file_of(&stat), _lock: lock })
+impl Made {
+    pub fn new(path: &Path, stat: &Stat) -> Made {
+        Made { path: path.to_owned(), file: file_of(stat), by: std::process::id() }
     }
-}
 
-impl Drop for Place {
-    fn drop(&mut self) {
-        if rustix::fs::lstat(&self.path).is_ok_and(|stat| file_of(&stat) == self.file) {
-            // If it cannot be removed it is stale, and the next server removes it.
+    /// Removes it, if it is still there and this is the process that made it.
+    pub fn remove(&self) {
+        if self.by == std::process::id()
+            && rustix::fs::lstat(&self.path).is_ok_and(|stat| file_of(&stat) == self.file)
+        {
+            // If it cannot be removed it is stale, and the next server takes it over.
             let _: Result<(), Errno> = rustix::fs::unlink(&self.path);
         }
     }
 }
 
-/// What makes a file that file. The types of the fields differ between systems.
-#[allow(clippy::unnecessary_cast)]
-fn file_of(stat: &Stat) -> (u64, u64) {
-    (stat.st_dev as u64, stat.st_ino as u64)
+/// The right to bind a socket at a path, at which nothing is now. Dropping it gives the name free.
+pub(super) struct Claim {
+    path: PathBuf,
+    lock: Lock,
 }
 
-fn insecure(endpoint: &Arc<str>, problem: String) -> Error {
-    Error::Insecure { endpoint: endpoint.clone(), problem }
+impl Claim {
+    /// Takes the path, and removes what a crashed server left there. `path` is absolute.
+    pub fn new(path: &Path, endpoint: &Arc<str>) -> Result<Claim, Error> {
+        let lock = take_lock(path, endpoint)?;
+        remove_stale(path, lock.was_there, endpoint)?;
+        Ok(Claim { path: path.to_owned(), lock })
+    }
+
+    /// The place of the socket that has just been bound.
+    pub fn bound(self) -> io::Result<Place> {
+        let socket = Made::new(&self.path, &rustix::fs::lstat(&self.path)?);
+        Ok(Place { socket, _lock: self.lock })
+    }
 }
 
-/// Makes the private directory if there is one to be made, and checks that nobody else can put
-/// something in the socket's place.
-pub(super) fn prepare_directory(
-    path: &Path,
-    private: Option<&Path>,
-    endpoint: &Arc<str>,
-) -> Result<(), Error> {
-    if let Some(private) = private {
-        if let Some(parent) = private.parent() {
-            // A directory like /tmp does: what is ours there nobody else can replace.
-            check_parent(parent, true, endpoint)?;
-        }
-        let failed = |error: Errno| Error::system(endpoint, "making its directory", error.into());
-        match rustix::fs::mkdir(private, Mode::RWXU) {
-            // Whatever the umask took away.
-            Ok(()) => rustix::fs::chmod(private, Mode::RWXU).map_err(failed)?,
-            Err(Errno::EXIST) => {}
-            Err(error) => return Err(failed(error)),
-        }
-        return check_private(private, endpoint);
-    }
-    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-    let parent = parent.unwrap_or(Path::new("."));
-    check_parent(parent, false, endpoint)?;
-    let parent = std::path::absolute(parent)
-        .map_err(|error| Error::system(endpoint, "looking at its directory", error))?;
-    check_way(&parent, LINKS, endpoint)
+/// The place of a listening socket. Dropping it removes the file, then gives the name free.
+pub(super) struct Place {
+    socket: Made,
+    _lock: Lock,
 }
 
-/// How many symbolic links may follow one another: as many as Linux follows (`path_resolution(7)`).
-const LINKS: usize = 40;
-
-/// Looks at each directory on the way to one of the caller's choice, and at the links: who can replace
-/// one of them can replace all that lies behind it.
-fn check_way(directory: &Path, links: usize, endpoint: &Arc<str>) -> Result<(), Error> {
-    let failed = |error| Error::system(endpoint, "looking at its directory", error);
-    let mut way: Vec<&Path> = directory.ancestors().collect();
-    way.reverse();
-    for step in way {
-        let stat = rustix::fs::lstat(step).map_err(|error| failed(error.into()))?;
-        let shown = step.display();
-        if stat.st_uid != effective_user() && stat.st_uid != 0 {
-            let problem = format!("{shown}, on the way to it, belongs to user {}", stat.st_uid);
-            return Err(insecure(endpoint, problem));
-        }
-        if FileType::from_raw_mode(stat.st_mode) == FileType::Symlink {
-            let links = links.checked_sub(1).ok_or_else(|| failed(Errno::LOOP.into()))?;
-            let target = std::fs::read_link(step).map_err(failed)?;
-            let base = step.parent().unwrap_or(Path::new("/"));
-            check_way(&base.join(target), links, endpoint)?;
-            continue;
-        }
-        let mode = Mode::from_raw_mode(stat.st_mode);
-        if mode.intersects(Mode::WGRP | Mode::WOTH) && !mode.contains(Mode::SVTX) {
-            let problem = format!(
-                "others can write to {shown}, on the way to it: choose a place of your own"
-            );
-            return Err(insecure(endpoint, problem));
-        }
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.socket.remove();
     }
-    Ok(())
 }
 
-/// A directory of this crate's own: a real directory, ours, closed to others.
-fn check_private(directory: &Path, endpoint: &Arc<str>) -> Result<(), Error> {
-    let stat = rustix::fs::lstat(directory)
-        .map_err(|error| Error::system(endpoint, "looking at its directory", error.into()))?;
-    let shown = directory.display();
-    if FileType::from_raw_mode(stat.st_mode) != FileType::Directory {
-        return Err(insecure(endpoint, format!("{shown} is not a directory: remove it")));
-    }
-    if stat.st_uid != effective_user() {
-        return Err(insecure(
-            endpoint,
-            format!(
-                "{shown} belongs to user {}: use another name or $XDG_RUNTIME_DIR",
-                stat.st_uid
-            ),
-        ));
-    }
-    let open = Mode::from_raw_mode(stat.st_mode) & (Mode::RWXG | Mode::RWXO);
-    if !open.is_empty() {
-        return Err(insecure(endpoint, format!("{shown} is open to others: chmod 700 it")));
-    }
-    Ok(())
+/// A socket that listens, and its place, if it has one: together, because of how they end. The file
+/// goes first, so that no client finds one that refuses, then the socket is closed, and last the lock
+/// is given free, so that another server takes the name only when nothing of this one is left.
+pub(super) struct Served<S> {
+    pub socket: S,
+    place: Option<Place>,
 }
 
-/// A directory of the caller's choice: nobody but its owner may be able to put something in the
-/// socket's place. In a `sticky` one others cannot replace what is there, but be there first.
-fn check_parent(directory: &Path, sticky: bool, endpoint: &Arc<str>) -> Result<(), Error> {
-    let shown = directory.display();
-    let stat = rustix::fs::stat(directory).map_err(|error| match error {
-        Errno::NOENT => {
-            insecure(endpoint, format!("its directory {shown} does not exist: make it"))
+impl<S> Served<S> {
+    pub fn new(socket: S, place: Option<Place>) -> Served<S> {
+        Served { socket, place }
+    }
+}
+
+impl<S> Drop for Served<S> {
+    fn drop(&mut self) {
+        if let Some(place) = &self.place {
+            place.socket.remove();
         }
-        error => Error::system(endpoint, "looking at its directory", error.into()),
-    })?;
-    if stat.st_uid != effective_user() && stat.st_uid != 0 {
-        return Err(insecure(
-            endpoint,
-            format!("its directory {shown} belongs to user {}", stat.st_uid),
-        ));
+        // Then the fields, in the order in which they stand.
     }
-    let mode = Mode::from_raw_mode(stat.st_mode);
-    let is_open = mode.intersects(Mode::WGRP | Mode::WOTH);
-    if is_open && !(sticky && mode.contains(Mode::SVTX)) {
-        return Err(insecure(
-            endpoint,
-            format!("others can write to its directory {shown}: choose one of your own"),
-        ));
+}
+
+/// Takes the lock of a socket's path.
+fn take_lock(path: &Path, endpoint: &Arc<str>) -> Result<Lock, Error> {
+    let Some(lock) = lock::path_of(path) else {
+        return Err(insecure(endpoint, "it is a directory: give the path of a file".to_owned()));
+    };
+    let until = Instant::now() + STARTING;
+    loop {
+        match Lock::take(&lock) {
+            Ok(taken) => return Ok(taken),
+            Err(NotLocked::Held) if rustix::fs::lstat(path).is_ok() => {
+                return Err(Error::AlreadyServed { endpoint: endpoint.clone() });
+            }
+            Err(NotLocked::Held) if Instant::now() < until => thread::sleep(LOOK),
+            Err(NotLocked::Held) => {
+                let problem = format!(
+                    "a server that runs holds its lock, but the socket was removed, so that no \
+                     client finds it: stop that server; or, if it shall only go on with the \
+                     clients that it has, remove {} and start this one again",
+                    lock.display()
+                );
+                return Err(insecure(endpoint, problem));
+            }
+            Err(NotLocked::NotOurs(problem)) => {
+                let shown = lock.display();
+                let problem = format!("{shown} is in the place of its lock, and {problem}");
+                return Err(insecure(endpoint, problem));
+            }
+            Err(NotLocked::Failed(error)) => {
+                return Err(Error::system(endpoint, "locking the name", error.into()));
+            }
+        }
     }
-    Ok(())
 }
 
 /// Removes what a crashed server left at `path`. Only under the lock, and only what is shown to be
 /// that: a socket, ours, at which nobody listens. Everything else is left alone.
-pub(super) fn remove_stale(path: &Path, endpoint: &Arc<str>) -> Result<(), Error> {
+fn remove_stale(path: &Path, lock_was_there: bool, endpoint: &Arc<str>) -> Result<(), Error> {
     let failed = |action| move |error: Errno| Error::system(endpoint, action, error.into());
     let stat = match rustix::fs::lstat(path) {
         Ok(stat) => stat,
@@ -172,20 +162,62 @@ pub(super) fn remove_stale(path: &Path, endpoint: &Arc<str>) -> Result<(), Error
             "something that is no socket is in its place: remove it or choose another path";
         return Err(insecure(endpoint, problem.to_owned()));
     }
-    if stat.st_uid != effective_user() {
-        let problem = format!("a socket of user {} is in its place", stat.st_uid);
-        return Err(insecure(endpoint, problem));
-    }
-    match super::client::probe(path) {
-        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {}
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        // Somebody listens there who does not know of our lock.
-        _ => {
-            return Err(Error::AlreadyServed { endpoint: endpoint.clone() });
+    match owner_of(stat.st_uid) {
+        Owner::Us => {}
+        Owner::Unknown => {
+            let problem = "a socket of a user who has no number in this user namespace is in its \
+                           place: choose another path";
+            return Err(insecure(endpoint, problem.to_owned()));
         }
+        Owner::Root | Owner::Other(_) => {
+            let problem = format!(
+                "a socket of user {} is in its place: choose another path, or let that user \
+                 remove it",
+                stat.st_uid
+            );
+            return Err(insecure(endpoint, problem));
+        }
+    }
+    let refused = match ask(path, &stat) {
+        Ok(()) => return Err(Error::AlreadyServed { endpoint: endpoint.clone() }),
+        Err(refused) => refused,
+    };
+    match refused.kind() {
+        ErrorKind::ConnectionRefused if REFUSED_IS_STALE || lock_was_there => {}
+        ErrorKind::ConnectionRefused => {
+            let problem = "a socket that refuses is in its place, and was not left by a server of \
+                           this crate's: its backlog may be full. Stop its server, or remove the \
+                           file if there is none";
+            return Err(insecure(endpoint, problem.to_owned()));
+        }
+        ErrorKind::NotFound => return Ok(()),
+        _ => return Err(Error::system(endpoint, "asking whether it is served", refused)),
+    }
+    match rustix::fs::lstat(path) {
+        Ok(now) if file_of(&now) == file_of(&stat) => {}
+        Err(Errno::NOENT) => return Ok(()),
+        _ => return Err(Error::AlreadyServed { endpoint: endpoint.clone() }),
     }
     match rustix::fs::unlink(path) {
         Ok(()) | Err(Errno::NOENT) => Ok(()),
         Err(error) => Err(failed("removing a stale socket")(error)),
     }
+}
+
+/// Whether somebody listens at `path`, a socket of ours; an error says why not, or that it cannot be
+/// asked. One whose mode keeps its own user out is opened to that user for the question (`unix(7)`:
+/// connecting needs the right to write).
+fn ask(path: &Path, stat: &Stat) -> io::Result<()> {
+    let mode = Mode::from_raw_mode(stat.st_mode);
+    let asked = super::client::probe(path);
+    let is_kept_out = asked.as_ref().is_err_and(|e| e.kind() == ErrorKind::PermissionDenied);
+    if !is_kept_out || mode.contains(Mode::WUSR) {
+        return asked;
+    }
+    rustix::fs::chmod(path, mode | Mode::WUSR)?;
+    let asked = super::client::probe(path);
+    if asked.is_ok() {
+        rustix::fs::chmod(path, mode)?;
+    }
+    asked
 }

@@ -7,7 +7,7 @@ use bytes::BytesMut;
 use rustix::net::sockopt;
 use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags};
 use std::io::{self, ErrorKind, IoSlice};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd};
 
 /// How many pieces go into one gathering write.
 const SLICES: usize = 16;
@@ -19,18 +19,48 @@ const SEND: SendFlags = SendFlags::NOSIGNAL;
 #[cfg(target_vendor = "apple")]
 const SEND: SendFlags = SendFlags::empty();
 
-/// Receives into the spare capacity of `buffer`.
+/// Sees to it that no signal comes when the peer has gone, where that is set per socket. A host program
+/// that is not Rust's own may not have ignored it.
+pub(super) fn silence(socket: impl AsFd) -> io::Result<()> {
+    #[cfg(target_vendor = "apple")]
+    sockopt::set_socket_nosigpipe(socket, true)?;
+    let _ = socket;
+    Ok(())
+}
+
+/// What a receive has brought.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Received {
+    pub bytes: usize,
+    /// It stopped at something that came beside the bytes, and there may be more behind.
+    pub cut: bool,
+}
+
+/// Receives into the spare capacity of `buffer`. What comes beside the bytes is not taken: without a
+/// buffer for it the system closes descriptors that a peer has sent (`unix(7)`, SCM_RIGHTS), and says
+/// by MSG_CTRUNC that there was something. A read ends behind such bytes, also with more to come.
 pub(super) fn receive(
     socket: impl AsFd,
     buffer: &mut BytesMut,
     flags: RecvFlags,
-) -> io::Result<usize> {
-    let (read, _) = rustix::net::recv(socket, buffer.spare_capacity_mut(), flags)?;
-    let read = read.0.len();
-    // SAFETY: the call above has initialised `read` bytes of the spare capacity, which begins where
-    // the buffer's length ends.
-    unsafe { buffer.set_len(buffer.len() + read) };
-    Ok(read)
+) -> io::Result<Received> {
+    let room = buffer.spare_capacity_mut();
+    let mut piece = libc::iovec { iov_base: room.as_mut_ptr().cast(), iov_len: room.len() };
+    // SAFETY: a header of zeros is one without an address, pieces or room for ancillary data.
+    let mut header: libc::msghdr = unsafe { std::mem::zeroed() };
+    header.msg_iov = &raw mut piece;
+    header.msg_iovlen = 1;
+    let socket = socket.as_fd().as_raw_fd();
+    // SAFETY: the socket is open for as long as it is borrowed; the header has one piece, which is the
+    // buffer's spare capacity, and all of them outlive the call.
+    let read = unsafe { libc::recvmsg(socket, &raw mut header, flags.bits() as libc::c_int) };
+    let Ok(bytes) = usize::try_from(read) else {
+        return Err(io::Error::last_os_error());
+    };
+    // SAFETY: the call above has initialised so many bytes of the spare capacity, which begins where
+    // the buffer's length ends. (It gives no more than fit: MSG_TRUNC is not asked for here.)
+    unsafe { buffer.set_len(buffer.len() + bytes) };
+    Ok(Received { bytes, cut: header.msg_flags & libc::MSG_CTRUNC != 0 })
 }
 
 /// Asks for the size of a record in full. Where there is no such thing there are no such sockets either
@@ -96,13 +126,15 @@ pub(crate) struct SocketStream {
     pieces: usize,
     /// The most bytes of one message.
     most: usize,
+    /// The last read stopped with more behind it.
+    cut: bool,
 }
 
 impl SocketStream {
     pub fn new(socket: mio::net::UnixStream, carrier: Carrier) -> io::Result<SocketStream> {
         let pieces = if carrier == Carrier::Stream { SLICES } else { 1 };
         let most = largest_message(&socket, carrier)?;
-        Ok(SocketStream { socket, pieces, most })
+        Ok(SocketStream { socket, pieces, most, cut: false })
     }
 }
 
@@ -128,7 +160,16 @@ fn reset_is_the_end(received: io::Result<usize>) -> io::Result<usize> {
 
 impl ServerStream for SocketStream {
     fn read(&mut self, buffer: &mut BytesMut) -> io::Result<usize> {
-        reset_is_the_end(receive(&self.socket, buffer, RecvFlags::empty()))
+        self.cut = false;
+        let received = receive(&self.socket, buffer, RecvFlags::empty()).map(|received| {
+            self.cut = received.cut;
+            received.bytes
+        });
+        reset_is_the_end(received)
+    }
+
+    fn stopped_short(&self) -> bool {
+        self.cut
     }
 
     fn read_message(&mut self, buffer: &mut BytesMut, limit: usize) -> io::Result<ReadMessage> {

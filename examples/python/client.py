@@ -9,7 +9,9 @@ an error, 2 wrong usage, 3 there is no connection, or it has ended.
 
 import binascii
 import os
+import pwd
 import socket
+import stat
 import struct
 import sys
 from contextlib import suppress
@@ -29,22 +31,55 @@ def with_check(data):
     return data + struct.pack("<H", binascii.crc_hqx(data, 0xFFFF))
 
 
-def path_of(endpoint):
+def is_safe(directory):  # only this user can put something there
+    try:
+        found = os.stat(directory)
+    except OSError:
+        return False
+    mine = stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid()
+    return directory.startswith("/") and mine and not found.st_mode & 0o022
+
+
+def directories():  # in which a name may lie, in their order
+    usual = f"/run/user/{os.geteuid()}"
+    chosen = os.environ.get("XDG_RUNTIME_DIR", "")
+    if chosen.rstrip("/") != usual and is_safe(chosen):
+        return [f"{chosen}/msgpipe"]
+    places = [(usual, "msgpipe")]
+    if sys.platform == "darwin":
+        places.append((os.confstr(65537).rstrip("/"), "msgpipe"))  # _CS_DARWIN_USER_TEMP_DIR
+    with suppress(KeyError):
+        places.append((pwd.getpwuid(os.geteuid()).pw_dir, ".msgpipe"))
+    return [f"{place}/{name}" for place, name in places if is_safe(place)]
+
+
+def paths_of(endpoint):
     if "/" in endpoint:
-        return endpoint
-    runtime = os.environ.get("XDG_RUNTIME_DIR", "")
-    directory = f"{runtime}/msgpipe" if runtime.startswith("/") else f"/tmp/msgpipe-{os.geteuid()}"
-    return f"{directory}/{endpoint.lower()}.sock"
+        return [endpoint]
+    longest = 107 if sys.platform.startswith("linux") else 103
+    paths = [f"{directory}/{endpoint.lower()}.sock" for directory in directories()]
+    return [path for path in paths if len(os.fsencode(path)) <= longest]
+
+
+def connect(paths):  # to the first that has a server
+    reasons = []
+    for path in paths:
+        connected = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            connected.connect(path)
+            return path, connected
+        except OSError as error:
+            connected.close()
+            reasons.append(f"no server at {path}: {error.strerror or error}")
+            if not isinstance(error, (FileNotFoundError, ConnectionRefusedError)):
+                break
+    raise Ended("; ".join(reasons) or "no directory of this user's for names: set XDG_RUNTIME_DIR")
 
 
 class Connection:
-    def __init__(self, path):
+    def __init__(self, paths):
         self.last_id = 0
-        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        try:
-            self.socket.connect(path)
-        except OSError as error:
-            raise Ended(f"no server at {path}: {error.strerror or error}") from None
+        path, self.socket = connect(paths)
         self.stream = self.socket.makefile("rb")
         if hasattr(socket, "SO_PEERCRED"):  # on Linux: who serves?
             _, uid, _ = struct.unpack("iII", self.socket.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
@@ -100,7 +135,7 @@ class Connection:
 
 
 def main(endpoint, *requests):
-    connection, status = Connection(path_of(endpoint)), 0
+    connection, status = Connection(paths_of(endpoint)), 0
     for request in requests:
         code, body = connection.call(os.fsencode(request))
         if code is None:

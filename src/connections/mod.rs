@@ -54,6 +54,12 @@ pub(crate) trait ServerStream {
     /// so. `WouldBlock`: nothing is there.
     fn read(&mut self, buffer: &mut BytesMut) -> io::Result<usize>;
 
+    /// Whether the last read came up short although there may be more: it stopped at something that
+    /// came beside the bytes.
+    fn stopped_short(&self) -> bool {
+        false
+    }
+
     /// Appends one whole message of the system's to `buffer`, which grows for it: for a
     /// [`Carrier::Messages`]. `WouldBlock`: none is there until the backend says so.
     fn read_message(&mut self, buffer: &mut BytesMut, limit: usize) -> io::Result<ReadMessage> {

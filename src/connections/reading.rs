@@ -184,6 +184,6 @@ fn read_bytes<S: ServerStream>(
 ) -> io::Result<(ReadMessage, bool)> {
     let room = buffer.capacity() - buffer.len();
     let read = connection.stream.read(buffer)?;
-    let more = connection.ended || read == room;
+    let more = connection.ended || read == room || connection.stream.stopped_short();
     Ok((if read == 0 { ReadMessage::End } else { ReadMessage::Whole }, more))
 }

@@ -1,8 +1,8 @@
 //! One name for a pipe, a socket path or an abstract name.
 //!
 //! Pure: what it needs to know of the system is passed in, so that every system's names can be
-//! worked out, and are tested, on every system. A program in another language finds here what a
-//! name becomes.
+//! worked out, and are tested, on every system. Only [`Endpoint::locate`] asks the system, which is
+//! what it is for.
 #![forbid(unsafe_code)]
 
 mod name;
@@ -11,6 +11,7 @@ mod resolve;
 pub use name::{NAME_MAX, NameError};
 pub use resolve::{Runtime, SocketAddress};
 
+use crate::error::Error;
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -23,16 +24,32 @@ use std::str::FromStr;
 /// use msgpipe::Endpoint;
 /// let endpoint: Endpoint = "com.example.notes".parse()?;
 /// // Windows: \\.\pipe\com.example.notes.S-1-5-21-…  (the user's security identifier)
-/// // Unix:    $XDG_RUNTIME_DIR/msgpipe/com.example.notes.sock
-/// //     or:  /tmp/msgpipe-UID/com.example.notes.sock
+/// // Unix:    /run/user/1000/msgpipe/com.example.notes.sock
 /// # Ok::<_, msgpipe::NameError>(())
 /// ```
 ///
 /// Everything that takes an endpoint takes a `&str` with such a name too. The name carries the
 /// user with it: the same name of two users is two endpoints, so that nobody is in another's way.
-/// On Unix it lies in `$XDG_RUNTIME_DIR` when that is set to an absolute path, as the XDG base
-/// directory specification asks for, else in a directory of the user's own in `/tmp`; a client and
-/// a server must agree on that variable. Upper and lower case are the same, as they are for pipes.
+/// Upper and lower case are the same, as they are for pipes.
+///
+/// On Unix it is the file `NAME.sock` in a directory of this crate's own, which lies in the first of
+/// these that is there, belongs to the user (the effective one), and that nobody else can write to.
+/// Any other is passed over: nobody can take a user's names by being there first.
+///
+/// 1. `$XDG_RUNTIME_DIR`, when it is set to an absolute path: in it `msgpipe/`. If it is another
+///    directory than the next, it is the only one that counts, so that whoever chose it is by itself.
+/// 2. `/run/user/UID`, which is what the variable says in a usual session: in it `msgpipe/`. So a
+///    program without the variable (from cron, or by `su`) meets one that has it.
+/// 3. On macOS the user's own temporary directory (`confstr`, _CS_DARWIN_USER_TEMP_DIR): `msgpipe/`.
+/// 4. The user's home, by the user database: `.msgpipe/`.
+///
+/// A client looks in all of them in this order; a server binds in the first, and also looks in the
+/// others whether the name is served. A directory in which the path would be too long for a socket is
+/// passed over. Where there is none at all, as for a system user without a home of its own or on
+/// Android, binding and connecting fail and say so: set the variable for both, or use
+/// [`path`](Endpoint::path).
+///
+/// [`locate`](Endpoint::locate) says what a name becomes here and now.
 ///
 /// And there are ways to say exactly which pipe, path or abstract name:
 ///
@@ -79,11 +96,12 @@ impl Endpoint {
         Ok(Endpoint(Form::Pipe(name.to_owned())))
     }
 
-    /// Exactly this socket file. A relative path counts from the current directory.
+    /// Exactly this socket file. A relative path counts from the directory that is the current one
+    /// when a server binds or a client connects, and is made absolute then.
     ///
     /// # Errors
-    /// [`NameError`], when it is empty or holds a zero. What is too long depends on the system and
-    /// shows when it is used.
+    /// [`NameError`], when it is empty or holds a zero. What is too long, as an absolute path, depends
+    /// on the system and shows when it is used.
     pub fn path(path: impl Into<PathBuf>) -> Result<Endpoint, NameError> {
         let path = path.into();
         name::check_path(&path)?;
@@ -102,6 +120,24 @@ impl Endpoint {
 }
 
 impl Endpoint {
+    /// What this system calls it, for this user and now: the path of the socket or pipe at which a
+    /// server of this endpoint would be, for a program in another language or a person to connect to.
+    /// An abstract name is shown as `@name`. Nothing is made, and nobody needs to serve there.
+    ///
+    /// # Errors
+    /// [`Error::Name`] for what this system does not have or is too long, [`Error::Insecure`] when there
+    /// is no directory for plain names.
+    ///
+    /// ```
+    /// let path = msgpipe::Endpoint::name("com.example.notes")?.locate()?;
+    /// // /run/user/1000/msgpipe/com.example.notes.sock, or \\.\pipe\com.example.notes.S-1-5-21-…
+    /// assert!(path.to_string_lossy().contains("com.example.notes"));
+    /// # Ok::<_, msgpipe::Error>(())
+    /// ```
+    pub fn locate(&self) -> Result<PathBuf, Error> {
+        crate::backends::locate(self)
+    }
+
     /// Whether it is a plain name, which carries its user with it.
     pub(crate) fn is_own(&self) -> bool {
         matches!(self.0, Form::Name(_))

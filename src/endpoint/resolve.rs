@@ -21,10 +21,8 @@ pub enum SocketAddress {
 /// What a socket's path depends on; see [`Endpoint::socket_address`].
 #[derive(Clone, Copy, Debug)]
 pub struct Runtime<'a> {
-    /// `$XDG_RUNTIME_DIR`, if it is set.
+    /// The directory of plain names: one of those that [`Endpoint`] lists.
     pub directory: Option<&'a Path>,
-    /// The effective user.
-    pub uid: u32,
     /// The bytes that a socket's path may have, without its terminating zero.
     pub path_max: usize,
     /// Whether there is an abstract namespace.
@@ -55,28 +53,31 @@ impl Endpoint {
         }
     }
 
-    /// The address of this endpoint's socket.
+    /// The address of this endpoint's socket on any system. For this one, here and now, there is
+    /// [`locate`](Endpoint::locate).
     ///
     /// # Errors
-    /// [`NameError`] for an endpoint that is no socket there, or whose path becomes too long.
+    /// [`NameError`] for an endpoint that is no socket there, a plain name without a directory, or one
+    /// whose path becomes too long.
     ///
     /// ```
     /// use msgpipe::endpoint::{Runtime, SocketAddress};
+    /// use std::path::Path;
     ///
     /// let endpoint = msgpipe::Endpoint::name("com.example.notes")?;
-    /// let runtime = Runtime { directory: None, uid: 1000, path_max: 107, has_abstract: true };
+    /// let directory = Some(Path::new("/run/user/1000/msgpipe"));
+    /// let runtime = Runtime { directory, path_max: 107, has_abstract: true };
     /// let SocketAddress::File { path, .. } = endpoint.socket_address(runtime)? else { panic!() };
-    /// assert!(path.ends_with("com.example.notes.sock"));
+    /// assert!(path.ends_with("msgpipe/com.example.notes.sock"));
     /// # Ok::<_, msgpipe::NameError>(())
     /// ```
     pub fn socket_address(&self, runtime: Runtime<'_>) -> Result<SocketAddress, NameError> {
         let (path, private) = match &self.0 {
             Form::Name(name) => {
-                let directory = match runtime.directory {
-                    Some(directory) if directory.is_absolute() => directory.join("msgpipe"),
-                    _ => PathBuf::from(format!("/tmp/msgpipe-{}", runtime.uid)),
+                let Some(directory) = runtime.directory else {
+                    return Err(self.not_here("a plain name without a directory"));
                 };
-                (directory.join(format!("{name}.sock")), Some(directory))
+                (directory.join(format!("{name}.sock")), Some(directory.to_owned()))
             }
             Form::Path(path) => (path.clone(), None),
             Form::Pipe(_) => return Err(self.not_here("a Windows pipe")),
@@ -102,12 +103,7 @@ mod tests {
     const SID: &str = "S-1-5-21-3623811015-3361044348-30300820-1013";
 
     fn runtime(directory: Option<&str>) -> Runtime<'_> {
-        Runtime {
-            directory: directory.map(Path::new),
-            uid: 1000,
-            path_max: 107,
-            has_abstract: true,
-        }
+        Runtime { directory: directory.map(Path::new), path_max: 107, has_abstract: true }
     }
 
     fn file(path: &str, private: Option<&str>) -> SocketAddress {
@@ -131,32 +127,14 @@ mod tests {
         assert!(longest.pipe_name(&user).is_ok());
     }
 
-    // `Path` follows the system that the test runs on, and to Windows no path is absolute that
-    // does not name a drive: there these two look at other separators.
-    fn shown(address: SocketAddress) -> String {
-        match address {
-            SocketAddress::File { path, .. } => path.display().to_string().replace('\\', "/"),
-            SocketAddress::Abstract(name) => format!("@{name}"),
-        }
-    }
-
     #[test]
-    fn a_name_becomes_a_file_in_the_runtime_directory() {
+    fn a_name_becomes_a_file_in_its_directory() {
         let endpoint = Endpoint::name("Com.example.notes").unwrap();
-        let absolute = std::env::temp_dir();
-        let address = endpoint.socket_address(runtime(absolute.to_str())).unwrap();
-        let private = absolute.join("msgpipe");
+        let private = std::env::temp_dir().join("msgpipe");
+        let address = endpoint.socket_address(runtime(private.to_str())).unwrap();
         let path = private.join("com.example.notes.sock");
         assert_eq!(address, SocketAddress::File { path, private: Some(private) });
-    }
-
-    #[test]
-    fn without_a_runtime_directory_it_is_one_in_tmp() {
-        let endpoint = Endpoint::name("notes").unwrap();
-        for directory in [None, Some(""), Some("relative/path")] {
-            let address = endpoint.socket_address(runtime(directory)).unwrap();
-            assert_eq!(shown(address), "/tmp/msgpipe-1000/notes.sock");
-        }
+        assert!(endpoint.socket_address(runtime(None)).is_err());
     }
 
     #[test]

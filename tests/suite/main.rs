@@ -24,6 +24,8 @@ mod pipe_access;
 mod processes;
 mod slow_peers;
 #[cfg(unix)]
+mod socket_files;
+#[cfg(unix)]
 mod takeover;
 #[cfg(unix)]
 mod unix_socket;

@@ -1,17 +1,13 @@
 //! What is true of sockets only: their files, who may open them, and what a crash leaves behind.
 
 use crate::common::raw::path_of;
-use crate::common::{
-    Backend, Local, PATIENCE, Scratch, connected, leave_socket, set_mode, unique_name,
-};
-use msgpipe::{
-    Client, Endpoint, Error, Limits, LocalServer, MessageClient, MessageServer, NameError, Server,
-};
+use crate::common::{Backend, Local, PATIENCE, Scratch, connected, leave_socket, set_mode};
+use msgpipe::{Endpoint, Error, Limits, LocalServer, MessageClient, MessageServer, NameError};
 use std::fs;
 use std::os::unix::fs::{MetadataExt, symlink};
 use std::os::unix::net::UnixListener;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 fn listen(path: &Path) -> Result<LocalServer, Error> {
     LocalServer::bind(Endpoint::path(path)?)
@@ -53,7 +49,7 @@ fn a_stale_socket_is_taken_over() {
     let path = scratch.path("socket");
     // What a server that was killed leaves: a socket at which nobody listens, and a lock file.
     leave_socket(&path);
-    fs::write(scratch.path("socket.lock"), "").unwrap();
+    fs::write(scratch.path(".socket.msgpipe-lock"), "").unwrap();
     assert!(fs::symlink_metadata(&path).is_ok());
     works(&mut listen(&path).unwrap(), &path);
 }
@@ -74,6 +70,19 @@ fn a_live_server_is_never_displaced() {
     let _listener = UnixListener::bind(&foreign).unwrap();
     let Err(Error::AlreadyServed { .. }) = listen(&foreign) else { panic!("displaced") };
     assert!(std::os::unix::net::UnixStream::connect(&foreign).is_ok());
+}
+
+/// One that is slow to take its clients in is still there.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_server_whose_backlog_is_full_is_not_displaced() {
+    let scratch = Scratch::new();
+    let path = scratch.path("socket");
+    let listener = full_backlog(&path);
+    let Err(Error::AlreadyServed { .. }) = listen(&path) else { panic!("displaced") };
+    assert!(listener.accept().is_ok(), "its clients are still there");
+    // What the client that comes next connects to is the same.
+    assert!(std::os::unix::net::UnixStream::connect(&path).is_ok());
 }
 
 #[test]
@@ -161,9 +170,95 @@ fn a_path_too_long_is_refused_with_the_limit() {
     }
 }
 
+/// What a client is told of what lies at the path.
+#[test]
+fn a_client_is_told_why_there_is_no_server() {
+    let scratch = Scratch::new();
+    let told = |name: &str| connect(&scratch.path(name)).map(drop).unwrap_err();
+
+    let missing = told("missing");
+    assert!(matches!(missing, Error::NoServer { .. }), "{missing}");
+    assert!(missing.to_string().contains("start it, or check the name"), "{missing}");
+
+    // Not to be started: a server is refused there.
+    fs::write(scratch.path("file"), "precious").unwrap();
+    fs::create_dir(scratch.path("directory")).unwrap();
+    symlink("file", scratch.path("link")).unwrap();
+    for name in ["file", "directory", "link"] {
+        let error = told(name);
+        assert!(matches!(error, Error::Insecure { .. }), "{name}: {error:?}");
+        assert!(error.to_string().contains("no socket: check the path"), "{error}");
+        assert!(!error.to_string().contains("start it"), "{error}");
+    }
+
+    leave_socket(&scratch.path("stale"));
+    let stale = told("stale");
+    assert!(matches!(stale, Error::NoServer { .. }), "{stale:?}");
+    assert!(stale.to_string().contains("ended without removing it"), "{stale}");
+    assert!(stale.to_string().contains("the next one takes it over"), "{stale}");
+    drop(listen(&scratch.path("stale")).unwrap());
+}
+
+/// A server of one's own process is not another process's.
+#[test]
+fn a_name_that_is_served_already_is_not_said_to_be_another_processs() {
+    let scratch = Scratch::new();
+    let path = scratch.path("socket");
+    let _server = listen(&path).unwrap();
+    let error = listen(&path).map(drop).unwrap_err().to_string();
+    assert!(error.contains("is served already") && !error.contains("another process"), "{error}");
+}
+
+/// A client that speaks the other way is told so by the type of socket (EPROTOTYPE).
+#[cfg(any(target_os = "linux", target_os = "android"))]
+#[test]
+fn a_client_of_the_other_kind_of_framing_is_told_so() {
+    use msgpipe::framing::OsMessage;
+    use msgpipe::{ClientOptions, ServerOptions};
+    let scratch = Scratch::new();
+    let (whole, bytes) = (scratch.path("whole"), scratch.path("bytes"));
+    let framing = || OsMessage::new(1000);
+    let options = ServerOptions::new().framing(framing());
+    let _whole = options.bind_messages(Endpoint::path(&whole).unwrap()).unwrap();
+    let _bytes = listen(&bytes).unwrap();
+    let options = ClientOptions::new().framing(framing());
+    let errors = [
+        connect(&whole).map(drop).unwrap_err(),
+        options.connect_messages(Endpoint::path(&bytes).unwrap()).map(drop).unwrap_err(),
+    ];
+    for error in errors {
+        assert!(matches!(error, Error::System { .. }), "{error:?}");
+        assert!(error.to_string().contains("choose the server's framing"), "{error}");
+    }
+    // Both are there, for a starter too.
+    for path in [&whole, &bytes] {
+        let Err(Error::AlreadyServed { .. }) = listen(path) else { panic!("displaced") };
+    }
+}
+
+/// Linux calls it a reset.
+#[test]
+fn a_client_that_leaves_with_an_answer_unread_has_left_in_good_order() {
+    let scratch = Scratch::new();
+    let path = scratch.path("socket");
+    let mut server = listen(&path).unwrap();
+    let client = std::os::unix::net::UnixStream::connect(&path).unwrap();
+    let id = connected(&mut server);
+    server.send(id, "unread".into()).unwrap();
+    assert!(server.poll(Some(Duration::ZERO)).unwrap().is_none());
+    // It has arrived, so what it closes is not empty.
+    assert!(rustix::net::recv(&client, &mut [0; 1], rustix::net::RecvFlags::PEEK).is_ok());
+    drop(client);
+    let (_, reason) = crate::common::closed(&mut server);
+    assert!(matches!(reason, msgpipe::CloseReason::Finished), "{reason}");
+}
+
 #[cfg(any(target_os = "linux", target_os = "android"))]
 #[test]
 fn an_abstract_name_has_no_file_and_one_server() {
+    use crate::common::unique_name;
+    use msgpipe::{Client, Server};
+    use std::time::Instant;
     let endpoint = Endpoint::abstract_name(&unique_name()).unwrap();
     let server = Server::bind(&endpoint).unwrap();
     let Err(Error::AlreadyServed { .. }) = Server::bind(&endpoint) else { panic!("two servers") };

@@ -107,15 +107,10 @@ fn write_memory(stream: &memory::MemoryStream, mut bytes: &[u8]) -> bool {
     true
 }
 
-/// The socket of a name, as the documentation says.
+/// The socket of a name.
 #[cfg(unix)]
 pub fn path_of(name: &str) -> std::path::PathBuf {
-    match std::env::var_os("XDG_RUNTIME_DIR").map(std::path::PathBuf::from) {
-        Some(directory) if directory.is_absolute() => {
-            directory.join(format!("msgpipe/{name}.sock"))
-        }
-        _ => format!("/tmp/msgpipe-{}/{name}.sock", rustix::process::geteuid().as_raw()).into(),
-    }
+    msgpipe::Endpoint::name(name).unwrap().locate().unwrap()
 }
 
 /// The pipe of a name. The user in it is learned from a server of one's own: to the one under test

@@ -17,7 +17,7 @@ use std::sync::{Arc, Mutex};
 const EACCES: i32 = 13;
 
 /// What a client says whom the server has not let in: it was closed and had heard nothing.
-const CLOSED_WITHOUT_A_BYTE: &str = "heard ";
+pub const CLOSED_WITHOUT_A_BYTE: &str = "heard ";
 
 fn custom(mode: Option<u32>) -> Access {
     Access::Custom { sddl: None, mode }
@@ -48,6 +48,44 @@ fn by_default_the_files_mode_keeps_other_users_out() {
         return assert_eq!(serving.heard_of(), [0, 0]);
     }
     assert_eq!(serving.heard_of(), [own_uid()]);
+}
+
+/// Each with what keeps it out, and what to do.
+#[test]
+fn who_is_kept_out_is_told_by_what() {
+    let scratch = Scratch::with_mode(0o755);
+    let path = scratch.path("socket");
+    let _serving = Serving::with_access(&at_path(&path), &Access::Owner).unwrap();
+    if !there_are_others() {
+        return assert_eq!(ask(&at_path(&path), Trust::SameUser).unwrap(), "hello");
+    }
+    let said = ANNA.plays("asks", &at_path(&path)).says();
+    assert!(said.contains("of user 0 and with mode 600, keeps user 60001 out"), "{said}");
+    set_mode(scratch.directory(), 0o700);
+    let said = ANNA.plays("asks", &at_path(&path)).says();
+    assert!(said.contains("a directory on the way to it keeps user 60001 out"), "{said}");
+    set_mode(scratch.directory(), 0o777);
+    // What another user has left cannot be started, nor removed, by anybody else.
+    let stale = at_path(&scratch.path("stale"));
+    assert_eq!(BERT.plays("leaves a socket", &stale).says(), "it has left");
+    let told = ask(&stale, Trust::SameUser).unwrap_err().to_string();
+    assert!(told.contains("a socket of user 60002, who alone can serve there"), "{told}");
+}
+
+/// A program that acts as another user than the one who started it serves as the one as whom it acts.
+#[test]
+fn the_effective_user_is_the_one_who_serves() {
+    let place = at_abstract_name();
+    if !there_are_others() {
+        let _serving = Serving::with_access(&place, &Access::Owner).unwrap();
+        return assert_eq!(ask(&place, Trust::SameUser).unwrap(), "hello");
+    }
+    let mut serving = ANNA.plays_acting_as(BERT, "serves", &place);
+    assert_eq!(serving.says(), "it serves");
+    assert_eq!(ANNA.plays("connects plainly", &place).says(), CLOSED_WITHOUT_A_BYTE);
+    assert_eq!(BERT.plays("asks", &place).says(), "answered hello");
+    let mut acting = ANNA.plays_acting_as(BERT, "asks", &place);
+    assert_eq!(acting.says(), "answered hello");
 }
 
 /// An abstract name has no file and no mode: the server decides by who it is.
@@ -223,7 +261,11 @@ fn the_umask_changes_nothing() {
                 own().plays(&format!("serves, {access}, umask {umask}"), &at_path(&path));
             assert_eq!(serving.says(), "it serves");
             assert_eq!(mode_of(&path), mode, "{access}, umask {umask}");
-            assert_eq!(mode_of(&scratch.path("socket.lock")), 0o600, "{access}, umask {umask}");
+            assert_eq!(
+                mode_of(&scratch.path(".socket.msgpipe-lock")),
+                0o600,
+                "{access}, umask {umask}"
+            );
         }
     }
 }

@@ -5,6 +5,8 @@
 //! user goes, and say so. The users need not be known to the system: a number is enough.
 
 mod access;
+mod names;
+mod namespaces;
 mod parts;
 mod places;
 mod trust;
@@ -81,7 +83,7 @@ impl User {
 
     fn plays_with(self, part: &str, place: &str, env: &[(&str, &str)]) -> Playing {
         let program = program_for_all();
-        let mut command = if self.groups.is_empty() {
+        let command = if self.groups.is_empty() {
             let mut command = Command::new(&program.file);
             // Not needed to be oneself, and not allowed to everybody.
             if self.uid != own_uid() {
@@ -95,19 +97,43 @@ impl User {
             command.arg(format!("--groups={}", groups.join(","))).arg("--").arg(&program.file);
             command
         };
-        let mut process = command
-            .args(["--exact", "other_users::parts::another_process_plays_its_part"])
-            .arg("--nocapture")
-            .current_dir("/")
-            .envs(env.iter().copied())
-            .env(PART, part)
-            .env(PLACE, place)
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let said = BufReader::new(process.stdout.take().unwrap()).lines();
-        Playing { process, said, _program: program }
+        play_in(command, program, part, place, env)
     }
+}
+
+impl User {
+    /// Plays a part started by this user and acting as another, as a program with the set-user-ID bit.
+    fn plays_acting_as(self, acting: User, part: &str, place: &str) -> Playing {
+        let program = program_for_all();
+        let mut command = Command::new("setpriv");
+        command.arg(format!("--ruid={}", self.uid)).arg(format!("--euid={}", acting.uid));
+        command.arg(format!("--regid={}", acting.gid)).args(["--clear-groups", "--"]);
+        command.arg(&program.file);
+        play_in(command, program, part, place, &[])
+    }
+}
+
+/// Starts a part by a command to which nothing is missing but what it is to play.
+fn play_in(
+    mut command: Command,
+    program: Arc<Program>,
+    part: &str,
+    place: &str,
+    env: &[(&str, &str)],
+) -> Playing {
+    let mut process = command
+        .args(["--exact", "other_users::parts::another_process_plays_its_part"])
+        .arg("--nocapture")
+        .current_dir("/")
+        .envs(env.iter().copied())
+        .env(PART, part)
+        .env(PLACE, place)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let said = BufReader::new(process.stdout.take().unwrap()).lines();
+    Playing { process, said, _program: program }
 }
 
 impl Playing {

@@ -5,7 +5,7 @@ use super::{
     there_are_others,
 };
 use crate::common::Scratch;
-use msgpipe::{Access, Principal, ServerOptions, Trust};
+use msgpipe::{Access, MessageServer, Principal, Risk, ServerOptions, Trust};
 use std::io::{Read, Write};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
@@ -59,8 +59,73 @@ fn trust_in(words: &str) -> Trust {
     }
 }
 
+/// Options and umask: `everyone`, `uid N` or `mode N` (who gets in), `accepts unknown`, `umask N`.
+fn options_in(words: &str) -> (ServerOptions, u32) {
+    let (mut options, mut umask) = (ServerOptions::new(), 0o022);
+    let octal = |number: &str| u32::from_str_radix(number, 8).unwrap();
+    for word in words.split(", ").filter(|word| !word.is_empty()) {
+        options = match word.split_once(' ') {
+            None if word == "everyone" => options.access(Access::Everyone),
+            None => options,
+            Some(("uid", uid)) => {
+                let principals =
+                    [Principal::Uid(uid.parse().unwrap()), Principal::Gid(uid.parse().unwrap())];
+                options.access(Access::Only(principals.to_vec()))
+            }
+            Some(("mode", mode)) => {
+                options.access(Access::Custom { sddl: None, mode: Some(octal(mode)) })
+            }
+            Some(("accepts", "unknown")) => options.accept(Risk::UnknownOwner),
+            Some(("umask", number)) => {
+                umask = octal(number);
+                options
+            }
+            _ => panic!("no option {word:?}"),
+        };
+    }
+    (options, umask)
+}
+
+/// Serves in the directory `one` by a relative path, changes to `two`, where the same names are
+/// somebody else's, and ends. What it called itself, and what is left in both.
+fn changes_its_directory(place: &str) -> String {
+    let (_, scratch) = place.split_once(':').unwrap();
+    let directory = |name: &str| std::path::Path::new(scratch).join(name);
+    let left = |name: &str| {
+        let entries = std::fs::read_dir(directory(name)).unwrap();
+        let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name()).collect();
+        names.sort();
+        names
+    };
+    for name in ["one", "two"] {
+        std::fs::create_dir(directory(name)).unwrap();
+    }
+    std::env::set_current_dir(directory("one")).unwrap();
+    let server = ServerOptions::new().bind_messages(msgpipe::Endpoint::path("s.sock").unwrap());
+    let server = server.unwrap();
+    let called = server.endpoint().to_owned();
+    for name in left("one") {
+        std::fs::write(directory("two").join(name), "").unwrap();
+    }
+    std::env::set_current_dir(directory("two")).unwrap();
+    drop(server);
+    format!("served {called}; one: {:?}; two: {:?}", left("one"), left("two"))
+}
+
+fn removes(place: &str) -> String {
+    let (_, path) = place.split_once(':').unwrap();
+    match rustix::fs::unlink(path) {
+        Ok(()) => "removed".to_owned(),
+        Err(rustix::io::Errno::PERM) => "failed EPERM".to_owned(),
+        Err(error) => format!("failed {error:?}"),
+    }
+}
+
 fn play(part: &str, place: &str) {
-    let (part, how) = part.split_once(", ").unwrap_or((part, ""));
+    let (part, how) = match part.split_once(", ") {
+        Some((part, how)) if !part.starts_with("serves relatively") => (part, how),
+        _ => (part, ""),
+    };
     match part {
         "tells who it is" => say(&format!("{} {}", own_uid(), rustix::process::getegid().as_raw())),
         "connects plainly" => say(&plainly(place, &first_words())),
@@ -70,14 +135,26 @@ fn play(part: &str, place: &str) {
             Err(error) => say(&format!("failed {error:?}")),
         },
         "serves" => {
-            let (access, umask) = how.split_once(", umask ").unwrap_or((how, "022"));
-            rustix::process::umask(u32::from_str_radix(umask, 8).unwrap().into());
-            let access = if access == "everyone" { Access::Everyone } else { Access::Owner };
-            let options = ServerOptions::new().access(access);
+            let (options, umask) = options_in(how);
+            rustix::process::umask(umask.into());
             let mut server = options.bind_messages(endpoint_of(place)).unwrap();
             say("it serves");
             echo(&mut server);
         }
+        "names its client" => {
+            let (options, _) = options_in(how);
+            let mut server = options.bind_messages(endpoint_of(place)).unwrap();
+            say("it serves");
+            let id = crate::common::connected(&mut server);
+            say(&format!("{:?}", server.peer(id).unwrap()));
+            echo(&mut server);
+        }
+        "locates" => match endpoint_of(place).locate() {
+            Ok(path) => say(&path.display().to_string()),
+            Err(error) => say(&format!("failed {error:?}")),
+        },
+        "removes" => say(&removes(place)),
+        "serves relatively, and changes its directory" => say(&changes_its_directory(place)),
         "listens plainly" => {
             let listener = UnixListener::bind_addr(&address_of(place)).unwrap();
             if let Some(("path", path)) = place.split_once(':') {
@@ -93,7 +170,7 @@ fn play(part: &str, place: &str) {
             drop(UnixListener::bind_addr(&address_of(place)).unwrap());
             say("it has left");
         }
-        "binds" => match ServerOptions::new().bind_messages(endpoint_of(place)) {
+        "binds" => match options_in(how).0.bind_messages(endpoint_of(place)) {
             Ok(server) => {
                 drop(server);
                 say("bound");

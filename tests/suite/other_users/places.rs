@@ -4,7 +4,7 @@ use super::{
     ANNA, BERT, Serving, User, ask, at_abstract_name, at_path, endpoint_of, own, there_are_others,
 };
 use crate::common::{Scratch, leave_socket, set_mode};
-use msgpipe::{Access, Error, ServerOptions, Trust};
+use msgpipe::{Access, Error, Risk, ServerOptions, Trust};
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, chown, symlink};
@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 /// Everything below a directory, itself included: which file it is, what of it others could have
 /// changed, and what is in it.
-fn all_in(directory: &Path) -> BTreeMap<PathBuf, (Vec<u64>, Vec<u8>)> {
+pub fn all_in(directory: &Path) -> BTreeMap<PathBuf, (Vec<u64>, Vec<u8>)> {
     let mut found = BTreeMap::new();
     let mut left = vec![directory.to_owned()];
     while let Some(path) = left.pop() {
@@ -56,7 +56,13 @@ fn is_refused_to(who: User, scratch: &Scratch, place: &str, words: &str) {
 }
 
 #[track_caller]
-fn is_refused_with(who: User, scratch: &Scratch, place: &str, words: &str, env: &[(&str, &str)]) {
+pub fn is_refused_with(
+    who: User,
+    scratch: &Scratch,
+    place: &str,
+    words: &str,
+    env: &[(&str, &str)],
+) {
     let before = all_in(scratch.directory());
     let said = who.plays_with("binds", place, env).says();
     assert!(said.starts_with("failed Insecure") && said.contains(words), "{said}");
@@ -80,7 +86,7 @@ fn what_is_no_socket_of_ones_own_is_left_as_it_was() {
         is_refused(&scratch, &at_path(&path(name)), "no socket");
     }
     // A link in the place of the lock would make its target the lock, or a file of its target.
-    symlink(path("file"), path("locked.lock")).unwrap();
+    symlink(path("file"), path(".locked.msgpipe-lock")).unwrap();
     is_refused(&scratch, &at_path(&path("locked")), "symbolic link");
     assert!(UnixStream::connect(path("live")).is_ok());
     drop(live);
@@ -139,56 +145,127 @@ fn a_directory_that_others_own_or_can_write_to_is_refused() {
     }
 }
 
-/// Plain names lie in a directory of the user's own, which may be in one that all can write to, such
-/// as /tmp: there somebody else can have been first.
+/// Who owns a directory on the way can put another one in its place.
 #[test]
-fn a_plain_name_in_a_directory_for_all_is_safe_from_who_was_there_first() {
+fn a_way_that_leads_through_somebody_elses_directory_is_refused() {
+    let scratch = Scratch::with_mode(0o755);
+    let theirs = scratch.path("theirs");
+    let inside = theirs.join("inside");
+    fs::create_dir_all(&inside).unwrap();
+    set_mode(&theirs, 0o755);
+    set_mode(&inside, 0o755);
+    let place = at_path(&inside.join("socket"));
+    assert!(Serving::with_access(&place, &Access::Owner).is_ok());
+    if there_are_others() {
+        chown(&theirs, Some(ANNA.uid), Some(ANNA.gid)).unwrap();
+        is_refused(&scratch, &place, "on the way to it, belongs to user 60001");
+        // Also a link, which its owner can lead elsewhere.
+        chown(&theirs, Some(0), Some(0)).unwrap();
+        let link = scratch.path("link");
+        symlink("theirs", &link).unwrap();
+        std::os::unix::fs::lchown(&link, Some(ANNA.uid), Some(ANNA.gid)).unwrap();
+        is_refused(&scratch, &at_path(&link.join("inside/socket")), "belongs to user 60001");
+    }
+}
+
+/// Where programs that exist already look for a socket directly in /tmp.
+#[test]
+fn a_shared_directory_is_served_by_who_accepts_its_risk() {
     let scratch = Scratch::with_mode(0o1777);
-    let me = own();
-    let runtime = scratch.directory().to_str().unwrap();
-    let env = [("XDG_RUNTIME_DIR", runtime)];
-    let own = scratch.path("msgpipe");
-    let socket = own.join("notes.sock");
-
-    fs::write(&own, "precious").unwrap();
-    is_refused_with(me, &scratch, "name:notes", "not a directory", &env);
-    fs::remove_file(&own).unwrap();
-    let elsewhere = scratch.path("elsewhere");
-    fs::create_dir(&elsewhere).unwrap();
-    symlink(&elsewhere, &own).unwrap();
-    is_refused_with(me, &scratch, "name:notes", "not a directory", &env);
-    fs::remove_file(&own).unwrap();
-    fs::create_dir(&own).unwrap();
-    set_mode(&own, 0o711);
-    is_refused_with(me, &scratch, "name:notes", "open to others", &env);
-    fs::remove_dir(&own).unwrap();
+    let path = scratch.path("socket");
+    let place = at_path(&path);
+    let accepts = || ServerOptions::new().access(Access::Everyone).accept(Risk::SharedDirectory);
+    is_refused(&scratch, &place, "Risk::SharedDirectory");
+    {
+        let _serving = Serving::start(&place, &accepts()).unwrap();
+        assert_eq!(ask(&place, Trust::SameUser).unwrap(), "hello");
+        if there_are_others() {
+            // Others can use it, and can neither remove nor replace it.
+            assert_eq!(ANNA.plays("asks", &place).says(), "answered hello");
+            assert_eq!(ANNA.plays("removes", &place).says(), "failed EPERM");
+            is_refused_to(ANNA, &scratch, &place, "Risk::SharedDirectory");
+        }
+    }
+    // What a crash leaves is taken over; what others have put there is named and left.
+    leave_socket(&path);
+    drop(Serving::start(&place, &accepts()).unwrap());
+    if there_are_others() {
+        let refused = |words: &str| {
+            let before = all_in(scratch.directory());
+            let Err(Error::Insecure { problem, .. }) = Serving::start(&place, &accepts()) else {
+                panic!("bound")
+            };
+            assert!(problem.contains(words), "{problem}");
+            assert_eq!(all_in(scratch.directory()), before);
+        };
+        assert_eq!(ANNA.plays("leaves a socket", &place).says(), "it has left");
+        refused("a socket of user 60001 is in its place");
+        fs::remove_file(&path).unwrap();
+        let lock = scratch.path(".socket.msgpipe-lock");
+        let mut holding = ANNA.plays("holds a lock", &at_path(&lock));
+        assert_eq!(holding.says(), "it is locked");
+        refused("belongs to user 60001");
+    }
+    // The risk that is accepted is this one only.
     set_mode(scratch.directory(), 0o777);
-    is_refused_with(me, &scratch, "name:notes", "others can write", &env);
-    set_mode(scratch.directory(), 0o1777);
+    let refused = Serving::start(&place, &accepts()).map(drop).unwrap_err();
+    assert!(refused.to_string().contains("others can write"), "{refused}");
+}
 
-    if there_are_others() {
-        fs::create_dir(&own).unwrap();
-        set_mode(&own, 0o700);
-        chown(&own, Some(ANNA.uid), Some(ANNA.gid)).unwrap();
-        let of_anna = format!("belongs to user {}", ANNA.uid);
-        is_refused_with(me, &scratch, "name:notes", &of_anna, &env);
-        is_refused_with(BERT, &scratch, "name:notes", &of_anna, &env);
-        assert_eq!(ANNA.plays_with("binds", "name:notes", &env).says(), "bound");
-        fs::remove_dir(&own).unwrap();
+/// A mode that keeps its own user from connecting: to see whether somebody listens there is not to
+/// take it for served.
+#[test]
+fn a_killed_server_whose_mode_keeps_its_own_user_out_is_taken_over() {
+    let scratch = Scratch::with_mode(0o755);
+    let who = if there_are_others() { ANNA } else { own() };
+    let home = scratch.path("home");
+    fs::create_dir(&home).unwrap();
+    if who != own() {
+        chown(&home, Some(who.uid), Some(who.gid)).unwrap();
     }
-    let mut serving = me.plays_with("serves", "name:notes", &env);
-    assert_eq!(serving.says(), "it serves");
-    assert_eq!(ask(&at_path(&socket), Trust::SameUser).unwrap(), "hello");
-    if there_are_others() {
-        assert_eq!(ANNA.plays("connects plainly", &at_path(&socket)).says(), "refused 13");
+    let path = home.join("socket");
+    for mode in ["066", "000", "400", "600"] {
+        let mut crashing = who.plays(&format!("serves, mode {mode}"), &at_path(&path));
+        assert_eq!(crashing.says(), "it serves");
+        // As long as it lives it is served, and keeps its mode.
+        let said = who.plays("binds", &at_path(&path)).says();
+        assert!(said.starts_with("failed AlreadyServed"), "{mode}: {said}");
+        assert_eq!(format!("{:03o}", fs::symlink_metadata(&path).unwrap().mode() & 0o777), mode);
+        drop(crashing); // it is killed
+        assert_eq!(who.plays("binds", &at_path(&path)).says(), "bound", "mode {mode}");
+        // Nor is one displaced that knows nothing of our lock.
+        let mut foreign = who.plays("listens plainly", &at_path(&path));
+        assert_eq!(foreign.says(), "it listens");
+        set_mode(&path, u32::from_str_radix(mode, 8).unwrap());
+        let said = who.plays("binds", &at_path(&path)).says();
+        assert!(said.starts_with("failed AlreadyServed"), "{mode}: {said}");
+        assert_eq!(format!("{:03o}", fs::symlink_metadata(&path).unwrap().mode() & 0o777), mode);
+        drop(foreign);
+        assert_eq!(who.plays("binds", &at_path(&path)).says(), "bound", "mode {mode}");
     }
+}
+
+/// Who changes its directory while it serves.
+#[test]
+fn a_relative_path_means_the_same_until_the_end() {
+    let scratch = Scratch::new();
+    let place = at_path(scratch.directory());
+    let said = own().plays("serves relatively, and changes its directory", &place).says();
+    let absolute = scratch.path("one/s.sock");
+    assert_eq!(
+        said,
+        format!(
+            "served {}; one: []; two: [\".s.sock.msgpipe-lock\", \"s.sock\"]",
+            absolute.display()
+        )
+    );
 }
 
 /// Whoever owns a lock file can hold its lock for ever: a file of somebody else's is no lock.
 #[test]
 fn a_lock_file_of_somebody_else_is_named_and_left_as_it_was() {
     let scratch = Scratch::with_mode(0o755);
-    let (socket, lock) = (scratch.path("socket"), scratch.path("socket.lock"));
+    let (socket, lock) = (scratch.path("socket"), scratch.path(".socket.msgpipe-lock"));
     let place = at_path(&socket);
     fs::write(&lock, "").unwrap();
     if !there_are_others() {
@@ -196,15 +273,37 @@ fn a_lock_file_of_somebody_else_is_named_and_left_as_it_was() {
     }
     // One that this user could open, and one that it cannot.
     chown(&lock, Some(ANNA.uid), Some(ANNA.gid)).unwrap();
-    is_refused(&scratch, &place, &format!("socket.lock belongs to user {}", ANNA.uid));
+    is_refused(
+        &scratch,
+        &place,
+        &format!(
+            ".socket.msgpipe-lock is in the place of its lock, and belongs to user {}",
+            ANNA.uid
+        ),
+    );
     let mut holding = ANNA.plays("holds a lock", &at_path(&lock));
     assert_eq!(holding.says(), "it is locked");
-    is_refused(&scratch, &place, &format!("socket.lock belongs to user {}", ANNA.uid));
+    is_refused(
+        &scratch,
+        &place,
+        &format!(
+            ".socket.msgpipe-lock is in the place of its lock, and belongs to user {}",
+            ANNA.uid
+        ),
+    );
 
     chown(scratch.directory(), Some(BERT.uid), Some(BERT.gid)).unwrap();
     for mode in [0o600, 0o666] {
         set_mode(&lock, mode);
-        is_refused_to(BERT, &scratch, &place, &format!("socket.lock belongs to user {}", ANNA.uid));
+        is_refused_to(
+            BERT,
+            &scratch,
+            &place,
+            &format!(
+                ".socket.msgpipe-lock is in the place of its lock, and belongs to user {}",
+                ANNA.uid
+            ),
+        );
     }
     drop(holding);
     // What is in the way is named, so that it can be put out of it.

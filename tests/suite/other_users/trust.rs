@@ -58,7 +58,7 @@ fn is_not_spoken_to(server: User, client: Option<User>, part: &str, trust: Trust
             },
         };
         assert!(refused.starts_with("failed Insecure"), "{refused}");
-        assert!(refused.contains("trust"), "{refused}");
+        assert!(refused.contains("ClientOptions::trust (Trust::Only)"), "{refused}");
         let who = format!("process {} of user {}", listening.pid(), server.uid);
         assert!(refused.contains(&who), "{refused} does not say {who}");
         assert_eq!(listening.says(), "heard ", "something was sent at {place}");

@@ -1,0 +1,111 @@
+//! Why a client found no server, in words that say what to do.
+
+use super::client::is_other_type;
+use super::identity::{Owner, effective_user, owner_of};
+use super::{lock, place};
+use crate::endpoint::SocketAddress;
+use crate::error::Error;
+use crate::limits::Limits;
+use rustix::fs::{FileType, Stat};
+use std::io::{self, ErrorKind};
+use std::path::Path;
+use std::sync::Arc;
+
+/// What the system's refusal to connect means.
+pub(super) fn explained(
+    address: &SocketAddress,
+    name: &Arc<str>,
+    limits: &Limits,
+    source: io::Error,
+) -> Error {
+    let endpoint = name.clone();
+    let path = match address {
+        SocketAddress::File { path, .. } => Some(path.as_path()),
+        SocketAddress::Abstract(_) => None,
+    };
+    let there = path.and_then(|path| rustix::fs::stat(path).ok());
+    match (source.kind(), path, there) {
+        (ErrorKind::ConnectionRefused, _, Some(there)) if !is_socket(&there) => {
+            let problem = "what lies there is no socket: check the path, or remove it".to_owned();
+            Error::Insecure { endpoint, problem }
+        }
+        (ErrorKind::ConnectionRefused, _, Some(there)) => {
+            Error::NoServer { endpoint, source: more(&source, &stale(&there)) }
+        }
+        (ErrorKind::NotFound, Some(path), _) if has_lock(path) => {
+            let text = "its lock is there, but no socket: if its server still runs, the socket was \
+                        removed, and that server has to be stopped first";
+            Error::NoServer { endpoint, source: more(&source, text) }
+        }
+        (ErrorKind::NotFound | ErrorKind::ConnectionRefused, ..) => {
+            Error::NoServer { endpoint, source }
+        }
+        (ErrorKind::WouldBlock | ErrorKind::TimedOut, ..) => Error::busy(&endpoint, limits.connect),
+        (ErrorKind::PermissionDenied, _, there) => {
+            Error::system(name, "connecting", more(&source, &kept_out(there)))
+        }
+        // EPROTOTYPE: a socket of the other type listens there.
+        _ if is_other_type(&source) => {
+            let action = "connecting in this framing (the server's carries the other of whole \
+                          messages and bytes: choose the server's framing)";
+            Error::system(name, action, source)
+        }
+        _ => Error::system(name, "connecting", source),
+    }
+}
+
+/// The first of the errors, with the place of the second: of the same name there is no server either.
+pub(super) fn without(first: Option<Error>, error: Error) -> Error {
+    match (first, error) {
+        (None, error) | (Some(Error::Name(_)), error @ Error::NoServer { .. }) => error,
+        (Some(Error::NoServer { endpoint, source }), Error::NoServer { endpoint: other, .. }) => {
+            let source = io::Error::new(source.kind(), format!("{source}; nor is one at {other}"));
+            Error::NoServer { endpoint, source }
+        }
+        (Some(first), _) => first,
+    }
+}
+
+/// What the system said, and more.
+fn more(source: &io::Error, text: &str) -> io::Error {
+    io::Error::new(source.kind(), format!("{source}: {text}"))
+}
+
+fn is_socket(stat: &Stat) -> bool {
+    FileType::from_raw_mode(stat.st_mode) == FileType::Socket
+}
+
+fn has_lock(path: &Path) -> bool {
+    lock::path_of(path).is_some_and(|lock| rustix::fs::lstat(lock).is_ok())
+}
+
+fn stale(there: &Stat) -> String {
+    let crowd = if place::REFUSED_IS_STALE { "" } else { ", or one whose backlog is full" };
+    match owner_of(there.st_uid) {
+        Owner::Us => format!(
+            "it is the socket of a server that ended without removing it{crowd}; the next one \
+             takes it over"
+        ),
+        Owner::Unknown => format!("it is a socket of a user without a number here{crowd}"),
+        Owner::Root | Owner::Other(_) => format!(
+            "it is a socket of user {}{crowd}, who alone can serve there or remove it",
+            there.st_uid
+        ),
+    }
+}
+
+fn kept_out(there: Option<Stat>) -> String {
+    let us = effective_user();
+    match there {
+        Some(there) => format!(
+            "its socket, of user {} and with mode {:o}, keeps user {us} out: connect as its user, \
+             or let the server give Access",
+            there.st_uid,
+            there.st_mode & 0o777
+        ),
+        None => format!(
+            "a directory on the way to it keeps user {us} out: connect as its user, or choose a \
+             place that both can reach"
+        ),
+    }
+}

@@ -1,0 +1,119 @@
+//! What is true of a listening socket between one step and the next.
+
+use super::{PATIENCE, Scratch, connects, in_child};
+use crate::access::Access;
+use crate::backends::event_loop::Next;
+use crate::backends::unix_socket::client::new_socket;
+use crate::backends::unix_socket::listener::{Step, admitted, listen, without_client};
+use crate::backends::unix_socket::place::{Claim, Served};
+use crate::endpoint::{Endpoint, SocketAddress};
+use crate::framing::Carrier;
+use crate::{Event, LocalServer, MessageClient, MessageServer};
+use rustix::fs::Mode;
+use std::io::{self, ErrorKind};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+
+fn mode_of(path: &Path) -> Mode {
+    Mode::from_raw_mode(rustix::fs::lstat(path).unwrap().st_mode)
+}
+
+/// Whatever the umask lets through. A socket to which nobody can connect before its file has its mode
+/// is open to nobody meanwhile.
+#[test]
+fn a_socket_is_at_no_step_open_to_others() {
+    let scratch = Scratch::new();
+    let own = Mode::RUSR | Mode::WUSR;
+    for (mode, name) in [(own, "own"), (Mode::from_raw_mode(0o666), "all")] {
+        let path = scratch.path(name);
+        let kept = in_child(|| {
+            rustix::process::umask(Mode::empty());
+            let address = SocketAddress::File { path: path.clone(), private: None };
+            let mut seen = Vec::new();
+            let look = |step| {
+                seen.push((step, mode_of(&path), connects(&path)));
+            };
+            let socket = listen(&address, mode, Carrier::Stream, look);
+            // Only Linux sets the mode of a file that is not there yet.
+            let at_first = if cfg!(target_os = "linux") { own } else { seen[0].1 };
+            socket.is_ok()
+                && seen == [(Step::Bound, at_first, false), (Step::Opened, mode, false)]
+                && connects(&path)
+        });
+        assert_eq!(kept, Ok(true), "{mode:?}");
+    }
+}
+
+#[test]
+fn a_forked_child_takes_nothing_away_from_its_parent() {
+    let scratch = Scratch::new();
+    let endpoint = Endpoint::path(scratch.path("socket")).unwrap();
+    let abstract_name = format!("msgpipe.unit.forked.{}", std::process::id());
+    let mut endpoints = vec![endpoint];
+    if cfg!(any(target_os = "linux", target_os = "android")) {
+        endpoints.push(Endpoint::abstract_name(&abstract_name).unwrap());
+    }
+    for endpoint in endpoints {
+        let mut server = LocalServer::bind(&endpoint).unwrap();
+        let mut copy = Some(&mut server);
+        let ended = in_child(|| {
+            // What the child has is a copy: to drop it there is what happens when it returns.
+            let server: *mut LocalServer = copy.take().unwrap();
+            // SAFETY: in the child nothing else uses it, and its own memory ends with it.
+            unsafe { std::ptr::drop_in_place(server) };
+            true
+        });
+        assert_eq!(ended, Ok(true));
+        // It has its files, its name, and its place in the epoll that both had.
+        let client = MessageClient::connect(&endpoint).unwrap();
+        let event = server.poll(Some(PATIENCE)).unwrap();
+        let Some(Event::Connected(id)) = event else { panic!("{event:?}") };
+        server.send(id, "hello".into()).unwrap();
+        assert!(server.poll(Some(std::time::Duration::ZERO)).unwrap().is_none());
+        assert_eq!(client.receive(Some(PATIENCE)).unwrap(), "hello");
+        let second = LocalServer::bind(&endpoint);
+        assert!(matches!(second, Err(crate::Error::AlreadyServed { .. })), "{second:?}");
+    }
+    assert_eq!(std::fs::read_dir(&scratch.0).unwrap().count(), 0, "its own end leaves nothing");
+}
+
+/// Or a client would find a file that refuses, and a server a name whose socket is still there.
+#[test]
+fn the_file_goes_before_the_socket_and_the_lock_goes_last() {
+    struct Socket<'a>(&'a Path, &'a mut Option<(bool, bool)>);
+    impl Drop for Socket<'_> {
+        fn drop(&mut self) {
+            let lock = crate::backends::unix_socket::lock::path_of(self.0).unwrap();
+            *self.1 = Some((self.0.exists(), lock.exists()));
+        }
+    }
+    let scratch = Scratch::new();
+    let path = scratch.path("socket");
+    let claim = Claim::new(&path, &"test".into()).unwrap();
+    let address = SocketAddress::File { path: path.clone(), private: None };
+    let _socket = listen(&address, Mode::RWXU, Carrier::Stream, |_| {}).unwrap();
+    let mut seen = None;
+    drop(Served::new(Socket(&path, &mut seen), Some(claim.bound().unwrap())));
+    assert_eq!(seen, Some((false, true)), "(there is a file, there is a lock) at the socket's end");
+    assert_eq!(std::fs::read_dir(&scratch.0).unwrap().count(), 0);
+}
+
+#[test]
+fn who_is_gone_before_its_turn_is_no_failure_to_take_clients_in() {
+    let told = |kind: ErrorKind| without_client(kind.into());
+    assert!(matches!(told(ErrorKind::WouldBlock), Ok(Next::Nobody)));
+    for kind in [ErrorKind::ConnectionAborted, ErrorKind::Interrupted] {
+        assert!(matches!(told(kind), Ok(Next::TurnedAway)), "{kind}");
+    }
+    let none_left = io::Error::from_raw_os_error(libc::EMFILE);
+    assert!(without_client(none_left).is_err());
+}
+
+/// For everyone, who is let in all the same.
+#[test]
+fn who_cannot_be_told_is_turned_away() {
+    let alone = new_socket(Carrier::Stream).unwrap();
+    assert!(admitted(alone, &Access::Everyone).is_none());
+    let (one, _other) = UnixStream::pair().unwrap();
+    assert!(admitted(one.into(), &Access::Owner).is_some());
+}

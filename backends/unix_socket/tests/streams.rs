@@ -1,0 +1,88 @@
+//! The two ends of a connection, each by itself.
+
+use super::{PATIENCE, in_child};
+use crate::backends::unix_socket::client::ClientSocket;
+use crate::backends::unix_socket::stream::{SocketStream, send, silence};
+use crate::client_stream::ClientStream;
+use crate::connections::ServerStream;
+use crate::framing::{Carrier, SendQueue};
+use crate::message_server::Peer;
+use bytes::{Bytes, BytesMut};
+use rustix::net::SendFlags;
+use std::io::{ErrorKind, IoSlice, Read, Write};
+use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
+
+/// A host program that is not Rust's own has not ignored the signal.
+#[test]
+fn to_write_to_who_has_gone_sends_no_signal() {
+    for pieces in [1, 2] {
+        let survived = in_child(|| {
+            // SAFETY: the child has one thread, and the default is a disposition like any other.
+            unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
+            let (ours, theirs) = UnixStream::pair().unwrap();
+            silence(&ours).unwrap();
+            drop(theirs);
+            let slices = [IoSlice::new(b"hello"), IoSlice::new(b"there")];
+            let sent = send(&ours, &slices[..pieces], SendFlags::empty());
+            sent.is_err_and(|error| error.kind() == ErrorKind::BrokenPipe)
+        });
+        assert_eq!(survived, Ok(true), "{pieces} pieces; an error is the signal");
+    }
+}
+
+#[test]
+fn a_write_that_goes_in_part_says_how_much_and_only_one_that_does_not_go_at_all_would_block() {
+    let (ours, mut theirs) = UnixStream::pair().unwrap();
+    ours.set_nonblocking(true).unwrap();
+    let ours = mio::net::UnixStream::from_std(ours);
+    let mut stream = SocketStream::new(ours, Carrier::Stream).unwrap();
+    let mut queue = SendQueue::default();
+    const SIZE: usize = 8 << 20;
+    // Many pieces: what fits of them is taken by several calls before one blocks.
+    for _ in 0..SIZE / 4096 {
+        queue.put_bytes(Bytes::from(vec![7; 4096]));
+    }
+    let sent = stream.write(&mut queue).unwrap();
+    assert!(0 < sent && sent < SIZE, "{sent}");
+    assert_eq!(queue.len(), SIZE - sent);
+    assert_eq!(stream.write(&mut queue).unwrap_err().kind(), ErrorKind::WouldBlock);
+    theirs.read_exact(&mut vec![0; sent]).unwrap();
+    assert!(stream.write(&mut queue).unwrap() > 0);
+}
+
+/// By the socket's time-out, and by poll(2), as it is on systems where that cannot always be set.
+#[test]
+fn a_client_waits_as_long_as_it_says() {
+    for by_poll in [false, true] {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        let mut client =
+            ClientSocket::new(ours.into(), Peer::default(), Carrier::Stream, usize::MAX);
+        client.by_poll = by_poll;
+        let mut buffer = BytesMut::with_capacity(100);
+        let read = |buffer: &mut BytesMut, wait: Option<Duration>| {
+            let started = Instant::now();
+            let read = client.read(buffer, wait.map(|wait| started + wait));
+            let early = wait.is_some_and(|wait| started.elapsed() < wait);
+            read.map_err(|error| (error.kind(), early))
+        };
+        for wait in [Duration::ZERO, Duration::from_millis(1), Duration::from_millis(30)] {
+            let timed_out = read(&mut buffer, Some(wait));
+            assert_eq!(timed_out, Err((ErrorKind::TimedOut, false)), "by poll: {by_poll}");
+        }
+        theirs.write_all(b"now").unwrap();
+        assert_eq!(read(&mut buffer, Some(Duration::ZERO)), Ok(3), "by poll: {by_poll}");
+        let writing = std::thread::spawn(move || {
+            theirs.write_all(b"later").unwrap();
+            theirs
+        });
+        assert_eq!(read(&mut buffer, Some(PATIENCE)), Ok(5));
+        let mut theirs = writing.join().unwrap();
+        theirs.write_all(b"last").unwrap();
+        drop(theirs);
+        // As long as a caller can say.
+        assert_eq!(read(&mut buffer, Some(Duration::from_millis(u64::MAX))), Ok(4));
+        assert_eq!(read(&mut buffer, Some(PATIENCE)), Ok(0));
+        assert_eq!(buffer, "nowlaterlast");
+    }
+}
