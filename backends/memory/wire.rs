@@ -50,6 +50,25 @@ pub(super) enum End {
     Server,
 }
 
+/// What a read finds. Reading and the question whether it would wait share this, so that they cannot
+/// disagree: a reader that is told to go on and finds nothing would ask again for ever.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Incoming {
+    Nothing,
+    Bytes,
+    End,
+    Broken,
+}
+
+/// What a write finds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Outgoing {
+    Full,
+    Room(usize),
+    Gone,
+    Broken,
+}
+
 impl Wire {
     pub fn new(mut faults: Faults) -> Wire {
         // With nothing at all that moves, a read could not be told from the end.
@@ -58,53 +77,74 @@ impl Wire {
         Wire { faults, ..Wire::default() }
     }
 
+    /// What a read at `end` finds.
+    fn incoming(&self, end: End) -> Incoming {
+        let (queue, closed_here, peer_gone) = match end {
+            End::Client => (&self.to_client, self.client_gone, self.server_gone),
+            End::Server => (&self.to_server, self.server_gone, self.client_gone),
+        };
+        if closed_here {
+            Incoming::End
+        } else if self.stalled {
+            // Nothing arrives any more, the peer's close included; a break is noticed all the same.
+            if self.reset { Incoming::Broken } else { Incoming::Nothing }
+        } else if !queue.is_empty() {
+            Incoming::Bytes
+        } else if self.reset {
+            Incoming::Broken
+        } else if peer_gone {
+            Incoming::End
+        } else {
+            Incoming::Nothing
+        }
+    }
+
     /// Appends to the spare capacity of `buffer` what has arrived at `end`.
     pub fn read(&mut self, end: End, buffer: &mut BytesMut) -> io::Result<usize> {
-        if end == End::Client && self.client_gone {
-            return Ok(0);
+        match self.incoming(end) {
+            Incoming::Bytes => {}
+            Incoming::Nothing => return Err(ErrorKind::WouldBlock.into()),
+            Incoming::Broken => return Err(ErrorKind::ConnectionReset.into()),
+            Incoming::End => return Ok(0),
         }
-        if self.stalled {
-            return Err(ErrorKind::WouldBlock.into());
-        }
-        let (queue, peer_gone) = match end {
-            End::Client => (&mut self.to_client, self.server_gone),
-            End::Server => (&mut self.to_server, self.client_gone),
-        };
+        let queue = if end == End::Client { &mut self.to_client } else { &mut self.to_server };
         let room = buffer.capacity() - buffer.len();
         let moved = queue.len().min(room).min(self.faults.chunk);
-        if moved == 0 {
-            // A break is noticed once what was sent before it has been read.
-            return match (self.reset, peer_gone) {
-                (true, _) => Err(ErrorKind::ConnectionReset.into()),
-                (false, true) => Ok(0),
-                (false, false) => Err(ErrorKind::WouldBlock.into()),
-            };
-        }
         buffer.put_slice(&queue[..moved]);
         queue.advance(moved);
         Ok(moved)
     }
 
+    /// What a write at `end` finds.
+    fn outgoing(&self, end: End) -> Outgoing {
+        let queue = if end == End::Client { &self.to_server } else { &self.to_client };
+        let room = self.faults.capacity.saturating_sub(queue.len());
+        if self.reset {
+            Outgoing::Broken
+        } else if self.server_gone || self.client_gone {
+            Outgoing::Gone
+        } else if self.stalled || room == 0 {
+            Outgoing::Full
+        } else {
+            Outgoing::Room(room)
+        }
+    }
+
     /// Takes some of `bytes` at `end`.
     pub fn write(&mut self, end: End, bytes: &[u8]) -> io::Result<usize> {
-        if self.reset {
-            return Err(ErrorKind::ConnectionReset.into());
-        }
-        if self.server_gone || self.client_gone {
-            return Err(ErrorKind::BrokenPipe.into());
-        }
-        let faults = &self.faults;
-        let queue = if end == End::Client { &mut self.to_server } else { &mut self.to_client };
-        let room = faults.capacity.saturating_sub(queue.len()).min(faults.chunk);
-        let mut moved = bytes.len().min(room);
-        if self.stalled || moved == 0 {
-            return Err(ErrorKind::WouldBlock.into());
-        }
-        if let Some(after) = faults.reset_after.filter(|_| end == End::Client) {
+        let room = match self.outgoing(end) {
+            Outgoing::Room(room) => room,
+            Outgoing::Full => return Err(ErrorKind::WouldBlock.into()),
+            Outgoing::Gone => return Err(ErrorKind::BrokenPipe.into()),
+            Outgoing::Broken => return Err(ErrorKind::ConnectionReset.into()),
+        };
+        let mut moved = bytes.len().min(room).min(self.faults.chunk);
+        if let Some(after) = self.faults.reset_after.filter(|_| end == End::Client) {
             let left = after.saturating_sub(self.sent_by_client);
             moved = moved.min(usize::try_from(left).unwrap_or(usize::MAX));
             self.reset = moved as u64 == left;
         }
+        let queue = if end == End::Client { &mut self.to_server } else { &mut self.to_client };
         queue.put_slice(&bytes[..moved]);
         if end == End::Client {
             self.sent_by_client += moved as u64;
@@ -114,20 +154,12 @@ impl Wire {
 
     /// Whether a read at `end` would not wait.
     pub fn is_readable(&self, end: End) -> bool {
-        let (queue, peer_gone) = match end {
-            End::Client => (&self.to_client, self.server_gone),
-            End::Server => (&self.to_server, self.client_gone),
-        };
-        self.reset || (!self.stalled && (!queue.is_empty() || peer_gone))
+        self.incoming(end) != Incoming::Nothing
     }
 
     /// Whether a write at `end` would not wait.
     pub fn is_writable(&self, end: End) -> bool {
-        let (queue, peer_gone) = match end {
-            End::Client => (&self.to_server, self.server_gone),
-            End::Server => (&self.to_client, self.client_gone),
-        };
-        self.reset || peer_gone || (!self.stalled && queue.len() < self.faults.capacity)
+        self.outgoing(end) != Outgoing::Full
     }
 
     /// `end` has closed. What it sent can still be read.
@@ -237,7 +269,8 @@ pub struct Control {
 }
 
 impl Control {
-    /// Nothing moves from now on, in either direction.
+    /// Nothing moves from now on, in either direction: neither bytes nor a close. A
+    /// [`reset`](Control::reset) is noticed all the same.
     pub fn stall(&self) {
         self.change(|wire| wire.stalled = true);
     }
@@ -264,5 +297,59 @@ impl Control {
         }
         drop(state);
         self.exchange.notify();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CAPACITY: usize = 4;
+
+    /// Every state that a wire can be in: what has happened to it, and what is under way.
+    fn all_states() -> Vec<Wire> {
+        let mut states = Vec::new();
+        for bits in 0..16_u8 {
+            for (to_client, to_server) in [0, 1, CAPACITY].map(|fill| (fill, fill)) {
+                for (to_client, to_server) in
+                    [(to_client, 0), (0, to_server), (to_client, to_server)]
+                {
+                    states.push(Wire {
+                        to_server: BytesMut::zeroed(to_server),
+                        to_client: BytesMut::zeroed(to_client),
+                        faults: Faults { capacity: CAPACITY, ..Faults::default() },
+                        stalled: bits & 1 != 0,
+                        reset: bits & 2 != 0,
+                        client_gone: bits & 4 != 0,
+                        server_gone: bits & 8 != 0,
+                        ..Wire::default()
+                    });
+                }
+            }
+        }
+        states
+    }
+
+    /// Whoever is told that an end is ready and then finds that it would block asks again at once, for
+    /// ever; whoever is told that it is not, waits for ever.
+    #[test]
+    fn an_end_is_ready_just_if_a_read_or_write_there_would_not_block() {
+        let would_block =
+            |done: io::Result<usize>| done.is_err_and(|e| e.kind() == ErrorKind::WouldBlock);
+        for wire in all_states() {
+            let said = format!("{wire:?}");
+            for end in [End::Client, End::Server] {
+                let mut wire = Wire {
+                    to_server: wire.to_server.clone(),
+                    to_client: wire.to_client.clone(),
+                    faults: wire.faults.clone(),
+                    ..wire
+                };
+                let (readable, writable) = (wire.is_readable(end), wire.is_writable(end));
+                let mut buffer = BytesMut::with_capacity(16);
+                assert_eq!(readable, !would_block(wire.read(end, &mut buffer)), "{end:?}: {said}");
+                assert_eq!(writable, !would_block(wire.write(end, b"x")), "{end:?}: {said}");
+            }
+        }
     }
 }

@@ -141,3 +141,26 @@ fn nothing_depends_on_time() {
     assert_eq!(run(), run());
     assert!(run()[0].contains("Connected"));
 }
+
+/// Nothing moves on a stalled wire; that it breaks is noticed nevertheless, by both ends and at once.
+#[test]
+fn a_stalled_wire_that_breaks_ends_at_both_ends() {
+    let hub = Hub::new();
+    let mut server = hub.listen("quiet", Limits::default()).unwrap();
+    let stream = hub.connect("quiet").unwrap();
+    let control = stream.control();
+    let client =
+        msgpipe::MessageClient::over(Box::new(stream), "a wire that breaks", Limits::default());
+    client.send("hello").unwrap();
+    let id = connected(&mut server);
+    assert_eq!(message(&mut server).1, "hello");
+    let waiting = thread::spawn(move || client.receive(Some(PATIENCE)));
+    control.stall();
+    control.reset();
+    let (ended, reason) = closed(&mut server);
+    assert!(ended == id && matches!(reason, CloseReason::Broken(_)), "{reason}");
+    match waiting.join().unwrap().unwrap_err() {
+        Error::Closed { reason: CloseReason::Broken(_), .. } => {}
+        error => panic!("{error}"),
+    }
+}
