@@ -77,6 +77,10 @@ pub trait ClientStream: Send + Sync {
     /// `TimedOut` at the deadline; anything else ends the connection.
     fn wait_writable(&self, or_readable: bool, deadline: Option<Instant>) -> io::Result<()>;
 
+    /// Makes a `read`, `read_message` or `wait_writable` that is under way return, from any thread; if
+    /// none is, the next one. Reading then fails with `Interrupted`; it may also find what is there.
+    fn wake(&self);
+
     /// Ends both directions, from any thread: a `read` or `wait_writable` under way returns, and
     /// each later call finds the stream closed.
     fn shutdown(&self);

@@ -45,6 +45,7 @@ pub mod framing;
 
 mod access;
 mod account;
+mod body;
 mod client;
 mod client_stream;
 mod connections;
@@ -65,10 +66,13 @@ mod backends;
 pub use access::{Access, Principal, Trust};
 pub use account::{Account, Share};
 pub use backends::{LocalServer, memory};
+pub use body::IntoBody;
+/// The buffers that messages come in.
+pub use bytes;
 pub use client::{Batch, Call, Client, MessageClient};
 pub use client_stream::{ClientStream, ReadMessage};
 pub use endpoint::{Endpoint, NAME_MAX, NameError};
-pub use error::{CloseReason, Error, ErrorReply, Fault};
+pub use error::{CloseReason, Error, ErrorReply, Fault, Progress};
 pub use limits::Limits;
 pub use message_server::{
     ConnectionId, Event, Goodbye, MessageServer, Peer, Refusal, SendError, Waker,

@@ -140,18 +140,21 @@ impl ServerOptions {
     }
 
     /// A server for calls at `endpoint`. Clients can connect as soon as this returns. A framing of the
-    /// caller's has to leave room for the envelope of eight bytes.
+    /// caller's has to leave room for the envelope of eight bytes, and to carry any bytes.
     ///
     /// # Errors
-    /// As [`Server::bind`]; [`Error::Insecure`] also when others shall have access to a place that
+    /// As [`Server::bind`]; [`Error::Misuse`] for a framing that does not carry any bytes
+    /// ([`Framing::carries_any_bytes`]); [`Error::Insecure`] also when others shall have access to a place that
     /// they cannot reach.
     pub fn bind<E>(&self, endpoint: E) -> Result<Server, Error>
     where
         E: TryInto<Endpoint>,
         Error: From<E::Error>,
     {
+        let endpoint = endpoint.try_into()?;
+        for_calls(self.framing.as_deref(), &endpoint)?;
         let framing = Native::for_calls(self.limits.clamped().message);
-        let messages = self.listen(&endpoint.try_into()?, framing)?;
+        let messages = self.listen(&endpoint, framing)?;
         Ok(Server::over(messages, self.limits.clone()))
     }
 
@@ -199,6 +202,18 @@ impl fmt::Debug for ServerOptions {
             .field("risks", &self.risks)
             .finish_non_exhaustive()
     }
+}
+
+/// Whether calls can be put in this framing.
+fn for_calls(framing: Option<&dyn Framing>, endpoint: &Endpoint) -> Result<(), Error> {
+    if framing.is_none_or(|framing| framing.carries_any_bytes()) {
+        return Ok(());
+    }
+    let problem =
+        "this framing does not carry any bytes, and the envelope of a call may be any: use \
+                   messages (bind_messages, connect_messages), or LengthPrefix"
+            .to_owned();
+    Err(Error::Misuse { endpoint: endpoint.to_string().into(), problem })
 }
 
 /// How a client is set up. The order of the calls does not matter.
@@ -258,8 +273,10 @@ impl ClientOptions {
         E: TryInto<Endpoint>,
         Error: From<E::Error>,
     {
+        let endpoint = endpoint.try_into()?;
+        for_calls(self.framing.as_deref(), &endpoint)?;
         let framing = self.framing_or(Native::for_calls(self.limits.clamped().message));
-        let (stream, name) = self.open(&endpoint.try_into()?, &*framing)?;
+        let (stream, name) = self.open(&endpoint, &*framing)?;
         Ok(Client::over_framing(stream, &*framing, &name, &self.limits))
     }
 

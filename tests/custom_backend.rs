@@ -11,12 +11,12 @@ use std::collections::{HashMap, VecDeque};
 use std::io::{self, ErrorKind, IoSlice};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
 /// What clients and wakers put into the server's one channel.
 enum Input {
-    New(ConnectionId, Sender<Vec<u8>>),
+    New(ConnectionId, Out),
     Bytes(ConnectionId, Vec<u8>),
     Gone(ConnectionId),
     Wake,
@@ -26,8 +26,36 @@ struct Connection {
     decoder: Box<dyn Decoder>,
     encoder: Box<dyn Encoder>,
     arrived: BytesMut,
-    out: Sender<Vec<u8>>,
+    out: Out,
     peer: Peer,
+}
+
+/// What a server has sent to one client.
+#[derive(Default)]
+struct Sent {
+    bytes: BytesMut,
+    ended: bool,
+    woken: bool,
+}
+
+/// Its two ends. Dropping the server's is its end.
+struct Out(Arc<(Mutex<Sent>, Condvar)>);
+
+impl Out {
+    fn change(&self, change: impl FnOnce(&mut Sent)) {
+        change(&mut self.0.0.lock().unwrap());
+        self.0.1.notify_all();
+    }
+
+    fn send(&self, queue: &SendQueue) {
+        self.change(|sent| sent.bytes.extend_from_slice(&queue.to_bytes()));
+    }
+}
+
+impl Drop for Out {
+    fn drop(&mut self) {
+        self.change(|sent| sent.ended = true);
+    }
 }
 
 struct ChannelServer {
@@ -60,7 +88,7 @@ impl ChannelServer {
                 let mut encoder = self.framing.encoder();
                 let mut begin = SendQueue::default();
                 encoder.begin(&mut begin);
-                let _ = out.send(begin.to_bytes().to_vec());
+                out.send(&begin);
                 let peer = Peer { pid: Some(std::process::id()), ..Peer::default() };
                 let connection = Connection {
                     decoder: self.framing.decoder(),
@@ -126,15 +154,15 @@ impl MessageServer for ChannelServer {
         if let Err(error) = connection.encoder.encode(head, body.clone(), &mut queue) {
             return Err(SendError::new(to, error.into(), body));
         }
-        let sent = connection.out.send(queue.to_bytes().to_vec());
-        sent.map_err(|_| SendError::new(to, Refusal::Gone, body))
+        connection.out.send(&queue);
+        Ok(())
     }
 
     fn close(&mut self, id: ConnectionId, why: Goodbye) {
         if let Some(connection) = self.connections.get_mut(&id) {
             let mut queue = SendQueue::default();
             connection.encoder.goodbye(why.code, &why.text, &mut queue);
-            let _ = connection.out.send(queue.to_bytes().to_vec());
+            connection.out.send(&queue);
             self.end(id, CloseReason::Local);
         }
     }
@@ -167,37 +195,45 @@ impl MessageServer for ChannelServer {
 struct ChannelStream {
     id: ConnectionId,
     server: Mutex<Sender<Input>>,
-    input: Mutex<(Receiver<Vec<u8>>, BytesMut)>,
+    input: Arc<(Mutex<Sent>, Condvar)>,
     peer: Peer,
 }
 
 impl Dialer {
     fn dial(&self) -> ChannelStream {
         let id = ConnectionId::from_number(self.next.fetch_add(1, Ordering::SeqCst));
-        let (out, input) = mpsc::channel();
-        self.server.send(Input::New(id, out)).unwrap();
-        let input = Mutex::new((input, BytesMut::new()));
+        let input = Arc::<(Mutex<Sent>, Condvar)>::default();
+        self.server.send(Input::New(id, Out(input.clone()))).unwrap();
         ChannelStream { id, server: Mutex::new(self.server.clone()), input, peer: Peer::default() }
     }
 }
 
 impl ClientStream for ChannelStream {
     fn read(&self, buffer: &mut BytesMut, deadline: Option<Instant>) -> io::Result<usize> {
-        let mut input = self.input.lock().unwrap();
-        let (channel, left) = &mut *input;
-        if left.is_empty() {
-            let left_time = deadline.map_or(Duration::from_secs(3600), |at| {
+        let mut sent = self.input.0.lock().unwrap();
+        while sent.bytes.is_empty() {
+            if sent.ended {
+                return Ok(0);
+            }
+            if std::mem::take(&mut sent.woken) {
+                return Err(ErrorKind::Interrupted.into());
+            }
+            let left = deadline.map_or(Duration::from_secs(3600), |at| {
                 at.saturating_duration_since(Instant::now())
             });
-            match channel.recv_timeout(left_time) {
-                Ok(bytes) => left.extend_from_slice(&bytes),
-                Err(RecvTimeoutError::Timeout) => return Err(ErrorKind::TimedOut.into()),
-                Err(RecvTimeoutError::Disconnected) => return Ok(0),
+            if left.is_zero() {
+                return Err(ErrorKind::TimedOut.into());
             }
+            sent = self.input.1.wait_timeout(sent, left).unwrap().0;
         }
-        let len = left.len().min(buffer.capacity() - buffer.len());
-        buffer.extend_from_slice(&left.split_to(len));
+        let len = sent.bytes.len().min(buffer.capacity() - buffer.len());
+        buffer.extend_from_slice(&sent.bytes.split_to(len));
         Ok(len)
+    }
+
+    fn wake(&self) {
+        self.input.0.lock().unwrap().woken = true;
+        self.input.1.notify_all();
     }
 
     fn write(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {

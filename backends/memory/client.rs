@@ -40,14 +40,16 @@ impl MemoryStream {
         state.wires.get_mut(&self.id).ok_or_else(|| ErrorKind::NotConnected.into())
     }
 
-    /// Waits until `ready` says so.
+    /// Waits until `ready` says so; `Interrupted` if it was woken instead.
     fn wait(&self, deadline: Option<Instant>, ready: impl Fn(&Wire) -> bool) -> io::Result<()> {
         let mut state = self.exchange.lock();
         while !self.wire(&mut state).is_ok_and(|wire| wire.is_closed_here() || ready(wire)) {
             if deadline.is_some_and(|at| at <= Instant::now()) {
                 return Err(ErrorKind::TimedOut.into());
             }
-            self.wire(&mut state)?;
+            if std::mem::take(&mut self.wire(&mut state)?.woken) {
+                return Err(ErrorKind::Interrupted.into());
+            }
             state = self.exchange.wait(state, deadline);
         }
         Ok(())
@@ -75,9 +77,22 @@ impl ClientStream for MemoryStream {
     }
 
     fn wait_writable(&self, or_readable: bool, deadline: Option<Instant>) -> io::Result<()> {
-        self.wait(deadline, |wire| {
+        let waited = self.wait(deadline, |wire| {
             wire.is_writable(End::Client) || (or_readable && wire.is_readable(End::Client))
-        })
+        });
+        match waited {
+            Err(error) if error.kind() == ErrorKind::Interrupted => Ok(()),
+            waited => waited,
+        }
+    }
+
+    fn wake(&self) {
+        let mut state = self.exchange.lock();
+        if let Ok(wire) = self.wire(&mut state) {
+            wire.woken = true;
+        }
+        drop(state);
+        self.exchange.notify();
     }
 
     fn shutdown(&self) {

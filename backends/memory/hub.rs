@@ -83,7 +83,7 @@ impl Hub {
     pub fn connect_with(&self, name: &str, faults: Faults) -> Result<MemoryStream, Error> {
         let no_server = || {
             let source = io::Error::from(ErrorKind::NotFound);
-            Error::NoServer { endpoint: endpoint(name), source }
+            Error::no_server(&endpoint(name), source)
         };
         let servers = self.servers.lock().unwrap_or_else(PoisonError::into_inner);
         let exchange = servers.get(name).cloned().ok_or_else(no_server)?;

@@ -41,6 +41,8 @@ pub(super) struct Wire {
     server_gone: bool,
     stalled: bool,
     reset: bool,
+    /// The client's thread that waits, or the next one, is to return.
+    pub woken: bool,
 }
 
 /// Which end of a wire.

@@ -58,7 +58,7 @@ pub(crate) fn connect(
         move |source| Error::system(&name, action, source)
     };
     let handle = open(&name, limits.connect).map_err(|source| match code(&source) {
-        Some(ERROR_FILE_NOT_FOUND) => Error::NoServer { endpoint: name.clone(), source },
+        Some(ERROR_FILE_NOT_FOUND) => Error::no_server(&name, source),
         Some(ERROR_PIPE_BUSY) => Error::busy(&name, limits.connect),
         _ => failed("connecting")(source),
     })?;
@@ -129,6 +129,8 @@ struct PipeClient {
     /// `shutdown` was called: as a flag to look at, and as a signal that ends a wait.
     is_closed: AtomicBool,
     closed: Signal,
+    /// `wake` was called, and nobody has returned for it yet.
+    woken: Signal,
     peer: Peer,
 }
 
@@ -160,6 +162,7 @@ impl PipeClient {
             read_done,
             is_closed: AtomicBool::new(false),
             closed: Signal::new()?,
+            woken: Signal::that_resets_itself()?,
             peer,
         })
     }
@@ -171,6 +174,14 @@ impl PipeClient {
     fn messages(&self) -> io::Result<MutexGuard<'_, Messages>> {
         let messages = self.messages.as_ref().ok_or(ErrorKind::Unsupported)?;
         Ok(messages.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Waits until `done` is set, or the pipe is closed here; `Interrupted` if it was woken instead.
+    fn wait_for(&self, done: &Signal, deadline: Option<Instant>) -> io::Result<()> {
+        match wait_any(&[done, &self.closed, &self.woken], deadline)? {
+            2 => Err(ErrorKind::Interrupted.into()),
+            _ => Ok(()),
+        }
     }
 
     fn writer(&self) -> MutexGuard<'_, Transfer> {
@@ -227,7 +238,7 @@ impl ClientStream for PipeClient {
             }
             // A message of no bytes ends a read too; then the next is started.
             if reader.transfer.is_under_way() {
-                wait_any(&[&self.read_done, &self.closed], deadline)?;
+                self.wait_for(&self.read_done, deadline)?;
             }
         }
         Ok(0)
@@ -243,7 +254,7 @@ impl ClientStream for PipeClient {
         while !self.is_closed.load(Ordering::SeqCst) {
             match messages.read(buffer, limit) {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    wait_any(&[&self.read_done, &self.closed], deadline)?;
+                    self.wait_for(&self.read_done, deadline)?;
                 }
                 read => return read,
             }
@@ -291,7 +302,7 @@ impl ClientStream for PipeClient {
         if self.is_sent() {
             return Ok(());
         }
-        let mut signals = vec![&*self.write_done, &self.closed];
+        let mut signals = vec![&*self.write_done, &self.closed, &self.woken];
         if or_readable && self.messages.is_some() {
             if self.messages()?.is_readable()? {
                 return Ok(());
@@ -306,6 +317,11 @@ impl ClientStream for PipeClient {
             signals.push(&self.read_done);
         }
         wait_any(&signals, deadline).map(drop)
+    }
+
+    fn wake(&self) {
+        // Setting an event fails only for a handle that is none.
+        let _ = self.woken.set();
     }
 
     fn shutdown(&self) {

@@ -1,6 +1,7 @@
 //! The client's end of a socket: blocking, with deadlines.
 
 use super::address::{addresses, name_of, system_address};
+use super::bell::Bell;
 use super::explain::{explained, without};
 use super::identity::{peer_of, trusts};
 use super::place::REFUSED_IS_STALE;
@@ -21,12 +22,8 @@ use rustix::net::{AddressFamily, RecvFlags, SendFlags, Shutdown, SocketType};
 use std::io::{self, ErrorKind, IoSlice};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
-
-/// How much longer than asked a read may wait, to save a system call for each call with a deadline.
-const SLACK: Duration = Duration::from_millis(5);
 
 /// How long a server may need to make room in a full backlog, where a refusal can mean that: all
 /// clients that wait are taken in with one turn of its loop. No longer, since it can also mean that
@@ -35,10 +32,6 @@ const CROWD: Duration = Duration::from_millis(250);
 
 /// How often that is looked at.
 const LOOK: Duration = Duration::from_millis(5);
-
-/// Whether a socket's time-out can be set at any time. On macOS it cannot once the peer has closed
-/// (`setsockopt(2)`, EINVAL), with its last words still to be read: there poll(2) has the time.
-const HAS_TIMEOUT: bool = cfg!(any(target_os = "linux", target_os = "android"));
 
 /// Connects to the server at `endpoint`; returns the name in words too.
 pub(crate) fn connect(
@@ -57,9 +50,8 @@ pub(crate) fn connect(
             outcome => return outcome,
         }
     }
-    Err(nobody.unwrap_or_else(|| Error::NoServer {
-        endpoint: endpoint.to_string().into(),
-        source: ErrorKind::NotFound.into(),
+    Err(nobody.unwrap_or_else(|| {
+        Error::no_server(&endpoint.to_string().into(), ErrorKind::NotFound.into())
     }))
 }
 
@@ -86,7 +78,8 @@ fn connect_at(
     }
     let failed = |source| Error::system(&name, "setting up the socket", source);
     let most = largest_message(&socket, carrier).map_err(failed)?;
-    let stream = ClientSocket::new(socket, peer, carrier, most);
+    let stream = ClientSocket::new(socket, peer, carrier, most)
+        .map_err(|source| Error::system(&name, "making a way to wake its reader", source))?;
     Ok((Box::new(stream), name))
 }
 
@@ -169,76 +162,59 @@ pub(super) struct ClientSocket {
     is_whole: bool,
     /// The most bytes of one message.
     most: usize,
-    /// The socket's time-out for receiving in microseconds as it is set now; 0 is none.
-    receive_timeout: AtomicU64,
-    /// The time-out is not used: waiting is done by poll(2).
-    pub by_poll: bool,
+    /// Wakes the threads that wait.
+    bell: Bell,
 }
 
 impl ClientSocket {
-    pub fn new(socket: OwnedFd, peer: Peer, carrier: Carrier, most: usize) -> ClientSocket {
+    pub fn new(
+        socket: OwnedFd,
+        peer: Peer,
+        carrier: Carrier,
+        most: usize,
+    ) -> io::Result<ClientSocket> {
         let is_whole = carrier != Carrier::Stream;
-        let receive_timeout = AtomicU64::new(0);
-        ClientSocket { socket, peer, is_whole, most, receive_timeout, by_poll: !HAS_TIMEOUT }
+        Ok(ClientSocket { socket, peer, is_whole, most, bell: Bell::new()? })
     }
 
-    /// Sets the time-out for receiving, unless the one that is set does.
-    fn set_receive_timeout(&self, timeout: Option<Duration>, exact: bool) -> io::Result<()> {
-        let micros = |duration: Duration| u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
-        let wanted = timeout.map_or(0, |timeout| micros(timeout).max(1));
-        let set = self.receive_timeout.load(Ordering::Relaxed);
-        let will_do = if wanted == 0 || set == 0 {
-            set == wanted
-        } else {
-            // One that ends too early is only followed by another read.
-            !exact && set <= wanted.saturating_add(micros(SLACK))
-        };
-        if !will_do {
-            let timeout = (wanted != 0).then(|| Duration::from_micros(wanted));
-            set_socket_timeout(&self.socket, Timeout::Recv, timeout)?;
-            self.receive_timeout.store(wanted, Ordering::Relaxed);
-        }
-        Ok(())
-    }
-
-    /// Waits until something of `interest` is so, until `deadline` at the latest. May return early.
-    fn wait(&self, interest: PollFlags, deadline: Option<Instant>) -> io::Result<()> {
+    /// Waits until something of `interest` is so, until `deadline` at the latest. May return early;
+    /// `false`: it was woken instead.
+    fn wait(&self, interest: PollFlags, deadline: Option<Instant>) -> io::Result<bool> {
         let left = deadline.map(|at| at.saturating_duration_since(Instant::now()));
         let timeout = left.and_then(|left| Timespec::try_from(left).ok());
-        match rustix::event::poll(&mut [PollFd::new(&self.socket, interest)], timeout.as_ref()) {
+        let mut waited = [PollFd::new(&self.socket, interest), self.bell.poll_fd()];
+        match rustix::event::poll(&mut waited, timeout.as_ref()) {
             Ok(0) => Err(ErrorKind::TimedOut.into()),
-            Ok(_) | Err(Errno::INTR) => Ok(()),
+            Ok(_) => {
+                let is_so = !waited[0].revents().is_empty();
+                if !waited[1].revents().is_empty() {
+                    self.bell.heard();
+                }
+                Ok(is_so)
+            }
+            Err(Errno::INTR) => Ok(true),
             Err(error) => Err(error.into()),
         }
     }
 
-    /// Receives as soon as something is there, until `deadline` at the latest.
+    /// Receives as soon as something is there, until `deadline` at the latest. It is waited for with
+    /// poll(2): a blocking recv(2) could not be woken, and setting its time-out fails on macOS once the
+    /// peer has closed.
     fn when_there(
         &self,
         deadline: Option<Instant>,
-        mut receive: impl FnMut(RecvFlags) -> io::Result<usize>,
+        mut receive: impl FnMut() -> io::Result<usize>,
     ) -> io::Result<usize> {
-        let mut exact = false;
         loop {
-            let left = deadline.map(|at| at.saturating_duration_since(Instant::now()));
-            let flags = match left {
-                Some(Duration::ZERO) => RecvFlags::DONTWAIT,
-                Some(_) if self.by_poll => RecvFlags::DONTWAIT,
-                _ => RecvFlags::empty(),
-            };
-            if flags.is_empty() && !self.by_poll {
-                self.set_receive_timeout(left, exact)?;
+            let is_over = deadline.is_some_and(|at| at <= Instant::now());
+            if !is_over && !self.wait(PollFlags::IN, deadline)? {
+                return Err(ErrorKind::Interrupted.into());
             }
-            match receive(flags) {
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    if left == Some(Duration::ZERO) {
-                        return Err(ErrorKind::TimedOut.into());
-                    }
-                    if self.by_poll {
-                        self.wait(PollFlags::IN, deadline)?;
-                    }
-                    exact = true;
+            match receive() {
+                Err(error) if error.kind() == ErrorKind::WouldBlock && is_over => {
+                    return Err(ErrorKind::TimedOut.into());
                 }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 done => return done,
             }
@@ -248,8 +224,8 @@ impl ClientSocket {
 
 impl ClientStream for ClientSocket {
     fn read(&self, buffer: &mut BytesMut, deadline: Option<Instant>) -> io::Result<usize> {
-        self.when_there(deadline, |flags| {
-            receive(&self.socket, buffer, flags).map(|received| received.bytes)
+        self.when_there(deadline, || {
+            receive(&self.socket, buffer, RecvFlags::DONTWAIT).map(|received| received.bytes)
         })
     }
 
@@ -259,7 +235,8 @@ impl ClientStream for ClientSocket {
         limit: usize,
         deadline: Option<Instant>,
     ) -> io::Result<ReadMessage> {
-        let size = self.when_there(deadline, |flags| waiting_message(&self.socket, flags))?;
+        let waiting = || waiting_message(&self.socket, RecvFlags::DONTWAIT);
+        let size = self.when_there(deadline, waiting)?;
         receive_message(&self.socket, buffer, size, limit)
     }
 
@@ -280,7 +257,11 @@ impl ClientStream for ClientSocket {
     fn wait_writable(&self, or_readable: bool, deadline: Option<Instant>) -> io::Result<()> {
         let mut interest = PollFlags::OUT;
         interest.set(PollFlags::IN, or_readable);
-        self.wait(interest, deadline)
+        self.wait(interest, deadline).map(drop)
+    }
+
+    fn wake(&self) {
+        self.bell.ring();
     }
 
     fn shutdown(&self) {

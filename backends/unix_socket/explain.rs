@@ -30,16 +30,14 @@ pub(super) fn explained(
             Error::Insecure { endpoint, problem }
         }
         (ErrorKind::ConnectionRefused, _, Some(there)) => {
-            Error::NoServer { endpoint, source: more(&source, &stale(&there)) }
+            Error::no_server(name, more(&source, &stale(&there)))
         }
         (ErrorKind::NotFound, Some(path), _) if has_lock(path) => {
             let text = "its lock is there, but no socket: if its server still runs, the socket was \
                         removed, and that server has to be stopped first";
-            Error::NoServer { endpoint, source: more(&source, text) }
+            Error::no_server(name, more(&source, text))
         }
-        (ErrorKind::NotFound | ErrorKind::ConnectionRefused, ..) => {
-            Error::NoServer { endpoint, source }
-        }
+        (ErrorKind::NotFound | ErrorKind::ConnectionRefused, ..) => Error::no_server(name, source),
         (ErrorKind::WouldBlock | ErrorKind::TimedOut, ..) => Error::busy(&endpoint, limits.connect),
         (ErrorKind::PermissionDenied, _, there) => {
             Error::system(name, "connecting", more(&source, &kept_out(there)))
@@ -58,9 +56,9 @@ pub(super) fn explained(
 pub(super) fn without(first: Option<Error>, error: Error) -> Error {
     match (first, error) {
         (None, error) | (Some(Error::Name(_)), error @ Error::NoServer { .. }) => error,
-        (Some(Error::NoServer { endpoint, source }), Error::NoServer { endpoint: other, .. }) => {
-            let source = io::Error::new(source.kind(), format!("{source}; nor is one at {other}"));
-            Error::NoServer { endpoint, source }
+        (Some(Error::NoServer { endpoint, cause }), Error::NoServer { endpoint: other, .. }) => {
+            let cause = io::Error::new(cause.kind(), format!("{cause}; nor is one at {other}"));
+            Error::NoServer { endpoint, cause }
         }
         (Some(first), _) => first,
     }

@@ -1,6 +1,7 @@
 //! Unix domain sockets.
 
 mod address;
+mod bell;
 mod client;
 mod directory;
 mod explain;

@@ -134,9 +134,10 @@ impl Echo for Msgpipe {
     fn send(&mut self, requests: &[Request]) -> Result<(), Failure> {
         let mut batch = self.client.batch();
         for request in requests {
-            self.calls.push_back(batch.start(request.body())?);
+            batch.add(request.body());
         }
-        Ok(batch.send()?)
+        self.calls.extend(batch.send()?);
+        Ok(())
     }
 
     fn receive(&mut self, requests: &[Request]) -> Result<(), Failure> {

@@ -1,17 +1,19 @@
 //! The client for messages.
 
-use super::channel::{Channel, Failure, Inbox};
+use super::arrived::{Arrived, Next};
+use super::channel::{Channel, Failure};
+use super::lead::{Inbox as _, Lead};
+use crate::body::IntoBody;
 use crate::client_stream::ClientStream;
 use crate::endpoint::Endpoint;
-use crate::error::{CloseReason, Error};
-use crate::framing::{Framing, FramingError, Layer, Native};
+use crate::error::{CloseReason, Error, Progress};
+use crate::framing::{Framing, Layer, Native};
 use crate::limits::Limits;
 use crate::message_server::Peer;
 use crate::options::ClientOptions;
 use bytes::Bytes;
-use std::collections::VecDeque;
 use std::fmt;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// A connection to a [`MessageServer`](crate::MessageServer): whole messages, both ways, with
@@ -71,20 +73,6 @@ impl MessageClient {
     }
 
     /// As [`over`](MessageClient::over), in another framing than this crate's own.
-    ///
-    /// ```
-    /// use msgpipe::framing::Lines;
-    /// use msgpipe::{Event, Limits, MessageClient, MessageServer, memory};
-    ///
-    /// let (hub, lines, limits) = (memory::Hub::new(), Lines::new(80), Limits::default());
-    /// let mut server = hub.listen_with("lines", limits.clone(), std::sync::Arc::new(lines))?;
-    /// let stream = Box::new(hub.connect("lines")?);
-    /// let client = MessageClient::over_framing(stream, &lines, "lines in memory", &limits);
-    /// client.send("hello")?;
-    /// assert!(matches!(server.poll(None)?, Some(Event::Connected(_))));
-    /// assert!(matches!(server.poll(None)?, Some(Event::Message(_, line)) if line == "hello"));
-    /// # Ok::<_, msgpipe::Error>(())
-    /// ```
     pub fn over_framing(
         stream: Box<dyn ClientStream>,
         framing: &dyn Framing,
@@ -93,63 +81,69 @@ impl MessageClient {
     ) -> MessageClient {
         let limits = limits.clamped();
         let channel = Channel::new(stream, framing);
-        let arrived =
-            Arrived { state: Mutex::default(), changed: Condvar::new(), limit: limits.queued };
+        let arrived = Arrived::new(limits.queued);
         let inner = Inner { channel, arrived, endpoint: endpoint.into() };
         MessageClient { inner: Arc::new(inner), timeout: limits.call }
     }
 
     /// Sends a message. Blocks while the server does not take it, [`Limits::call`] at most; what
     /// the server sends meanwhile is kept for [`receive`](MessageClient::receive), up to
-    /// [`Limits::queued`] bytes.
+    /// [`Limits::queued`] bytes. The first message waits for the server's preface, if it is larger than
+    /// every server takes (256 bytes).
     ///
     /// # Errors
     /// [`Error::TooLarge`] and [`Error::Unsendable`] for one that was not sent, [`Error::Deadline`] for
-    /// one that may have been begun and then goes on with the next, [`Error::Closed`] when the
-    /// connection has ended.
-    pub fn send(&self, message: impl Into<Bytes>) -> Result<(), Error> {
-        let (inner, message) = (&self.inner, message.into());
-        let (size, limit) = (message.len(), inner.channel.limit());
+    /// one that may have been begun: its rest leaves with the next [`receive`](MessageClient::receive)
+    /// or `send` of any thread. [`Error::Closed`] when the connection has ended.
+    pub fn send(&self, message: impl IntoBody) -> Result<(), Error> {
+        let (inner, message) = (&self.inner, message.into_body());
         let endpoint = inner.endpoint.clone();
-        if size > limit {
-            return Err(Error::TooLarge { endpoint, size, limit, message });
+        if let Some(reason) = inner.arrived.closed() {
+            return Err(Error::closed(&endpoint, reason, Progress::NotBegun));
         }
-        let deadline = Instant::now().checked_add(self.timeout);
-        inner.open()?;
-        match inner.channel.send([([], message.clone())], deadline, &inner.arrived) {
+        let (began, deadline) = (Instant::now(), Some(Limits::until(self.timeout)));
+        let mut end = u64::MAX;
+        let messages = [([], message)];
+        let sent = inner.channel.send(&messages, deadline, &inner.arrived, |_, at| end = at);
+        let [(_, message)] = messages;
+        match sent {
             Ok(()) => Ok(()),
-            Err(Failure::Closed(reason)) => Err(inner.close(reason)),
-            Err(Failure::Refused(FramingError::TooLarge { size, limit })) => {
-                let size = usize::try_from(size).unwrap_or(usize::MAX);
-                Err(Error::TooLarge { endpoint, size, limit, message })
+            Err(Failure::Closed(reason)) => {
+                let reason = inner.close(reason);
+                let unsent = inner.channel.is_surely_unsent(end);
+                let progress = if unsent { Progress::NotBegun } else { Progress::of(&reason) };
+                Err(Error::closed(&endpoint, reason, progress))
             }
-            Err(Failure::Refused(problem)) => Err(Error::Unsendable { endpoint, problem, message }),
-            Err(_) => Err(Error::Deadline { endpoint, after: self.timeout }),
+            Err(Failure::Refused(_, problem)) => Err(Error::refused(&endpoint, problem, message)),
+            Err(_) => Err(Error::late(&endpoint, self.timeout, began)),
         }
     }
 
-    /// Waits for the next message, at most for `timeout`; without one, until there is a message.
+    /// Waits for the next message, at most for `timeout`; without one, until there is a message. With a
+    /// timeout of zero it reads what has arrived and does not wait.
     ///
     /// # Errors
     /// [`Error::Deadline`] when none came in time, [`Error::Closed`] when the connection has ended
     /// and every message before its end has been received.
     pub fn receive(&self, timeout: Option<Duration>) -> Result<Bytes, Error> {
         let inner = &self.inner;
-        let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        let (began, deadline) = (Instant::now(), timeout.map(Limits::until));
+        let mut read = false;
         loop {
-            match inner.arrived.next_or_lead(deadline) {
+            match inner.arrived.next_or_lead(deadline, read) {
                 Next::Message(message) => return Ok(message),
-                Next::Closed(reason) => return Err(inner.closed(reason)),
+                Next::Closed(reason) => {
+                    let reason = inner.close(reason);
+                    return Err(Error::closed(&inner.endpoint, reason, Progress::Unknown));
+                }
                 Next::Lead => {
-                    let received = inner.channel.receive(deadline, &inner.arrived);
-                    inner.arrived.stop_leading();
-                    if let Err(Failure::Closed(reason)) = received {
-                        inner.close(reason);
-                    }
+                    // An end is told to whoever asks next.
+                    let lead = Lead::taken(&inner.channel, &inner.arrived);
+                    let _ = inner.channel.receive(&lead, deadline);
+                    read = true;
                 }
                 Next::Deadline => {
-                    let (endpoint, after) = (inner.endpoint.clone(), timeout.unwrap_or_default());
-                    return Err(Error::Deadline { endpoint, after });
+                    return Err(Error::late(&inner.endpoint, timeout.unwrap_or_default(), began));
                 }
             }
         }
@@ -158,6 +152,22 @@ impl MessageClient {
     /// Who serves, as the operating system told it when the connection was made.
     pub fn server(&self) -> &Peer {
         self.inner.channel.stream.peer()
+    }
+
+    /// The endpoint in words.
+    pub fn endpoint(&self) -> &str {
+        &self.inner.endpoint
+    }
+
+    /// Whether the connection has ended, as far as is known.
+    pub fn is_closed(&self) -> bool {
+        self.inner.arrived.closed().is_some()
+    }
+
+    /// Ends the connection, for all that share it: a thread that waits in
+    /// [`receive`](MessageClient::receive) returns, with [`CloseReason::Local`].
+    pub fn close(&self) {
+        self.inner.close(CloseReason::Local);
     }
 }
 
@@ -169,118 +179,23 @@ impl fmt::Debug for MessageClient {
 }
 
 impl Inner {
-    fn open(&self) -> Result<(), Error> {
-        let closed = self.arrived.lock().closed.clone();
-        closed.map_or(Ok(()), |reason| Err(self.closed(reason)))
-    }
-
-    fn close(&self, reason: CloseReason) -> Error {
-        if self.arrived.close(&reason) {
-            self.channel.close(&reason);
-        }
-        self.closed(reason)
-    }
-
-    fn closed(&self, reason: CloseReason) -> Error {
-        Error::closed(&self.endpoint, reason)
-    }
-}
-
-/// Messages that have been read and not been asked for yet.
-struct Arrived {
-    state: Mutex<State>,
-    changed: Condvar,
-    /// So many bytes are kept while a message is being sent.
-    limit: usize,
-}
-
-#[derive(Default)]
-struct State {
-    messages: VecDeque<Bytes>,
-    bytes: usize,
-    /// A thread reads.
-    led: bool,
-    closed: Option<CloseReason>,
-}
-
-enum Next {
-    Message(Bytes),
-    Closed(CloseReason),
-    Lead,
-    Deadline,
-}
-
-impl Arrived {
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The next message, or the right to read, whichever comes first.
-    fn next_or_lead(&self, deadline: Option<Instant>) -> Next {
-        let mut state = self.lock();
-        loop {
-            if let Some(message) = state.messages.pop_front() {
-                state.bytes -= message.len();
-                return Next::Message(message);
-            }
-            if let Some(reason) = &state.closed {
-                return Next::Closed(reason.clone());
-            }
-            let left = deadline.map(|at| at.saturating_duration_since(Instant::now()));
-            if left.is_some_and(|left| left.is_zero()) {
-                return Next::Deadline;
-            }
-            if !state.led {
-                state.led = true;
-                return Next::Lead;
-            }
-            state = match left {
-                None => self.changed.wait(state).unwrap_or_else(PoisonError::into_inner),
-                Some(left) => {
-                    self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0
-                }
-            };
-        }
-    }
-
-    /// `false`: it was closed before.
-    fn close(&self, reason: &CloseReason) -> bool {
-        let mut state = self.lock();
-        let first = state.closed.is_none();
-        state.closed.get_or_insert_with(|| reason.clone());
-        drop(state);
-        self.changed.notify_all();
-        first
-    }
-}
-
-impl Inbox for Arrived {
-    fn try_lead(&self) -> bool {
-        let mut state = self.lock();
-        let free = !state.led && state.bytes < self.limit;
-        state.led |= free;
-        free
-    }
-
-    fn stop_leading(&self) {
-        self.lock().led = false;
-        self.changed.notify_all();
-    }
-
-    fn deliver(&self, message: Bytes) -> Result<(), String> {
-        let mut state = self.lock();
-        state.bytes += message.len();
-        state.messages.push_back(message);
-        Ok(())
+    /// Ends the connection; returns why it has ended, which may have been known before.
+    fn close(&self, reason: CloseReason) -> CloseReason {
+        self.arrived.end(&reason);
+        let reason = self.arrived.closed().unwrap_or(reason);
+        self.channel.close(&reason);
+        reason
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::CloseReason;
     use crate::framing::{FramingError, SendQueue};
     use bytes::BytesMut;
     use std::io::{self, IoSlice};
+    use std::sync::Mutex;
 
     /// A server that has said all it will say.
     struct Script {
@@ -309,6 +224,8 @@ mod tests {
         fn wait_writable(&self, _or_readable: bool, _deadline: Option<Instant>) -> io::Result<()> {
             Ok(())
         }
+
+        fn wake(&self) {}
 
         fn shutdown(&self) {}
 

@@ -1,25 +1,31 @@
 //! The client for calls. It blocks, and does its I/O on the caller's own thread.
 #![forbid(unsafe_code)]
 
+mod arrived;
 mod batch;
+mod call;
 mod channel;
+mod lead;
 mod messages;
 mod pending;
 mod turn;
 
 pub use batch::Batch;
+pub use call::Call;
 pub use messages::MessageClient;
 
+use crate::body::IntoBody;
 use crate::client_stream::ClientStream;
 use crate::endpoint::Endpoint;
-use crate::error::{CloseReason, Error};
+use crate::error::{CloseReason, Error, Progress};
 use crate::exchange::{Envelope, Kind};
 use crate::framing::{ENVELOPE_LEN, Framing, Native};
 use crate::limits::Limits;
 use crate::message_server::Peer;
 use crate::options::ClientOptions;
 use bytes::Bytes;
-use channel::{Channel, Failure, Inbox as _};
+use channel::{Channel, Failure};
+use lead::{Inbox as _, Lead};
 use pending::{NotBegun, Outcome, Pending, Slot};
 use std::fmt;
 use std::sync::Arc;
@@ -117,21 +123,27 @@ impl Client {
     /// ```
     #[must_use]
     pub fn within(&self, timeout: Duration) -> Client {
-        Client { inner: self.inner.clone(), timeout }
+        Client { inner: self.inner.clone(), timeout: Limits::clamp(timeout) }
     }
 
     /// Sends a request and waits for its reply.
     ///
     /// # Errors
     /// [`Error::Answered`] when the server answered with an error, [`Error::Deadline`] when nothing
-    /// came in time, [`Error::TooLarge`] and [`Error::TooManyCalls`] for a request that was not
-    /// sent, [`Error::Closed`] when the connection has ended.
-    pub fn call(&self, request: impl Into<Bytes>) -> Result<Bytes, Error> {
+    /// came in time; the connection goes on after both. [`Error::TooLarge`], [`Error::Unsendable`] and
+    /// [`Error::TooManyCalls`] for a request that was not sent, [`Error::Busy`] when the server had no
+    /// place for this connection, [`Error::Closed`] when it has ended.
+    pub fn call(&self, request: impl IntoBody) -> Result<Bytes, Error> {
         self.start(request)?.wait()
     }
 
     /// Sends a request and does not wait: any number up to [`Limits::in_flight`] may be under way.
-    /// The time for the reply counts from here.
+    /// The time for the reply counts from here. The first request waits for the server's preface, if it
+    /// is larger than every server takes (256 bytes).
+    ///
+    /// Replies are read only while a thread waits for one. A server closes a connection on which
+    /// nothing of what it sent is read for long ([`Limits::write_stall`]): replies that are more than
+    /// the system holds, some 100 KB, have to be waited for before.
     ///
     /// ```no_run
     /// let client = msgpipe::Client::connect("com.example.notes")?;
@@ -142,10 +154,12 @@ impl Client {
     /// ```
     ///
     /// # Errors
-    /// As [`call`](Client::call), less [`Error::Answered`].
-    pub fn start(&self, request: impl Into<Bytes>) -> Result<Call, Error> {
-        let (call, unsent) = self.register(request.into())?;
-        self.send(&mut [unsent], call.deadline)?;
+    /// As [`call`](Client::call), less [`Error::Answered`]. A request that ran into its time while it
+    /// was being sent is an [`Error::Deadline`]; its rest is sent by whoever sends or reads next.
+    pub fn start(&self, request: impl IntoBody) -> Result<Call, Error> {
+        let (began, deadline) = (Instant::now(), Some(Limits::until(self.timeout)));
+        let (call, message) = self.register(began, deadline, request.into_body())?;
+        self.send(std::slice::from_ref(&call), &mut [message], began, deadline)?;
         Ok(call)
     }
 
@@ -165,171 +179,166 @@ impl Client {
         self.inner.channel.stream.peer()
     }
 
+    /// The endpoint in words.
+    pub fn endpoint(&self) -> &str {
+        &self.inner.endpoint
+    }
+
+    /// Whether the connection has ended, as far as is known.
+    pub fn is_closed(&self) -> bool {
+        self.inner.pending.closed().is_some()
+    }
+
+    /// Ends the connection, for all that share it. Calls under way end with [`CloseReason::Local`].
+    pub fn close(&self) {
+        self.inner.close(CloseReason::Local);
+    }
+
+    /// Begins calls for these requests and sends them: all or none.
+    fn start_all(&self, requests: Vec<Bytes>) -> Result<Vec<Call>, Error> {
+        let (began, deadline) = (Instant::now(), Some(Limits::until(self.timeout)));
+        let mut calls = Vec::with_capacity(requests.len());
+        let mut messages = Vec::with_capacity(requests.len());
+        for body in requests {
+            match self.register(began, deadline, body) {
+                Ok((call, message)) => {
+                    calls.push(call);
+                    messages.push(message);
+                }
+                Err(error) => {
+                    self.withdraw(&calls);
+                    return Err(error);
+                }
+            }
+        }
+        self.send(&calls, &mut messages, began, deadline)?;
+        Ok(calls)
+    }
+
     /// Registers a call whose request is about to be sent.
-    fn register(&self, body: Bytes) -> Result<(Call, Unsent), Error> {
+    fn register(
+        &self,
+        began: Instant,
+        deadline: Option<Instant>,
+        body: Bytes,
+    ) -> Result<(Call, Message), Error> {
         let inner = &self.inner;
         let (size, limit) = (body.len(), inner.channel.limit().saturating_sub(ENVELOPE_LEN));
         if size > limit {
             let endpoint = inner.endpoint.clone();
             return Err(Error::TooLarge { endpoint, size, limit, message: body });
         }
-        let deadline = Instant::now().checked_add(self.timeout);
         match inner.begin(deadline) {
             Ok((id, slot)) => {
-                let call = Call { inner: inner.clone(), id, slot, deadline, timeout: self.timeout };
-                Ok((call, Unsent { id, body }))
+                let envelope = Envelope { kind: Kind::Request, id }.encode();
+                Ok((Call::new(inner.clone(), id, slot, began, deadline), (envelope, body)))
             }
             Err(NotBegun::TooMany(too_many)) => {
                 let (endpoint, limit) = (inner.endpoint.clone(), too_many.limit);
                 Err(Error::TooManyCalls { endpoint, limit, request: body })
             }
-            Err(NotBegun::Closed(reason)) => Err(inner.closed(reason)),
+            Err(NotBegun::Closed(reason)) => {
+                Err(Error::closed(&inner.endpoint, reason, Progress::NotBegun))
+            }
         }
     }
 
-    /// Sends requests of calls that are registered.
-    fn send(&self, requests: &mut [Unsent], deadline: Option<Instant>) -> Result<(), Error> {
+    /// Sends the requests of calls that are registered.
+    fn send(
+        &self,
+        calls: &[Call],
+        messages: &mut [Message],
+        began: Instant,
+        deadline: Option<Instant>,
+    ) -> Result<(), Error> {
         let inner = &self.inner;
-        let messages = requests.iter_mut().map(|request| {
-            let envelope = Envelope { kind: Kind::Request, id: request.id };
-            (envelope.encode(), std::mem::take(&mut request.body))
-        });
-        match inner.channel.send(messages, deadline, &inner.pending) {
+        let queued = |at: usize, end| calls[at].slot().queued(end);
+        match inner.channel.send(messages, deadline, &inner.pending, queued) {
             Ok(()) => Ok(()),
             Err(Failure::Closed(reason)) => {
-                inner.close(&reason);
-                Err(inner.closed(reason))
+                let reason = inner.close(reason);
+                let end = calls.iter().map(|call| call.slot().end()).min().unwrap_or(u64::MAX);
+                let unsent = inner.channel.is_surely_unsent(end);
+                let progress = if unsent { Progress::NotBegun } else { Progress::of(&reason) };
+                Err(Error::closed(&inner.endpoint, reason, progress))
             }
-            // The size was looked at before: a framing of the caller's that takes no such bytes.
-            Err(Failure::Refused(problem)) => {
-                requests.iter().for_each(|r| inner.pending.withdraw(r.id, Outcome::Deadline));
-                let (endpoint, message) = (inner.endpoint.clone(), Bytes::new());
-                Err(Error::Unsendable { endpoint, problem, message })
+            Err(Failure::Refused(at, problem)) => {
+                self.withdraw(calls);
+                let body = std::mem::take(&mut messages[at].1);
+                Err(Error::refused(&inner.endpoint, problem, body))
             }
             Err(failure) => {
                 if matches!(failure, Failure::Unsent) {
-                    requests.iter().for_each(|r| inner.pending.withdraw(r.id, Outcome::Deadline));
+                    self.withdraw(calls);
                 }
-                Err(Error::Deadline { endpoint: inner.endpoint.clone(), after: self.timeout })
+                Err(Error::late(&inner.endpoint, self.timeout, began))
             }
+        }
+    }
+
+    /// The requests of these calls were not sent, and will not be.
+    fn withdraw(&self, calls: &[Call]) {
+        for call in calls {
+            self.inner.pending.withdraw(call.id(), Outcome::Closed(CloseReason::Local));
         }
     }
 }
 
-/// A request of a registered call.
-struct Unsent {
-    id: u32,
-    body: Bytes,
-}
+/// A request's envelope and its body.
+type Message = ([u8; ENVELOPE_LEN], Bytes);
 
 impl Inner {
     /// Begins a call. Replies to calls that nobody waits for any more free their places only once
     /// they are read: if that is why there is no place, they are read now.
     fn begin(&self, deadline: Option<Instant>) -> Result<(u32, Arc<Slot>), NotBegun> {
         let begun = self.pending.begin(deadline);
-        if !matches!(begun, Err(NotBegun::TooMany(_))) || !self.pending.try_lead() {
+        if !matches!(begun, Err(NotBegun::TooMany(_))) {
             return begun;
         }
-        while self.pending.is_full() {
-            match self.channel.receive(Some(Instant::now()), &self.pending) {
-                Ok(()) => {}
-                Err(Failure::Closed(reason)) => self.close(&reason),
-                Err(_) => break,
-            }
+        if let Some(lead) = Lead::take(&self.channel, &self.pending) {
+            while self.pending.is_full() && self.read_what_is_there(&lead) {}
         }
-        self.pending.stop_leading();
         self.pending.begin(deadline)
     }
 
-    /// Ends all calls, with `reason`.
-    fn close(&self, reason: &CloseReason) {
-        if self.pending.close(reason) {
-            self.channel.close(reason);
+    /// Reads what has arrived, for whoever waits for it. `false`: that was nothing.
+    fn read_what_is_there(&self, lead: &Lead<'_>) -> bool {
+        match self.channel.receive_now(lead) {
+            Ok(read) => read > 0,
+            Err(Failure::Closed(reason)) => {
+                self.close(reason);
+                false
+            }
+            Err(_) => false,
         }
     }
 
-    fn closed(&self, reason: CloseReason) -> Error {
-        Error::closed(&self.endpoint, reason)
+    /// Ends all calls; returns why the connection has ended, which may have been known before.
+    fn close(&self, reason: CloseReason) -> CloseReason {
+        self.pending.end(&reason);
+        let reason = self.pending.closed().unwrap_or(reason);
+        self.channel.close(&reason);
+        reason
     }
 
-    /// Reads until `slot` has its outcome, for every call whose reply comes by. Only for the thread
-    /// that has the right to read.
-    fn lead(&self, slot: &Slot, deadline: Option<Instant>) {
+    /// Reads until `slot` has its outcome or the time is over, for every call whose reply comes by.
+    fn lead(&self, lead: &Lead<'_>, slot: &Slot, deadline: Option<Instant>) {
         while !slot.is_finished() {
-            match self.channel.receive(deadline, &self.pending) {
+            match self.channel.receive(lead, deadline) {
                 Ok(()) => {}
-                Err(Failure::Closed(reason)) => self.close(&reason),
+                Err(Failure::Closed(reason)) => drop(self.close(reason)),
                 Err(_) => break,
             }
+            // While others' replies come without an end, there is always something to read.
+            if deadline.is_some_and(|at| at <= Instant::now()) {
+                break;
+            }
         }
-        self.pending.stop_leading();
     }
 }
 
 impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Client").field("endpoint", &self.inner.endpoint).finish_non_exhaustive()
-    }
-}
-
-/// A request that was sent; its reply can be waited for. Dropped, the reply is not waited for, and
-/// is thrown away when it comes.
-#[must_use = "a call that is dropped throws its reply away"]
-pub struct Call {
-    inner: Arc<Inner>,
-    id: u32,
-    slot: Arc<Slot>,
-    deadline: Option<Instant>,
-    timeout: Duration,
-}
-
-impl Call {
-    /// Waits for the reply, until the call's time is over.
-    ///
-    /// # Errors
-    /// As [`Client::call`].
-    pub fn wait(self) -> Result<Bytes, Error> {
-        loop {
-            if let Some(outcome) = self.slot.take() {
-                return self.result(outcome);
-            }
-            if self.inner.pending.lead_or_follow(&self.slot, self.deadline) {
-                self.inner.lead(&self.slot, self.deadline);
-            }
-            if !self.slot.is_finished() {
-                let now = Instant::now();
-                if self.deadline.is_some_and(|at| at <= now) {
-                    self.inner.pending.expire(now);
-                }
-            }
-        }
-    }
-
-    fn result(&self, outcome: Outcome) -> Result<Bytes, Error> {
-        let endpoint = || self.inner.endpoint.clone();
-        match outcome {
-            Outcome::Reply(reply) => Ok(reply),
-            Outcome::Error(reply) => Err(Error::Answered { endpoint: endpoint(), reply }),
-            Outcome::Deadline => Err(Error::Deadline { endpoint: endpoint(), after: self.timeout }),
-            Outcome::Closed(reason) => Err(Error::closed(&self.inner.endpoint, reason)),
-        }
-    }
-}
-
-impl fmt::Debug for Call {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let endpoint = &self.inner.endpoint;
-        f.debug_struct("Call")
-            .field("endpoint", endpoint)
-            .field("id", &self.id)
-            .finish_non_exhaustive()
-    }
-}
-
-impl Drop for Call {
-    fn drop(&mut self) {
-        if !self.slot.is_finished() {
-            self.inner.pending.abandon(self.id);
-        }
     }
 }

@@ -1,12 +1,12 @@
 //! What the threads that share a client share: the calls that wait, and whose turn it is to read.
 
-use super::channel::Inbox;
+use super::lead::Inbox;
 use crate::error::{CloseReason, ErrorReply};
 use crate::exchange::{Calls, Envelope, Kind, TooMany};
 use bytes::Bytes;
 use std::collections::VecDeque;
 use std::io;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, Thread};
 use std::time::Instant;
@@ -25,6 +25,8 @@ pub(super) enum Outcome {
 pub(super) struct Slot {
     /// There is an outcome, or was before it was taken. Set with the state locked.
     finished: AtomicBool,
+    /// Where in the stream its request ends; 0 as long as it is not queued.
+    end: AtomicU64,
     state: Mutex<SlotState>,
 }
 
@@ -40,6 +42,19 @@ struct SlotState {
 impl Slot {
     fn lock(&self) -> MutexGuard<'_, SlotState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Its request has been queued and ends there.
+    pub fn queued(&self, end: u64) {
+        self.end.store(end, Ordering::Relaxed);
+    }
+
+    /// Where its request ends; behind everything if it was never queued.
+    pub fn end(&self) -> u64 {
+        match self.end.load(Ordering::Relaxed) {
+            0 => u64::MAX,
+            end => end,
+        }
     }
 
     pub fn take(&self) -> Option<Outcome> {
@@ -167,10 +182,14 @@ impl Pending {
         expired.iter().for_each(|slot| slot.finish(Outcome::Deadline));
     }
 
-    /// Ends all calls, and every later one. `false`: it was closed before.
-    pub fn close(&self, reason: &CloseReason) -> bool {
+    /// Why the connection has ended, if it has.
+    pub fn closed(&self) -> Option<CloseReason> {
+        self.lock().closed.clone()
+    }
+
+    /// Ends all calls, and every later one.
+    fn close(&self, reason: &CloseReason) {
         let mut state = self.lock();
-        let first = state.closed.is_none();
         state.closed.get_or_insert_with(|| reason.clone());
         let waiting = state.calls.close();
         drop(state);
@@ -183,7 +202,6 @@ impl Pending {
             reason => reason.clone(),
         };
         waiting.iter().for_each(|slot| slot.finish(Outcome::Closed(ended.clone())));
-        first
     }
 
     /// Takes the right to read, or waits while another thread has it: until that thread has put an
@@ -227,6 +245,10 @@ impl Inbox for Pending {
         let mut state = self.lock();
         state.led = false;
         state.offer_lead();
+    }
+
+    fn end(&self, reason: &CloseReason) {
+        self.close(reason);
     }
 
     fn deliver(&self, mut message: Bytes) -> Result<(), String> {

@@ -65,6 +65,11 @@ impl Framing for Lines {
     fn limit(&self) -> usize {
         self.limit()
     }
+
+    /// Not a line feed.
+    fn carries_any_bytes(&self) -> bool {
+        false
+    }
 }
 
 impl Encoder for Lines {

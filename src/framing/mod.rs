@@ -25,6 +25,7 @@ pub use native::{Layer, Native};
 pub use os_message::OsMessage;
 pub use queue::SendQueue;
 
+use crate::text::escaped;
 use bytes::{Bytes, BytesMut};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
@@ -51,7 +52,9 @@ pub enum FramingError {
         ours: RangeInclusive<u8>,
     },
     /// The peer speaks the other layer: messages here, calls there, or the other way round.
-    #[error("the peer speaks the layer {theirs}, this side speaks {ours:?}")]
+    #[error(
+        "the peer speaks {} and this side {}: use the same level on both", layer(*theirs), layer(ours.number())
+    )]
     WrongLayer {
         /// The layer's number as the peer sent it.
         theirs: u8,
@@ -88,7 +91,7 @@ pub enum FramingError {
         have: usize,
     },
     /// The peer said why it closes. Not a fault of the framing, but the end of it.
-    #[error("the peer closed with code {code}: {text}")]
+    #[error("the peer closed with code {code}: {}", escaped(text))]
     Goodbye {
         /// The reason's number; see [`GoodbyeCode`].
         code: u16,
@@ -98,6 +101,15 @@ pub enum FramingError {
     /// A framing that is not this crate's own found a fault; or a message cannot be put in it.
     #[error("{0}")]
     Other(String),
+}
+
+/// A layer in words, and what speaks it.
+fn layer(number: u8) -> String {
+    match number {
+        0 => "plain messages (MessageServer, MessageClient)".to_owned(),
+        1 => "calls (Server, Client)".to_owned(),
+        number => format!("the unknown layer {number}"),
+    }
 }
 
 impl FramingError {
@@ -173,6 +185,12 @@ pub trait Framing: Send + Sync {
         usize::MAX
     }
 
+    /// Whether a message may be any bytes. Calls need that: their envelope is not a text. A framing that
+    /// says no is refused for them.
+    fn carries_any_bytes(&self) -> bool {
+        true
+    }
+
     /// What the transport has to carry: a stream of bytes, unless the framing says otherwise.
     fn carrier(&self) -> Carrier {
         Carrier::Stream
@@ -190,6 +208,10 @@ impl<F: Framing + ?Sized> Framing for Arc<F> {
 
     fn limit(&self) -> usize {
         (**self).limit()
+    }
+
+    fn carries_any_bytes(&self) -> bool {
+        (**self).carries_any_bytes()
     }
 
     fn carrier(&self) -> Carrier {

@@ -4,8 +4,7 @@
 use crate::common::{Backend, PATIENCE, pattern};
 use bytes::Bytes;
 use msgpipe::{
-    Client, CloseReason, Error, ErrorReply, Limits, MessageServer, Request, Responder, Server,
-    Stopper,
+    Client, Error, ErrorReply, Limits, MessageServer, Request, Responder, Server, Stopper,
 };
 use std::collections::HashSet;
 use std::sync::{Barrier, mpsc};
@@ -190,7 +189,7 @@ fn a_call_ends_at_its_deadline_and_its_late_reply_is_thrown_away<B: Backend>() {
     let patience = Duration::from_millis(50);
     let started = Instant::now();
     match client.within(patience).call("hold").unwrap_err() {
-        Error::Deadline { after, .. } => assert_eq!(after, patience),
+        Error::Deadline { after, .. } => assert!(after >= patience, "{after:?}"),
         error => panic!("{error}"),
     }
     assert!(started.elapsed() >= patience, "it ended before its deadline");
@@ -223,16 +222,16 @@ fn the_limit_of_calls_in_flight_is_exact_at_the_client<B: Backend>() {
     limits.in_flight = 3;
     let client = backend.client(&limits).unwrap();
     for _ in 0..3 {
+        // They are held until the third is there.
+        let mut calls: Vec<_> = (0..2).map(|_| client.start("call").unwrap()).collect();
         let mut batch = client.batch();
-        let calls: Vec<_> = (0..3).map(|_| batch.start("call").unwrap()).collect();
-        match client.start("one too many") {
-            Err(Error::TooManyCalls { limit: 3, request, .. }) => {
-                assert_eq!(request, "one too many")
-            }
-            Err(error) => panic!("{error}"),
-            Ok(_) => panic!("a fourth call began"),
+        batch.add("one").add("one too many");
+        match batch.send().unwrap_err() {
+            Error::TooManyCalls { limit: 3, request, .. } => assert_eq!(request, "one too many"),
+            error => panic!("{error}"),
         }
-        batch.send().unwrap();
+        // Of that batch none has begun.
+        calls.push(client.start("call").unwrap());
         for call in calls {
             assert_eq!(call.wait().unwrap(), "done");
         }
@@ -308,10 +307,10 @@ fn large_calls_in_flight_do_not_block_each_other<B: Backend>() {
     let client = backend.client(&limits()).unwrap();
     let requests: Vec<_> = (0..24).map(|seed| pattern(400_000, seed)).collect();
     let mut batch = client.batch();
-    let calls: Vec<_> =
-        requests.iter().map(|request| batch.start(request.clone()).unwrap()).collect();
-    batch.send().unwrap();
-    for (request, call) in requests.iter().zip(calls) {
+    for request in &requests {
+        batch.add(request);
+    }
+    for (request, call) in requests.iter().zip(batch.send().unwrap()) {
         assert!(call.wait().unwrap() == *request);
     }
 }
@@ -349,9 +348,8 @@ fn a_batch_that_is_not_sent_leaves_nothing_behind<B: Backend>() {
     let client = backend.client(&limits).unwrap();
     for _ in 0..5 {
         let mut batch = client.batch();
-        let (one, _two) = (batch.start("one").unwrap(), batch.start("two").unwrap());
+        batch.add("one").add("two");
         drop(batch);
-        let Err(Error::Closed { reason: CloseReason::Local, .. }) = one.wait() else { panic!() };
     }
     assert_eq!(client.call("three").unwrap(), "three");
 }
@@ -494,10 +492,10 @@ fn who_sends_is_not_stranded_when_who_reads_leaves<B: Backend>() {
         thread::scope(|scope| {
             scope.spawn(|| reading.wait().unwrap_err());
             let mut batch = client.batch();
-            let calls: Vec<_> =
-                (0..60).map(|_| batch.start(vec![round; 100_000]).unwrap()).collect();
-            batch.send().unwrap();
-            for call in calls {
+            for _ in 0..60 {
+                batch.add(vec![round; 100_000]);
+            }
+            for call in batch.send().unwrap() {
                 assert_eq!(call.wait().unwrap().len(), 500_000);
             }
         });

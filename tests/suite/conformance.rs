@@ -1,8 +1,11 @@
 //! What every `MessageServer` of this crate promises: one suite, run unchanged against the
 //! transport of this operating system and against the one in memory.
 
-use crate::common::{Backend, PATIENCE, closed, connected, message, next, on_wine, pattern};
-use msgpipe::framing::{FramingError, GoodbyeCode};
+use crate::common::raw::{frame, goodbye_in, preface};
+use crate::common::{
+    Backend, PATIENCE, closed, connected, message, next, on_wine, pattern, welcomed,
+};
+use msgpipe::framing::{FramingError, GoodbyeCode, Layer};
 use msgpipe::{CloseReason, Error, Event, Fault, Goodbye, Limits, MessageServer, Refusal};
 use std::collections::HashMap;
 use std::sync::mpsc;
@@ -197,6 +200,7 @@ fn the_message_limit_is_exact<B: Backend>() {
     for (size, fits) in [(9_999, true), (10_000, true), (10_001, false)] {
         // A client with the same limit refuses to send what is over it, and hands it back.
         let client = backend.message_client(&limits).unwrap();
+        let id = welcomed(&mut server);
         let sent = client.send(pattern(size, 0));
         match sent {
             Ok(()) => assert!(fits),
@@ -207,33 +211,42 @@ fn the_message_limit_is_exact<B: Backend>() {
             Err(error) => panic!("{error}"),
         }
         drop(client);
-        let id = connected(&mut server);
         if fits {
             assert_eq!(message(&mut server).1.len(), size);
         }
         assert!(matches!(closed(&mut server), (closed, CloseReason::Finished) if closed == id));
 
-        // One with a larger limit is told, and closed.
+        // So does one with a larger limit: it knows the server's from its preface.
         let client = backend.message_client(&larger).unwrap();
-        client.send(pattern(size, 0)).unwrap();
-        connected(&mut server);
+        welcomed(&mut server);
+        match client.send(pattern(size, 0)) {
+            Ok(()) => assert!(fits),
+            Err(Error::TooLarge { limit: 10_000, .. }) => assert!(!fits),
+            Err(error) => panic!("{error}"),
+        }
+        drop(client);
         if fits {
             assert_eq!(message(&mut server).1.len(), size);
-            drop(client);
-            closed(&mut server);
+        }
+        closed(&mut server);
+        if fits {
             continue;
         }
-        let (_, reason) = closed(&mut server);
+        // One that does not ask is told, and closed.
+        let mut raw = backend.raw();
+        assert!(raw.write(&[preface(Layer::Messages), frame(&pattern(size, 0))].concat()));
+        let reason = loop {
+            match closed(&mut server).1 {
+                CloseReason::Finished => {}
+                reason => break reason,
+            }
+        };
         assert!(matches!(
             reason,
             CloseReason::Peer(FramingError::TooLarge { size: 10_001, limit: 10_000 })
         ));
-        let Err(Error::Closed { reason, .. }) = client.receive(Some(PATIENCE)) else { panic!() };
-        let too_large = GoodbyeCode::TOO_LARGE;
-        assert!(
-            matches!(&reason, CloseReason::Peer(FramingError::Goodbye { code, .. }) if *code == too_large),
-            "{reason}"
-        );
+        let told = goodbye_in(&raw.read_to_end(), Layer::Messages);
+        assert_eq!(told.map(|(code, _)| code), Some(GoodbyeCode::TOO_LARGE));
     }
 }
 

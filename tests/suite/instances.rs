@@ -1,7 +1,7 @@
 //! How many clients are served at once: `Instances`. On Windows these are instances of the pipe, on
 //! Unix whoever is one too many waits in the backlog.
 
-use crate::common::{PATIENCE, connected, message, next, pattern, unique_name};
+use crate::common::{PATIENCE, connected, message, next, pattern, unique_name, welcomed};
 use msgpipe::framing::{Framing, Layer, Native};
 use msgpipe::{
     ClientOptions, Event, Goodbye, Instances, Limits, LocalServer, MessageClient, MessageServer,
@@ -122,10 +122,10 @@ fn a_place_that_is_taken_again_is_empty() {
         let mut server = listen(&name, &framing, 1);
         for cycle in 0..CYCLES {
             let client = connect(&name, &framing);
+            let id = welcomed(&mut server);
             for _ in 0..3 {
                 client.send(pattern(SIZE, cycle)).unwrap();
             }
-            let id = connected(&mut server);
             for _ in 0..3 {
                 server.send(id, pattern(SIZE, !cycle).into()).unwrap();
             }

@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod calls;
+mod clients;
 mod common;
 mod conformance;
 mod crowd;

@@ -156,8 +156,8 @@ fn a_server_whose_socket_was_removed_is_told_of_to_starters_and_clients() {
     assert!(told.contains("the socket was removed") && told.contains("stop that server"), "{told}");
     assert!(told.contains(lock.to_str().unwrap()), "{told}");
     let connected = MessageClient::connect(Endpoint::path(&path).unwrap());
-    let Err(Error::NoServer { source, .. }) = connected else { panic!("{connected:?}") };
-    assert!(source.to_string().contains("the socket was removed"), "{source}");
+    let Err(Error::NoServer { cause, .. }) = connected else { panic!("{connected:?}") };
+    assert!(cause.to_string().contains("the socket was removed"), "{cause}");
 
     // By the way that is named there: the name is another server's, to which the old one does nothing.
     fs::remove_file(&lock).unwrap();

@@ -166,6 +166,8 @@ impl ClientStream for Script {
         Ok(())
     }
 
+    fn wake(&self) {}
+
     fn shutdown(&self) {
         self.server.lock().unwrap().clear();
     }
@@ -189,12 +191,11 @@ fn a_client_calls_as_the_vectors_say() {
         let client = Client::over(Box::new(stream), file, limits(vector));
 
         let mut batch = client.batch();
-        let calls: Vec<_> = exchanges(vector)
-            .into_iter()
-            .map(|(request, answer)| (batch.start(request).unwrap(), answer))
-            .collect();
-        batch.send().unwrap();
-        for (call, answer) in calls {
+        let (requests, answers): (Vec<_>, Vec<_>) = exchanges(vector).into_iter().unzip();
+        requests.into_iter().for_each(|request| {
+            batch.add(request);
+        });
+        for (call, answer) in batch.send().unwrap().into_iter().zip(answers) {
             match (call.wait(), answer) {
                 (Ok(reply), Some(Ok(expected))) => assert_eq!(reply, expected, "{file}"),
                 (Err(Error::Answered { reply, .. }), Some(Err(expected))) => {

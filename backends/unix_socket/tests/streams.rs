@@ -51,38 +51,58 @@ fn a_write_that_goes_in_part_says_how_much_and_only_one_that_does_not_go_at_all_
     assert!(stream.write(&mut queue).unwrap() > 0);
 }
 
-/// By the socket's time-out, and by poll(2), as it is on systems where that cannot always be set.
 #[test]
 fn a_client_waits_as_long_as_it_says() {
-    for by_poll in [false, true] {
-        let (ours, mut theirs) = UnixStream::pair().unwrap();
-        let mut client =
-            ClientSocket::new(ours.into(), Peer::default(), Carrier::Stream, usize::MAX);
-        client.by_poll = by_poll;
-        let mut buffer = BytesMut::with_capacity(100);
-        let read = |buffer: &mut BytesMut, wait: Option<Duration>| {
-            let started = Instant::now();
-            let read = client.read(buffer, wait.map(|wait| started + wait));
-            let early = wait.is_some_and(|wait| started.elapsed() < wait);
-            read.map_err(|error| (error.kind(), early))
-        };
-        for wait in [Duration::ZERO, Duration::from_millis(1), Duration::from_millis(30)] {
-            let timed_out = read(&mut buffer, Some(wait));
-            assert_eq!(timed_out, Err((ErrorKind::TimedOut, false)), "by poll: {by_poll}");
-        }
-        theirs.write_all(b"now").unwrap();
-        assert_eq!(read(&mut buffer, Some(Duration::ZERO)), Ok(3), "by poll: {by_poll}");
-        let writing = std::thread::spawn(move || {
-            theirs.write_all(b"later").unwrap();
-            theirs
-        });
-        assert_eq!(read(&mut buffer, Some(PATIENCE)), Ok(5));
-        let mut theirs = writing.join().unwrap();
-        theirs.write_all(b"last").unwrap();
-        drop(theirs);
-        // As long as a caller can say.
-        assert_eq!(read(&mut buffer, Some(Duration::from_millis(u64::MAX))), Ok(4));
-        assert_eq!(read(&mut buffer, Some(PATIENCE)), Ok(0));
-        assert_eq!(buffer, "nowlaterlast");
+    let (ours, mut theirs) = UnixStream::pair().unwrap();
+    let client =
+        ClientSocket::new(ours.into(), Peer::default(), Carrier::Stream, usize::MAX).unwrap();
+    let mut buffer = BytesMut::with_capacity(100);
+    let read = |buffer: &mut BytesMut, wait: Option<Duration>| {
+        let started = Instant::now();
+        let read = client.read(buffer, wait.map(|wait| started + wait));
+        let early = wait.is_some_and(|wait| started.elapsed() < wait);
+        read.map_err(|error| (error.kind(), early))
+    };
+    for wait in [Duration::ZERO, Duration::from_millis(1), Duration::from_millis(30)] {
+        let timed_out = read(&mut buffer, Some(wait));
+        assert_eq!(timed_out, Err((ErrorKind::TimedOut, false)), "{wait:?}");
     }
+    theirs.write_all(b"now").unwrap();
+    assert_eq!(read(&mut buffer, Some(Duration::ZERO)), Ok(3));
+    let writing = std::thread::spawn(move || {
+        theirs.write_all(b"later").unwrap();
+        theirs
+    });
+    assert_eq!(read(&mut buffer, Some(PATIENCE)), Ok(5));
+    let mut theirs = writing.join().unwrap();
+    theirs.write_all(b"last").unwrap();
+    drop(theirs);
+    // As long as a caller can say.
+    assert_eq!(read(&mut buffer, Some(Duration::from_millis(u64::MAX))), Ok(4));
+    assert_eq!(read(&mut buffer, Some(PATIENCE)), Ok(0));
+    assert_eq!(buffer, "nowlaterlast");
+}
+
+#[test]
+fn a_client_that_waits_can_be_woken() {
+    let (ours, mut theirs) = UnixStream::pair().unwrap();
+    let client =
+        ClientSocket::new(ours.into(), Peer::default(), Carrier::Stream, usize::MAX).unwrap();
+    let deadline = Some(Instant::now() + PATIENCE);
+    let mut buffer = BytesMut::with_capacity(100);
+    for _ in 0..3 {
+        std::thread::scope(|scope| {
+            scope.spawn(|| client.wake());
+            let woken = client.read(&mut buffer, deadline).unwrap_err();
+            assert_eq!(woken.kind(), ErrorKind::Interrupted);
+        });
+    }
+    // Woken often, and before it waits, it is woken once; what is there is found all the same.
+    (0..1000).for_each(|_| client.wake());
+    assert_eq!(client.read(&mut buffer, deadline).unwrap_err().kind(), ErrorKind::Interrupted);
+    client.wake();
+    theirs.write_all(b"here").unwrap();
+    assert_eq!(client.read(&mut buffer, deadline).unwrap(), 4);
+    let soon = Some(Instant::now() + Duration::from_millis(5));
+    assert_eq!(client.read(&mut buffer, soon).unwrap_err().kind(), ErrorKind::TimedOut);
 }

@@ -43,6 +43,15 @@ pub fn connected(server: &mut impl MessageServer) -> ConnectionId {
     }
 }
 
+/// The next client, which has been told what the server begins with: it may send large messages then.
+#[track_caller]
+pub fn welcomed(server: &mut impl MessageServer) -> ConnectionId {
+    let id = connected(server);
+    let event = server.poll(Some(Duration::ZERO)).unwrap();
+    assert!(event.is_none(), "{event:?}");
+    id
+}
+
 /// The next message.
 #[track_caller]
 pub fn message(server: &mut impl MessageServer) -> (ConnectionId, bytes::Bytes) {

@@ -112,6 +112,20 @@ fn changes_its_directory(place: &str) -> String {
     format!("served {called}; one: {:?}; two: {:?}", left("one"), left("two"))
 }
 
+/// An error by its name, and in words.
+pub fn failed(error: &msgpipe::Error) -> String {
+    use msgpipe::Error;
+    let name = match error {
+        Error::AlreadyServed { .. } => "AlreadyServed",
+        Error::Closed { .. } => "Closed",
+        Error::Insecure { .. } => "Insecure",
+        Error::NoServer { .. } => "NoServer",
+        Error::System { .. } => "System",
+        _ => "otherwise",
+    };
+    format!("failed {name}: {error}")
+}
+
 fn removes(place: &str) -> String {
     let (_, path) = place.split_once(':').unwrap();
     match rustix::fs::unlink(path) {
@@ -132,7 +146,7 @@ fn play(part: &str, place: &str) {
         "sends nonsense" => say(&plainly(place, &[0xA5; 64])),
         "asks" => match ask(place, trust_in(how)) {
             Ok(answer) => say(&format!("answered {answer}")),
-            Err(error) => say(&format!("failed {error:?}")),
+            Err(error) => say(&failed(&error)),
         },
         "serves" => {
             let (options, umask) = options_in(how);
@@ -151,7 +165,7 @@ fn play(part: &str, place: &str) {
         }
         "locates" => match endpoint_of(place).locate() {
             Ok(path) => say(&path.display().to_string()),
-            Err(error) => say(&format!("failed {error:?}")),
+            Err(error) => say(&failed(&error)),
         },
         "removes" => say(&removes(place)),
         "serves relatively, and changes its directory" => say(&changes_its_directory(place)),
@@ -175,7 +189,7 @@ fn play(part: &str, place: &str) {
                 drop(server);
                 say("bound");
             }
-            Err(error) => say(&format!("failed {error:?}")),
+            Err(error) => say(&failed(&error)),
         },
         "holds a lock" => {
             let (_, path) = place.split_once(':').unwrap();

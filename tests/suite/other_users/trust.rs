@@ -1,5 +1,6 @@
 //! Whom a client talks to.
 
+use super::parts::failed;
 use super::{
     ANNA, BERT, Serving, User, ask, at_abstract_name, at_path, own, own_uid, there_are_others,
 };
@@ -53,7 +54,7 @@ fn is_not_spoken_to(server: User, client: Option<User>, part: &str, trust: Trust
         let refused = match client {
             Some(client) => client.plays(part, &place).says(),
             None => match ask(&place, trust.clone()) {
-                Err(error @ Error::Insecure { .. }) => format!("failed {error:?}"),
+                Err(error @ Error::Insecure { .. }) => failed(&error),
                 outcome => panic!("{outcome:?}"),
             },
         };

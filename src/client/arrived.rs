@@ -1,0 +1,135 @@
+//! Messages that have been read and not been asked for yet.
+
+use super::lead::Inbox;
+use crate::error::CloseReason;
+use bytes::Bytes;
+use std::collections::VecDeque;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+/// What a message in the inbox costs beside its bytes: its place in the queue and its part of the buffer
+/// it came in. So that a peer cannot fill the memory with messages of no bytes.
+const MESSAGE_COST: usize = 64;
+
+pub(super) struct Arrived {
+    state: Mutex<State>,
+    changed: Condvar,
+    /// Nothing is read for a thread that sends while so much is kept.
+    limit: usize,
+}
+
+#[derive(Default)]
+struct State {
+    messages: VecDeque<Bytes>,
+    /// What they cost.
+    bytes: usize,
+    /// A thread reads.
+    led: bool,
+    closed: Option<CloseReason>,
+}
+
+pub(super) enum Next {
+    Message(Bytes),
+    Closed(CloseReason),
+    /// The right to read is this thread's now.
+    Lead,
+    Deadline,
+}
+
+impl Arrived {
+    pub fn new(limit: usize) -> Arrived {
+        Arrived { state: Mutex::default(), changed: Condvar::new(), limit }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Why the connection has ended, if it has.
+    pub fn closed(&self) -> Option<CloseReason> {
+        self.lock().closed.clone()
+    }
+
+    /// The next message, or the right to read, whichever comes first. At the deadline only what is
+    /// there: the right to read too, if this thread has not `read` yet.
+    pub fn next_or_lead(&self, deadline: Option<Instant>, read: bool) -> Next {
+        let mut state = self.lock();
+        loop {
+            if let Some(message) = state.messages.pop_front() {
+                state.bytes -= message.len() + MESSAGE_COST;
+                return Next::Message(message);
+            }
+            if let Some(reason) = &state.closed {
+                return Next::Closed(reason.clone());
+            }
+            let left = deadline.map(|at| at.saturating_duration_since(Instant::now()));
+            let is_over = left.is_some_and(|left| left.is_zero());
+            if !(state.led || is_over && read) {
+                state.led = true;
+                return Next::Lead;
+            }
+            if is_over {
+                return Next::Deadline;
+            }
+            state = match left {
+                None => self.changed.wait(state).unwrap_or_else(PoisonError::into_inner),
+                Some(left) => {
+                    self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0
+                }
+            };
+        }
+    }
+}
+
+impl Inbox for Arrived {
+    fn try_lead(&self) -> bool {
+        let mut state = self.lock();
+        let free = !state.led && state.bytes < self.limit;
+        state.led |= free;
+        free
+    }
+
+    fn stop_leading(&self) {
+        self.lock().led = false;
+        self.changed.notify_all();
+    }
+
+    fn deliver(&self, message: Bytes) -> Result<(), String> {
+        let mut state = self.lock();
+        state.bytes += message.len() + MESSAGE_COST;
+        state.messages.push_back(message);
+        Ok(())
+    }
+
+    fn end(&self, reason: &CloseReason) {
+        self.lock().closed.get_or_insert_with(|| reason.clone());
+        self.changed.notify_all();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_of_no_bytes_fill_the_inbox_too() {
+        const LIMIT: usize = 10 * MESSAGE_COST;
+        for (messages, size, more) in [(9, 0, true), (10, 0, false), (9, 7, true), (9, 8, false)] {
+            let arrived = Arrived::new(LIMIT);
+            for _ in 0..messages {
+                arrived.deliver(vec![0; size].into()).unwrap();
+            }
+            assert_eq!(arrived.try_lead(), more, "{messages} messages of {size} bytes");
+        }
+    }
+
+    #[test]
+    fn what_was_taken_out_makes_room_again() {
+        let arrived = Arrived::new(MESSAGE_COST);
+        arrived.deliver("one".into()).unwrap();
+        assert!(!arrived.try_lead());
+        let Next::Message(message) = arrived.next_or_lead(None, false) else { panic!() };
+        assert_eq!((message, arrived.lock().bytes), ("one".into(), 0));
+        assert!(arrived.try_lead());
+    }
+}

@@ -1,0 +1,97 @@
+//! Who is at fault, what is known, and how it is said.
+
+use super::*;
+
+fn source() -> io::Error {
+    io::ErrorKind::NotFound.into()
+}
+
+fn goodbye(code: u16) -> CloseReason {
+    FramingError::Goodbye { code, text: "bye".into() }.into()
+}
+
+fn answered(code: u16) -> Error {
+    let reply = ErrorReply::new(code, "a reason");
+    Error::Answered { endpoint: "the notes server".into(), reply }
+}
+
+fn closed(reason: CloseReason) -> Error {
+    let progress = Progress::of(&reason);
+    Error::closed(&"the notes server".into(), reason, progress)
+}
+
+/// Each with whose fault it is, and whether it was surely not begun.
+#[test]
+fn each_error_has_one_at_fault_and_names_the_endpoint() {
+    let endpoint: Arc<str> = "the notes server".into();
+    let too_large = FramingError::TooLarge { size: 9, limit: 8 };
+    let other_layer = FramingError::WrongLayer { theirs: 0, ours: crate::framing::Layer::Calls };
+    let other_version = FramingError::Version { theirs: 2..=3, ours: 1..=1 };
+    let misuse = Error::Misuse { endpoint: endpoint.clone(), problem: "no".into() };
+    let late = Error::Deadline { endpoint: endpoint.clone(), after: Duration::ZERO };
+    let waited = Duration::ZERO;
+    let cases = [
+        (Error::no_server(&endpoint, source()), Fault::Nobody, true),
+        (Error::busy(&endpoint, Duration::ZERO), Fault::Limit, true),
+        (Error::AlreadyServed { endpoint: endpoint.clone() }, Fault::System, true),
+        (Error::system(&endpoint, "reading", source()), Fault::System, true),
+        (Error::refused(&endpoint, too_large.clone(), Bytes::new()), Fault::Caller, true),
+        (misuse, Fault::Caller, true),
+        (late, Fault::Limit, false),
+        (answered(ErrorReply::FAILED), Fault::Peer, false),
+        (answered(ErrorReply::UNANSWERED), Fault::Peer, false),
+        (answered(ErrorReply::TOO_MANY_REQUESTS), Fault::Limit, true),
+        (answered(ErrorReply::STOPPING), Fault::Nobody, true),
+        (answered(ErrorReply::REPLY_TOO_LARGE), Fault::Limit, false),
+        (answered(ErrorReply::REPLY_DROPPED), Fault::Limit, false),
+        (answered(404), Fault::Peer, false),
+        (closed(CloseReason::Finished), Fault::Nobody, false),
+        (closed(CloseReason::Local), Fault::Nobody, false),
+        (closed(goodbye(GoodbyeCode::STOPPING)), Fault::Nobody, false),
+        (closed(goodbye(GoodbyeCode::PROTOCOL)), Fault::Caller, false),
+        (closed(goodbye(GoodbyeCode::VERSION)), Fault::Peer, true),
+        (closed(goodbye(GoodbyeCode::TOO_LARGE)), Fault::Caller, false),
+        (closed(goodbye(GoodbyeCode::UNREAD)), Fault::Limit, false),
+        (closed(goodbye(GoodbyeCode::TOO_SLOW)), Fault::Limit, false),
+        (closed(goodbye(GoodbyeCode::IDLE)), Fault::Limit, false),
+        (closed(goodbye(GoodbyeCode::NOT_AUTHORIZED)), Fault::System, true),
+        (closed(goodbye(GoodbyeCode::BUSY)), Fault::Limit, true),
+        (closed(goodbye(200)), Fault::Peer, false),
+        (closed(too_large.into()), Fault::Limit, false),
+        (closed(other_layer.into()), Fault::Caller, true),
+        (closed(other_version.into()), Fault::Peer, true),
+        (closed(FramingError::CutOff { have: 3 }.into()), Fault::Peer, false),
+        (closed(CloseReason::CutOffUnread { have: 3, unread: waited }), Fault::Limit, false),
+        (closed(CloseReason::Protocol("nonsense".into())), Fault::Peer, false),
+        (closed(CloseReason::Unread { waited }), Fault::Limit, false),
+        (closed(CloseReason::Slow { what: "message", waited }), Fault::Limit, false),
+        (closed(CloseReason::Idle { waited }), Fault::Limit, false),
+        (closed(source().into()), Fault::System, false),
+    ];
+    for (error, fault, not_begun) in cases {
+        assert_eq!((error.fault(), error.is_not_begun()), (fault, not_begun), "{error}");
+        assert!(error.to_string().contains("the notes server"), "{error}");
+        // What `main` prints when it returns an error.
+        assert_eq!(format!("{error:?}"), error.to_string());
+        // What it says of its cause it says once.
+        assert!(std::error::Error::source(&error).is_none(), "{error}");
+    }
+}
+
+/// It could make a line of its own in a log, or move the cursor.
+#[test]
+fn what_a_peer_wrote_is_printed_without_control_characters() {
+    let text = "bye\n2026-01-01 root logged in\u{1b}[2J";
+    let goodbye = |code| FramingError::Goodbye { code, text: text.into() };
+    let endpoint: Arc<str> = "the notes server".into();
+    let errors = [
+        closed(goodbye(200).into()),
+        closed(goodbye(GoodbyeCode::BUSY).into()),
+        Error::Answered { endpoint, reply: ErrorReply::new(404, text) },
+    ];
+    for error in errors {
+        let printed = error.to_string();
+        assert!(!printed.contains(char::is_control), "{printed:?}");
+        assert!(printed.contains("root logged in"), "{printed:?}");
+    }
+}

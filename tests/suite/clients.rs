@@ -1,0 +1,498 @@
+//! Clients that are shared, hurried, or badly used: what one thread does to a connection costs the
+//! others nothing.
+
+use crate::common::raw::{frame, preface};
+use crate::common::{Backend, PATIENCE, connected, message, pattern, welcomed};
+use bytes::{Bytes, BytesMut};
+use msgpipe::framing::{Decoder, Encoder, Framing, FramingError, Layer, LengthPrefix, Lines};
+use msgpipe::framing::{Native, SendQueue};
+use msgpipe::{
+    Client, ClientStream, CloseReason, Error, Event, Limits, MessageClient, MessageServer, Peer,
+    Progress, Server, memory as in_memory,
+};
+use std::io::{self, IoSlice};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Barrier, mpsc};
+use std::thread;
+use std::time::{Duration, Instant};
+
+crate::on_every_transport!(
+    receiving_without_time_finds_what_is_there,
+    any_time_may_be_given,
+    the_rest_of_a_message_leaves_while_others_wait,
+    a_first_message_over_the_servers_limit_costs_nothing,
+    a_batch_leaves_whole_or_not_at_all,
+    what_was_not_begun_is_known,
+    a_closed_client_ends_whoever_waits,
+    a_reply_that_is_there_is_had_without_waiting,
+    a_call_ends_in_time_also_while_others_replies_come_without_an_end,
+);
+
+fn receiving_without_time_finds_what_is_there<B: Backend>() {
+    let backend = B::new();
+    let mut server = backend.listen(&Limits::default()).unwrap();
+    let client = backend.message_client(&Limits::default()).unwrap();
+    let id = welcomed(&mut server);
+    let Err(Error::Deadline { .. }) = client.receive(Some(Duration::ZERO)) else { panic!() };
+    server.send(id, "hello".into()).unwrap();
+    assert!(server.poll(Some(Duration::ZERO)).unwrap().is_none());
+    // It is there as soon as the system has it.
+    let started = Instant::now();
+    let received = loop {
+        match client.receive(Some(Duration::ZERO)) {
+            Err(Error::Deadline { .. }) if started.elapsed() < PATIENCE => thread::yield_now(),
+            received => break received.unwrap(),
+        }
+    };
+    assert_eq!(received, "hello");
+}
+
+fn any_time_may_be_given<B: Backend>() {
+    let backend = B::new();
+    let mut server = backend.listen(&Limits::default()).unwrap();
+    let client = backend.message_client(&Limits::default()).unwrap();
+    let id = welcomed(&mut server);
+    for forever in [Duration::MAX, Duration::from_millis(u64::MAX), Duration::from_secs(1 << 40)] {
+        thread::scope(|scope| {
+            let waiting = scope.spawn(|| client.receive(Some(forever)).unwrap());
+            server.send(id, "hello".into()).unwrap();
+            assert!(server.poll(Some(Duration::ZERO)).unwrap().is_none());
+            assert_eq!(waiting.join().unwrap(), "hello");
+        });
+    }
+    drop(server);
+    let server = backend.serve_calls(&Limits::default()).unwrap();
+    let stopper = server.stopper();
+    let serving = thread::spawn(move || server.serve(|request| request.body()));
+    let client = backend.client(&Limits::default()).unwrap();
+    assert_eq!(client.within(Duration::MAX).call("hello").unwrap(), "hello");
+    stopper.stop();
+    serving.join().unwrap().unwrap();
+}
+
+/// A hurried thread leaves a message half sent. Another waits on the same connection, for an answer that
+/// comes only once the server has that message.
+fn the_rest_of_a_message_leaves_while_others_wait<B: Backend>() {
+    const MUCH: usize = 4 << 20;
+    let backend = B::new();
+    let (tell, reads) = mpsc::channel::<()>();
+    let limits = Limits::default();
+    let server = backend.serve_calls(&limits).unwrap();
+    let stopper = server.stopper();
+    let serving = thread::spawn(move || {
+        let (mut patient, mut busy) = (None, None);
+        server.serve_deferred(move |request, responder| match &request.body()[..] {
+            b"first" => responder.reply(""),
+            b"patient" => patient = Some(responder),
+            // Nothing is read and nothing is sent meanwhile, nor afterwards.
+            b"busy" => {
+                busy = Some(responder);
+                reads.recv().unwrap();
+            }
+            body => {
+                assert_eq!(body.len(), MUCH);
+                patient.take().expect("the first call").reply("now");
+                responder.reply("");
+                drop(busy.take());
+            }
+        })
+    });
+    let client = backend.client(&limits).unwrap();
+    client.call("first").unwrap();
+    thread::scope(|scope| {
+        let patient = client.start("patient").unwrap();
+        let waiting = scope.spawn(|| patient.wait());
+        let _busy = client.start("busy").unwrap();
+        // The server is kept from reading: a part of this is sent, and the thread that sent it gone.
+        let hurried = client.within(Duration::from_millis(50));
+        let error = thread::spawn(move || hurried.call(vec![7; MUCH]).unwrap_err()).join().unwrap();
+        assert!(matches!(error, Error::Deadline { .. }), "{error}");
+        tell.send(()).unwrap();
+        assert_eq!(waiting.join().unwrap().unwrap(), "now");
+    });
+    stopper.stop();
+    serving.join().unwrap().unwrap();
+}
+
+fn a_first_message_over_the_servers_limit_costs_nothing<B: Backend>() {
+    let backend = B::new();
+    let limits = small(1000);
+    let server = backend.serve_calls(&limits).unwrap();
+    let stopper = server.stopper();
+    let serving = thread::spawn(move || server.serve(|request| request.body()));
+    for size in [999, 1000, 1001, 100_000] {
+        let client = backend.client(&Limits::default()).unwrap();
+        match client.call(pattern(size, 1)) {
+            Ok(reply) => assert!(size <= 1000 && reply == pattern(size, 1)),
+            Err(Error::TooLarge { message, .. }) => {
+                assert!(size > 1000 && message == pattern(size, 1), "{size}");
+            }
+            Err(error) => panic!("{size}: {error}"),
+        }
+        assert_eq!(client.call("and a small one").unwrap(), "and a small one");
+    }
+    stopper.stop();
+    serving.join().unwrap().unwrap();
+}
+
+fn small(message: usize) -> Limits {
+    let mut limits = Limits::default();
+    limits.message = message;
+    limits
+}
+
+fn a_batch_leaves_whole_or_not_at_all<B: Backend>() {
+    let backend = B::new();
+    let server = backend.serve_calls(&small(1000)).unwrap();
+    let stopper = server.stopper();
+    let serving = thread::spawn(move || {
+        let mut handled = 0;
+        server.serve(move |_| {
+            handled += 1;
+            handled.to_string()
+        })
+    });
+    let client = backend.client(&Limits::default()).unwrap();
+    assert_eq!(client.call("").unwrap(), "1");
+    let mut batch = client.batch();
+    batch.add("one").add("two").add(vec![0; 1001]).add("four");
+    match batch.send().unwrap_err() {
+        Error::TooLarge { message, .. } => assert_eq!(message.len(), 1001),
+        error => panic!("{error}"),
+    }
+    assert_eq!(client.call("").unwrap(), "2", "a part of the batch was sent");
+    let mut batch = client.batch();
+    batch.add("one").add("two");
+    let replies: Vec<_> = batch.send().unwrap().into_iter().map(|c| c.wait().unwrap()).collect();
+    assert_eq!(replies, ["3", "4"]);
+    stopper.stop();
+    serving.join().unwrap().unwrap();
+}
+
+/// A request of which the last byte never left was surely not begun; of one that left, nothing is known.
+fn what_was_not_begun_is_known<B: Backend>() {
+    let backend = B::new();
+    let mut server = backend.listen_for_calls(&Limits::default());
+    let client = backend.client(&Limits::default()).unwrap();
+    let id = welcomed(&mut server);
+    thread::scope(|scope| {
+        let call = client.start("arrives").unwrap();
+        message(&mut server);
+        // Larger than what the system holds, and the server does not read.
+        let large = scope.spawn(|| client.call(vec![0; 8 << 20]).unwrap_err());
+        let started = Instant::now();
+        while started.elapsed() < Duration::from_millis(50) {
+            thread::yield_now();
+        }
+        server.abort(id);
+        while !matches!(server.poll(None).unwrap(), Some(Event::Closed(..))) {}
+        let known = |error: Error| match error {
+            Error::Closed { progress, .. } => progress,
+            error => panic!("{error}"),
+        };
+        assert_eq!(known(large.join().unwrap()), Progress::NotBegun);
+        assert_eq!(known(call.wait().unwrap_err()), Progress::Unknown);
+        let later = client.call("too late").unwrap_err();
+        assert!(later.is_not_begun(), "{later}");
+    });
+}
+
+fn a_closed_client_ends_whoever_waits<B: Backend>() {
+    let backend = B::new();
+    let mut server = backend.listen(&Limits::default()).unwrap();
+    let client = backend.message_client(&Limits::default()).unwrap();
+    welcomed(&mut server);
+    let other = client.clone();
+    let waiting = thread::spawn(move || other.receive(None).unwrap_err());
+    assert!(!client.is_closed() && !client.endpoint().is_empty());
+    client.close();
+    let error = waiting.join().unwrap();
+    assert!(matches!(error, Error::Closed { reason: CloseReason::Local, .. }), "{error}");
+    assert!(client.is_closed());
+    let Err(Error::Closed { .. }) = client.send("more") else { panic!("it was sent") };
+}
+
+fn a_reply_that_is_there_is_had_without_waiting<B: Backend>() {
+    let backend = B::new();
+    let server = backend.serve_calls(&Limits::default()).unwrap();
+    let stopper = server.stopper();
+    let (go, goes) = mpsc::channel::<()>();
+    let serving = thread::spawn(move || {
+        server.serve(move |request| {
+            goes.recv().unwrap();
+            request.body()
+        })
+    });
+    let client = backend.client(&Limits::default()).unwrap();
+    let mut call = client.start("hello").unwrap();
+    assert!(call.try_wait().is_none());
+    go.send(()).unwrap();
+    let started = Instant::now();
+    let reply = loop {
+        if let Some(reply) = call.try_wait() {
+            break reply.unwrap();
+        }
+        assert!(started.elapsed() < PATIENCE, "no reply came");
+        thread::yield_now();
+    };
+    assert_eq!(reply, "hello");
+    let mut late = client.within(Duration::from_millis(1)).start("late").unwrap();
+    let error = loop {
+        if let Some(ended) = late.try_wait() {
+            break ended.unwrap_err();
+        }
+        thread::yield_now();
+    };
+    assert!(matches!(error, Error::Deadline { .. }), "{error}");
+    go.send(()).unwrap();
+    stopper.stop();
+    serving.join().unwrap().unwrap();
+}
+
+/// The thread that reads has always something to read, for others.
+fn a_call_ends_in_time_also_while_others_replies_come_without_an_end<B: Backend>() {
+    let backend = B::new();
+    let server = backend.serve_calls(&Limits::default()).unwrap();
+    let stopper = server.stopper();
+    let serving = thread::spawn(move || {
+        let mut never = Vec::new();
+        server.serve_deferred(move |request, responder| match &request.body()[..] {
+            b"never" => never.push(responder),
+            _ => responder.reply(vec![1; 100_000]),
+        })
+    });
+    let client = backend.client(&Limits::default()).unwrap();
+    let (tell, ended) = mpsc::channel();
+    let never = client.within(Duration::from_millis(20)).start("never").unwrap();
+    thread::scope(|scope| {
+        scope.spawn(move || {
+            let error = never.wait().unwrap_err();
+            assert!(matches!(error, Error::Deadline { .. }), "{error}");
+            tell.send(()).unwrap();
+        });
+        // As many as keep something on its way until that one has ended.
+        let mut calls = std::collections::VecDeque::new();
+        while ended.try_recv().is_err() {
+            calls.push_back(client.start("more").unwrap());
+            if calls.len() > 20 {
+                calls.pop_front().unwrap().wait().unwrap();
+            }
+        }
+        calls.into_iter().for_each(|call| drop(call.wait().unwrap()));
+    });
+    stopper.stop();
+    serving.join().unwrap().unwrap();
+}
+
+/// Panics at its first message, with what it was given half taken.
+#[derive(Clone)]
+struct Panics(Arc<AtomicUsize>);
+
+impl Framing for Panics {
+    fn decoder(&self) -> Box<dyn Decoder> {
+        Box::new(self.clone())
+    }
+
+    fn encoder(&self) -> Box<dyn Encoder> {
+        LengthPrefix::big_endian(1000).encoder()
+    }
+}
+
+impl Decoder for Panics {
+    fn decode(&mut self, input: &mut BytesMut) -> Result<Option<Bytes>, FramingError> {
+        if input.is_empty() {
+            return Ok(None);
+        }
+        self.0.fetch_add(1, Ordering::SeqCst);
+        panic!("a mistake in the application's decoder");
+    }
+}
+
+#[test]
+fn a_panic_of_a_decoder_ends_the_connection_for_all_and_leaves_nobody_waiting() {
+    let hub = in_memory::Hub::new();
+    let framing = Arc::new(LengthPrefix::big_endian(1000));
+    let mut server = hub.listen_with("test", Limits::default(), framing).unwrap();
+    let panics = Panics(Arc::default());
+    let stream = Box::new(hub.connect("test").unwrap());
+    let client = MessageClient::over_framing(stream, &panics, "test", &Limits::default());
+    let id = connected(&mut server);
+    thread::scope(|scope| {
+        let waiting: Vec<_> =
+            (0..4).map(|_| scope.spawn(|| client.receive(Some(PATIENCE)))).collect();
+        server.send(id, "hello".into()).unwrap();
+        while server.poll(Some(Duration::ZERO)).unwrap().is_some() {}
+        let ended: Vec<_> = waiting.into_iter().map(|thread| thread.join()).collect();
+        assert_eq!(ended.iter().filter(|ended| ended.is_err()).count(), 1, "one has panicked");
+        for error in ended.into_iter().flatten().map(Result::unwrap_err) {
+            assert!(error.to_string().contains("panicked"), "{error}");
+        }
+    });
+    assert_eq!(panics.0.load(Ordering::SeqCst), 1, "somebody read on");
+    assert!(client.send("more").is_err());
+}
+
+/// A server's words, all in one read, and then its end.
+struct Script {
+    reads: AtomicUsize,
+    says: Vec<u8>,
+    peer: Peer,
+}
+
+impl Script {
+    fn new(says: Vec<u8>) -> Box<Script> {
+        Box::new(Script { reads: AtomicUsize::new(0), says, peer: Peer::default() })
+    }
+}
+
+impl ClientStream for Script {
+    fn read(&self, buffer: &mut BytesMut, _: Option<Instant>) -> io::Result<usize> {
+        match self.reads.fetch_add(1, Ordering::SeqCst) {
+            0 => {
+                buffer.extend_from_slice(&self.says);
+                Ok(self.says.len())
+            }
+            _ => Ok(0),
+        }
+    }
+
+    fn write(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        Ok(slices.iter().map(|slice| slice.len()).sum())
+    }
+
+    fn is_sent(&self) -> bool {
+        true
+    }
+
+    fn wait_writable(&self, _: bool, _: Option<Instant>) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn wake(&self) {}
+
+    fn shutdown(&self) {}
+
+    fn peer(&self) -> &Peer {
+        &self.peer
+    }
+}
+
+/// The goodbye, and not the end behind it, which another thread could have read before the first had
+/// said why.
+#[test]
+fn every_thread_learns_the_same_reason() {
+    let mut queue = SendQueue::default();
+    let mut encoder = Native::new(Layer::Messages, 1000).encoder();
+    encoder.begin(&mut queue);
+    encoder.goodbye(200, "the licence has ended", &mut queue);
+    let says = queue.to_bytes();
+    for _ in 0..2000 {
+        let client = MessageClient::over(Script::new(says.to_vec()), "test", Limits::default());
+        let start = Barrier::new(2);
+        thread::scope(|scope| {
+            let read = || {
+                start.wait();
+                client.receive(None).unwrap_err()
+            };
+            for thread in [scope.spawn(read), scope.spawn(read)] {
+                let error = thread.join().unwrap();
+                assert!(error.to_string().contains("the licence has ended"), "{error}");
+            }
+        });
+    }
+}
+
+/// It takes nothing, and sends without an end: a thread that sends finds out why, and does not take in
+/// what the peer has for it, however much.
+#[test]
+fn a_peer_that_closed_its_ears_is_not_listened_to_for_ever() {
+    struct Endless {
+        message: Vec<u8>,
+        reads: AtomicUsize,
+        peer: Peer,
+    }
+
+    impl ClientStream for Endless {
+        fn read(&self, buffer: &mut BytesMut, _: Option<Instant>) -> io::Result<usize> {
+            let first = self.reads.fetch_add(1, Ordering::SeqCst) == 0;
+            let says = if first { preface(Layer::Messages) } else { self.message.clone() };
+            assert!(self.reads.load(Ordering::SeqCst) < 10_000, "it reads on and on");
+            let len = says.len().min(buffer.capacity() - buffer.len());
+            assert_eq!(len, says.len(), "the test needs room");
+            buffer.extend_from_slice(&says);
+            Ok(len)
+        }
+
+        fn write(&self, _: &[IoSlice<'_>]) -> io::Result<usize> {
+            Err(io::ErrorKind::BrokenPipe.into())
+        }
+
+        fn is_sent(&self) -> bool {
+            true
+        }
+
+        fn wait_writable(&self, _: bool, _: Option<Instant>) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn wake(&self) {}
+
+        fn shutdown(&self) {}
+
+        fn peer(&self) -> &Peer {
+            &self.peer
+        }
+    }
+
+    let message = frame(&[7; 8000]);
+    let stream = Endless { message, reads: AtomicUsize::new(0), peer: Peer::default() };
+    let mut limits = Limits::default();
+    limits.queued = 100_000;
+    let client = MessageClient::over(Box::new(stream), "test", limits);
+    let error = client.send("hello").unwrap_err();
+    assert!(matches!(error, Error::Closed { reason: CloseReason::Broken(_), .. }), "{error}");
+    // What was read is still there, and is no more than may be kept.
+    let mut kept = 0;
+    while let Ok(message) = client.receive(Some(Duration::ZERO)) {
+        kept += message.len();
+    }
+    assert!(kept <= 100_000 + 8000, "{kept} bytes were kept");
+}
+
+#[test]
+fn calls_are_refused_over_a_framing_that_cannot_carry_them() {
+    let name = crate::common::unique_name();
+    let options = msgpipe::ServerOptions::new().framing(Lines::new(1000));
+    let error = options.bind(name.as_str()).unwrap_err();
+    assert!(matches!(error, Error::Misuse { .. }), "{error}");
+    let _server = options.bind_messages(name.as_str()).unwrap();
+    let options = msgpipe::ClientOptions::new().framing(Lines::new(1000));
+    let error = options.connect(name.as_str()).unwrap_err();
+    assert!(matches!(error, Error::Misuse { .. }) && error.to_string().contains(&name), "{error}");
+    options.connect_messages(name.as_str()).unwrap();
+}
+
+/// A reply that waited for longer than the server lets it is lost with the connection; the error says
+/// that this side had not read.
+#[test]
+fn who_waits_too_late_learns_that_it_was_too_late() {
+    let hub = in_memory::Hub::new();
+    let mut limits = Limits::default();
+    limits.write_stall = Duration::from_millis(1100);
+    let messages = hub.listen_for_calls("test", limits.clone()).unwrap();
+    let server = Server::over(messages, limits);
+    let (tell, left) = mpsc::channel();
+    let server = server.on_closed(move |_, _, reason| tell.send(reason.clone()).unwrap());
+    let stopper = server.stopper();
+    let serving = thread::spawn(move || server.serve(|_| vec![1; 1 << 20]));
+    let client: Client = hub.client("test", Limits::default()).unwrap();
+    let call = client.start("").unwrap();
+    let reason = left.recv_timeout(PATIENCE).unwrap();
+    assert!(matches!(reason, CloseReason::Unread { .. }), "{reason}");
+    let error = call.wait().unwrap_err();
+    let text = error.to_string();
+    assert!(matches!(error, Error::Closed { progress: Progress::Unknown, .. }), "{text}");
+    assert!(text.contains("had read nothing") && text.contains("write_stall"), "{text}");
+    stopper.stop();
+    serving.join().unwrap().unwrap();
+}
