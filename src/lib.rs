@@ -78,4 +78,4 @@ pub use message_server::{
     ConnectionId, Event, Goodbye, MessageServer, Peer, Refusal, SendError, Waker,
 };
 pub use options::{ClientOptions, Instances, Risk, ServerOptions};
-pub use server::{IntoReply, Request, Responder, Server, Stopper};
+pub use server::{Failure, IntoReply, Request, Responder, Server, Stopper};

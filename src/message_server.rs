@@ -130,6 +130,60 @@ pub trait MessageServer {
     fn endpoint(&self) -> &str;
 }
 
+/// Implements the trait by calling the same of what is pointed to.
+macro_rules! forward_to_inner {
+    ($($pointer:ty),*) => {$(
+        impl<M: MessageServer + ?Sized> MessageServer for $pointer {
+            fn poll(&mut self, timeout: Option<Duration>) -> Result<Option<Event>, Error> {
+                (**self).poll(timeout)
+            }
+
+            fn send_with_head(
+                &mut self,
+                to: ConnectionId,
+                head: &[u8],
+                body: Bytes,
+            ) -> Result<(), SendError> {
+                (**self).send_with_head(to, head, body)
+            }
+
+            fn close(&mut self, connection: ConnectionId, why: Goodbye) {
+                (**self).close(connection, why);
+            }
+
+            fn abort(&mut self, connection: ConnectionId) {
+                (**self).abort(connection);
+            }
+
+            fn peer(&self, connection: ConnectionId) -> Option<&Peer> {
+                (**self).peer(connection)
+            }
+
+            fn is_reachable(&self, connection: ConnectionId) -> bool {
+                (**self).is_reachable(connection)
+            }
+
+            fn share(&self, connection: ConnectionId) -> Option<Share> {
+                (**self).share(connection)
+            }
+
+            fn stop_accepting(&mut self) {
+                (**self).stop_accepting();
+            }
+
+            fn waker(&self) -> Waker {
+                (**self).waker()
+            }
+
+            fn endpoint(&self) -> &str {
+                (**self).endpoint()
+            }
+        }
+    )*};
+}
+
+forward_to_inner!(&mut M, Box<M>);
+
 /// What happened on a [`MessageServer`]; see there for an example.
 #[derive(Debug)]
 #[non_exhaustive]
@@ -148,6 +202,9 @@ pub enum Event {
     /// that are connected are served as before, and it is tried again until it works. Told once, and
     /// again only after it has worked in between.
     AcceptFailed(Error),
+    /// A client has closed its sending direction, and still reads: it sends nothing more, and is sent to
+    /// until it is closed. Only where [half-close](crate::ServerOptions::half_close) was asked for.
+    Finished(ConnectionId),
     /// A connection has ended. Its id will not be used again.
     Closed(ConnectionId, CloseReason),
     /// [`Waker::wake`] was called since this event was last returned.

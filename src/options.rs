@@ -82,6 +82,8 @@ pub struct ServerOptions {
     pub(crate) access: Access,
     pub(crate) instances: Instances,
     pub(crate) authorize: Option<Arc<Authorize>>,
+    pub(crate) half_close: bool,
+    pub(crate) keep_name: bool,
     pub(crate) risks: Vec<Risk>,
     framing: Option<Arc<dyn Framing>>,
 }
@@ -136,6 +138,27 @@ impl ServerOptions {
     #[must_use]
     pub fn framing(mut self, framing: impl Framing + 'static) -> ServerOptions {
         self.framing = Some(Arc::new(framing));
+        self
+    }
+
+    /// Goes on with a client that closes its sending direction and still reads, as `echo hello | socat -
+    /// UNIX-CONNECT:…` does: it is told by [`Event::Finished`](crate::Event::Finished), and a server for
+    /// calls closes it once all that it asked has been answered. Without this the end of what a client
+    /// sends is the end of its connection, and answers that are given later are not sent: one that has
+    /// asked and waits keeps its sending direction open. Sockets only: pipes have no half-close.
+    #[must_use]
+    pub fn half_close(mut self) -> ServerOptions {
+        self.half_close = true;
+        self
+    }
+
+    /// Keeps the name until the server has ended. Without this it is free as soon as the server is told to
+    /// [stop](crate::Stopper::stop): another can start while this one still answers what it owes, for
+    /// [`Limits::drain`] at most, and both may have the same files open. With it further clients are told
+    /// meanwhile that the server stops.
+    #[must_use]
+    pub fn keep_name(mut self) -> ServerOptions {
+        self.keep_name = true;
         self
     }
 

@@ -54,6 +54,8 @@ pub(super) struct EventLoop<A: Acceptor> {
     wake: Arc<Wake>,
     /// Clients may be waiting to be taken in; from this time on.
     accept_at: Option<Instant>,
+    /// Clients are still let in, to be told that the server stops.
+    refuses: bool,
     /// Taking clients in failed the last time, and the application knows.
     accept_failed: bool,
     options: ServerOptions,
@@ -75,7 +77,8 @@ impl<A: Acceptor> EventLoop<A> {
         let mut tokens = Tokens::default();
         acceptor.open(poll.registry(), &mut tokens, &wake).map_err(failed)?;
         Ok(EventLoop {
-            connections: Connections::new(framing, &options.limits),
+            connections: Connections::new(framing, &options.limits)
+                .with_half_close(options.half_close),
             acceptor: Some(acceptor),
             poll,
             events: Events::with_capacity(EVENTS),
@@ -83,6 +86,7 @@ impl<A: Acceptor> EventLoop<A> {
             tokens,
             wake,
             accept_at: Some(Instant::now()),
+            refuses: false,
             accept_failed: false,
             options: options.clone(),
             most: options.most(),
@@ -210,6 +214,10 @@ impl<A: Acceptor> EventLoop<A> {
             let accepted = acceptor.accept(self.poll.registry(), &mut self.tokens, room);
             let failed_before = std::mem::replace(&mut self.accept_failed, accepted.is_err());
             match accepted {
+                Ok(Next::Client(accepted)) if self.refuses => {
+                    let why = Goodbye::new(GoodbyeCode::STOPPING, "the server stops");
+                    self.connections.turn_away(accepted.stream, &why);
+                }
                 Ok(Next::Client(accepted)) => {
                     take_in(&mut self.connections, &self.options, accepted);
                 }
@@ -231,6 +239,13 @@ impl<A: Acceptor> EventLoop<A> {
     }
 
     pub fn stop_accepting(&mut self) {
+        match self.options.keep_name {
+            true => self.refuses = true,
+            false => self.give_name_free(),
+        }
+    }
+
+    fn give_name_free(&mut self) {
         if let Some(acceptor) = self.acceptor.take() {
             acceptor.close(self.poll.registry());
         }
@@ -251,7 +266,7 @@ impl<A: Acceptor> Drop for EventLoop<A> {
     /// Ends all operations that the system has under way before the poll goes: on Windows a pipe's
     /// handle is closed only when its last completion has been taken from the port.
     fn drop(&mut self) {
-        self.stop_accepting();
+        self.give_name_free();
         self.connections.clear();
         A::wait_until_gone(&mut self.poll, &mut self.events);
     }

@@ -23,6 +23,8 @@ pub(super) struct Connection<S> {
     pub in_ready: bool,
     /// The peer will send nothing more than what is there: reads go on until they say so.
     pub ended: bool,
+    /// The peer has closed its sending direction, and is still sent to.
+    pub finished: bool,
     /// Its messages are not looked at until more of what waits for it has been sent.
     pub paused: bool,
     /// Its messages are not looked at until there is memory for them: its entry in the list of those
@@ -69,6 +71,7 @@ impl<S> Connection<S> {
             closing: None,
             in_ready: false,
             ended: false,
+            finished: false,
             paused: false,
             waits: None,
             waits_to_send: None,

@@ -20,14 +20,15 @@ mod reading;
 #[cfg(test)]
 mod scene;
 mod sending;
+mod stream;
 #[cfg(test)]
 mod tests;
 mod waiting;
 
 pub(crate) use sending::FLUSH_MOST;
+pub(crate) use stream::ServerStream;
 
 use crate::account::{Account, Share};
-use crate::client_stream::ReadMessage;
 use crate::error::CloseReason;
 use crate::framing::{Carrier, Framing, GoodbyeCode, Outbound};
 use crate::ids::IdMap;
@@ -38,7 +39,6 @@ use clock::Clock;
 use connection::Connection;
 use reading::Turn;
 use std::collections::VecDeque;
-use std::io;
 use std::sync::Arc;
 use std::time::Instant;
 use waiting::{Class, Waiting};
@@ -46,49 +46,6 @@ use waiting::{Class, Waiting};
 /// How many flushes there may be in a turn at least. Else as many as there are connections: an
 /// application that sends more whenever something has left must not keep the backend from looking.
 const FLUSHES_LEAST: usize = 16;
-
-/// A client's stream of bytes, as a backend gives it. Nothing of it blocks.
-pub(crate) trait ServerStream {
-    /// Appends what has arrived to `buffer`, within its spare capacity, and returns how many bytes;
-    /// 0 when the peer has closed. Fewer than fitted: nothing more is there until the backend says
-    /// so. `WouldBlock`: nothing is there.
-    fn read(&mut self, buffer: &mut BytesMut) -> io::Result<usize>;
-
-    /// Whether the last read came up short although there may be more: it stopped at something that
-    /// came beside the bytes.
-    fn stopped_short(&self) -> bool {
-        false
-    }
-
-    /// Appends one whole message of the system's to `buffer`, which grows for it: for a
-    /// [`Carrier::Messages`]. `WouldBlock`: none is there until the backend says so.
-    fn read_message(&mut self, buffer: &mut BytesMut, limit: usize) -> io::Result<ReadMessage> {
-        let _ = (buffer, limit);
-        Err(io::ErrorKind::Unsupported.into())
-    }
-
-    /// Sends from the front of `queue` what can be sent now, and removes that from it. Returns how
-    /// many bytes; `WouldBlock` when it is none. May stop after [`FLUSH_MOST`] bytes: then it is asked
-    /// again in the next turn. For a [`Carrier::Messages`] each piece of the queue is one message.
-    fn write(&mut self, queue: &mut crate::framing::SendQueue) -> io::Result<usize>;
-
-    /// The largest message that the system takes as one.
-    fn largest_message(&self) -> usize {
-        usize::MAX
-    }
-
-    /// Whether all that was taken from the queue has left this process, so that dropping the stream
-    /// loses nothing.
-    fn is_sent(&mut self) -> bool {
-        true
-    }
-
-    /// The backend has said that more may be sent: what was under way has ended.
-    fn writable(&mut self) {}
-
-    /// Gives up what was not sent, so that the stream can go at once.
-    fn abort(&mut self) {}
-}
 
 /// What came of a [`step`](Connections::step).
 #[derive(Debug)]
@@ -132,6 +89,8 @@ pub(crate) struct Connections<S> {
     looked: Option<Instant>,
     /// The read buffer, shared by all whose messages are complete.
     shared: BytesMut,
+    /// Goes on with peers that have closed their sending direction.
+    half_close: bool,
 }
 
 impl<S: ServerStream> Connections<S> {
@@ -159,7 +118,15 @@ impl<S: ServerStream> Connections<S> {
             clock: Clock::new(),
             looked: None,
             shared: BytesMut::new(),
+            half_close: false,
         }
+    }
+
+    /// Goes on with peers that close their sending direction, as
+    /// [`half_close`](crate::ServerOptions::half_close) says.
+    pub fn with_half_close(mut self, half_close: bool) -> Connections<S> {
+        self.half_close = half_close;
+        self
     }
 
     /// A client has connected. `readable`: it may have sent something already. One for whom there is no
@@ -218,6 +185,9 @@ impl<S: ServerStream> Connections<S> {
     pub fn hung_up(&mut self, id: ConnectionId) {
         if let Some(connection) = self.table.get_mut(&id) {
             connection.hung_up = true;
+            if connection.finished {
+                self.readable(id, true);
+            }
         }
     }
 

@@ -51,6 +51,13 @@ impl<S: ServerStream> Connections<S> {
             return;
         };
         connection.in_ready = false;
+        if connection.finished {
+            // Nothing comes any more but its end.
+            if connection.hung_up || connection.unwritable {
+                self.begin_close(id, CloseReason::Finished, now);
+            }
+            return;
+        }
         if connection.closing.is_some() || connection.paused || connection.waits.is_some() {
             return;
         }
@@ -87,6 +94,10 @@ impl<S: ServerStream> Connections<S> {
                 self.give_up(id, FramingError::TooLarge { size, limit }.into(), now);
             }
             Ok(_) => match connection.inbound.finish() {
+                Ok(()) if self.half_close && !connection.hung_up && !connection.unwritable => {
+                    connection.finished = true;
+                    self.events.push_back(Event::Finished(id));
+                }
                 Ok(()) => self.begin_close(id, CloseReason::Finished, now),
                 Err(cut_off) => self.begin_close(id, cut_off.into(), now),
             },

@@ -52,6 +52,8 @@ pub(super) struct Caller {
     pub(super) answers: Answers,
     /// The memory that is held for its requests.
     charge: Charge,
+    /// It sends nothing more.
+    finished: bool,
     /// It has gone: nobody waits for its answers.
     gone: Arc<AtomicBool>,
 }
@@ -151,6 +153,7 @@ impl<M: MessageServer> Answering<M> {
                     }
                 }
                 Event::Drained(connection) => self.drained(connection),
+                Event::Finished(connection) => self.finished(connection),
                 Event::Closed(connection, reason) => self.closed(connection, &reason),
                 Event::AcceptFailed(error) => {
                     if let Some(tell) = &mut self.hooks.accept_failed {
@@ -171,6 +174,7 @@ impl<M: MessageServer> Answering<M> {
             requests: Requests::default(),
             answers: Answers::new(share.clone()),
             charge: Charge::new(share),
+            finished: false,
             gone: Arc::default(),
         };
         self.callers.insert(connection, caller);
@@ -190,6 +194,21 @@ impl<M: MessageServer> Answering<M> {
         caller.gone.store(true, Ordering::SeqCst);
         if let Some(tell) = &mut self.hooks.closed {
             tell(connection, &caller.peer, reason);
+        }
+    }
+
+    /// A client sends nothing more: once it has all its answers it is closed.
+    fn finished(&mut self, connection: ConnectionId) {
+        if let Some(caller) = self.callers.get_mut(&connection) {
+            caller.finished = true;
+        }
+        self.close_if_done(connection);
+    }
+
+    fn close_if_done(&mut self, connection: ConnectionId) {
+        let caller = self.callers.get(&connection);
+        if caller.is_some_and(|c| c.finished && c.requests.len() == 0 && c.answers.is_empty()) {
+            self.messages.close(connection, Goodbye::new(GoodbyeCode::STOPPING, "all is answered"));
         }
     }
 
@@ -265,6 +284,9 @@ impl<M: MessageServer> Answering<M> {
             self.open -= 1;
             caller.charge.sub(held);
             caller.answers.send(&mut self.messages, connection, id, answer);
+            if caller.finished {
+                self.close_if_done(connection);
+            }
         }
     }
 
@@ -273,7 +295,11 @@ impl<M: MessageServer> Answering<M> {
             return;
         };
         caller.answers.go_on(&mut self.messages, connection);
-        if self.says_goodbye && caller.answers.is_empty() {
+        let (finished, all_sent) = (caller.finished, caller.answers.is_empty());
+        if finished {
+            self.close_if_done(connection);
+        }
+        if self.says_goodbye && all_sent {
             self.say_goodbye(connection);
         }
     }

@@ -6,7 +6,7 @@ mod answers;
 mod reply;
 mod responder;
 
-pub use reply::IntoReply;
+pub use reply::{Failure, IntoReply};
 pub use responder::{Request, Responder};
 
 use crate::backends::LocalServer;

@@ -1,10 +1,11 @@
 //! What a handler may return.
 
+use crate::body::IntoBody;
 use crate::error::ErrorReply;
 use bytes::Bytes;
 
-/// Something that is a reply: bytes, a text, nothing, or a `Result` of these. Types of one's own
-/// become one by implementing it.
+/// Something that is a reply: whatever is a body ([`IntoBody`]), or a `Result` of that. Types of one's
+/// own become one by implementing it.
 ///
 /// ```
 /// use bytes::Bytes;
@@ -31,21 +32,9 @@ pub trait IntoReply {
     fn into_reply(self) -> Result<Bytes, ErrorReply>;
 }
 
-macro_rules! bytes_are_a_reply {
-    ($($kind:ty),*) => {$(
-        impl IntoReply for $kind {
-            fn into_reply(self) -> Result<Bytes, ErrorReply> {
-                Ok(self.into())
-            }
-        }
-    )*};
-}
-
-bytes_are_a_reply!(Bytes, Vec<u8>, String, &'static str, &'static [u8]);
-
-impl IntoReply for () {
+impl<T: IntoBody> IntoReply for T {
     fn into_reply(self) -> Result<Bytes, ErrorReply> {
-        Ok(Bytes::new())
+        Ok(self.into_body())
     }
 }
 
@@ -64,5 +53,70 @@ impl From<&str> for ErrorReply {
 impl From<String> for ErrorReply {
     fn from(text: String) -> ErrorReply {
         ErrorReply::new(ErrorReply::FAILED, text)
+    }
+}
+
+/// What a handler may fail with: any error, so that `?` works on all of them. The caller gets its text,
+/// with [`ErrorReply::FAILED`]; of an [`ErrorReply`], its own code and text.
+///
+/// ```no_run
+/// use msgpipe::{ErrorReply, Failure, Request};
+///
+/// fn half(request: Request) -> Result<String, Failure> {
+///     let number: u64 = std::str::from_utf8(&request.body())?.trim().parse()?;
+///     if number % 2 == 1 {
+///         return Err(ErrorReply::new(100, "an odd number").into());
+///     }
+///     Ok((number / 2).to_string())
+/// }
+///
+/// let server = msgpipe::Server::bind("com.example.half")?;
+/// server.serve(half)?;
+/// # Ok::<_, msgpipe::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct Failure(ErrorReply);
+
+impl<E: std::error::Error + 'static> From<E> for Failure {
+    fn from(error: E) -> Failure {
+        let reply = (&error as &dyn std::error::Error).downcast_ref::<ErrorReply>().cloned();
+        Failure(reply.unwrap_or_else(|| ErrorReply::new(ErrorReply::FAILED, error.to_string())))
+    }
+}
+
+impl From<Failure> for ErrorReply {
+    fn from(failure: Failure) -> ErrorReply {
+        failure.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reply(reply: impl IntoReply) -> Result<Bytes, ErrorReply> {
+        reply.into_reply()
+    }
+
+    #[test]
+    fn whatever_a_handler_has_at_hand_is_a_reply() {
+        let text = String::from("text");
+        assert_eq!(reply(b"text").unwrap(), text);
+        assert_eq!(reply(&text).unwrap(), text);
+        assert_eq!(reply(*b"text").unwrap(), text);
+        assert_eq!(reply(&b"text"[..]).unwrap(), text);
+        assert_eq!(reply(std::borrow::Cow::from("text")).unwrap(), text);
+        assert_eq!(reply(()).unwrap(), "");
+        assert_eq!(reply(Ok::<_, ErrorReply>(b"text")).unwrap(), text);
+    }
+
+    #[test]
+    fn any_error_is_a_failure_and_an_error_reply_stays_what_it_is() {
+        let parse = || -> Result<String, Failure> { Ok("x".parse::<u64>()?.to_string()) };
+        let failed = reply(parse()).unwrap_err();
+        assert_eq!(failed.code, ErrorReply::FAILED);
+        assert!(failed.text.contains("invalid digit"), "{failed}");
+        let given = || -> Result<(), Failure> { Err(ErrorReply::new(404, "no such note"))? };
+        assert_eq!(reply(given()).unwrap_err(), ErrorReply::new(404, "no such note"));
     }
 }

@@ -1,9 +1,9 @@
 //! Clients that take all they can get: of the handler's time, and of the server's memory.
 
-use crate::common::raw::preface;
+use crate::common::raw::{preface, request};
 use crate::common::{Backend, PATIENCE, Raw, pattern};
 use bytes::Bytes;
-use msgpipe::framing::{Framing, Layer, Native, SendQueue};
+use msgpipe::framing::Layer;
 use msgpipe::{Error, Limits, Responder, Server};
 use std::sync::mpsc;
 use std::thread;
@@ -31,16 +31,9 @@ fn work() {
 
 /// A preface and so many requests with a body of one byte, in one piece.
 fn flood(requests: u32) -> Bytes {
-    let mut queue = SendQueue::default();
-    queue.put_slice(&preface(Layer::Calls));
-    let mut encoder = Native::for_calls(1000).encoder();
-    for id in 0..requests {
-        let mut envelope = [0; 8];
-        envelope[0] = 1;
-        envelope[4..].copy_from_slice(&id.to_le_bytes());
-        encoder.encode(&envelope, Bytes::from_static(b"f"), &mut queue).unwrap();
-    }
-    queue.to_bytes()
+    let mut words = preface(Layer::Calls);
+    (0..requests).for_each(|id| words.extend(request(id, b"f")));
+    words.into()
 }
 
 /// Sends a flood from a thread of its own, as far as the server takes it.

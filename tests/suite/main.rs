@@ -13,6 +13,9 @@ mod faults;
 mod foreign;
 mod framings;
 mod greedy;
+#[cfg(unix)]
+mod half_close;
+mod handlers;
 mod instances;
 #[cfg(windows)]
 mod named_pipe;

@@ -84,7 +84,6 @@ pub struct Local {
     name: String,
 }
 
-#[cfg(unix)]
 impl Local {
     pub fn name(&self) -> &str {
         &self.name

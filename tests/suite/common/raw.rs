@@ -138,6 +138,13 @@ pub fn frame(payload: &[u8]) -> Vec<u8> {
     queue.to_bytes().to_vec()
 }
 
+/// A request with this id and body.
+pub fn request(id: u32, body: &[u8]) -> Vec<u8> {
+    let mut envelope = [1, 0, 0, 0, 0, 0, 0, 0];
+    envelope[4..].copy_from_slice(&id.to_le_bytes());
+    frame(&[&envelope, body].concat())
+}
+
 /// What a raw peer reads, cut into frames: the goodbye at the end of it, if there is one.
 pub fn goodbye_in(bytes: &[u8], layer: Layer) -> Option<(u16, String)> {
     let mut input = BytesMut::from(bytes);
