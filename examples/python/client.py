@@ -76,6 +76,12 @@ def connect(paths):  # to the first that has a server
     raise Ended("; ".join(reasons) or "no directory of this user's for names: set XDG_RUNTIME_DIR")
 
 
+def stands_for_many(uid):  # as in a container every user who has no number there
+    with suppress(OSError), open("/proc/sys/kernel/overflowuid") as overflow, open("/proc/self/uid_map") as users:
+        return uid == int(overflow.read()) and users.read().split() != ["0", "0", str(2**32 - 1)]
+    return False
+
+
 class Connection:
     def __init__(self, paths):
         self.last_id = 0
@@ -83,7 +89,7 @@ class Connection:
         self.stream = self.socket.makefile("rb")
         if hasattr(socket, "SO_PEERCRED"):  # on Linux: who serves?
             _, uid, _ = struct.unpack("iII", self.socket.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
-            if uid not in (0, os.geteuid()):
+            if uid not in (0, os.geteuid()) or stands_for_many(uid):
                 raise Ended(f"{path} is served by user {uid}")
         self.send(with_check(struct.pack("<4sBBBxIxx", MAGIC, VERSION, VERSION, CALLS, LIMIT)))
         # Requests may follow at once. This client reads first, to know how large they may be.

@@ -13,6 +13,7 @@ use rustix::fs::Mode;
 use std::io::{self, ErrorKind};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::time::Duration;
 
 fn mode_of(path: &Path) -> Mode {
     Mode::from_raw_mode(rustix::fs::lstat(path).unwrap().st_mode)
@@ -55,6 +56,8 @@ fn a_forked_child_takes_nothing_away_from_its_parent() {
     }
     for endpoint in endpoints {
         let mut server = LocalServer::bind(&endpoint).unwrap();
+        // It has looked for clients: from now on an event has to tell it of one.
+        assert!(server.poll(Some(Duration::ZERO)).unwrap().is_none());
         let mut copy = Some(&mut server);
         let ended = in_child(|| {
             // What the child has is a copy: to drop it there is what happens when it returns.
@@ -69,7 +72,7 @@ fn a_forked_child_takes_nothing_away_from_its_parent() {
         let event = server.poll(Some(PATIENCE)).unwrap();
         let Some(Event::Connected(id)) = event else { panic!("{event:?}") };
         server.send(id, "hello".into()).unwrap();
-        assert!(server.poll(Some(std::time::Duration::ZERO)).unwrap().is_none());
+        assert!(server.poll(Some(Duration::ZERO)).unwrap().is_none());
         assert_eq!(client.receive(Some(PATIENCE)).unwrap(), "hello");
         let second = LocalServer::bind(&endpoint);
         assert!(matches!(second, Err(crate::Error::AlreadyServed { .. })), "{second:?}");
