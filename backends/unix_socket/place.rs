@@ -68,7 +68,7 @@ impl Claim {
     /// Takes the path, and removes what a crashed server left there. `path` is absolute.
     pub fn new(path: &Path, endpoint: &Arc<str>) -> Result<Claim, Error> {
         let lock = take_lock(path, endpoint)?;
-        remove_stale(path, lock.was_there, endpoint)?;
+        remove_stale(path, REFUSED_IS_STALE || lock.was_there, endpoint)?;
         Ok(Claim { path: path.to_owned(), lock })
     }
 
@@ -149,8 +149,9 @@ fn take_lock(path: &Path, endpoint: &Arc<str>) -> Result<Lock, Error> {
 }
 
 /// Removes what a crashed server left at `path`. Only under the lock, and only what is shown to be
-/// that: a socket, ours, at which nobody listens. Everything else is left alone.
-fn remove_stale(path: &Path, lock_was_there: bool, endpoint: &Arc<str>) -> Result<(), Error> {
+/// that: a socket, ours, at which nobody listens. Everything else is left alone, and so is one that
+/// refuses where that is not `certain` to mean that nobody listens.
+fn remove_stale(path: &Path, certain: bool, endpoint: &Arc<str>) -> Result<(), Error> {
     let failed = |action| move |error: Errno| Error::system(endpoint, action, error.into());
     let stat = match rustix::fs::lstat(path) {
         Ok(stat) => stat,
@@ -183,7 +184,7 @@ fn remove_stale(path: &Path, lock_was_there: bool, endpoint: &Arc<str>) -> Resul
         Err(refused) => refused,
     };
     match refused.kind() {
-        ErrorKind::ConnectionRefused if REFUSED_IS_STALE || lock_was_there => {}
+        ErrorKind::ConnectionRefused if certain => {}
         ErrorKind::ConnectionRefused => {
             let problem = "a socket that refuses is in its place, and was not left by a server of \
                            this crate's: its backlog may be full. Stop its server, or remove the \
@@ -216,8 +217,32 @@ fn ask(path: &Path, stat: &Stat) -> io::Result<()> {
     }
     rustix::fs::chmod(path, mode | Mode::WUSR)?;
     let asked = super::client::probe(path);
-    if asked.is_ok() {
+    let is_stale = asked.as_ref().is_err_and(|e| e.kind() == ErrorKind::ConnectionRefused);
+    if !is_stale {
         rustix::fs::chmod(path, mode)?;
     }
     asked
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As it is where a full backlog refuses too.
+    #[test]
+    fn a_socket_that_refuses_is_left_where_that_may_mean_that_it_is_busy() {
+        let name = format!("msgpipe.unit.{}.refuses", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        let endpoint: Arc<str> = "test".into();
+        // Nobody has ever listened there.
+        let socket =
+            crate::backends::unix_socket::client::new_socket(crate::framing::Carrier::Stream);
+        let address = rustix::net::SocketAddrUnix::new(&path).unwrap();
+        rustix::net::bind(socket.unwrap(), &address).unwrap();
+        let refused = remove_stale(&path, false, &endpoint).unwrap_err().to_string();
+        assert!(refused.contains("its backlog may be full"), "{refused}");
+        assert!(rustix::fs::lstat(&path).is_ok());
+        remove_stale(&path, true, &endpoint).unwrap();
+        assert!(rustix::fs::lstat(&path).is_err());
+    }
 }

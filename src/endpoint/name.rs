@@ -2,8 +2,9 @@
 
 use std::path::Path;
 
-/// The longest name in bytes. With it the usual directories and suffixes stay below the 104 bytes
-/// that the shortest-winded systems leave for a socket's path.
+/// The longest name in bytes. With it a socket's path in `/run/user/UID`, or in a home whose own path
+/// has up to 24 bytes, stays below the 104 bytes that the shortest-winded systems leave for it. Where it
+/// does not, as in macOS's long directories, the next place is taken ([`Endpoint`](crate::Endpoint)).
 ///
 /// ```
 /// let longest = "n".repeat(msgpipe::NAME_MAX);
