@@ -53,10 +53,10 @@ pub enum Risk {
     /// A directory on the way belongs to a user who has no number in this user namespace
     /// (`user_namespaces(7)`): where root is not mapped, so does `/`, and no path could be used.
     ///
-    /// Who the owner is cannot be told. It can be root, or any stranger who could then put another
-    /// directory in the place of one on the way, and so another socket in the place of this one. Accept
-    /// it if whoever made the namespace has made the directories too. One that others can write to is
-    /// refused all the same.
+    /// Who the owner is cannot be told. It can be root, or any stranger, who could then put another
+    /// directory in the place of one on the way, and so another file in the place of the socket: clients
+    /// would meet that one, and this server would set its mode. Accept it if whoever made the namespace
+    /// has made the directories too. One that others can write to is refused all the same.
     UnknownOwner,
 }
 
@@ -167,8 +167,8 @@ impl ServerOptions {
     ///
     /// # Errors
     /// As [`Server::bind`]; [`Error::Misuse`] for a framing that does not carry any bytes
-    /// ([`Framing::carries_any_bytes`]); [`Error::Insecure`] also when others shall have access to a place that
-    /// they cannot reach.
+    /// ([`Framing::carries_any_bytes`]); [`Error::Insecure`] also when others shall have access to a
+    /// place that they cannot reach, and where a [`Risk`] would have to be accepted.
     pub fn bind<E>(&self, endpoint: E) -> Result<Server, Error>
     where
         E: TryInto<Endpoint>,
