@@ -4,7 +4,7 @@ use super::reading::{TURN_MESSAGES, TURN_TIME};
 use super::*;
 use crate::framing::{Layer, Native, SendQueue};
 use std::cell::Cell;
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::rc::Rc;
 use std::time::Duration;
 
