@@ -50,8 +50,10 @@ pub(crate) trait Acceptor: Sized {
 pub(crate) enum Next<S> {
     /// This client, registered with its token.
     Client(Accepted<S>),
-    /// One that may not come in, and has been turned away. Others may wait behind it.
+    /// One that has gone, or that cannot be told. Others may wait behind it.
     TurnedAway,
+    /// One that may not come in, who is to be told so. Others may wait behind it.
+    NotAdmitted(S, Peer),
     /// Nobody: nobody waits until `ready` says so.
     Nobody,
 }

@@ -13,7 +13,7 @@ use crate::connections::{Connections, ServerStream, Step};
 use crate::error::Error;
 use crate::framing::{Framing, GoodbyeCode};
 use crate::limits::Limits;
-use crate::message_server::{ConnectionId, Event, Goodbye, Waker};
+use crate::message_server::{ConnectionId, Event, Goodbye, Peer, Waker};
 use crate::options::{Instances, ServerOptions};
 use mio::{Events, Poll, Token};
 use std::io;
@@ -222,6 +222,9 @@ impl<A: Acceptor> EventLoop<A> {
                     take_in(&mut self.connections, &self.options, accepted);
                 }
                 Ok(Next::TurnedAway) => {}
+                Ok(Next::NotAdmitted(stream, peer)) => {
+                    self.connections.turn_away(stream, &not_admitted(&peer));
+                }
                 Ok(Next::Nobody) => self.accept_at = None,
                 Err(source) => {
                     self.accept_at = Some(Instant::now() + ACCEPT_PAUSE);
@@ -282,9 +285,13 @@ fn take_in<S: ServerStream>(
     if options.authorize.as_ref().is_none_or(|authorize| authorize(&peer)) {
         connections.add(id_of(token), stream, peer, readable, Instant::now());
     } else {
-        let text = format!("{peer} may not connect here");
-        connections.turn_away(stream, &Goodbye::new(GoodbyeCode::NOT_AUTHORIZED, text));
+        connections.turn_away(stream, &not_admitted(&peer));
     }
+}
+
+/// What one is told who may not come in.
+fn not_admitted(peer: &Peer) -> Goodbye {
+    Goodbye::new(GoodbyeCode::NOT_AUTHORIZED, format!("{peer} may not connect here"))
 }
 
 fn id_of(token: Token) -> ConnectionId {

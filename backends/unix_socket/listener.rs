@@ -91,8 +91,24 @@ impl Listener {
             Ok((socket, _)) => OwnedFd::from(socket),
             Err(error) => return without_client(error).map(Err),
         };
-        Ok(admitted(socket, &self.access).ok_or(Next::TurnedAway))
+        let Some((socket, peer)) = known(socket) else {
+            return Ok(Err(Next::TurnedAway));
+        };
+        if admits(&self.access, &peer, socket.as_fd()) {
+            return Ok(Ok((socket, peer)));
+        }
+        let socket = mio::net::UnixStream::from_std(socket.into());
+        let stream = SocketStream::new(socket, self.carrier)?;
+        Ok(Err(Next::NotAdmitted(stream, peer)))
     }
+}
+
+/// A client's socket and who it is. Who cannot be told may not come in, whoever may.
+pub(super) fn known(socket: OwnedFd) -> Option<(OwnedFd, Peer)> {
+    let (socket, peer) = peer_of(socket).ok()?;
+    // It fails only for one that has closed already, and what that one wrote is still to be read.
+    let _ = silence(&socket);
+    Some((socket, peer))
 }
 
 /// What a failure to take somebody in means.
@@ -103,15 +119,6 @@ pub(super) fn without_client(error: io::Error) -> io::Result<Next<SocketStream>>
         ErrorKind::ConnectionAborted | ErrorKind::Interrupted => Ok(Next::TurnedAway),
         _ => Err(error),
     }
-}
-
-/// A client's socket and who it is, if it may come in. Who cannot be told may not, and who is somebody
-/// else neither.
-pub(super) fn admitted(socket: OwnedFd, access: &Access) -> Option<(OwnedFd, Peer)> {
-    let (socket, peer) = peer_of(socket).ok()?;
-    // It fails only for one that has closed already, and what that one wrote is still to be read.
-    let _ = silence(&socket);
-    admits(access, &peer, socket.as_fd()).then_some((socket, peer))
 }
 
 /// A plain name may lie in several places, of which `bound` is this user's first now. A server that

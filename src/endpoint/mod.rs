@@ -13,7 +13,7 @@ pub use resolve::{Runtime, SocketAddress};
 
 use crate::error::Error;
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 /// Where a server is found.
@@ -175,6 +175,32 @@ impl TryFrom<&String> for Endpoint {
 
     fn try_from(name: &String) -> Result<Endpoint, NameError> {
         Endpoint::name(name)
+    }
+}
+
+impl TryFrom<String> for Endpoint {
+    type Error = NameError;
+
+    fn try_from(name: String) -> Result<Endpoint, NameError> {
+        Endpoint::name(&name)
+    }
+}
+
+/// Exactly this socket file, as with [`Endpoint::path`].
+impl TryFrom<&Path> for Endpoint {
+    type Error = NameError;
+
+    fn try_from(path: &Path) -> Result<Endpoint, NameError> {
+        Endpoint::path(path)
+    }
+}
+
+/// Exactly this socket file, as with [`Endpoint::path`].
+impl TryFrom<PathBuf> for Endpoint {
+    type Error = NameError;
+
+    fn try_from(path: PathBuf) -> Result<Endpoint, NameError> {
+        Endpoint::path(path)
     }
 }
 

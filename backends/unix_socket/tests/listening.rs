@@ -1,10 +1,9 @@
 //! What is true of a listening socket between one step and the next.
 
 use super::{PATIENCE, Scratch, connects, in_child};
-use crate::access::Access;
 use crate::backends::event_loop::Next;
 use crate::backends::unix_socket::client::new_socket;
-use crate::backends::unix_socket::listener::{Step, admitted, listen, without_client};
+use crate::backends::unix_socket::listener::{Step, known, listen, without_client};
 use crate::backends::unix_socket::place::{Claim, Served};
 use crate::endpoint::{Endpoint, SocketAddress};
 use crate::framing::Carrier;
@@ -116,7 +115,7 @@ fn who_is_gone_before_its_turn_is_no_failure_to_take_clients_in() {
 #[test]
 fn who_cannot_be_told_is_turned_away() {
     let alone = new_socket(Carrier::Stream).unwrap();
-    assert!(admitted(alone, &Access::Everyone).is_none());
+    assert!(known(alone).is_none());
     let (one, _other) = UnixStream::pair().unwrap();
-    assert!(admitted(one.into(), &Access::Owner).is_some());
+    assert!(known(one.into()).is_some());
 }

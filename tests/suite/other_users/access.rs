@@ -17,7 +17,19 @@ use std::sync::{Arc, Mutex};
 const EACCES: i32 = 13;
 
 /// What a client says whom the server has not let in: it was closed and had heard nothing.
-pub const CLOSED_WITHOUT_A_BYTE: &str = "heard ";
+pub const TURNED_AWAY: &str = "turned away";
+
+/// What somebody who connected plainly has to say, where that was nothing but the goodbye of a server
+/// that does not let it in: [`TURNED_AWAY`].
+pub fn outcome(said: String) -> String {
+    let heard = said.strip_prefix("heard ").filter(|heard| !heard.is_empty()).map(unhex);
+    match heard.and_then(|heard| goodbye_in(&heard, Layer::Messages)) {
+        Some((GoodbyeCode::NOT_AUTHORIZED, text)) if text.contains("may not connect") => {
+            TURNED_AWAY.to_owned()
+        }
+        _ => said,
+    }
+}
 
 fn custom(mode: Option<u32>) -> Access {
     Access::Custom { sddl: None, mode }
@@ -82,7 +94,7 @@ fn the_effective_user_is_the_one_who_serves() {
     }
     let mut serving = ANNA.plays_acting_as(BERT, "serves", &place);
     assert_eq!(serving.says(), "it serves");
-    assert_eq!(ANNA.plays("connects plainly", &place).says(), CLOSED_WITHOUT_A_BYTE);
+    assert_eq!(outcome(ANNA.plays("connects plainly", &place).says()), TURNED_AWAY);
     assert_eq!(BERT.plays("asks", &place).says(), "answered hello");
     let mut acting = ANNA.plays_acting_as(BERT, "asks", &place);
     assert_eq!(acting.says(), "answered hello");
@@ -90,7 +102,7 @@ fn the_effective_user_is_the_one_who_serves() {
 
 /// An abstract name has no file and no mode: the server decides by who it is.
 #[test]
-fn at_an_abstract_name_another_user_is_closed_without_a_byte() {
+fn at_an_abstract_name_another_user_is_turned_away_unheard() {
     let place = at_abstract_name();
     let serving = Serving::with_access(&place, &Access::Owner).unwrap();
     assert_eq!(ask(&place, Trust::SameUser).unwrap(), "hello");
@@ -98,10 +110,13 @@ fn at_an_abstract_name_another_user_is_closed_without_a_byte() {
     if there_are_others() {
         for who in [ANNA, BERT] {
             for part in ["connects plainly", "sends nonsense"] {
-                assert_eq!(who.plays(part, &place).says(), CLOSED_WITHOUT_A_BYTE);
+                assert_eq!(outcome(who.plays(part, &place).says()), TURNED_AWAY);
             }
             let said = who.plays("asks", &place).says();
-            assert!(said.starts_with("failed Closed"), "{said}");
+            assert!(
+                said.starts_with("failed Closed") && said.contains("may not connect"),
+                "{said}"
+            );
             assert_eq!(ask(&place, Trust::SameUser).unwrap(), "hello");
             heard_of.push(own_uid());
         }
@@ -126,8 +141,8 @@ fn root_may_connect_to_anybody() {
         let trust = Trust::Only(vec![Principal::Uid(ANNA.uid)]);
         assert_eq!(ask(&place, trust).unwrap(), "hello");
         assert_eq!(ANNA.plays("asks", &place).says(), "answered hello");
-        let refused = if place.starts_with("path") { "refused 13" } else { CLOSED_WITHOUT_A_BYTE };
-        assert_eq!(BERT.plays("connects plainly", &place).says(), refused);
+        let refused = if place.starts_with("path") { "refused 13" } else { TURNED_AWAY };
+        assert_eq!(outcome(BERT.plays("connects plainly", &place).says()), refused);
     }
 }
 
@@ -194,12 +209,12 @@ fn access_lets_in_those_it_names_and_nobody_else() {
             if there_are_others() {
                 let said = match ends {
                     In => who.plays("asks", &place).says(),
-                    _ => who.plays("connects plainly", &place).says(),
+                    _ => outcome(who.plays("connects plainly", &place).says()),
                 };
                 let expected = match ends {
                     In => "answered hello".to_owned(),
                     AtTheFile => format!("refused {EACCES}"),
-                    AtTheServer | NoServer => CLOSED_WITHOUT_A_BYTE.to_owned(),
+                    AtTheServer | NoServer => TURNED_AWAY.to_owned(),
                 };
                 assert_eq!(said, expected, "{who:?} at {place} with {access:?}");
                 heard_of.extend((ends == In).then_some(who.uid));
@@ -317,7 +332,7 @@ fn who_is_not_authorized_hears_why_and_nothing_it_sent_is_looked_at() {
     }
 }
 
-fn unhex(text: &str) -> Vec<u8> {
+pub fn unhex(text: &str) -> Vec<u8> {
     let digits = text.as_bytes().chunks(2).map(|pair| std::str::from_utf8(pair).unwrap());
     digits.map(|pair| u8::from_str_radix(pair, 16).unwrap()).collect()
 }
@@ -366,7 +381,7 @@ fn the_hook_is_not_asked_about_whom_the_access_keeps_out() {
     });
     let serving = Serving::start(&place, &options).unwrap();
     if there_are_others() {
-        assert_eq!(ANNA.plays("connects plainly", &place).says(), CLOSED_WITHOUT_A_BYTE);
+        assert_eq!(outcome(ANNA.plays("connects plainly", &place).says()), TURNED_AWAY);
     }
     assert_eq!(ask(&place, Trust::SameUser).unwrap(), "hello");
     assert_eq!(serving.heard_of(), [own_uid()]);

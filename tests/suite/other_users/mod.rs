@@ -9,6 +9,7 @@ mod names;
 mod namespaces;
 mod parts;
 mod places;
+mod seats;
 mod trust;
 
 use crate::common::raw::{frame, preface};

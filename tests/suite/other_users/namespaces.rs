@@ -1,6 +1,6 @@
 //! Containers: processes that cannot be seen, and users that have no number.
 
-use super::access::CLOSED_WITHOUT_A_BYTE;
+use super::access::{TURNED_AWAY, outcome};
 use super::{
     ANNA, BERT, Playing, Serving, User, ask, at_abstract_name, at_path, own_uid, play_in,
     program_for_all, there_are_others,
@@ -94,7 +94,7 @@ fn a_process_that_cannot_be_seen_is_known_by_its_user() {
     let place = at_abstract_name();
     let mut serving = in_container("serves", &place);
     assert_eq!(serving.says(), "it serves");
-    assert_eq!(ANNA.plays("connects plainly", &place).says(), CLOSED_WITHOUT_A_BYTE);
+    assert_eq!(outcome(ANNA.plays("connects plainly", &place).says()), TURNED_AWAY);
 }
 
 /// In a container, strangers from outside all have the number of `nobody`, also for a server that is
@@ -116,8 +116,8 @@ fn who_has_no_number_in_a_container_is_not_its_nobody() {
             let part = format!("serves, {options}");
             let mut serving = plays_as(uid, &map, &part, &place, &[]);
             assert_eq!(serving.says(), "it serves");
-            let said = STRANGER.plays("connects plainly", &place).says();
-            assert_eq!(said, CLOSED_WITHOUT_A_BYTE, "as {uid}, {options:?}");
+            let said = outcome(STRANGER.plays("connects plainly", &place).says());
+            assert_eq!(said, TURNED_AWAY, "as {uid}, {options:?}");
             // The container's root is told from them, and can be anybody there.
             let root = plays_as(0, &map, "asks, anyone", &place, &[]).says();
             assert_eq!(root, "answered hello", "as {uid}");
@@ -162,7 +162,7 @@ fn outside_of_containers_nobody_is_a_user() {
     let mut serving = nobody.plays("serves", &place);
     assert_eq!(serving.says(), "it serves");
     assert_eq!(nobody.plays("asks", &place).says(), "answered hello");
-    assert_eq!(ANNA.plays("connects plainly", &place).says(), CLOSED_WITHOUT_A_BYTE);
+    assert_eq!(outcome(ANNA.plays("connects plainly", &place).says()), TURNED_AWAY);
 }
 
 /// Where root has no number, `/` is a stranger's.

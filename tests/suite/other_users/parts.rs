@@ -37,6 +37,17 @@ pub fn connect_plainly(place: &str, words: &[u8]) -> Result<Vec<u8>, i32> {
     Ok(heard)
 }
 
+/// So many connections, each with a place: the server has said what it begins with.
+fn holds(count: usize, place: &str) -> Vec<UnixStream> {
+    let hold = |_| {
+        let mut socket = UnixStream::connect_addr(&address_of(place)).unwrap();
+        socket.write_all(&first_words()[..16]).unwrap();
+        socket.read_exact(&mut [0; 16]).unwrap();
+        socket
+    };
+    (0..count).map(hold).collect()
+}
+
 /// How a plain connect ended, in words.
 pub fn plainly(place: &str, words: &[u8]) -> String {
     match connect_plainly(place, words) {
@@ -143,6 +154,12 @@ fn play(part: &str, place: &str) {
     match part {
         "tells who it is" => say(&format!("{} {}", own_uid(), rustix::process::getegid().as_raw())),
         "connects plainly" => say(&plainly(place, &first_words())),
+        "holds" => {
+            let held = holds(how.parse().unwrap(), place);
+            say("it holds");
+            std::io::stdin().read_to_end(&mut Vec::new()).unwrap();
+            drop(held);
+        }
         "sends nonsense" => say(&plainly(place, &[0xA5; 64])),
         "asks" => match ask(place, trust_in(how)) {
             Ok(answer) => say(&format!("answered {answer}")),
