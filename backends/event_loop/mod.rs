@@ -32,6 +32,10 @@ const ACCEPTS: usize = 64;
 /// included, before the others are served again: about what taking in twenty costs by itself.
 const ACCEPT_TIME: Duration = Duration::from_micros(500);
 
+/// How many steps of the connections, none of which is the application's, there are between two looks at
+/// the clock: each reads or sends at most some hundred KB.
+const STEPS: usize = 8;
+
 /// How much longer than its timeout a poll takes that has something to read but nothing to tell: what
 /// has arrived within the timeout is to be found by a poll that does not wait.
 const OVERTIME: Duration = Duration::from_millis(1);
@@ -97,9 +101,8 @@ impl<A: Acceptor> EventLoop<A> {
     /// See [`MessageServer::poll`](crate::MessageServer::poll).
     pub fn poll(&mut self, timeout: Option<Duration>) -> Result<Option<Event>, Error> {
         let until = timeout.map(Limits::until);
-        let mut looked = false;
+        let (mut looked, mut now, mut steps) = (false, Instant::now(), 0);
         loop {
-            let now = Instant::now();
             let is_over = |until: Option<Instant>| until.is_some_and(|until| until <= now);
             let step = self.connections.step(now);
             if let Step::Event(event) = step {
@@ -121,30 +124,34 @@ impl<A: Acceptor> EventLoop<A> {
                 return Ok(None);
             }
             if matches!(step, Step::More) {
+                steps += 1;
+                if steps % STEPS == 0 {
+                    now = Instant::now();
+                }
                 continue;
             }
             let busy_until = busy.then_some(now);
             let deadline = [until, busy_until, self.connections.deadline(), self.accept_due()];
             let wait =
                 deadline.into_iter().flatten().min().map(|at| at.saturating_duration_since(now));
-            self.look(wait)?;
+            now = self.look(wait)?;
             looked = true;
         }
     }
 
-    fn look(&mut self, timeout: Option<Duration>) -> Result<(), Error> {
+    fn look(&mut self, timeout: Option<Duration>) -> Result<Instant, Error> {
         let waited = self.wait(timeout);
         waited.map_err(|source| Error::system(&self.endpoint, "waiting for events", source))
     }
 
-    /// Waits for readiness and passes it on.
-    fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()> {
+    /// Waits for readiness and passes it on; returns when that was.
+    fn wait(&mut self, timeout: Option<Duration>) -> io::Result<Instant> {
         let events = match self.connections.len() {
             1 => &mut self.one_event,
             _ => &mut self.events,
         };
         match self.poll.poll(events, timeout) {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(Instant::now()),
             polled => polled?,
         }
         let now = Instant::now();
@@ -182,7 +189,7 @@ impl<A: Acceptor> EventLoop<A> {
         }
         self.accept();
         self.connections.begin_turn(now);
-        Ok(())
+        Ok(now)
     }
 
     /// When clients that wait are to be taken in without a further event.
@@ -202,6 +209,9 @@ impl<A: Acceptor> EventLoop<A> {
     /// Takes in the clients that wait, as far as the limit allows. When it stops before the last of
     /// them, the next look at the system does not wait, and it goes on.
     fn accept(&mut self) {
+        if self.accept_at.is_none() {
+            return;
+        }
         let until = Instant::now() + ACCEPT_TIME;
         for _ in 0..ACCEPTS {
             let (now, room) = (Instant::now(), self.room());

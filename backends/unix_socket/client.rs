@@ -1,25 +1,21 @@
 //! The client's end of a socket: blocking, with deadlines.
 
 use super::address::{addresses, name_of, system_address};
-use super::bell::Bell;
+use super::client_stream::ClientSocket;
 use super::explain::{explained, without};
 use super::identity::{peer_of, trusts};
 use super::place::REFUSED_IS_STALE;
-use super::stream::{largest_message, receive, receive_message, send, silence, waiting_message};
+use super::stream::{largest_message, silence};
 use crate::access::Trust;
 use crate::backends::Connected;
-use crate::client_stream::{ClientStream, ReadMessage};
 use crate::endpoint::{Endpoint, SocketAddress};
 use crate::error::Error;
 use crate::framing::Carrier;
 use crate::limits::Limits;
-use crate::message_server::Peer;
-use bytes::BytesMut;
-use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
-use rustix::net::{AddressFamily, RecvFlags, SendFlags, Shutdown, SocketType};
-use std::io::{self, ErrorKind, IoSlice};
+use rustix::net::{AddressFamily, SocketType};
+use std::io::{self, ErrorKind};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::thread;
@@ -78,8 +74,7 @@ fn connect_at(
     }
     let failed = |source| Error::system(&name, "setting up the socket", source);
     let most = largest_message(&socket, carrier).map_err(failed)?;
-    let stream = ClientSocket::new(socket, peer, carrier, most)
-        .map_err(|source| Error::system(&name, "making a way to wake its reader", source))?;
+    let stream = ClientSocket::new(socket, peer, carrier, most);
     Ok((Box::new(stream), name))
 }
 
@@ -151,125 +146,5 @@ pub(super) fn probe(path: &Path) -> io::Result<()> {
         // Somebody does, with another type of socket, or without room for one more client.
         Err(error) if is_other_type(&error) || error.kind() == ErrorKind::WouldBlock => Ok(()),
         connected => connected.map(drop),
-    }
-}
-
-/// A connected socket in blocking mode.
-pub(super) struct ClientSocket {
-    socket: OwnedFd,
-    peer: Peer,
-    /// Each record is a message.
-    is_whole: bool,
-    /// The most bytes of one message.
-    most: usize,
-    /// Wakes the threads that wait.
-    bell: Bell,
-}
-
-impl ClientSocket {
-    pub fn new(
-        socket: OwnedFd,
-        peer: Peer,
-        carrier: Carrier,
-        most: usize,
-    ) -> io::Result<ClientSocket> {
-        let is_whole = carrier != Carrier::Stream;
-        Ok(ClientSocket { socket, peer, is_whole, most, bell: Bell::new()? })
-    }
-
-    /// Waits until something of `interest` is so, until `deadline` at the latest. May return early;
-    /// `false`: it was woken instead.
-    fn wait(&self, interest: PollFlags, deadline: Option<Instant>) -> io::Result<bool> {
-        let left = deadline.map(|at| at.saturating_duration_since(Instant::now()));
-        let timeout = left.and_then(|left| Timespec::try_from(left).ok());
-        let mut waited = [PollFd::new(&self.socket, interest), self.bell.poll_fd()];
-        match rustix::event::poll(&mut waited, timeout.as_ref()) {
-            Ok(0) => Err(ErrorKind::TimedOut.into()),
-            Ok(_) => {
-                let is_so = !waited[0].revents().is_empty();
-                if !waited[1].revents().is_empty() {
-                    self.bell.heard();
-                }
-                Ok(is_so)
-            }
-            Err(Errno::INTR) => Ok(true),
-            Err(error) => Err(error.into()),
-        }
-    }
-
-    /// Receives as soon as something is there, until `deadline` at the latest. It is waited for with
-    /// poll(2): a blocking recv(2) could not be woken, and setting its time-out fails on macOS once the
-    /// peer has closed.
-    fn when_there(
-        &self,
-        deadline: Option<Instant>,
-        mut receive: impl FnMut() -> io::Result<usize>,
-    ) -> io::Result<usize> {
-        loop {
-            let is_over = deadline.is_some_and(|at| at <= Instant::now());
-            if !is_over && !self.wait(PollFlags::IN, deadline)? {
-                return Err(ErrorKind::Interrupted.into());
-            }
-            match receive() {
-                Err(error) if error.kind() == ErrorKind::WouldBlock && is_over => {
-                    return Err(ErrorKind::TimedOut.into());
-                }
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                done => return done,
-            }
-        }
-    }
-}
-
-impl ClientStream for ClientSocket {
-    fn read(&self, buffer: &mut BytesMut, deadline: Option<Instant>) -> io::Result<usize> {
-        self.when_there(deadline, || {
-            receive(&self.socket, buffer, RecvFlags::DONTWAIT).map(|received| received.bytes)
-        })
-    }
-
-    fn read_message(
-        &self,
-        buffer: &mut BytesMut,
-        limit: usize,
-        deadline: Option<Instant>,
-    ) -> io::Result<ReadMessage> {
-        let waiting = || waiting_message(&self.socket, RecvFlags::DONTWAIT);
-        let size = self.when_there(deadline, waiting)?;
-        receive_message(&self.socket, buffer, size, limit)
-    }
-
-    fn largest_message(&self) -> usize {
-        self.most
-    }
-
-    fn write(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        // A gathering write would make one record of several messages.
-        let slices = if self.is_whole { &slices[..slices.len().min(1)] } else { slices };
-        send(&self.socket, slices, SendFlags::DONTWAIT)
-    }
-
-    fn is_sent(&self) -> bool {
-        true
-    }
-
-    fn wait_writable(&self, or_readable: bool, deadline: Option<Instant>) -> io::Result<()> {
-        let mut interest = PollFlags::OUT;
-        interest.set(PollFlags::IN, or_readable);
-        self.wait(interest, deadline).map(drop)
-    }
-
-    fn wake(&self) {
-        self.bell.ring();
-    }
-
-    fn shutdown(&self) {
-        // It fails only if the peer has closed before.
-        let _: Result<(), Errno> = rustix::net::shutdown(&self.socket, Shutdown::Both);
-    }
-
-    fn peer(&self) -> &Peer {
-        &self.peer
     }
 }

@@ -3,6 +3,7 @@
 mod address;
 mod bell;
 mod client;
+mod client_stream;
 mod directory;
 mod explain;
 mod identity;

@@ -63,6 +63,21 @@ pub(super) fn receive(
     Ok(Received { bytes, cut: header.msg_flags & libc::MSG_CTRUNC != 0 })
 }
 
+/// Receives into the spare capacity of `buffer`, and does not ask whether something came beside the
+/// bytes: for one who reads on until there is nothing.
+pub(super) fn receive_bytes(
+    socket: impl AsFd,
+    buffer: &mut BytesMut,
+    flags: RecvFlags,
+) -> io::Result<usize> {
+    let (read, _) = rustix::net::recv(socket, buffer.spare_capacity_mut(), flags)?;
+    let read = read.0.len();
+    // SAFETY: the call above has initialised `read` bytes of the spare capacity, which begins where
+    // the buffer's length ends.
+    unsafe { buffer.set_len(buffer.len() + read) };
+    Ok(read)
+}
+
 /// Asks for the size of a record in full. Where there is no such thing there are no such sockets either
 /// (`client::socket_type`).
 #[cfg(not(target_vendor = "apple"))]

@@ -1,7 +1,7 @@
 //! What msgpipe costs, as ratios to a bare floor that does the same work, measured in one run.
 //!
 //! ```text
-//! cargo bench --bench ipc -- [--rounds N] [--seconds S] [--only rtt,pipelined,fanin,idle]
+//! cargo bench --bench ipc -- [--rounds N] [--seconds S] [--only rtt,pipelined,fanin,fair,idle]
 //!                            [--cpus two|one|any]
 //! ```
 //!
@@ -20,9 +20,13 @@
 //! `--cpus one` puts both on one CPU: there the work of both sides shows, and little noise, where
 //! otherwise most of a round trip is what it takes to wake a CPU that sleeps.
 //!
+//! `fair` has no floor: it compares what each flood of requests beside a client adds to the client's calls
+//! with what one of its calls takes alone.
+//!
 //! It prints each ratio beside its target and judges nothing: it is no test.
 
 mod echo;
+mod fair;
 mod frames;
 mod idle;
 mod machine;

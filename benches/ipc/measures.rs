@@ -4,7 +4,7 @@ use crate::echo::{Echo, Request, Side};
 use crate::options::Options;
 use crate::report::{Report, Target, Unit, quantile};
 use crate::server::ServerProcess;
-use crate::{Failure, idle};
+use crate::{Failure, fair, idle};
 use std::sync::Barrier;
 use std::time::{Duration, Instant};
 
@@ -43,6 +43,7 @@ pub enum Measure {
     RoundTrip,
     Pipelined,
     FanIn,
+    Fair,
     Idle,
 }
 
@@ -53,14 +54,15 @@ pub struct Setting<'a> {
 }
 
 impl Measure {
-    pub const ALL: [Measure; 4] =
-        [Measure::RoundTrip, Measure::Pipelined, Measure::FanIn, Measure::Idle];
+    pub const ALL: [Measure; 5] =
+        [Measure::RoundTrip, Measure::Pipelined, Measure::FanIn, Measure::Fair, Measure::Idle];
 
     pub fn name(self) -> &'static str {
         match self {
             Measure::RoundTrip => "rtt",
             Measure::Pipelined => "pipelined",
             Measure::FanIn => "fanin",
+            Measure::Fair => "fair",
             Measure::Idle => "idle",
         }
     }
@@ -100,6 +102,7 @@ impl Measure {
                 let name = format!("{CLIENTS} clients of {SMALL} B");
                 report.ratio(&name, Unit::PerSecond, rounds, Some(Target::AtLeast(0.85)));
             }
+            Measure::Fair => fair::run(setting, report)?,
             Measure::Idle => idle::run(setting, report)?,
         }
         Ok(())

@@ -10,7 +10,7 @@ const ROUNDS: usize = 7;
 const SECONDS: f64 = 0.6;
 
 const USAGE: &str = "usage: cargo bench --bench ipc -- \
-    [--rounds N] [--seconds S] [--only rtt,pipelined,fanin,idle] [--cpus two|one|any]";
+    [--rounds N] [--seconds S] [--only rtt,pipelined,fanin,fair,idle] [--cpus two|one|any]";
 
 /// What this process is for.
 pub enum Mode {

@@ -10,9 +10,21 @@ use msgpipe::{Endpoint, Server};
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 /// What a server process says when clients may come.
 const READY: &str = "ready";
+
+/// A request that takes the handler so long.
+pub const WORK: &str = "work, please";
+pub const WORKS: Duration = Duration::from_micros(500);
+
+fn work() {
+    let start = Instant::now();
+    while start.elapsed() < WORKS {
+        std::hint::spin_loop();
+    }
+}
 
 /// What a server process is to do.
 pub struct Task {
@@ -56,7 +68,13 @@ pub fn serve(task: &Task) -> Result<(), Failure> {
             let server = Server::bind(Endpoint::name(&task.name)?)?;
             let stopper = server.stopper();
             attend(move || stopper.stop());
-            Ok(server.serve(|request| request.body())?)
+            Ok(server.serve(|request| {
+                let body = request.body();
+                if body == WORK {
+                    work();
+                }
+                body
+            })?)
         }
     }
 }

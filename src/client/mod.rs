@@ -157,7 +157,8 @@ impl Client {
     /// As [`call`](Client::call), less [`Error::Answered`]. A request that ran into its time while it
     /// was being sent is an [`Error::Deadline`]; its rest is sent by whoever sends or reads next.
     pub fn start(&self, request: impl IntoBody) -> Result<Call, Error> {
-        let (began, deadline) = (Instant::now(), Some(Limits::until(self.timeout)));
+        let began = Instant::now();
+        let deadline = Some(began + self.timeout);
         let (call, message) = self.register(began, deadline, request.into_body())?;
         self.send(std::slice::from_ref(&call), &mut [message], began, deadline)?;
         Ok(call)
@@ -196,7 +197,8 @@ impl Client {
 
     /// Begins calls for these requests and sends them: all or none.
     fn start_all(&self, requests: Vec<Bytes>) -> Result<Vec<Call>, Error> {
-        let (began, deadline) = (Instant::now(), Some(Limits::until(self.timeout)));
+        let began = Instant::now();
+        let deadline = Some(began + self.timeout);
         let mut calls = Vec::with_capacity(requests.len());
         let mut messages = Vec::with_capacity(requests.len());
         for body in requests {
@@ -330,7 +332,7 @@ impl Inner {
                 Err(_) => break,
             }
             // While others' replies come without an end, there is always something to read.
-            if deadline.is_some_and(|at| at <= Instant::now()) {
+            if !slot.is_finished() && deadline.is_some_and(|at| at <= Instant::now()) {
                 break;
             }
         }

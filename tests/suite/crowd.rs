@@ -64,8 +64,7 @@ fn ten_thousand_silent_sockets() {
     setrlimit(Resource::Nofile, limit).unwrap();
     let spare = 1000;
     let most = limit.maximum.map_or(usize::MAX, |most| most as usize);
-    // The server's socket, the client's, and what wakes its reader.
-    let crowd = CROWD.min(most.saturating_sub(spare) / 3);
+    let crowd = CROWD.min(most.saturating_sub(spare) / 2);
     assert!(crowd > 0, "{most} descriptors are too few for this test");
     println!("{crowd} connections, of {most} descriptors");
     a_silent_crowd_costs_nobody_else_anything::<Local>(crowd);

@@ -1,7 +1,7 @@
 //! The two ends of a connection, each by itself.
 
 use super::{PATIENCE, in_child};
-use crate::backends::unix_socket::client::ClientSocket;
+use crate::backends::unix_socket::client_stream::ClientSocket;
 use crate::backends::unix_socket::stream::{SocketStream, send, silence};
 use crate::client_stream::ClientStream;
 use crate::connections::ServerStream;
@@ -54,8 +54,7 @@ fn a_write_that_goes_in_part_says_how_much_and_only_one_that_does_not_go_at_all_
 #[test]
 fn a_client_waits_as_long_as_it_says() {
     let (ours, mut theirs) = UnixStream::pair().unwrap();
-    let client =
-        ClientSocket::new(ours.into(), Peer::default(), Carrier::Stream, usize::MAX).unwrap();
+    let client = ClientSocket::new(ours.into(), Peer::default(), Carrier::Stream, usize::MAX);
     let mut buffer = BytesMut::with_capacity(100);
     let read = |buffer: &mut BytesMut, wait: Option<Duration>| {
         let started = Instant::now();
@@ -84,22 +83,26 @@ fn a_client_waits_as_long_as_it_says() {
 }
 
 #[test]
-fn a_client_that_waits_can_be_woken() {
+fn a_client_of_several_threads_can_be_woken() {
     let (ours, mut theirs) = UnixStream::pair().unwrap();
-    let client =
-        ClientSocket::new(ours.into(), Peer::default(), Carrier::Stream, usize::MAX).unwrap();
+    let client = ClientSocket::new(ours.into(), Peer::default(), Carrier::Stream, usize::MAX);
     let deadline = Some(Instant::now() + PATIENCE);
     let mut buffer = BytesMut::with_capacity(100);
+    let woken = |buffer: &mut BytesMut| client.read(buffer, deadline).unwrap_err().kind();
+    // One that waits alone sees soon that another has come.
+    std::thread::scope(|scope| {
+        scope.spawn(|| client.write(&[IoSlice::new(b"x")]).unwrap());
+        assert_eq!(woken(&mut buffer), ErrorKind::Interrupted);
+    });
     for _ in 0..3 {
         std::thread::scope(|scope| {
             scope.spawn(|| client.wake());
-            let woken = client.read(&mut buffer, deadline).unwrap_err();
-            assert_eq!(woken.kind(), ErrorKind::Interrupted);
+            assert_eq!(woken(&mut buffer), ErrorKind::Interrupted);
         });
     }
     // Woken often, and before it waits, it is woken once; what is there is found all the same.
     (0..1000).for_each(|_| client.wake());
-    assert_eq!(client.read(&mut buffer, deadline).unwrap_err().kind(), ErrorKind::Interrupted);
+    assert_eq!(woken(&mut buffer), ErrorKind::Interrupted);
     client.wake();
     theirs.write_all(b"here").unwrap();
     assert_eq!(client.read(&mut buffer, deadline).unwrap(), 4);

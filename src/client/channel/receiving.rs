@@ -108,7 +108,8 @@ impl Pauses {
 
     /// Something has been read.
     fn ends(&mut self) {
-        let (now, pause) = (Instant::now(), self.read.elapsed());
+        let now = Instant::now();
+        let pause = now.saturating_duration_since(self.read);
         self.read = now;
         if pause >= LONG_UNREAD {
             self.long = Some((pause, now));

@@ -37,15 +37,18 @@ pub fn connect_plainly(place: &str, words: &[u8]) -> Result<Vec<u8>, i32> {
     Ok(heard)
 }
 
-/// So many connections, each with a place: the server has said what it begins with.
-fn holds(count: usize, place: &str) -> Vec<UnixStream> {
+/// Holds so many connections, each with a place: the server has said what it begins with.
+fn holds(count: usize, place: &str) {
     let hold = |_| {
         let mut socket = UnixStream::connect_addr(&address_of(place)).unwrap();
         socket.write_all(&first_words()[..16]).unwrap();
         socket.read_exact(&mut [0; 16]).unwrap();
         socket
     };
-    (0..count).map(hold).collect()
+    let held: Vec<UnixStream> = (0..count).map(hold).collect();
+    say("it holds");
+    std::io::stdin().read_to_end(&mut Vec::new()).unwrap();
+    drop(held);
 }
 
 /// How a plain connect ended, in words.
@@ -154,12 +157,7 @@ fn play(part: &str, place: &str) {
     match part {
         "tells who it is" => say(&format!("{} {}", own_uid(), rustix::process::getegid().as_raw())),
         "connects plainly" => say(&plainly(place, &first_words())),
-        "holds" => {
-            let held = holds(how.parse().unwrap(), place);
-            say("it holds");
-            std::io::stdin().read_to_end(&mut Vec::new()).unwrap();
-            drop(held);
-        }
+        "holds" => holds(how.parse().unwrap(), place),
         "sends nonsense" => say(&plainly(place, &[0xA5; 64])),
         "asks" => match ask(place, trust_in(how)) {
             Ok(answer) => say(&format!("answered {answer}")),

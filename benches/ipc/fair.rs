@@ -1,0 +1,78 @@
+//! The measure of fairness: how much longer a client's call takes for each client beside it that asks
+//! without an end.
+
+use crate::Failure;
+use crate::echo::Side;
+use crate::measures::Setting;
+use crate::report::{Report, Target, Unit, quantile};
+use crate::server::{ServerProcess, WORK, WORKS};
+use msgpipe::{Client, Endpoint, Error};
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+/// Floods at once.
+const FLOODS: [usize; 3] = [1, 2, 4];
+
+/// Requests of one flood that are under way.
+const UNDER_WAY: usize = 512;
+
+/// How many times what a call takes alone, its handler's time included, each flood may add to it.
+const GOAL: f64 = 2.0;
+
+pub fn run(setting: &Setting<'_>, report: &Report) -> Result<(), Failure> {
+    for floods in FLOODS {
+        let mut rounds = Vec::new();
+        for _ in 0..setting.options.rounds {
+            let server = ServerProcess::start(Side::Msgpipe, setting.server_cpu)?;
+            let alone = p99(server.name(), 0, setting.options.time)?;
+            let beside = p99(server.name(), floods, setting.options.time)?;
+            rounds.push(((WORKS.as_nanos() as f64 + alone) * floods as f64, beside - alone));
+        }
+        let name = format!("p99 of a call beside {floods} floods, by flood");
+        report.ratio(&name, Unit::Nanoseconds, rounds, Some(Target::AtMost(GOAL)));
+    }
+    Ok(())
+}
+
+/// How long all but one in a hundred calls take, in nanoseconds.
+fn p99(server: &str, floods: usize, time: Duration) -> Result<f64, Failure> {
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let flooding: Vec<_> = (0..floods).map(|_| scope.spawn(|| flood(server, &stop))).collect();
+        let took = calls(server, time);
+        stop.store(true, Ordering::Relaxed);
+        for flood in flooding {
+            flood.join().map_err(|_| "a flood panicked")??;
+        }
+        let mut took = took?;
+        took.sort_by(f64::total_cmp);
+        Ok(quantile(&took, 0.99))
+    })
+}
+
+fn calls(server: &str, time: Duration) -> Result<Vec<f64>, Failure> {
+    let client = Client::connect(Endpoint::name(server)?)?;
+    client.call(WORK)?;
+    let (start, mut took) = (Instant::now(), Vec::new());
+    while start.elapsed() < time || took.len() < 100 {
+        let before = Instant::now();
+        client.call(WORK)?;
+        took.push(before.elapsed().as_nanos() as f64);
+    }
+    Ok(took)
+}
+
+fn flood(server: &str, stop: &AtomicBool) -> Result<(), Error> {
+    let client = Client::connect(server)?;
+    let mut calls = VecDeque::new();
+    while !stop.load(Ordering::Relaxed) {
+        while calls.len() < UNDER_WAY {
+            calls.push_back(client.start(WORK)?);
+        }
+        if let Some(call) = calls.pop_front() {
+            call.wait()?;
+        }
+    }
+    Ok(())
+}
