@@ -104,7 +104,8 @@ pub trait MessageServer {
     fn peer(&self, connection: ConnectionId) -> Option<&Peer>;
 
     /// Whether what is sent there can still arrive: not once the peer has closed both directions, or
-    /// sending has failed. What it sent before is still handed out; [`Server`] drops its requests.
+    /// sending has failed. What it sent before is still handed out; a
+    /// [`Server`](crate::Server) drops its requests.
     ///
     /// A server that cannot tell says yes.
     fn is_reachable(&self, connection: ConnectionId) -> bool {
