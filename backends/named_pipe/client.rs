@@ -4,8 +4,9 @@ use super::handle::{check, code, millis_until, own, wide};
 use super::identity::{own_sid, server_of, trusts};
 use super::messages::Messages;
 use super::security::CLIENT_RIGHTS;
-use super::stream::{is_gone, next_message};
+use super::stream::{gone_to_broken, is_gone, next_message};
 use super::transfer::{Signal, Transfer, wait_any};
+use super::writer::Writer;
 use crate::access::Trust;
 use crate::backends::Connected;
 use crate::client_stream::{ClientStream, ReadMessage};
@@ -123,13 +124,19 @@ struct PipeClient {
     reader: Mutex<Reader>,
     /// The way in which whole messages are read, if they are.
     messages: Option<Mutex<Messages>>,
-    writer: Mutex<Transfer>,
+    sending: Mutex<Sending>,
     read_done: Arc<Signal>,
     write_done: Arc<Signal>,
     /// `shutdown` was called: as a flag to look at, and as a signal that ends a wait.
     is_closed: AtomicBool,
     closed: Signal,
     peer: Peer,
+}
+
+struct Sending {
+    writer: Writer,
+    /// How a write has failed: then a piece of the stream is missing, and no other may follow.
+    failed: Option<io::Error>,
 }
 
 struct Reader {
@@ -151,12 +158,12 @@ impl PipeClient {
             }
         };
         let reader = Reader { transfer, left: 0..0 };
-        let writer = Transfer::new(pipe.as_handle())?;
+        let writer = Writer::new(pipe.as_handle())?;
         Ok(PipeClient {
             reader: Mutex::new(reader),
             messages,
             write_done: writer.done(),
-            writer: Mutex::new(writer),
+            sending: Mutex::new(Sending { writer, failed: None }),
             read_done,
             is_closed: AtomicBool::new(false),
             closed: Signal::new()?,
@@ -173,8 +180,40 @@ impl PipeClient {
         Ok(messages.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    fn writer(&self) -> MutexGuard<'_, Transfer> {
-        self.writer.lock().unwrap_or_else(PoisonError::into_inner)
+    fn sending(&self) -> MutexGuard<'_, Sending> {
+        self.sending.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What reading finds once the stream has been shut down: the end, or why it could not go on.
+    fn end(&self) -> io::Result<()> {
+        match &self.sending().failed {
+            Some(error) if !is_gone(error) => Err(copy(error)),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Sending {
+    /// Whether nothing is under way. Every write is asked here how it has ended.
+    ///
+    /// # Errors
+    /// How a write has failed, each time.
+    fn is_settled(&mut self) -> io::Result<bool> {
+        if self.failed.is_none() && self.writer.is_under_way() {
+            match self.writer.poll() {
+                None => return Ok(false),
+                Some(Ok(_)) => {}
+                Some(Err(error)) => self.failed = Some(gone_to_broken(error)),
+            }
+        }
+        self.failed.as_ref().map_or(Ok(true), |error| Err(copy(error)))
+    }
+}
+
+fn copy(error: &io::Error) -> io::Error {
+    match error.raw_os_error() {
+        Some(code) => io::Error::from_raw_os_error(code),
+        None => io::Error::new(error.kind(), error.to_string()),
     }
 }
 
@@ -189,7 +228,7 @@ impl Reader {
         let read = match ended {
             // Still under way.
             Some(None) => None,
-            // The system cancels what a thread has begun when that thread ends.
+            // The system cancels what a thread has begun when that thread ends; it took nothing.
             Some(Some(Err(error))) if code(&error) == Some(ERROR_OPERATION_ABORTED) => {
                 self.transfer.start_read(READ)?
             }
@@ -230,7 +269,7 @@ impl ClientStream for PipeClient {
                 wait_any(&[&self.read_done, &self.closed], deadline)?;
             }
         }
-        Ok(0)
+        self.end().map(|()| 0)
     }
 
     fn read_message(
@@ -248,20 +287,16 @@ impl ClientStream for PipeClient {
                 read => return read,
             }
         }
-        Ok(ReadMessage::End)
+        self.end().map(|()| ReadMessage::End)
     }
 
     fn write(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        let mut writer = self.writer();
-        let gone = |error: io::Error| match is_gone(&error) {
-            true => ErrorKind::BrokenPipe.into(),
-            false => error,
-        };
+        let mut sending = self.sending();
         if self.is_closed.load(Ordering::SeqCst) {
             return Err(ErrorKind::BrokenPipe.into());
         }
-        if writer.is_under_way() {
-            writer.poll().ok_or(ErrorKind::WouldBlock)?.map_err(gone)?;
+        if !sending.is_settled()? {
+            return Err(ErrorKind::WouldBlock.into());
         }
         let fill = |message: &mut Vec<u8>| match (&self.messages, slices.first()) {
             (Some(_), Some(first)) => {
@@ -270,27 +305,29 @@ impl ClientStream for PipeClient {
             }
             _ => next_message(slices, message),
         };
-        writer.start_write(fill).map_err(gone)?;
-        Ok(writer.len())
+        sending.writer.start(fill).map_err(gone_to_broken)
     }
 
+    /// A write that failed because the server has gone counts as sent: why it went is found by reading,
+    /// and each further write fails.
     fn is_sent(&self) -> bool {
-        let mut writer = self.writer();
-        if !writer.is_under_way() {
-            return true;
+        let settled = self.sending().is_settled();
+        match settled {
+            Ok(settled) => settled,
+            Err(error) if is_gone(&error) => true,
+            Err(_) => {
+                // Who waits for bytes learns it too.
+                self.shutdown();
+                false
+            }
         }
-        let ended = writer.poll();
-        if matches!(ended, Some(Err(_))) {
-            // A piece of the stream is lost, perhaps with the thread that began to write it.
-            self.shutdown();
-        }
-        ended.is_some()
     }
 
     fn wait_writable(&self, or_readable: bool, deadline: Option<Instant>) -> io::Result<()> {
         if self.is_sent() {
             return Ok(());
         }
+        self.end()?;
         let mut signals = vec![&*self.write_done, &self.closed];
         if or_readable && self.messages.is_some() {
             if self.messages()?.is_readable()? {
