@@ -1,9 +1,9 @@
 //! The client's end of a pipe: blocking, with deadlines.
 
-use super::handle::{check, code, millis_until, own, wide};
+use super::handle::{check, code};
 use super::identity::{own_sid, server_of, trusts};
 use super::messages::Messages;
-use super::security::CLIENT_RIGHTS;
+use super::opening::open;
 use super::stream::{gone_to_broken, is_gone, next_message};
 use super::transfer::{Signal, Transfer, wait_any};
 use super::writer::Writer;
@@ -19,30 +19,17 @@ use bytes::{BufMut, BytesMut};
 use std::io::{self, ErrorKind, IoSlice};
 use std::ops::Range;
 use std::os::windows::io::{AsHandle, AsRawHandle, OwnedHandle};
-use std::ptr::{null, null_mut};
+use std::ptr::null;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
-use widestring::U16CStr;
+use std::time::Instant;
 use windows_sys::Win32::Foundation::{
     ERROR_FILE_NOT_FOUND, ERROR_OPERATION_ABORTED, ERROR_PIPE_BUSY,
 };
-use windows_sys::Win32::Storage::FileSystem::{
-    CreateFileW, FILE_FLAG_OVERLAPPED, OPEN_EXISTING, SECURITY_IDENTIFICATION,
-    SECURITY_SQOS_PRESENT,
-};
-use windows_sys::Win32::System::Pipes::{
-    PIPE_READMODE_MESSAGE, SetNamedPipeHandleState, WaitNamedPipeW,
-};
-
-/// How a client opens: overlapped; and the server may learn who it is, but not act in its name.
-const FLAGS: u32 = FILE_FLAG_OVERLAPPED | SECURITY_SQOS_PRESENT | SECURITY_IDENTIFICATION;
+use windows_sys::Win32::System::Pipes::{PIPE_READMODE_MESSAGE, SetNamedPipeHandleState};
 
 /// How much is read at once.
 const READ: usize = 64 * 1024;
-
-/// How long a busy pipe is waited for at once. Between two waits the deadline is looked at.
-const WAIT: Duration = Duration::from_millis(500);
 
 /// Connects to the server at `endpoint`; returns the name in words too.
 pub(crate) fn connect(
@@ -65,50 +52,13 @@ pub(crate) fn connect(
     })?;
     let peer = server_of(handle.as_handle()).map_err(failed("asking who serves"))?;
     if !trusts(trust, &peer) {
-        let problem = format!("it is served by {peer}, whom this client does not trust");
+        let problem = format!(
+            "it is served by {peer}, whom this client does not trust: if it is to, name it with ClientOptions::trust (Trust)"
+        );
         return Err(Error::Insecure { endpoint: name, problem });
     }
     let stream = PipeClient::new(&handle, peer, carrier).map_err(failed("setting up the pipe"))?;
     Ok((Box::new(stream), name))
-}
-
-/// Opens the pipe, waiting for a free instance for so long.
-fn open(name: &str, timeout: Duration) -> io::Result<OwnedHandle> {
-    let name = wide(name)?;
-    let deadline = Instant::now().checked_add(timeout);
-    loop {
-        match open_once(&name) {
-            Err(error) if code(&error) == Some(ERROR_PIPE_BUSY) => {
-                if deadline.is_some_and(|at| at <= Instant::now()) {
-                    return Err(error);
-                }
-                wait_for_instance(&name, deadline);
-            }
-            opened => return opened,
-        }
-    }
-}
-
-fn open_once(name: &U16CStr) -> io::Result<OwnedHandle> {
-    // SAFETY: the name has its terminating zero, the other pointers are null. The handle returned is
-    // new and ours.
-    unsafe {
-        own(CreateFileW(name.as_ptr(), CLIENT_RIGHTS, 0, null(), OPEN_EXISTING, FLAGS, null_mut()))
-    }
-}
-
-/// Waits until an instance may be free. Opening it decides: another client may be faster, or the
-/// server may be gone.
-fn wait_for_instance(name: &U16CStr, deadline: Option<Instant>) {
-    let at_most = WAIT.as_millis() as u32;
-    // Zero would mean the time-out that the server has set.
-    let millis = millis_until(deadline).clamp(1, at_most);
-    // SAFETY: the name has its terminating zero.
-    let free = unsafe { WaitNamedPipeW(name.as_ptr(), millis) } != 0;
-    if free {
-        // If another client was faster, asking again at once could go on for long.
-        std::thread::yield_now();
-    }
 }
 
 /// Sets the client's end to read whole messages (SetNamedPipeHandleState). It opens in byte mode, in
@@ -353,18 +303,5 @@ impl ClientStream for PipeClient {
 
     fn peer(&self) -> &Peer {
         &self.peer
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_server_may_know_the_client_and_not_act_as_it() {
-        /// The two bits of the level (CreateFile): anonymous, identification, impersonation, delegation.
-        const LEVEL: u32 = 3 << 16;
-        assert_eq!(FLAGS & LEVEL, SECURITY_IDENTIFICATION);
-        assert_eq!(FLAGS & SECURITY_SQOS_PRESENT, SECURITY_SQOS_PRESENT);
     }
 }
