@@ -52,7 +52,7 @@ pub enum Error {
         waited: Duration,
     },
     /// Another server has this name.
-    #[error("{endpoint} is served by another process: stop it, or bind another name")]
+    #[error("{endpoint} is served already: stop that server, or bind another name")]
     AlreadyServed {
         /// The endpoint.
         endpoint: Arc<str>,
