@@ -32,6 +32,8 @@ pub(super) struct Writer {
     /// What is being written. Nobody touches it while the write is under way.
     buffer: Vec<u8>,
     under_way: bool,
+    /// A write that had to wait has set the event. Most writes leave it alone, and so need not reset it.
+    is_set: bool,
 }
 
 /// What the callback uses too. It is at rest here as long as `io` is open.
@@ -69,7 +71,8 @@ impl Writer {
         if io == 0 {
             return Err(io::Error::last_os_error());
         }
-        let writer = Writer { pipe, io, shared, buffer: Vec::new(), under_way: false };
+        let writer =
+            Writer { pipe, io, shared, buffer: Vec::new(), under_way: false, is_set: false };
         let handle = writer.pipe.as_raw_handle();
         // SAFETY: the handle is open.
         check(unsafe {
@@ -95,7 +98,10 @@ impl Writer {
         assert!(!self.under_way, "one write at a time");
         fill(&mut self.buffer);
         let len = u32::try_from(self.buffer.len()).map_err(|_| ErrorKind::InvalidInput)?;
-        self.shared.done.reset()?;
+        if self.is_set {
+            self.shared.done.reset()?;
+            self.is_set = false;
+        }
         // SAFETY: none is under way (above), and `&mut` keeps other threads out.
         unsafe { self.shared.overlapped.prepare(null_mut()) };
         // SAFETY: the object is open; what follows ends in a callback, or is taken back.
@@ -135,6 +141,7 @@ impl Writer {
     pub fn poll(&mut self) -> Option<io::Result<usize>> {
         let ended = self.shared.ended().take()?;
         self.under_way = false;
+        self.is_set = true;
         Some(ended.and_then(|written| self.whole(written)))
     }
 
