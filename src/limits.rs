@@ -23,7 +23,8 @@ pub struct Limits {
     /// How many bytes a server holds for all its clients together: messages that have not arrived
     /// whole, requests that have no answer yet, and messages and replies that wait to be sent. At the
     /// bound the server stops reading, first large messages (from three quarters on), then all; it
-    /// reads on, first come, first served, as memory becomes free. A single message may pass the line.
+    /// reads on, first come, first served, as memory becomes free. A single message, and what a read has
+    /// brought already, may pass the line.
     /// While somebody waits, a connection that holds more than its even part and has taken or sent
     /// nothing for a second is closed; a connection inside its part never is.
     ///

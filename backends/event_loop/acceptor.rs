@@ -52,7 +52,9 @@ pub(crate) enum Next<S> {
     Client(Accepted<S>),
     /// One that has gone, or that cannot be told. Others may wait behind it.
     TurnedAway,
-    /// One that may not come in, who is to be told so. Others may wait behind it.
+    /// One that may not come in, who is to be told so. Others may wait behind it. To a pipe the access list
+    /// lets nobody come who may not.
+    #[cfg(unix)]
     NotAdmitted(S, Peer),
     /// Nobody: nobody waits until `ready` says so.
     Nobody,

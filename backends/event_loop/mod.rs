@@ -232,6 +232,7 @@ impl<A: Acceptor> EventLoop<A> {
                     take_in(&mut self.connections, &self.options, accepted);
                 }
                 Ok(Next::TurnedAway) => {}
+                #[cfg(unix)]
                 Ok(Next::NotAdmitted(stream, peer)) => {
                     self.connections.turn_away(stream, &not_admitted(&peer));
                 }

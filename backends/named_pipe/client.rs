@@ -1,11 +1,12 @@
 //! The client's end of a pipe: blocking, with deadlines.
 
-use super::handle::{check, code, millis_until, own, wide};
+use super::handle::{check, code};
 use super::identity::{own_sid, server_of, trusts};
 use super::messages::Messages;
-use super::security::CLIENT_RIGHTS;
-use super::stream::{is_gone, next_message};
+use super::opening::open;
+use super::stream::{gone_to_broken, is_gone, next_message};
 use super::transfer::{Signal, Transfer, wait_any};
+use super::writer::Writer;
 use crate::access::Trust;
 use crate::backends::Connected;
 use crate::client_stream::{ClientStream, ReadMessage};
@@ -18,30 +19,17 @@ use bytes::{BufMut, BytesMut};
 use std::io::{self, ErrorKind, IoSlice};
 use std::ops::Range;
 use std::os::windows::io::{AsHandle, AsRawHandle, OwnedHandle};
-use std::ptr::{null, null_mut};
+use std::ptr::null;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
-use widestring::U16CStr;
+use std::time::Instant;
 use windows_sys::Win32::Foundation::{
     ERROR_FILE_NOT_FOUND, ERROR_OPERATION_ABORTED, ERROR_PIPE_BUSY,
 };
-use windows_sys::Win32::Storage::FileSystem::{
-    CreateFileW, FILE_FLAG_OVERLAPPED, OPEN_EXISTING, SECURITY_IDENTIFICATION,
-    SECURITY_SQOS_PRESENT,
-};
-use windows_sys::Win32::System::Pipes::{
-    PIPE_READMODE_MESSAGE, SetNamedPipeHandleState, WaitNamedPipeW,
-};
-
-/// How a client opens: overlapped; and the server may learn who it is, but not act in its name.
-const FLAGS: u32 = FILE_FLAG_OVERLAPPED | SECURITY_SQOS_PRESENT | SECURITY_IDENTIFICATION;
+use windows_sys::Win32::System::Pipes::{PIPE_READMODE_MESSAGE, SetNamedPipeHandleState};
 
 /// How much is read at once.
 const READ: usize = 64 * 1024;
-
-/// How long a busy pipe is waited for at once. Between two waits the deadline is looked at.
-const WAIT: Duration = Duration::from_millis(500);
 
 /// Connects to the server at `endpoint`; returns the name in words too.
 pub(crate) fn connect(
@@ -64,50 +52,13 @@ pub(crate) fn connect(
     })?;
     let peer = server_of(handle.as_handle()).map_err(failed("asking who serves"))?;
     if !trusts(trust, &peer) {
-        let problem = format!("it is served by {peer}, whom this client does not trust");
+        let problem = format!(
+            "it is served by {peer}, whom this client does not trust: if it is to, name it with ClientOptions::trust (Trust)"
+        );
         return Err(Error::Insecure { endpoint: name, problem });
     }
     let stream = PipeClient::new(&handle, peer, carrier).map_err(failed("setting up the pipe"))?;
     Ok((Box::new(stream), name))
-}
-
-/// Opens the pipe, waiting for a free instance for so long.
-fn open(name: &str, timeout: Duration) -> io::Result<OwnedHandle> {
-    let name = wide(name)?;
-    let deadline = Instant::now().checked_add(timeout);
-    loop {
-        match open_once(&name) {
-            Err(error) if code(&error) == Some(ERROR_PIPE_BUSY) => {
-                if deadline.is_some_and(|at| at <= Instant::now()) {
-                    return Err(error);
-                }
-                wait_for_instance(&name, deadline);
-            }
-            opened => return opened,
-        }
-    }
-}
-
-fn open_once(name: &U16CStr) -> io::Result<OwnedHandle> {
-    // SAFETY: the name has its terminating zero, the other pointers are null. The handle returned is
-    // new and ours.
-    unsafe {
-        own(CreateFileW(name.as_ptr(), CLIENT_RIGHTS, 0, null(), OPEN_EXISTING, FLAGS, null_mut()))
-    }
-}
-
-/// Waits until an instance may be free. Opening it decides: another client may be faster, or the
-/// server may be gone.
-fn wait_for_instance(name: &U16CStr, deadline: Option<Instant>) {
-    let at_most = WAIT.as_millis() as u32;
-    // Zero would mean the time-out that the server has set.
-    let millis = millis_until(deadline).clamp(1, at_most);
-    // SAFETY: the name has its terminating zero.
-    let free = unsafe { WaitNamedPipeW(name.as_ptr(), millis) } != 0;
-    if free {
-        // If another client was faster, asking again at once could go on for long.
-        std::thread::yield_now();
-    }
 }
 
 /// Sets the client's end to read whole messages (SetNamedPipeHandleState). It opens in byte mode, in
@@ -123,7 +74,7 @@ struct PipeClient {
     reader: Mutex<Reader>,
     /// The way in which whole messages are read, if they are.
     messages: Option<Mutex<Messages>>,
-    writer: Mutex<Transfer>,
+    sending: Mutex<Sending>,
     read_done: Arc<Signal>,
     write_done: Arc<Signal>,
     /// `shutdown` was called: as a flag to look at, and as a signal that ends a wait.
@@ -132,6 +83,12 @@ struct PipeClient {
     /// `wake` was called, and nobody has returned for it yet.
     woken: Signal,
     peer: Peer,
+}
+
+struct Sending {
+    writer: Writer,
+    /// How a write has failed: then a piece of the stream is missing, and no other may follow.
+    failed: Option<io::Error>,
 }
 
 struct Reader {
@@ -153,12 +110,12 @@ impl PipeClient {
             }
         };
         let reader = Reader { transfer, left: 0..0 };
-        let writer = Transfer::new(pipe.as_handle())?;
+        let writer = Writer::new(pipe.as_handle())?;
         Ok(PipeClient {
             reader: Mutex::new(reader),
             messages,
             write_done: writer.done(),
-            writer: Mutex::new(writer),
+            sending: Mutex::new(Sending { writer, failed: None }),
             read_done,
             is_closed: AtomicBool::new(false),
             closed: Signal::new()?,
@@ -184,8 +141,40 @@ impl PipeClient {
         }
     }
 
-    fn writer(&self) -> MutexGuard<'_, Transfer> {
-        self.writer.lock().unwrap_or_else(PoisonError::into_inner)
+    fn sending(&self) -> MutexGuard<'_, Sending> {
+        self.sending.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What reading finds once the stream has been shut down: the end, or why it could not go on.
+    fn end(&self) -> io::Result<()> {
+        match &self.sending().failed {
+            Some(error) if !is_gone(error) => Err(copy(error)),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Sending {
+    /// Whether nothing is under way. Every write is asked here how it has ended.
+    ///
+    /// # Errors
+    /// How a write has failed, each time.
+    fn is_settled(&mut self) -> io::Result<bool> {
+        if self.failed.is_none() && self.writer.is_under_way() {
+            match self.writer.poll() {
+                None => return Ok(false),
+                Some(Ok(_)) => {}
+                Some(Err(error)) => self.failed = Some(gone_to_broken(error)),
+            }
+        }
+        self.failed.as_ref().map_or(Ok(true), |error| Err(copy(error)))
+    }
+}
+
+fn copy(error: &io::Error) -> io::Error {
+    match error.raw_os_error() {
+        Some(code) => io::Error::from_raw_os_error(code),
+        None => io::Error::new(error.kind(), error.to_string()),
     }
 }
 
@@ -200,7 +189,7 @@ impl Reader {
         let read = match ended {
             // Still under way.
             Some(None) => None,
-            // The system cancels what a thread has begun when that thread ends.
+            // The system cancels what a thread has begun when that thread ends; it took nothing.
             Some(Some(Err(error))) if code(&error) == Some(ERROR_OPERATION_ABORTED) => {
                 self.transfer.start_read(READ)?
             }
@@ -241,7 +230,7 @@ impl ClientStream for PipeClient {
                 self.wait_for(&self.read_done, deadline)?;
             }
         }
-        Ok(0)
+        self.end().map(|()| 0)
     }
 
     fn read_message(
@@ -259,20 +248,16 @@ impl ClientStream for PipeClient {
                 read => return read,
             }
         }
-        Ok(ReadMessage::End)
+        self.end().map(|()| ReadMessage::End)
     }
 
     fn write(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        let mut writer = self.writer();
-        let gone = |error: io::Error| match is_gone(&error) {
-            true => ErrorKind::BrokenPipe.into(),
-            false => error,
-        };
+        let mut sending = self.sending();
         if self.is_closed.load(Ordering::SeqCst) {
             return Err(ErrorKind::BrokenPipe.into());
         }
-        if writer.is_under_way() {
-            writer.poll().ok_or(ErrorKind::WouldBlock)?.map_err(gone)?;
+        if !sending.is_settled()? {
+            return Err(ErrorKind::WouldBlock.into());
         }
         let fill = |message: &mut Vec<u8>| match (&self.messages, slices.first()) {
             (Some(_), Some(first)) => {
@@ -281,27 +266,29 @@ impl ClientStream for PipeClient {
             }
             _ => next_message(slices, message),
         };
-        writer.start_write(fill).map_err(gone)?;
-        Ok(writer.len())
+        sending.writer.start(fill).map_err(gone_to_broken)
     }
 
+    /// A write that failed because the server has gone counts as sent: why it went is found by reading,
+    /// and each further write fails.
     fn is_sent(&self) -> bool {
-        let mut writer = self.writer();
-        if !writer.is_under_way() {
-            return true;
+        let settled = self.sending().is_settled();
+        match settled {
+            Ok(settled) => settled,
+            Err(error) if is_gone(&error) => true,
+            Err(_) => {
+                // Who waits for bytes learns it too.
+                self.shutdown();
+                false
+            }
         }
-        let ended = writer.poll();
-        if matches!(ended, Some(Err(_))) {
-            // A piece of the stream is lost, perhaps with the thread that began to write it.
-            self.shutdown();
-        }
-        ended.is_some()
     }
 
     fn wait_writable(&self, or_readable: bool, deadline: Option<Instant>) -> io::Result<()> {
         if self.is_sent() {
             return Ok(());
         }
+        self.end()?;
         let mut signals = vec![&*self.write_done, &self.closed, &self.woken];
         if or_readable && self.messages.is_some() {
             if self.messages()?.is_readable()? {
@@ -332,18 +319,5 @@ impl ClientStream for PipeClient {
 
     fn peer(&self) -> &Peer {
         &self.peer
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_server_may_know_the_client_and_not_act_as_it() {
-        /// The two bits of the level (CreateFile): anonymous, identification, impersonation, delegation.
-        const LEVEL: u32 = 3 << 16;
-        assert_eq!(FLAGS & LEVEL, SECURITY_IDENTIFICATION);
-        assert_eq!(FLAGS & SECURITY_SQOS_PRESENT, SECURITY_SQOS_PRESENT);
     }
 }

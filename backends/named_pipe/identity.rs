@@ -1,6 +1,7 @@
 //! Who is at the other end of a pipe, and who we are: security identifiers as strings.
 
 use super::handle::{check, own};
+use super::impersonation::client_user;
 use crate::access::{Trust, is_one_of};
 use crate::message_server::Peer;
 use std::io;
@@ -21,7 +22,7 @@ use windows_sys::Win32::System::Threading::{
 };
 
 /// The identifier of LocalSystem, which can be anybody, as root can on Unix.
-const SYSTEM: &str = "S-1-5-18";
+pub(super) const SYSTEM: &str = "S-1-5-18";
 
 /// The user of this process. It does not change, so it is asked for once.
 pub(super) fn own_sid() -> io::Result<&'static str> {
@@ -35,12 +36,17 @@ pub(super) fn own_sid() -> io::Result<&'static str> {
 }
 
 /// Who has opened the client's end of an instance.
-pub(super) fn client_of(pipe: BorrowedHandle<'_>) -> io::Result<Peer> {
+///
+/// The identifier is that of the token that the system keeps of the client (see `impersonation`). Where
+/// it has none yet, the process could be asked whose number it gives; but the number may by then be that
+/// of another one, and a client can see to that. So the process counts only where everybody who gets in
+/// is trusted alike (`alike`): the access list is for the owner alone. Else the identifier stays unknown.
+pub(super) fn client_of(pipe: BorrowedHandle<'_>, alike: bool) -> io::Result<Peer> {
     let mut pid = 0;
     // SAFETY: the handle is open for as long as it is borrowed, and `pid` outlives the call.
     check(unsafe { GetNamedPipeClientProcessId(pipe.as_raw_handle(), &mut pid) })?;
-    // A process that has ended meanwhile cannot be asked; the access list let its user in.
-    Ok(peer(pid, sid_of_process(pid).ok()))
+    let by_process = |_| if alike { sid_of_process(pid).ok() } else { None };
+    Ok(peer(pid, client_user(pipe).map_or_else(by_process, Some)))
 }
 
 fn peer(pid: u32, sid: Option<String>) -> Peer {
@@ -110,7 +116,11 @@ fn user_of(process: HANDLE) -> io::Result<String> {
     check(unsafe { OpenProcessToken(process, TOKEN_QUERY, &mut token) })?;
     // SAFETY: the call has just returned it, and it is ours.
     let token: OwnedHandle = unsafe { own(token)? };
+    user_of_token(&token)
+}
 
+/// The user of a token that was opened to be asked.
+pub(super) fn user_of_token(token: &OwnedHandle) -> io::Result<String> {
     let mut len = 0;
     // SAFETY: a buffer of no bytes asks for the length only.
     unsafe { GetTokenInformation(token.as_raw_handle(), TokenUser, null_mut(), 0, &mut len) };

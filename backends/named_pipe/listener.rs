@@ -5,6 +5,7 @@ use super::identity::{client_of, own_sid};
 use super::instance::{self, Place, Vacated, Which};
 use super::security;
 use super::stream::PipeStream;
+use crate::access::Access;
 use crate::backends::event_loop::{Accepted, Acceptor, Next, Tokens, Wake};
 use crate::endpoint::Endpoint;
 use crate::error::Error;
@@ -32,6 +33,8 @@ const LISTENING: usize = 4;
 pub(crate) struct Listener {
     name: U16CString,
     descriptor: SecurityDescriptor,
+    /// Nobody gets in but the owner, and who can be the owner.
+    alike: bool,
     instances: Instances,
     /// Of a fixed number of instances, those whose place is to be taken.
     vacated: Arc<Vacated>,
@@ -60,6 +63,11 @@ impl Instance {
         unsafe { BorrowedHandle::borrow_raw(self.pipe.as_raw_handle()) }
     }
 
+    /// The handle with all rights.
+    fn handle_to_read(&self) -> BorrowedHandle<'_> {
+        self.reader.as_ref().map_or_else(|| self.handle(), |reader| reader.as_handle())
+    }
+
     /// Whether an event means that its client has come; `None`: that it never will.
     fn has_client(&self) -> Option<bool> {
         if !matches!(self.pipe.take_error(), Ok(None)) {
@@ -85,13 +93,7 @@ impl Listener {
         let shown: Arc<str> = endpoint.to_string().into();
         let sid = own_sid().map_err(|source| Error::system(&shown, "asking who we are", source))?;
         let shown: Arc<str> = endpoint.pipe_name(sid)?.into();
-        let failed = |source: io::Error| match code(&source) {
-            // What Windows says to a first instance that is not (CreateNamedPipe).
-            Some(ERROR_ACCESS_DENIED | ERROR_PIPE_BUSY) => {
-                Error::AlreadyServed { endpoint: shown.clone() }
-            }
-            _ => Error::system(&shown, "making the pipe", source),
-        };
+        let failed = |source| Error::system(&shown, "making the pipe", source);
         let name = wide(&shown).map_err(failed)?;
         let descriptor = security::descriptor(&options.access, &shown)?;
         let most = options.most();
@@ -99,13 +101,18 @@ impl Listener {
             Instances::Unlimited => LISTENING,
             Instances::Fixed(_) => most,
         };
-        let mut made = vec![instance::create(&name, Which::First, &descriptor).map_err(failed)?];
+        let make = |which| {
+            let made = instance::create(&name, which, &descriptor);
+            made.map_err(|source| why_not_made(which, &shown, source))
+        };
+        let mut made = vec![make(Which::First)?];
         while made.len() < first {
-            made.push(instance::create(&name, Which::Further, &descriptor).map_err(failed)?);
+            made.push(make(Which::Further)?);
         }
         let listener = Listener {
             name,
             descriptor,
+            alike: options.access == Access::Owner,
             instances: options.instances,
             vacated: Arc::default(),
             carrier,
@@ -170,6 +177,19 @@ impl Listener {
     }
 }
 
+/// What Windows says to a first instance that is not the first (CreateNamedPipe): access denied; or that
+/// no more may be made, where the first one has said how many. A further one that is denied says nothing
+/// of another server: the name is ours by then.
+fn why_not_made(which: Which, endpoint: &Arc<str>, source: io::Error) -> Error {
+    match (which, code(&source)) {
+        (Which::First, Some(ERROR_ACCESS_DENIED | ERROR_PIPE_BUSY)) => {
+            Error::AlreadyServed { endpoint: endpoint.clone() }
+        }
+        (Which::First, _) => Error::system(endpoint, "making the pipe", source),
+        (Which::Further, _) => Error::system(endpoint, "making a further instance", source),
+    }
+}
+
 impl Acceptor for Listener {
     type Stream = PipeStream;
 
@@ -215,7 +235,7 @@ impl Acceptor for Listener {
             return Ok(Next::Nobody);
         };
         // Who cannot be told does not come in.
-        let Ok(peer) = client_of(instance.handle()) else {
+        let Ok(peer) = client_of(instance.handle_to_read(), self.alike) else {
             return Ok(Next::TurnedAway);
         };
         let stream = match (instance.reader, &self.wake) {
@@ -242,6 +262,32 @@ impl Acceptor for Listener {
             quiet = if polled.is_err() || events.is_empty() { quiet + 1 } else { 0 };
             if quiet == 2 {
                 return;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_first_instance_can_find_another_server() {
+        let endpoint: Arc<str> = "a pipe".into();
+        for (which, code, served) in [
+            (Which::First, ERROR_ACCESS_DENIED, true),
+            (Which::First, ERROR_PIPE_BUSY, true),
+            (Which::First, 1450, false), // no system resources
+            (Which::Further, ERROR_ACCESS_DENIED, false),
+            (Which::Further, ERROR_PIPE_BUSY, false),
+        ] {
+            let error = why_not_made(which, &endpoint, io::Error::from_raw_os_error(code as i32));
+            match error {
+                Error::AlreadyServed { .. } => assert!(served, "{which:?}, {code}"),
+                Error::System { cause, .. } => {
+                    assert!(!served && cause.raw_os_error() == Some(code as i32), "{cause}");
+                }
+                error => panic!("{error}"),
             }
         }
     }

@@ -1,7 +1,7 @@
 //! Who may open a pipe.
 
 use super::handle::wide;
-use super::identity::own_sid;
+use super::identity::{SYSTEM, own_sid};
 use crate::access::{Access, Principal};
 use crate::error::Error;
 use interprocess::os::windows::security_descriptor::{
@@ -12,7 +12,9 @@ use windows_sys::Win32::Security::SECURITY_ATTRIBUTES;
 
 /// What others than the owner may do: read and write data and attributes, read the access list, wait.
 /// Not the generic right to write: on a pipe that contains the right to make instances of it, with
-/// which one could take clients away from the server ([Named Pipe Security and Access Rights]).
+/// which one could take clients away from the server ([Named Pipe Security and Access Rights]). Of
+/// what a *client* asks the system leaves that one right out before it looks at the list, so that one
+/// that asks for `GENERIC_READ | GENERIC_WRITE`, as most do, is let in all the same.
 ///
 /// [Named Pipe Security and Access Rights]: https://learn.microsoft.com/windows/win32/ipc/named-pipe-security-and-access-rights
 pub(super) const CLIENT_RIGHTS: u32 = 0x0012_019B;
@@ -22,7 +24,7 @@ const EVERYONE: &str = "S-1-1-0";
 
 /// The security descriptor for a pipe of the user `sid`, in the security descriptor definition
 /// language: the owner (`O:`), a protected access list (`D:P`) of entries that allow (`A`), the first
-/// of them everything (`GA`) to the owner.
+/// of them everything (`GA`) to the owner, the second to LocalSystem (`SY`), which counts as the owner.
 ///
 /// The owner is named because it is what a client looks at to know who serves: without it, a
 /// process with raised rights would make the Administrators the owner.
@@ -31,6 +33,9 @@ const EVERYONE: &str = "S-1-1-0";
 /// What is wrong with what the caller asked for.
 pub(super) fn sddl(access: &Access, sid: &str) -> Result<String, String> {
     let mut sddl = format!("O:{sid}D:P(A;;GA;;;{sid})");
+    if sid != SYSTEM {
+        sddl.push_str("(A;;GA;;;SY)");
+    }
     let mut allow = |who: &str| sddl.push_str(&format!("(A;;{CLIENT_RIGHTS:#x};;;{who})"));
     match access {
         Access::Owner => {}
@@ -149,7 +154,7 @@ pub(super) mod tests {
     /// Wine does not enforce access lists: what can be shown is that every instance has the right
     /// one. Windows gives back "everything" as the rights of a file that it stands for.
     #[test]
-    fn every_instance_belongs_to_its_user_alone() {
+    fn every_instance_belongs_to_its_user_and_the_system_alone() {
         let name = wide(&format!(r"\\.\pipe\msgpipe.security.{}", std::process::id())).unwrap();
         let descriptor = descriptor(&Access::Owner, &"a test".into()).unwrap();
         let sid = own_sid().unwrap();
@@ -158,9 +163,8 @@ pub(super) mod tests {
             assert!(sddl.starts_with(&format!("O:{sid}")), "{sddl}");
             let list = sddl.split("D:").nth(1).expect("an access list");
             assert!(list.starts_with('P'), "inherited entries could be added: {sddl}");
-            assert_eq!(list.matches('(').count(), 1, "{sddl}");
-            let everything = ["GA", "FA"].map(|rights| format!("(A;;{rights};;;{sid})"));
-            assert!(everything.iter().any(|entry| list.ends_with(entry.as_str())), "{sddl}");
+            let all = ["GA", "FA"].map(|all| format!("P(A;;{all};;;{sid})(A;;{all};;;SY)"));
+            assert!(all.iter().any(|entries| list == entries.as_str()), "{sddl}");
         }
     }
 
@@ -176,9 +180,19 @@ pub(super) mod tests {
         {
             let descriptor = descriptor(&access, &"a test".into()).unwrap();
             let sddl = sddl_of(&instance::create(&name, Which::First, &descriptor).unwrap());
-            assert_eq!(sddl.matches('(').count(), 2, "{sddl}");
+            assert_eq!(sddl.matches('(').count(), 3, "{sddl}");
             assert!(sddl.contains(&format!("(A;;0x12019b;;;{who})")), "{sddl}");
         }
+    }
+
+    /// A service that runs as LocalSystem is the owner already.
+    #[test]
+    fn local_system_has_one_entry() {
+        assert_eq!(sddl(&Access::Owner, SYSTEM).unwrap(), "O:S-1-5-18D:P(A;;GA;;;S-1-5-18)");
+        assert_eq!(
+            sddl(&Access::Owner, "S-1-5-7").unwrap(),
+            "O:S-1-5-7D:P(A;;GA;;;S-1-5-7)(A;;GA;;;SY)"
+        );
     }
 
     #[test]

@@ -1,6 +1,7 @@
-//! One overlapped read or write at a time, waited for with a deadline.
+//! One overlapped read at a time, waited for with a deadline.
 
-use super::handle::{check, millis_until, own};
+use super::handle::{check, code, millis_until, own};
+use std::cell::UnsafeCell;
 use std::io::{self, ErrorKind};
 use std::os::windows::io::{AsRawHandle, BorrowedHandle, OwnedHandle};
 use std::ptr::{null, null_mut};
@@ -9,9 +10,11 @@ use std::time::Instant;
 use windows_sys::Win32::Foundation::{
     ERROR_IO_INCOMPLETE, ERROR_IO_PENDING, HANDLE, WAIT_FAILED, WAIT_OBJECT_0, WAIT_TIMEOUT,
 };
-use windows_sys::Win32::Storage::FileSystem::{ReadFile, WriteFile};
+use windows_sys::Win32::Storage::FileSystem::ReadFile;
 use windows_sys::Win32::System::IO::{CancelIoEx, GetOverlappedResult, OVERLAPPED};
-use windows_sys::Win32::System::Threading::{CreateEventW, SetEvent, WaitForMultipleObjects};
+use windows_sys::Win32::System::Threading::{
+    CreateEventW, ResetEvent, SetEvent, WaitForMultipleObjects,
+};
 
 /// An event of the system.
 pub(super) struct Signal(OwnedHandle);
@@ -41,6 +44,11 @@ impl Signal {
         check(unsafe { SetEvent(self.0.as_raw_handle()) })
     }
 
+    pub fn reset(&self) -> io::Result<()> {
+        // SAFETY: the handle is an open event's.
+        check(unsafe { ResetEvent(self.0.as_raw_handle()) })
+    }
+
     /// The event for an overlapped structure whose transfer shall put no packet into the completion
     /// port that the pipe is tied to: the low bit asks for that (GetQueuedCompletionStatus).
     pub fn without_packet(&self) -> HANDLE {
@@ -62,20 +70,48 @@ pub(super) fn wait_any(signals: &[&Signal], deadline: Option<Instant>) -> io::Re
     }
 }
 
+/// The system's structure for one operation. The system writes to it as long as the operation is
+/// under way, behind the compiler's back: hence the cell, which is reached by its pointer only, and
+/// hence nobody moves it meanwhile, since it lies in an `Arc` or in a thread's own storage.
+pub(super) struct Overlapped(UnsafeCell<OVERLAPPED>);
+
+// SAFETY: the structure is nothing but numbers and a handle that any thread may use. Who sends or
+// shares one sees to it that one thread at a time changes it (`prepare` says so).
+unsafe impl Send for Overlapped {}
+// SAFETY: as above.
+unsafe impl Sync for Overlapped {}
+
+impl Overlapped {
+    pub fn new() -> Overlapped {
+        Overlapped(UnsafeCell::new(OVERLAPPED::default()))
+    }
+
+    /// Makes it ready for an operation that sets `event` when it ends.
+    ///
+    /// # Safety
+    /// No operation with it is under way, and no other thread uses it now.
+    pub unsafe fn prepare(&self, event: HANDLE) {
+        // SAFETY: the caller vouches that nobody else reads or writes it.
+        unsafe { *self.0.get() = OVERLAPPED { hEvent: event, ..OVERLAPPED::default() } };
+    }
+
+    pub fn as_ptr(&self) -> *mut OVERLAPPED {
+        self.0.get()
+    }
+}
+
 /// A transfer's buffer and its state. While a transfer is under way the system writes to both, so
 /// they stay where they are, and a drop waits for its end.
+///
+/// No transfer puts a packet into a completion port that the pipe is tied to, where nobody would know
+/// it.
 pub(super) struct Transfer {
     pipe: OwnedHandle,
     done: Arc<Signal>,
-    overlapped: Box<OVERLAPPED>,
+    overlapped: Arc<Overlapped>,
     buffer: Vec<u8>,
     under_way: bool,
-    packets: bool,
 }
-
-// SAFETY: the pointers in the overlapped structure are the event's handle, which any thread may use,
-// and what the system keeps there; the structure itself is used by one thread at a time (`&mut`).
-unsafe impl Send for Transfer {}
 
 impl Transfer {
     /// Transfers through a handle of its own to the same pipe.
@@ -85,61 +121,53 @@ impl Transfer {
 
     /// As [`new`](Transfer::new), with an event of the caller's.
     pub fn with_signal(pipe: BorrowedHandle<'_>, done: Arc<Signal>) -> io::Result<Transfer> {
-        let overlapped = Box::new(OVERLAPPED::default());
+        let overlapped = Arc::new(Overlapped::new());
         let pipe = pipe.try_clone_to_owned()?;
-        Ok(Transfer { pipe, done, overlapped, buffer: Vec::new(), under_way: false, packets: true })
+        Ok(Transfer { pipe, done, overlapped, buffer: Vec::new(), under_way: false })
     }
 
     pub fn is_under_way(&self) -> bool {
         self.under_way
     }
 
-    /// From now on no transfer that is started puts a packet into the completion port that the pipe is
-    /// tied to.
-    pub fn without_packets(mut self) -> Transfer {
-        self.packets = false;
-        self
-    }
-
     /// Starts to read up to `len` bytes. `Ok(Some)`: they are there already.
+    ///
+    /// The system cancels the read when the thread that started it ends, and then nothing was taken: a
+    /// read ends with the first bytes that come, and until then there are none.
+    ///
+    /// # Panics
+    /// If one is under way: the system writes to the buffer.
     pub fn start_read(&mut self, len: usize) -> io::Result<Option<usize>> {
+        assert!(!self.under_way, "one transfer at a time");
+        let asked = u32::try_from(len).map_err(|_| ErrorKind::InvalidInput)?;
         self.buffer.resize(len, 0);
-        self.prepare();
+        // SAFETY: none is under way (above), and `&mut` keeps other threads out.
+        unsafe { self.overlapped.prepare(self.done.without_packet()) };
         // SAFETY: the buffer has `len` writable bytes; it and the structure stay where they are
-        // until the transfer has ended (`under_way`, drop).
+        // until the transfer has ended (the asserts here and in `buffer`; drop).
         let started = check(unsafe {
             ReadFile(
                 self.pipe.as_raw_handle(),
                 self.buffer.as_mut_ptr(),
-                len as u32,
+                asked,
                 null_mut(),
-                &mut *self.overlapped,
+                self.overlapped.as_ptr(),
             )
         });
-        self.started(started)
-    }
-
-    /// Starts to write what `fill` puts into the buffer. `Ok(Some)`: it is written already.
-    pub fn start_write(&mut self, fill: impl FnOnce(&mut Vec<u8>)) -> io::Result<Option<usize>> {
-        fill(&mut self.buffer);
-        self.prepare();
-        // SAFETY: as for reading; nobody changes the buffer meanwhile.
-        let started = check(unsafe {
-            WriteFile(
-                self.pipe.as_raw_handle(),
-                self.buffer.as_ptr(),
-                self.buffer.len() as u32,
-                null_mut(),
-                &mut *self.overlapped,
-            )
-        });
-        self.started(started)
+        match started {
+            Ok(()) => self.result(false).map(Some),
+            Err(error) if code(&error) == Some(ERROR_IO_PENDING) => {
+                self.under_way = true;
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// Whether it has ended, and how: `None` while it is under way.
     pub fn poll(&mut self) -> Option<io::Result<usize>> {
         match self.result(false) {
-            Err(error) if error.raw_os_error() == Some(ERROR_IO_INCOMPLETE as i32) => None,
+            Err(error) if code(&error) == Some(ERROR_IO_INCOMPLETE) => None,
             result => {
                 self.under_way = false;
                 Some(result)
@@ -152,35 +180,13 @@ impl Transfer {
         self.done.clone()
     }
 
-    /// How many bytes the last transfer was to move.
-    pub fn len(&self) -> usize {
-        self.buffer.len()
-    }
-
-    /// The buffer; nothing is under way.
+    /// What the last transfer has read.
+    ///
+    /// # Panics
+    /// If one is under way: the system writes to the buffer.
     pub fn buffer(&self) -> &[u8] {
-        debug_assert!(!self.under_way);
+        assert!(!self.under_way, "the system still writes to it");
         &self.buffer
-    }
-
-    fn prepare(&mut self) {
-        debug_assert!(!self.under_way, "one transfer at a time");
-        *self.overlapped = OVERLAPPED::default();
-        self.overlapped.hEvent = match self.packets {
-            true => self.done.0.as_raw_handle(),
-            false => self.done.without_packet(),
-        };
-    }
-
-    fn started(&mut self, started: io::Result<()>) -> io::Result<Option<usize>> {
-        match started {
-            Ok(()) => self.result(false).map(Some),
-            Err(error) if error.raw_os_error() == Some(ERROR_IO_PENDING as i32) => {
-                self.under_way = true;
-                Ok(None)
-            }
-            Err(error) => Err(error),
-        }
     }
 
     fn result(&mut self, wait: bool) -> io::Result<usize> {
@@ -189,7 +195,7 @@ impl Transfer {
         check(unsafe {
             GetOverlappedResult(
                 self.pipe.as_raw_handle(),
-                &*self.overlapped,
+                self.overlapped.as_ptr(),
                 &mut transferred,
                 i32::from(wait),
             )
@@ -203,9 +209,36 @@ impl Drop for Transfer {
         if self.under_way {
             // SAFETY: the structure is that of the transfer under way. If it has just ended there
             // is nothing to cancel, which is as good.
-            unsafe { CancelIoEx(self.pipe.as_raw_handle(), &*self.overlapped) };
+            unsafe { CancelIoEx(self.pipe.as_raw_handle(), self.overlapped.as_ptr()) };
             // However it ended: the system does not touch the buffer any more.
             let _ = self.result(true);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs::OpenOptions;
+    use std::os::windows::fs::OpenOptionsExt;
+    use std::os::windows::io::AsHandle;
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+    use windows_sys::Win32::Storage::FileSystem::FILE_FLAG_OVERLAPPED;
+
+    /// Both would move or show a buffer that the system writes to.
+    #[test]
+    fn nothing_is_begun_or_looked_at_while_the_system_writes_to_the_buffer() {
+        let endpoint = crate::Endpoint::name(&format!("msgpipe.transfer.{}", std::process::id()));
+        let server = crate::LocalServer::bind(endpoint.unwrap()).unwrap();
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).custom_flags(FILE_FLAG_OVERLAPPED);
+        let pipe = options.open(crate::MessageServer::endpoint(&server)).unwrap();
+        let mut transfer = Transfer::new(pipe.as_handle()).unwrap();
+        assert_eq!(transfer.start_read(10).unwrap(), None);
+        let (at, len) = (transfer.buffer.as_ptr(), transfer.buffer.len());
+        assert!(catch_unwind(AssertUnwindSafe(|| transfer.start_read(1 << 20))).is_err());
+        assert!(catch_unwind(AssertUnwindSafe(|| transfer.buffer().len())).is_err());
+        assert_eq!((transfer.buffer.as_ptr(), transfer.buffer.len()), (at, len));
+        assert!(transfer.is_under_way() && transfer.poll().is_none());
     }
 }

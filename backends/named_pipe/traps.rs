@@ -18,12 +18,12 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 /// Longer than anything takes that works.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Long enough for something that should not come to come.
 const A_WHILE: Duration = Duration::from_millis(100);
 
-fn listener() -> (Listener, Arc<str>) {
+pub(super) fn listener() -> (Listener, Arc<str>) {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let name =
         format!("msgpipe.trap.{}.{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
@@ -49,7 +49,7 @@ fn connected(event_loop: &mut EventLoop<Listener>) -> ConnectionId {
 }
 
 /// A client that knows nothing of this crate.
-fn open(name: &str) -> io::Result<File> {
+pub(super) fn open(name: &str) -> io::Result<File> {
     OpenOptions::new().read(true).write(true).open(name)
 }
 
@@ -139,7 +139,11 @@ fn error_no_data_is_a_client_that_was_quick() {
 }
 
 /// A client's instance, accepted.
-fn accept(listener: &mut Listener, poll: &mut Poll, tokens: &mut Tokens) -> (Token, PipeStream) {
+pub(super) fn accept(
+    listener: &mut Listener,
+    poll: &mut Poll,
+    tokens: &mut Tokens,
+) -> (Token, PipeStream) {
     let mut events = Events::with_capacity(16);
     loop {
         poll.poll(&mut events, Some(PATIENCE)).unwrap();

@@ -1,19 +1,27 @@
-//! What waits in a pipe, looked at and read without waiting: beside mio, while it does not read.
+//! Looking at a pipe, reading and writing without waiting: beside mio, while it does neither.
 
 use super::handle::{check, code};
-use super::transfer::Signal;
+use super::transfer::{Overlapped, Signal};
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::windows::io::{AsRawHandle, BorrowedHandle};
 use std::ptr::null_mut;
-use windows_sys::Win32::Foundation::{ERROR_IO_PENDING, ERROR_MORE_DATA, HANDLE};
-use windows_sys::Win32::Storage::FileSystem::ReadFile;
-use windows_sys::Win32::System::IO::{CancelIoEx, GetOverlappedResult, OVERLAPPED};
+use windows_sys::Win32::Foundation::{
+    ERROR_IO_PENDING, ERROR_MORE_DATA, ERROR_OPERATION_ABORTED, HANDLE,
+};
+use windows_sys::Win32::Storage::FileSystem::{ReadFile, WriteFile};
+use windows_sys::Win32::System::IO::{CancelIoEx, GetOverlappedResult};
 use windows_sys::Win32::System::Pipes::PeekNamedPipe;
 
 thread_local! {
-    /// For the reads of this thread, of which none outlasts its call.
-    static DONE: io::Result<Signal> = Signal::new();
+    /// For the reads and writes of this thread, of which none outlasts its call.
+    static NOW: io::Result<Now> = Signal::new().map(|done| Now { done, overlapped: Overlapped::new() });
+}
+
+/// What a read or write needs beside its buffer. It stays where it is: thread-local values are not moved.
+struct Now {
+    done: Signal,
+    overlapped: Overlapped,
 }
 
 /// What waits in a pipe.
@@ -41,39 +49,83 @@ pub(super) fn read_now(
     pipe: BorrowedHandle<'_>,
     room: &mut [MaybeUninit<u8>],
 ) -> io::Result<usize> {
-    DONE.with(|done| match done {
-        Ok(done) => read_with(pipe.as_raw_handle(), room, done),
+    now(|now| now.read(pipe.as_raw_handle(), room))
+}
+
+/// Writes all of `bytes`, no more than the pipe holds when it is empty; or, where that would have to
+/// wait for the reader, nothing of them: `WouldBlock`. No packet comes of it at the completion port.
+///
+/// A write that has to wait is taken back. It cannot be half done by then: of one that the pipe can hold
+/// nothing is taken before all that was there before it, and then there is room for it, and it ends
+/// (CreateNamedPipe: a write waits for quota, which what is read gives back). This is why `bytes` are
+/// not more; it is tested in `beside_mio`.
+pub(super) fn write_now(pipe: BorrowedHandle<'_>, bytes: &[u8]) -> io::Result<()> {
+    now(|now| now.write(pipe.as_raw_handle(), bytes))
+}
+
+fn now<T>(act: impl FnOnce(&Now) -> io::Result<T>) -> io::Result<T> {
+    NOW.with(|now| match now {
+        Ok(now) => act(now),
         Err(error) => Err(io::Error::new(error.kind(), error.to_string())),
     })
 }
 
-fn read_with(pipe: HANDLE, room: &mut [MaybeUninit<u8>], done: &Signal) -> io::Result<usize> {
-    let mut overlapped = OVERLAPPED { hEvent: done.without_packet(), ..OVERLAPPED::default() };
-    let len = u32::try_from(room.len()).unwrap_or(u32::MAX);
-    // SAFETY: `room` has `len` writable bytes; it and the structure outlast the transfer, which has
-    // ended when this function returns.
-    let started = check(unsafe {
-        ReadFile(pipe, room.as_mut_ptr().cast(), len, null_mut(), &mut overlapped)
-    });
-    match started.as_ref().err().and_then(code) {
-        None | Some(ERROR_MORE_DATA) => result(pipe, &overlapped),
-        Some(ERROR_IO_PENDING) => {
-            // Nothing waited after all. A message may still come before this.
-            // SAFETY: the structure is that of the transfer under way.
-            unsafe { CancelIoEx(pipe, &overlapped) };
-            result(pipe, &overlapped).map_err(|_| io::ErrorKind::WouldBlock.into())
-        }
-        Some(_) => started.map(|()| 0),
+impl Now {
+    fn read(&self, pipe: HANDLE, room: &mut [MaybeUninit<u8>]) -> io::Result<usize> {
+        let len = u32::try_from(room.len()).unwrap_or(u32::MAX);
+        // SAFETY: it is this thread's own, and the last transfer with it has ended before its call did.
+        unsafe { self.overlapped.prepare(self.done.without_packet()) };
+        // SAFETY: `room` has `len` writable bytes; it and the structure outlast the transfer, which
+        // has ended when this function returns.
+        let started = check(unsafe {
+            ReadFile(pipe, room.as_mut_ptr().cast(), len, null_mut(), self.overlapped.as_ptr())
+        });
+        self.end(pipe, started)
     }
-}
 
-/// Waits for the end of a transfer that is about to end. That there is more of the message is none
-/// of the errors.
-fn result(pipe: HANDLE, overlapped: &OVERLAPPED) -> io::Result<usize> {
-    let mut read = 0;
-    // SAFETY: the structure is that of the transfer just started on this handle.
-    match check(unsafe { GetOverlappedResult(pipe, overlapped, &mut read, 1) }) {
-        Err(error) if code(&error) != Some(ERROR_MORE_DATA) => Err(error),
-        _ => Ok(read as usize),
+    fn write(&self, pipe: HANDLE, bytes: &[u8]) -> io::Result<()> {
+        let len = u32::try_from(bytes.len()).map_err(|_| io::ErrorKind::InvalidInput)?;
+        // SAFETY: as for reading.
+        unsafe { self.overlapped.prepare(self.done.without_packet()) };
+        // SAFETY: as for reading; nobody changes the bytes meanwhile.
+        let started = check(unsafe {
+            WriteFile(pipe, bytes.as_ptr(), len, null_mut(), self.overlapped.as_ptr())
+        });
+        match self.end(pipe, started)? {
+            written if written == bytes.len() => Ok(()),
+            _ => Err(io::Error::other("the pipe has taken a part of a write")),
+        }
+    }
+
+    /// Sees a transfer to its end that has just been started, or takes it back if it would have to
+    /// wait: `WouldBlock`. It may still end well before that.
+    fn end(&self, pipe: HANDLE, started: io::Result<()>) -> io::Result<usize> {
+        match started.as_ref().err().and_then(code) {
+            None | Some(ERROR_MORE_DATA) => self.result(pipe),
+            Some(ERROR_IO_PENDING) => {
+                // SAFETY: the structure is that of the transfer under way.
+                unsafe { CancelIoEx(pipe, self.overlapped.as_ptr()) };
+                match self.result(pipe) {
+                    Err(error) if code(&error) == Some(ERROR_OPERATION_ABORTED) => {
+                        Err(io::ErrorKind::WouldBlock.into())
+                    }
+                    ended => ended,
+                }
+            }
+            Some(_) => started.map(|()| 0),
+        }
+    }
+
+    /// Waits for the end of a transfer that is about to end. That there is more of the message is none
+    /// of the errors.
+    fn result(&self, pipe: HANDLE) -> io::Result<usize> {
+        let mut moved = 0;
+        // SAFETY: the structure is that of the transfer just started on this handle.
+        let ended =
+            check(unsafe { GetOverlappedResult(pipe, self.overlapped.as_ptr(), &mut moved, 1) });
+        match ended {
+            Err(error) if code(&error) != Some(ERROR_MORE_DATA) => Err(error),
+            _ => Ok(moved as usize),
+        }
     }
 }

@@ -41,8 +41,7 @@ impl Inbound {
         if self.partial.len() > COPY_OUT {
             let mut buffer = std::mem::take(&mut self.partial);
             let earned = buffer.len().max(self.largest);
-            buffer.reserve(self.decoder.missing().clamp(1, earned));
-            return buffer;
+            return with_room(buffer, self.decoder.missing().clamp(1, earned));
         }
         let mut buffer = std::mem::take(shared);
         if buffer.capacity() - buffer.len() < READ_ROOM + COPY_OUT {
@@ -114,6 +113,20 @@ impl Inbound {
     pub fn peer_limit(&self) -> Option<usize> {
         self.decoder.peer_limit()
     }
+}
+
+/// A buffer with room for `more` bytes. It is not doubled where that would be much more than asked for:
+/// the memory of a large message is granted for its size.
+fn with_room(mut buffer: BytesMut, more: usize) -> BytesMut {
+    let needed = buffer.len() + more;
+    let doubled = buffer.capacity().saturating_mul(2);
+    if buffer.capacity() < needed && doubled > needed + needed / 8 {
+        let mut exact = BytesMut::with_capacity(needed);
+        exact.extend_from_slice(&buffer);
+        return exact;
+    }
+    buffer.reserve(more);
+    buffer
 }
 
 /// The outbound direction.
@@ -206,6 +219,28 @@ mod tests {
                 let (messages, excess) = feed(framing, &announced[..arrived], usize::MAX);
                 assert!(messages.is_empty());
                 assert!(excess <= 2 * READ_CHUNK, "{excess} bytes more after {arrived}");
+            }
+        }
+    }
+
+    #[test]
+    fn no_more_is_allocated_for_a_message_than_it_takes() {
+        for size in [100_000, 300_000, 600_000, 1_000_000] {
+            let stream = wire(&native(), &[vec![1; size].into()]);
+            let mut inbound = Inbound::new(&native());
+            let (mut shared, mut at) = (BytesMut::new(), 0);
+            loop {
+                let mut buffer = inbound.read_buffer(&mut shared);
+                let end = stream.len().min(at + (buffer.capacity() - buffer.len()).min(50_000));
+                buffer.extend_from_slice(&stream[at..end]);
+                at = end;
+                let arrived = inbound.decode(&mut buffer).unwrap();
+                inbound.put_back(buffer, &mut shared);
+                if arrived.is_some() {
+                    break;
+                }
+                let most = size + size / 8 + READ_CHUNK;
+                assert!(inbound.kept() <= most, "{} bytes for {size}", inbound.kept());
             }
         }
     }

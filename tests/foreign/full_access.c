@@ -1,11 +1,37 @@
-/* A client that asks for all that GENERIC_WRITE means, and then tries to serve the name itself. */
+/* A client that asks for all that GENERIC_READ and GENERIC_WRITE mean, reads who may do what, and then tries to serve
+   the name itself. */
 #include "win.h"
+
+#include <aclapi.h>
+#include <sddl.h>
+
+/* What a client needs and no more: without the right to add instances, which GENERIC_WRITE contains. */
+#define CLIENT_RIGHTS 0x12019b
 
 int main(void)
 {
     int count;
     wchar_t **args = arguments(&count, 1, "full_access PIPE");
-    HANDLE pipe = open_pipe(args[1], 0);
+    HANDLE pipe = CreateFileW(args[1], GENERIC_READ | GENERIC_WRITE, 0, NULL, OPEN_EXISTING, 0, NULL);
+    if (pipe != INVALID_HANDLE_VALUE) {
+        printf("opened\n");
+    } else {
+        printf("denied %lu\n", GetLastError());
+        pipe = CreateFileW(args[1], CLIENT_RIGHTS, 0, NULL, OPEN_EXISTING, 0, NULL);
+        if (pipe == INVALID_HANDLE_VALUE)
+            fail("CreateFile", GetLastError());
+    }
+
+    PSECURITY_DESCRIPTOR descriptor;
+    char *list;
+    DWORD error = GetSecurityInfo(pipe, SE_KERNEL_OBJECT, DACL_SECURITY_INFORMATION, NULL, NULL, NULL, NULL, &descriptor);
+    if (error != ERROR_SUCCESS)
+        fail("GetSecurityInfo", error);
+    if (!ConvertSecurityDescriptorToStringSecurityDescriptorA(descriptor, SDDL_REVISION_1, DACL_SECURITY_INFORMATION,
+                                                              &list, NULL))
+        fail("ConvertSecurityDescriptorToStringSecurityDescriptor", GetLastError());
+    printf("%s\n", list);
+
     HANDLE instance = CreateNamedPipeW(args[1], PIPE_ACCESS_DUPLEX | FILE_FLAG_OVERLAPPED,
                                        PIPE_TYPE_MESSAGE | PIPE_READMODE_MESSAGE | PIPE_WAIT,
                                        PIPE_UNLIMITED_INSTANCES, 4096, 4096, 0, NULL);

@@ -8,6 +8,8 @@ mod conformance;
 mod crowd;
 #[cfg(target_os = "linux")]
 mod descriptors;
+#[cfg(windows)]
+mod ended_threads;
 mod faults;
 #[cfg(windows)]
 mod foreign;

@@ -1,0 +1,193 @@
+//! Writes of a client, one at a time, which outlive the thread that began them.
+//!
+//! The system cancels what a thread has under way when the thread ends, and does not say how much of a
+//! write the other end had taken by then: what is missing could not be sent again. It leaves alone what
+//! has no event and is tied to a completion port. So the pipe is tied to the one of the system's thread
+//! pool (CreateThreadpoolIo), and a thread of that pool says that a write has ended. One that ends at
+//! once, as nearly all do, never gets there (FILE_SKIP_COMPLETION_PORT_ON_SUCCESS).
+
+use super::handle::{check, code};
+use super::transfer::{Overlapped, Signal, wait_any};
+use std::ffi::c_void;
+use std::io::{self, ErrorKind};
+use std::os::windows::io::{AsRawHandle, BorrowedHandle, OwnedHandle};
+use std::ptr::null_mut;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use windows_sys::Win32::Foundation::ERROR_IO_PENDING;
+use windows_sys::Win32::Storage::FileSystem::{SetFileCompletionNotificationModes, WriteFile};
+use windows_sys::Win32::System::IO::{CancelIoEx, GetOverlappedResult};
+use windows_sys::Win32::System::Threading::{
+    CancelThreadpoolIo, CloseThreadpoolIo, CreateThreadpoolIo, PTP_CALLBACK_INSTANCE, PTP_IO,
+    StartThreadpoolIo, WaitForThreadpoolIoCallbacks,
+};
+
+/// `winbase.h`: no packet for an operation that has ended at once, well.
+const FILE_SKIP_COMPLETION_PORT_ON_SUCCESS: u8 = 1;
+
+/// The writing half of a client's end.
+pub(super) struct Writer {
+    pipe: OwnedHandle,
+    io: PTP_IO,
+    shared: Arc<Shared>,
+    /// What is being written. Nobody touches it while the write is under way.
+    buffer: Vec<u8>,
+    under_way: bool,
+    /// A write that had to wait has set the event. Most writes leave it alone, and so need not reset it.
+    is_set: bool,
+}
+
+/// What the callback uses too. It is at rest here as long as `io` is open.
+struct Shared {
+    overlapped: Overlapped,
+    done: Arc<Signal>,
+    /// How the write under way has ended; the event is set under this lock too.
+    ended: Mutex<Option<io::Result<usize>>>,
+}
+
+impl Shared {
+    fn ended(&self) -> MutexGuard<'_, Option<io::Result<usize>>> {
+        self.ended.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+// SAFETY: the object of the thread pool may be used by any thread, and `&mut` keeps it to one at a time.
+unsafe impl Send for Writer {}
+
+impl Writer {
+    /// Writes through a handle of its own to the same pipe, which is tied to no port yet. Every other
+    /// operation on it must ask for no packet.
+    pub fn new(pipe: BorrowedHandle<'_>) -> io::Result<Writer> {
+        let pipe = pipe.try_clone_to_owned()?;
+        let shared = Arc::new(Shared {
+            overlapped: Overlapped::new(),
+            done: Arc::new(Signal::new()?),
+            ended: Mutex::new(None),
+        });
+        let context = Arc::as_ptr(&shared).cast_mut().cast();
+        // SAFETY: the handle is open. The callback takes the context by a shared reference, and it
+        // stays where it is until the object has been closed (drop).
+        let io =
+            unsafe { CreateThreadpoolIo(pipe.as_raw_handle(), Some(ended), context, null_mut()) };
+        if io == 0 {
+            return Err(io::Error::last_os_error());
+        }
+        let writer =
+            Writer { pipe, io, shared, buffer: Vec::new(), under_way: false, is_set: false };
+        let handle = writer.pipe.as_raw_handle();
+        // SAFETY: the handle is open.
+        check(unsafe {
+            SetFileCompletionNotificationModes(handle, FILE_SKIP_COMPLETION_PORT_ON_SUCCESS)
+        })?;
+        Ok(writer)
+    }
+
+    /// The event that is set when a write has ended that could not at once.
+    pub fn done(&self) -> Arc<Signal> {
+        self.shared.done.clone()
+    }
+
+    pub fn is_under_way(&self) -> bool {
+        self.under_way
+    }
+
+    /// Begins to write what `fill` puts into the buffer, and returns how many bytes that are.
+    ///
+    /// # Panics
+    /// If one is under way: the system reads the buffer.
+    pub fn start(&mut self, fill: impl FnOnce(&mut Vec<u8>)) -> io::Result<usize> {
+        assert!(!self.under_way, "one write at a time");
+        fill(&mut self.buffer);
+        let len = u32::try_from(self.buffer.len()).map_err(|_| ErrorKind::InvalidInput)?;
+        if self.is_set {
+            self.shared.done.reset()?;
+            self.is_set = false;
+        }
+        // SAFETY: none is under way (above), and `&mut` keeps other threads out.
+        unsafe { self.shared.overlapped.prepare(null_mut()) };
+        // SAFETY: the object is open; what follows ends in a callback, or is taken back.
+        unsafe { StartThreadpoolIo(self.io) };
+        // SAFETY: the buffer has `len` bytes; it and the structure stay as and where they are until
+        // the write has ended (the assert above; drop).
+        let started = check(unsafe {
+            WriteFile(
+                self.pipe.as_raw_handle(),
+                self.buffer.as_ptr(),
+                len,
+                null_mut(),
+                self.shared.overlapped.as_ptr(),
+            )
+        });
+        if started.as_ref().err().and_then(code) == Some(ERROR_IO_PENDING) {
+            self.under_way = true;
+            return Ok(self.buffer.len());
+        }
+        // SAFETY: the object is open; a write that has ended, well or not, makes no callback.
+        unsafe { CancelThreadpoolIo(self.io) };
+        started?;
+        let mut written = 0;
+        // SAFETY: the structure is that of the write that has just ended on this handle.
+        check(unsafe {
+            GetOverlappedResult(
+                self.pipe.as_raw_handle(),
+                self.shared.overlapped.as_ptr(),
+                &mut written,
+                0,
+            )
+        })?;
+        self.whole(written as usize)
+    }
+
+    /// Whether the write under way has ended, and how: `None` while it is.
+    pub fn poll(&mut self) -> Option<io::Result<usize>> {
+        let ended = self.shared.ended().take()?;
+        self.under_way = false;
+        self.is_set = true;
+        Some(ended.and_then(|written| self.whole(written)))
+    }
+
+    /// A pipe that waits takes all of a write (WriteFile); less of it would be a hole in the stream.
+    fn whole(&self, written: usize) -> io::Result<usize> {
+        match written == self.buffer.len() {
+            true => Ok(written),
+            false => Err(io::Error::other("the pipe has taken a part of a write")),
+        }
+    }
+}
+
+/// # Safety
+/// `context` is the one that the object was made with, which has not been closed yet.
+unsafe extern "system" fn ended(
+    _instance: PTP_CALLBACK_INSTANCE,
+    context: *mut c_void,
+    _overlapped: *mut c_void,
+    error: u32,
+    written: usize,
+    _io: PTP_IO,
+) {
+    // SAFETY: it is the context of `Writer::new`, which outlives all callbacks (drop).
+    let shared: &Shared = unsafe { &*context.cast_const().cast() };
+    let mut ended = shared.ended();
+    *ended = Some(match error {
+        0 => Ok(written),
+        error => Err(io::Error::from_raw_os_error(error as i32)),
+    });
+    // It fails only for a handle that is none.
+    let _ = shared.done.set();
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        if self.under_way {
+            // SAFETY: the structure is that of the write under way. If it has just ended there is
+            // nothing to cancel, which is as good.
+            unsafe { CancelIoEx(self.pipe.as_raw_handle(), self.shared.overlapped.as_ptr()) };
+            // However it ended: the system does not touch the buffer any more. A wait without a
+            // deadline ends with the event, or fails for a handle that is none.
+            let _ = wait_any(&[&self.shared.done], None);
+        }
+        // SAFETY: the object is open, and nothing is started any more.
+        unsafe { WaitForThreadpoolIoCallbacks(self.io, 0) };
+        // SAFETY: no callback runs or will run.
+        unsafe { CloseThreadpoolIo(self.io) };
+    }
+}
