@@ -196,7 +196,8 @@ impl ServerStream for PipeStream {
         }
         // Not the last byte of mio's buffer, if it is as large as was thought: as long as something is
         // left there, mio does not read.
-        let room = buffer.capacity() - buffer.len();
+        let before = buffer.len();
+        let room = buffer.capacity() - before;
         let most = room.min(self.first);
         let taken = match self.take(buffer, most) {
             Err(error) if is_gone(&error) => 0,
@@ -207,10 +208,11 @@ impl ServerStream for PipeStream {
         if taken < self.first || taken == room || !self.holds_back() {
             return Ok(taken);
         }
-        // With bytes before the end, the end is found by the next read: its event is under way.
+        // With bytes before the end, the end is found by the next read: its event is under way. Some of
+        // them may have been read behind before it was found that the client has gone.
         match self.read_behind(buffer) {
-            Err(error) if is_gone(&error) => Ok(taken),
-            read => read.map(|read| taken + read),
+            Err(error) if !is_gone(&error) => Err(error),
+            _ => Ok(buffer.len() - before),
         }
     }
 

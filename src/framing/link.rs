@@ -41,7 +41,11 @@ impl Inbound {
         if self.partial.len() > COPY_OUT {
             let mut buffer = std::mem::take(&mut self.partial);
             let earned = buffer.len().max(self.largest);
-            return with_room(buffer, self.decoder.missing().clamp(1, earned));
+            match self.decoder.missing() {
+                0 => buffer.reserve(1),
+                missing => return with_room(buffer, missing.min(earned)),
+            }
+            return buffer;
         }
         let mut buffer = std::mem::take(shared);
         if buffer.capacity() - buffer.len() < READ_ROOM + COPY_OUT {
@@ -115,17 +119,15 @@ impl Inbound {
     }
 }
 
-/// A buffer with room for `more` bytes. It is not doubled where that would be much more than asked for:
-/// the memory of a large message is granted for its size.
+/// A buffer with room for `more` bytes, and no more: the memory of a large message is granted for its
+/// size, and a buffer that grows by itself takes up to twice that.
 fn with_room(mut buffer: BytesMut, more: usize) -> BytesMut {
     let needed = buffer.len() + more;
-    let doubled = buffer.capacity().saturating_mul(2);
-    if buffer.capacity() < needed && doubled > needed + needed / 8 {
-        let mut exact = BytesMut::with_capacity(needed);
-        exact.extend_from_slice(&buffer);
-        return exact;
+    if buffer.capacity() < needed {
+        let mut larger = BytesMut::with_capacity(needed);
+        larger.extend_from_slice(&buffer);
+        buffer = larger;
     }
-    buffer.reserve(more);
     buffer
 }
 
