@@ -1,7 +1,7 @@
 //! What a server's handler may do, and what the application learns of its callers.
 
 use crate::common::raw::{preface, request};
-use crate::common::{Backend, Local, PATIENCE};
+use crate::common::{Backend, Local, PATIENCE, on_wine};
 use msgpipe::framing::{GoodbyeCode, Layer};
 use msgpipe::{CloseReason, Error, ErrorReply, Limits, MessageServer, Server, ServerOptions};
 use std::sync::mpsc;
@@ -192,8 +192,11 @@ fn a_name_that_is_kept_is_free_when_the_server_has_ended() {
         stopper.stop();
         // It still owes an answer.
         if keeps {
-            let error = ServerOptions::new().bind(backend.name()).unwrap_err();
-            assert!(matches!(error, Error::AlreadyServed { .. }), "{error}");
+            // Wine lets a name have two first instances.
+            if !on_wine() {
+                let error = ServerOptions::new().bind(backend.name()).unwrap_err();
+                assert!(matches!(error, Error::AlreadyServed { .. }), "{error}");
+            }
             let late = backend.client(&Limits::default()).unwrap();
             let error = late.call("hello?").unwrap_err();
             assert!(error.to_string().contains("the server stops"), "{error}");
