@@ -67,9 +67,11 @@ pub(super) struct Channel {
     closed: AtomicBool,
     /// A thread with something to send waits, and would have to read if nobody did.
     sender_waits: AtomicBool,
-    /// Threads that wait to know what the peer takes.
-    wait_to_begin: Mutex<usize>,
-    may_have_begun: Condvar,
+    /// A write has failed: nothing more can be sent.
+    unwritable: AtomicBool,
+    /// Threads that wait to know what the peer takes, or why it has closed.
+    wait_for_reader: Mutex<usize>,
+    reader_has_news: Condvar,
 }
 
 struct Sender {
@@ -107,8 +109,9 @@ impl Channel {
             sealed: AtomicBool::new(false),
             closed: AtomicBool::new(false),
             sender_waits: AtomicBool::new(false),
-            wait_to_begin: Mutex::default(),
-            may_have_begun: Condvar::new(),
+            unwritable: AtomicBool::new(false),
+            wait_for_reader: Mutex::default(),
+            reader_has_news: Condvar::new(),
         };
         // A server waits for what a stream begins with, also of a client that only listens. What
         // cannot be sent at once goes later; if it fails, so will that.
@@ -146,5 +149,6 @@ impl Channel {
             }
         }
         self.stream.shutdown();
+        self.tell_who_waits_for_reader();
     }
 }
