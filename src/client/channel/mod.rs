@@ -2,6 +2,8 @@
 
 mod receiving;
 mod sending;
+#[cfg(test)]
+mod tests;
 
 use super::turn::Turn;
 use crate::client_stream::ClientStream;

@@ -17,7 +17,7 @@ const FIRST_AT_ONCE: usize = 256;
 
 /// How much of what the peer has sent is read to find out why it takes nothing more. Its goodbye, if it
 /// said one, stands behind what the system held for this side.
-const LOOK_FOR_GOODBYE: usize = 1 << 20;
+pub(super) const LOOK_FOR_GOODBYE: usize = 1 << 20;
 
 impl Channel {
     /// Sends messages, each a head and a body, in one piece as far as that goes. While the peer
