@@ -91,8 +91,11 @@ fn the_time_of_a_message_does_not_count_while_it_waits() {
     let mut crowd = Crowd::new();
     let (client, other) = (crowd.comes(0), crowd.comes(0));
     let message = frame(MESSAGE);
-    let held = crowd.leaves(other, MESSAGE / 2);
+    // Enough to begin with, and too little for the rest.
+    let held = crowd.leaves(other, MESSAGE + MESSAGE / 2);
     crowd.says(client, &message[..100_000]);
+    let connection = &crowd.connections.table[&id(client)];
+    assert!(connection.waits.is_some() && connection.times.partial.is_some());
     crowd.waits(limits().message_time * 3);
     crowd.releases(other, held);
     crowd.waits(REPRIEVE * 2);

@@ -78,8 +78,7 @@ pub(super) struct Channel {
 
 struct Sender {
     outbound: Outbound,
-    /// How many bytes have been queued, and how many of them the system has taken.
-    queued: u64,
+    /// How many bytes the system has taken.
     sent: u64,
 }
 
@@ -94,11 +93,11 @@ impl Channel {
         let limit = framing.limit().min(stream.largest_message());
         let inbound = Inbound::new(framing);
         let outbound = Outbound::new(framing);
-        let queued = outbound.queue.len() as u64;
+        let left_over = AtomicBool::new(!outbound.queue.is_empty());
         let channel = Channel {
             stream,
             carrier: framing.carrier(),
-            outbound: Turn::new(Sender { outbound, queued, sent: 0 }),
+            outbound: Turn::new(Sender { outbound, sent: 0 }),
             limit: AtomicUsize::new(limit),
             begun: AtomicBool::new(inbound.has_begun()),
             inbound: Mutex::new(Receiver {
@@ -106,7 +105,7 @@ impl Channel {
                 buffer: BytesMut::new(),
                 pauses: Pauses::new(),
             }),
-            left_over: AtomicBool::new(queued > 0),
+            left_over,
             given: AtomicU64::new(0),
             sealed: AtomicBool::new(false),
             closed: AtomicBool::new(false),

@@ -56,11 +56,9 @@ impl Channel {
         for (at, (head, body)) in messages.iter().enumerate() {
             if let Err(problem) = sender.outbound.encode(head, body.clone(), Some(self.limit())) {
                 sender.outbound.queue = SendQueue::default();
-                sender.queued = sender.sent;
                 return Err(Failure::Refused(at, problem));
             }
-            sender.queued = sender.sent + sender.outbound.queue.len() as u64;
-            queued(at, sender.queued);
+            queued(at, sender.sent + sender.outbound.queue.len() as u64);
         }
         self.flush(&mut sender, deadline, inbox)
     }
