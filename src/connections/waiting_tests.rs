@@ -60,6 +60,22 @@ fn a_message_that_has_begun_does_not_wait_for_its_rest() {
 }
 
 #[test]
+fn what_a_message_makes_the_application_hold_counts_before_the_next_one_read_with_it() {
+    let mut crowd = Crowd::new();
+    let client = crowd.comes(0);
+    crowd.clients[client].says(&frame(1).repeat(3));
+    crowd.connections.readable(id(client), false);
+    crowd.connections.begin_turn(crowd.now);
+    let first = crowd.connections.next(crowd.now);
+    assert!(matches!(first, Some(Event::Message(..))), "{first:?}");
+    let held = crowd.leaves(client, 0);
+    crowd.runs();
+    assert_eq!(crowd.heard(client), 0, "there was memory for another answer");
+    crowd.releases(client, held);
+    assert_eq!(crowd.heard(client), 2);
+}
+
+#[test]
 fn what_one_sent_before_it_went_does_not_wait() {
     let mut crowd = Crowd::new();
     let (client, other) = (crowd.comes(0), crowd.comes(0));
