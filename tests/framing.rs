@@ -2,11 +2,16 @@
 //! damaged is found, or was really sent.
 
 mod framing_cases;
+#[path = "framing_cases/random.rs"]
+mod random;
+#[path = "framing_cases/scripted.rs"]
+mod scripted;
 
 use bytes::{Bytes, BytesMut};
-use framing_cases::{LIMIT, damaged, whole};
+use framing_cases::LIMIT;
 use msgpipe::framing::{Decoder, Framing, FramingError, Layer, Native, SendQueue};
 use proptest::prelude::*;
+use random::{damaged, whole};
 
 proptest! {
     #[test]
@@ -17,6 +22,14 @@ proptest! {
     #[test]
     fn any_damage_ends_with_a_named_error_or_with_messages_that_were_sent(case in damaged()) {
         case.check();
+    }
+
+    /// What the fuzzer tries for longer.
+    #[test]
+    fn any_script_of_a_stream_comes_out_as_the_protocol_says(
+        script in prop::collection::vec(any::<u8>(), 0..300),
+    ) {
+        scripted::check(&script);
     }
 
     #[test]

@@ -2,14 +2,26 @@
 //! it is cut; whatever arrives, what comes out of it is what was in it.
 
 mod framings_cases;
+#[path = "framings_cases/random.rs"]
+mod random;
+#[path = "framings_cases/scripted.rs"]
+mod scripted;
 
-use framings_cases::{damaged, whole};
 use proptest::prelude::*;
+use random::{damaged, whole};
 
 proptest! {
     #[test]
     fn any_cut_of_any_messages_gives_the_same_messages(stream in whole()) {
         stream.check();
+    }
+
+    /// What the fuzzer tries for longer.
+    #[test]
+    fn any_script_of_a_stream_gives_the_messages_in_it(
+        script in prop::collection::vec(any::<u8>(), 0..200),
+    ) {
+        scripted::check(&script);
     }
 
     #[test]

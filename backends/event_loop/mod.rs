@@ -172,6 +172,7 @@ impl<A: Acceptor> EventLoop<A> {
                 }
                 // Urgent data makes reads come up short with more behind it.
                 let urgent = event.is_priority();
+                // On Linux each of these comes along with `is_readable`; mio says so of no system.
                 if event.is_readable() || event.is_read_closed() || event.is_error() || urgent {
                     let ended = event.is_read_closed() || event.is_error() || urgent;
                     self.connections.readable(id, ended);

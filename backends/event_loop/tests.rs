@@ -3,7 +3,7 @@
 use super::*;
 use crate::framing::{Layer, Native, SendQueue};
 use crate::message_server::Peer;
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use mio::Registry;
 use std::cell::Cell;
 use std::collections::VecDeque;
@@ -29,6 +29,51 @@ impl ServerStream for Silent {
 
 /// What the system says to each attempt to take in a client; at the end nobody waits.
 struct Script(VecDeque<io::Result<u32>>);
+
+/// One client that says this, a byte for each read.
+struct Dripping(Option<Bytes>);
+
+struct Drops(Bytes);
+
+impl ServerStream for Drops {
+    fn read(&mut self, buffer: &mut BytesMut) -> io::Result<usize> {
+        if self.0.is_empty() {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        buffer.extend_from_slice(&self.0.split_to(1));
+        Ok(1)
+    }
+
+    fn stopped_short(&self) -> bool {
+        true
+    }
+
+    fn write(&mut self, queue: &mut SendQueue) -> io::Result<usize> {
+        let len = queue.len();
+        queue.advance(len);
+        Ok(len)
+    }
+}
+
+impl Acceptor for Dripping {
+    type Stream = Drops;
+
+    fn open(&mut self, _: &Registry, _: &mut Tokens, _: &Arc<Wake>) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn ready(&mut self, _token: Token) -> bool {
+        false
+    }
+
+    fn accept(&mut self, _: &Registry, tokens: &mut Tokens, _: usize) -> io::Result<Next<Drops>> {
+        let Some(said) = self.0.take() else { return Ok(Next::Nobody) };
+        let (token, peer) = (tokens.next(), Peer::default());
+        Ok(Next::Client(Accepted { token, stream: Drops(said), peer, readable: true }))
+    }
+
+    fn close(self, _registry: &Registry) {}
+}
 
 /// Clients that come faster than they can be turned away: there is always another one.
 struct Endless {
@@ -93,9 +138,13 @@ fn refused() -> io::Result<u32> {
     Err(io::Error::other("no descriptors"))
 }
 
-/// Whom the next event tells of: a client's process, or that none could be taken in.
+/// Whom the next event tells of: a client's process, or that none could be taken in. It is not the end of
+/// the wait that brings it.
 fn next(event_loop: &mut EventLoop<Script>) -> Option<u32> {
-    match event_loop.poll(Some(PATIENCE)).unwrap() {
+    let began = Instant::now();
+    let event = event_loop.poll(Some(PATIENCE)).unwrap();
+    assert!(began.elapsed() < PATIENCE, "it slept: {event:?}");
+    match event {
         Some(Event::Connected(id)) => event_loop.connections.peer(id).unwrap().pid,
         Some(Event::AcceptFailed(error)) => {
             assert!(error.to_string().contains("a script"), "{error}");
@@ -136,6 +185,113 @@ fn so_many_are_served_at_once_as_there_are_instances() {
         assert!(event_loop.poll(Some(Duration::ZERO)).unwrap().is_none());
         assert_eq!(event_loop.connections.len(), served as usize, "{instances} instances");
     }
+}
+
+#[test]
+fn a_full_server_does_not_look_for_those_who_wait_until_one_has_gone() {
+    let options = ServerOptions::new().instances(Instances::Fixed(1));
+    let mut event_loop = event_loop(vec![Ok(1), Ok(2)], &options);
+    assert_eq!(next(&mut event_loop), Some(1));
+    assert!(event_loop.poll(Some(Duration::ZERO)).unwrap().is_none());
+    assert!(event_loop.accept_at.is_some(), "nobody waits");
+    assert_eq!(event_loop.accept_due(), None, "it would not sleep");
+    event_loop.close(id_of(Token(FIRST_TOKEN)), &Goodbye::new(0, ""));
+    let event = event_loop.poll(Some(PATIENCE)).unwrap();
+    assert!(matches!(event, Some(Event::Closed(..))), "{event:?}");
+    assert_eq!(next(&mut event_loop), Some(2));
+}
+
+#[test]
+fn a_server_that_takes_no_more_clients_does_not_look_for_them() {
+    let mut event_loop = event_loop(vec![refused()], &ServerOptions::new());
+    assert_eq!(next(&mut event_loop), None);
+    assert!(event_loop.accept_due().is_some(), "it does not try again");
+    event_loop.stop_accepting();
+    assert_eq!(event_loop.accept_due(), None, "it would not sleep");
+}
+
+/// Nothing else happens: only the limit ends the wait.
+#[test]
+fn a_server_that_waits_closes_in_time_who_says_nothing() {
+    let limits = Limits { preface: Duration::from_millis(20), ..Limits::default() };
+    let mut event_loop = event_loop(vec![Ok(1)], &ServerOptions::new().limits(limits));
+    assert_eq!(next(&mut event_loop), Some(1));
+    let began = Instant::now();
+    let event = event_loop.poll(Some(PATIENCE)).unwrap();
+    assert!(matches!(event, Some(Event::Closed(..))), "{event:?}");
+    assert!(began.elapsed() < PATIENCE, "it slept");
+}
+
+/// A message that takes many turns to be read is found by few polls, though none of them may wait.
+#[test]
+fn a_poll_does_not_return_while_there_is_something_to_read() {
+    const SIZE: usize = 1000;
+    let (mut preface, mut message) = (SendQueue::default(), SendQueue::default());
+    let mut encoder = Native::new(Layer::Messages, 1024).encoder();
+    encoder.begin(&mut preface);
+    encoder.encode(b"", vec![1; SIZE].into(), &mut message).unwrap();
+    let said = [preface.to_bytes(), message.to_bytes()].concat();
+    let framing = Arc::new(Native::new(Layer::Messages, 1024));
+    let acceptor = Dripping(Some(said.into()));
+    let options = ServerOptions::new();
+    let mut server = EventLoop::new(acceptor, framing, &options, "test".into()).unwrap();
+    assert!(matches!(server.poll(Some(PATIENCE)), Ok(Some(Event::Connected(_)))));
+    let mut polls = 0;
+    loop {
+        polls += 1;
+        match server.poll(Some(Duration::ZERO)).unwrap() {
+            None => {}
+            Some(Event::Message(_, message)) => break assert_eq!(message.len(), SIZE),
+            event => panic!("{event:?}"),
+        }
+    }
+    assert!(polls < SIZE / 2, "{polls} polls");
+}
+
+/// The signal's handler is there so that the wait ends early.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_signal_does_not_end_a_wait() {
+    use std::os::unix::thread::JoinHandleExt;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    static HANDLED: AtomicUsize = AtomicUsize::new(0);
+    extern "C" fn handle(_signal: libc::c_int) {
+        HANDLED.fetch_add(1, Ordering::SeqCst);
+    }
+    // SAFETY: an action of zeros with a handler that only adds to a counter.
+    unsafe {
+        let mut action: libc::sigaction = std::mem::zeroed();
+        action.sa_sigaction = handle as extern "C" fn(libc::c_int) as usize;
+        assert_eq!(libc::sigaction(libc::SIGUSR2, &action, std::ptr::null_mut()), 0);
+    }
+    let (tell, told) = std::sync::mpsc::channel();
+    let polling = std::thread::spawn(move || {
+        let mut event_loop = event_loop(vec![], &ServerOptions::new());
+        // SAFETY: it only asks for a number.
+        let thread = unsafe { libc::gettid() };
+        tell.send((thread, event_loop.waker())).unwrap();
+        let event = event_loop.poll(None);
+        assert!(matches!(event, Ok(Some(Event::Woken))), "{event:?}");
+    });
+    let (thread, waker) = told.recv().unwrap();
+    let stat = format!("/proc/self/task/{thread}/stat");
+    // Its state stands behind the name, which ends with a parenthesis.
+    let sleeps = || std::fs::read_to_string(&stat).is_ok_and(|stat| stat.contains(") S "));
+    for round in 0..20 {
+        while !sleeps() && !polling.is_finished() {
+            std::thread::yield_now();
+        }
+        if polling.is_finished() {
+            break;
+        }
+        // SAFETY: the thread has not been joined.
+        unsafe { libc::pthread_kill(polling.as_pthread_t(), libc::SIGUSR2) };
+        while HANDLED.load(Ordering::SeqCst) == round && !polling.is_finished() {
+            std::thread::yield_now();
+        }
+    }
+    waker.wake();
+    polling.join().unwrap();
 }
 
 #[test]

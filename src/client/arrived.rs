@@ -101,6 +101,10 @@ impl Inbox for Arrived {
         Ok(())
     }
 
+    fn ended(&self) -> Option<CloseReason> {
+        self.closed()
+    }
+
     fn end(&self, reason: &CloseReason) {
         self.lock().closed.get_or_insert_with(|| reason.clone());
         self.changed.notify_all();

@@ -19,6 +19,9 @@ pub(super) trait Inbox {
 
     /// The connection has ended for this reason; the first one counts.
     fn end(&self, reason: &CloseReason);
+
+    /// Why the connection has ended, if it has.
+    fn ended(&self) -> Option<CloseReason>;
 }
 
 /// The right to read. It is given back when this is dropped; by a panic too, which ends the connection:

@@ -247,6 +247,10 @@ impl Inbox for Pending {
         state.offer_lead();
     }
 
+    fn ended(&self) -> Option<CloseReason> {
+        self.closed()
+    }
+
     fn end(&self, reason: &CloseReason) {
         self.close(reason);
     }

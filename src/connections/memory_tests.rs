@@ -9,25 +9,26 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// The largest message.
-const MESSAGE: usize = 1 << 20;
-const MEMORY: usize = 8 << 20;
+pub(super) const MESSAGE: usize = 1 << 20;
+pub(super) const MEMORY: usize = 8 << 20;
 const EACH: usize = 4 << 20;
 /// What may pass the line: one message, and what one read has brought before.
 const PAST: usize = MESSAGE + 4 * 64 * 1024;
 
 /// A server with many clients, and how many messages each has sent.
-struct Crowd {
-    connections: Connections<Client>,
-    clients: Vec<Client>,
-    now: Instant,
-    heard: BTreeMap<u64, usize>,
-    gone: BTreeMap<u64, CloseReason>,
+pub(super) struct Crowd {
+    memory: usize,
+    pub connections: Connections<Client>,
+    pub clients: Vec<Client>,
+    pub now: Instant,
+    pub heard: BTreeMap<u64, usize>,
+    pub gone: BTreeMap<u64, CloseReason>,
     /// The application answers each message with so many bytes, and holds what is refused.
-    answers: usize,
-    held: VecDeque<(ConnectionId, Bytes)>,
+    pub answers: usize,
+    pub held: VecDeque<(ConnectionId, Bytes)>,
 }
 
-fn limits() -> Limits {
+pub(super) fn limits() -> Limits {
     Limits { message: MESSAGE, memory: MEMORY, memory_each: EACH, ..Limits::default() }
 }
 
@@ -39,16 +40,24 @@ fn user(uid: u32) -> Peer {
     Peer { uid: Some(uid), same_user: uid == 0, ..Peer::default() }
 }
 
-fn frame(size: usize) -> Bytes {
+pub(super) fn frame(size: usize) -> Bytes {
     let mut queue = SendQueue::default();
     framing().encoder().encode(&[], vec![1; size].into(), &mut queue).unwrap();
     queue.to_bytes()
 }
 
 impl Crowd {
-    fn new() -> Crowd {
+    pub fn new() -> Crowd {
+        Crowd::with(&limits())
+    }
+
+    pub fn with(limits: &Limits) -> Crowd {
         Crowd {
-            connections: Connections::new(Arc::new(framing()), &limits()),
+            memory: limits.memory,
+            connections: Connections::new(
+                Arc::new(Native::new(Layer::Messages, limits.message)),
+                limits,
+            ),
             clients: Vec::new(),
             now: Instant::now(),
             heard: BTreeMap::new(),
@@ -59,7 +68,7 @@ impl Crowd {
     }
 
     /// A client of this user comes, who has said what a stream begins with.
-    fn comes(&mut self, uid: u32) -> usize {
+    pub fn comes(&mut self, uid: u32) -> usize {
         let client = Client::default();
         let mut begin = SendQueue::default();
         framing().encoder().begin(&mut begin);
@@ -72,20 +81,20 @@ impl Crowd {
         number
     }
 
-    fn says(&mut self, client: usize, bytes: &[u8]) {
+    pub fn says(&mut self, client: usize, bytes: &[u8]) {
         self.clients[client].says(bytes);
         self.connections.readable(ConnectionId::from_number(client as u64), false);
         self.runs();
     }
 
-    fn takes(&mut self, client: usize, something: bool) {
+    pub fn takes(&mut self, client: usize, something: bool) {
         self.clients[client].takes(something);
         self.connections.writable(ConnectionId::from_number(client as u64));
         self.runs();
     }
 
     /// Turns, until nobody has anything to do.
-    fn runs(&mut self) {
+    pub fn runs(&mut self) {
         loop {
             self.connections.begin_turn(self.now);
             while let Some(event) = self.connections.next(self.now) {
@@ -102,7 +111,7 @@ impl Crowd {
                     _ => {}
                 }
                 let held = self.connections.account.held();
-                assert!(held <= MEMORY + PAST, "{held} bytes are held");
+                assert!(held <= self.memory + PAST, "{held} bytes are held");
             }
             if !self.connections.is_busy() {
                 return;
@@ -110,7 +119,7 @@ impl Crowd {
         }
     }
 
-    fn sends(&mut self) {
+    pub fn sends(&mut self) {
         for _ in 0..self.held.len() {
             let Some((to, body)) = self.held.pop_front() else { return };
             if let Err(error) = self.connections.send(to, b"", body) {
@@ -122,7 +131,7 @@ impl Crowd {
     }
 
     /// Time passes, and the backend looks at each deadline.
-    fn waits(&mut self, time: Duration) {
+    pub fn waits(&mut self, time: Duration) {
         let until = self.now + time;
         while let Some(at) = self.connections.deadline().filter(|at| *at <= until) {
             self.now = at.max(self.now);
@@ -132,11 +141,11 @@ impl Crowd {
         self.runs();
     }
 
-    fn heard(&self, client: usize) -> usize {
+    pub fn heard(&self, client: usize) -> usize {
         self.heard.get(&(client as u64)).copied().unwrap_or(0)
     }
 
-    fn held(&self) -> usize {
+    pub fn held(&self) -> usize {
         self.connections.account.held()
     }
 }
@@ -200,6 +209,8 @@ fn who_does_not_read_the_answers_is_not_read_and_others_are_closed_for_it_only_i
     // Somebody waits: who holds much and takes nothing goes, one after the other.
     crowd.waits(STALLED - Duration::from_nanos(1));
     assert_eq!(crowd.gone.len(), 0);
+    crowd.waits(Duration::from_nanos(1));
+    assert_eq!(crowd.gone.len(), 1);
     crowd.waits(STALLED * 10);
     assert_eq!((crowd.heard(good), crowd.gone.contains_key(&(good as u64))), (1, false));
     assert!(crowd.gone.values().all(|why| matches!(why, CloseReason::Unread { .. })));

@@ -23,7 +23,11 @@ mod sending;
 mod stream;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod turn_tests;
 mod waiting;
+#[cfg(test)]
+mod waiting_tests;
 
 pub(crate) use sending::FLUSH_MOST;
 pub(crate) use stream::ServerStream;
@@ -276,7 +280,7 @@ impl<S: ServerStream> Connections<S> {
         self.table.len()
     }
 
-    /// Drops all connections, with what waits on them.
+    /// Drops all connections, with what waits on them. Nothing comes after that but the end of this.
     pub fn clear(&mut self) {
         for connection in self.table.values_mut() {
             if !connection.stream.is_sent() {
@@ -284,9 +288,6 @@ impl<S: ServerStream> Connections<S> {
             }
         }
         self.table.clear();
-        self.clock.clear();
-        self.waiting = Waiting::default();
-        self.current = None;
     }
 
     /// Whether it is a connection.

@@ -27,6 +27,11 @@ struct State {
     /// It takes so many bytes, and then nothing.
     takes_bytes: usize,
     aborted: bool,
+    /// How its next read and its next write end.
+    read_fails: Option<ErrorKind>,
+    write_fails: Option<ErrorKind>,
+    /// What it was told last is still on its way.
+    on_its_way: bool,
     /// How often it was asked whether it takes something.
     looks: u64,
 }
@@ -43,6 +48,19 @@ impl Peer {
     /// It takes so many bytes more, of a peer that takes nothing.
     pub fn takes_bytes(&self, bytes: usize) {
         self.0.borrow_mut().takes_bytes += bytes;
+    }
+
+    pub fn fails_to_be_read(&self, once: ErrorKind) {
+        self.0.borrow_mut().read_fails = Some(once);
+    }
+
+    pub fn fails_to_be_written_to(&self, once: ErrorKind) {
+        self.0.borrow_mut().write_fails = Some(once);
+    }
+
+    /// What it was told is taken from the queue, and has not left.
+    pub fn is_on_its_way(&self, yes: bool) {
+        self.0.borrow_mut().on_its_way = yes;
     }
 
     pub fn is_aborted(&self) -> bool {
@@ -80,6 +98,9 @@ impl Peer {
 impl ServerStream for Peer {
     fn read(&mut self, buffer: &mut BytesMut) -> io::Result<usize> {
         let mut state = self.0.borrow_mut();
+        if let Some(error) = state.read_fails.take() {
+            return Err(error.into());
+        }
         let read = state.said.len().min(buffer.capacity() - buffer.len());
         if read == 0 {
             return Err(ErrorKind::WouldBlock.into());
@@ -91,6 +112,9 @@ impl ServerStream for Peer {
     fn write(&mut self, queue: &mut SendQueue) -> io::Result<usize> {
         let mut state = self.0.borrow_mut();
         state.looks += 1;
+        if let Some(error) = state.write_fails.take() {
+            return Err(error.into());
+        }
         let len = match state.takes_nothing {
             true => std::mem::take(&mut state.takes_bytes).min(queue.len()),
             false => queue.len(),
@@ -101,6 +125,10 @@ impl ServerStream for Peer {
         state.heard.extend_from_slice(&queue.to_bytes()[..len]);
         queue.advance(len);
         Ok(len)
+    }
+
+    fn is_sent(&mut self) -> bool {
+        !self.0.borrow().on_its_way
     }
 
     fn abort(&mut self) {

@@ -86,7 +86,9 @@ impl Waiting {
 
     /// Whether they are to be looked at in the next turn, whatever happens.
     pub fn is_busy(&self, account: &Account) -> bool {
-        self.again || self.may_go_on(account)
+        // With the first who waits a time begins, which the next turn knows.
+        let begins = self.look_at.is_none() && !self.entries.is_empty();
+        self.again || begins || self.may_go_on(account)
     }
 
     /// Whether memory became free since they were looked at.

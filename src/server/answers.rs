@@ -1,5 +1,8 @@
 //! Answers on their way to one caller: sent at once, or held until the caller has read more.
 
+#[cfg(test)]
+mod tests;
+
 use super::responder::Answer;
 use crate::account::{Charge, Share};
 use crate::error::ErrorReply;

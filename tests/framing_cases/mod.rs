@@ -1,10 +1,9 @@
-//! Streams for the framing to be tried on: any messages, any cuts, any damage. Shared by the
-//! property tests and the fuzz target, so that both try the same things.
+//! Streams for the framing to be tried on: any messages, any cuts, any damage; and what must come out
+//! of them. Shared by the property tests (`random` makes their streams) and the fuzz target (`scripted`
+//! makes them of its bytes), so that both try the same things.
 
 use bytes::{Bytes, BytesMut};
 use msgpipe::framing::{Framing, FramingError, Layer, Native, SendQueue};
-use proptest::prelude::*;
-use proptest::sample::Index;
 
 /// The limit of the framing under test: large enough for every size that is special somewhere.
 pub const LIMIT: usize = 70_000;
@@ -24,68 +23,16 @@ pub struct Case {
     pub damage: Option<Damage>,
 }
 
-/// Something that happens to a stream of bytes, at some place in it.
+/// Something that happens to a stream of bytes, at some place in it: a number of any size, which is taken
+/// modulo the stream's length.
 #[derive(Clone, Debug)]
 pub enum Damage {
-    Flip(Index, u8),
-    Overwrite(Index, [u8; 8]),
-    Cut(Index),
-    Remove(Index, usize),
-    Repeat(Index, usize),
-    Insert(Index, Vec<u8>),
-}
-
-/// Sizes around every number that means something: nothing, a page of mio's, a socket's buffer, the
-/// limit.
-fn sizes() -> impl Strategy<Value = usize> {
-    prop_oneof![
-        3 => Just(0),
-        3 => Just(1),
-        3 => 0..200_usize,
-        3 => 4079..=4097_usize,
-        1 => Just(8192),
-        1 => Just(65_536),
-        1 => LIMIT - 1..=LIMIT,
-        1 => Just(LIMIT + 1),
-    ]
-}
-
-fn messages() -> impl Strategy<Value = Bytes> {
-    // A few random bytes, repeated: as good as all random ones, and much faster to make.
-    (sizes(), prop::collection::vec(any::<u8>(), 1..40))
-        .prop_map(|(size, pattern)| pattern.iter().copied().cycle().take(size).collect())
-}
-
-fn damages() -> impl Strategy<Value = Damage> {
-    prop_oneof![
-        3 => (any::<Index>(), 0..8_u8).prop_map(|(at, bit)| Damage::Flip(at, bit)),
-        1 => (any::<Index>(), any::<[u8; 8]>()).prop_map(|(at, bytes)| Damage::Overwrite(at, bytes)),
-        1 => any::<Index>().prop_map(Damage::Cut),
-        1 => (any::<Index>(), 1..100_usize).prop_map(|(at, len)| Damage::Remove(at, len)),
-        1 => (any::<Index>(), 1..100_usize).prop_map(|(at, len)| Damage::Repeat(at, len)),
-        1 => (any::<Index>(), prop::collection::vec(any::<u8>(), 1..20))
-            .prop_map(|(at, bytes)| Damage::Insert(at, bytes)),
-    ]
-}
-
-/// Sizes of pieces: single bytes, small ones, what a read brings, and everything at once.
-fn pieces() -> impl Strategy<Value = Vec<usize>> {
-    let piece = prop_oneof![Just(1), 1..20_usize, 4000..5000_usize, Just(usize::MAX)];
-    prop::collection::vec(piece, 1..8)
-}
-
-/// Streams that arrive as they were sent.
-pub fn whole() -> impl Strategy<Value = Case> {
-    (prop::collection::vec(messages(), 0..8), pieces()).prop_map(|(messages, pieces)| Case {
-        messages,
-        pieces,
-        damage: None,
-    })
-}
-
-/// Streams that are damaged on their way.
-pub fn damaged() -> impl Strategy<Value = Case> {
-    (whole(), damages()).prop_map(|(case, damage)| Case { damage: Some(damage), ..case })
+    Flip(usize, u8),
+    Overwrite(usize, [u8; 8]),
+    Cut(usize),
+    Remove(usize, usize),
+    Repeat(usize, usize),
+    Insert(usize, Vec<u8>),
 }
 
 /// What came out at the far end.
@@ -202,7 +149,7 @@ fn messages_before(sent: &[Bytes], place: usize) -> usize {
 
 impl Damage {
     /// The damaged bytes, and the first place at which they differ.
-    fn apply(&self, wire: &[u8]) -> (Vec<u8>, usize) {
+    pub fn apply(&self, wire: &[u8]) -> (Vec<u8>, usize) {
         let mut bytes = wire.to_vec();
         let len = bytes.len();
         let place = match self {
@@ -211,7 +158,7 @@ impl Damage {
             | Damage::Cut(at)
             | Damage::Remove(at, _)
             | Damage::Repeat(at, _)
-            | Damage::Insert(at, _) => at.index(len),
+            | Damage::Insert(at, _) => at % len,
         };
         match self {
             Damage::Flip(_, bit) => bytes[place] ^= 1 << bit,

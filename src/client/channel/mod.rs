@@ -2,6 +2,8 @@
 
 mod receiving;
 mod sending;
+#[cfg(test)]
+mod tests;
 
 use super::turn::Turn;
 use crate::client_stream::ClientStream;
@@ -67,15 +69,16 @@ pub(super) struct Channel {
     closed: AtomicBool,
     /// A thread with something to send waits, and would have to read if nobody did.
     sender_waits: AtomicBool,
-    /// Threads that wait to know what the peer takes.
-    wait_to_begin: Mutex<usize>,
-    may_have_begun: Condvar,
+    /// A write has failed: nothing more can be sent.
+    unwritable: AtomicBool,
+    /// Threads that wait to know what the peer takes, or why it has closed.
+    wait_for_reader: Mutex<usize>,
+    reader_has_news: Condvar,
 }
 
 struct Sender {
     outbound: Outbound,
-    /// How many bytes have been queued, and how many of them the system has taken.
-    queued: u64,
+    /// How many bytes the system has taken.
     sent: u64,
 }
 
@@ -90,11 +93,11 @@ impl Channel {
         let limit = framing.limit().min(stream.largest_message());
         let inbound = Inbound::new(framing);
         let outbound = Outbound::new(framing);
-        let queued = outbound.queue.len() as u64;
+        let left_over = AtomicBool::new(!outbound.queue.is_empty());
         let channel = Channel {
             stream,
             carrier: framing.carrier(),
-            outbound: Turn::new(Sender { outbound, queued, sent: 0 }),
+            outbound: Turn::new(Sender { outbound, sent: 0 }),
             limit: AtomicUsize::new(limit),
             begun: AtomicBool::new(inbound.has_begun()),
             inbound: Mutex::new(Receiver {
@@ -102,13 +105,14 @@ impl Channel {
                 buffer: BytesMut::new(),
                 pauses: Pauses::new(),
             }),
-            left_over: AtomicBool::new(queued > 0),
+            left_over,
             given: AtomicU64::new(0),
             sealed: AtomicBool::new(false),
             closed: AtomicBool::new(false),
             sender_waits: AtomicBool::new(false),
-            wait_to_begin: Mutex::default(),
-            may_have_begun: Condvar::new(),
+            unwritable: AtomicBool::new(false),
+            wait_for_reader: Mutex::default(),
+            reader_has_news: Condvar::new(),
         };
         // A server waits for what a stream begins with, also of a client that only listens. What
         // cannot be sent at once goes later; if it fails, so will that.
@@ -146,5 +150,6 @@ impl Channel {
             }
         }
         self.stream.shutdown();
+        self.tell_who_waits_for_reader();
     }
 }

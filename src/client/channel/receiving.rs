@@ -57,7 +57,7 @@ impl Channel {
             self.limit.fetch_min(limit, Ordering::Relaxed);
         }
         if inbound.has_begun() && !self.begun.swap(true, Ordering::AcqRel) {
-            self.may_have_begun();
+            self.tell_who_waits_for_reader();
         }
         if read > 0 {
             pauses.ends();

@@ -17,7 +17,7 @@ const FIRST_AT_ONCE: usize = 256;
 
 /// How much of what the peer has sent is read to find out why it takes nothing more. Its goodbye, if it
 /// said one, stands behind what the system held for this side.
-const LOOK_FOR_GOODBYE: usize = 1 << 20;
+pub(super) const LOOK_FOR_GOODBYE: usize = 1 << 20;
 
 impl Channel {
     /// Sends messages, each a head and a body, in one piece as far as that goes. While the peer
@@ -56,11 +56,9 @@ impl Channel {
         for (at, (head, body)) in messages.iter().enumerate() {
             if let Err(problem) = sender.outbound.encode(head, body.clone(), Some(self.limit())) {
                 sender.outbound.queue = SendQueue::default();
-                sender.queued = sender.sent;
                 return Err(Failure::Refused(at, problem));
             }
-            sender.queued = sender.sent + sender.outbound.queue.len() as u64;
-            queued(at, sender.queued);
+            queued(at, sender.sent + sender.outbound.queue.len() as u64);
         }
         self.flush(&mut sender, deadline, inbox)
     }
@@ -79,16 +77,17 @@ impl Channel {
                 Some(lead) => {
                     self.receive(&lead, deadline).map_err(Failure::before_sending)?;
                 }
-                None => self.wait_to_begin(deadline, inbox)?,
+                None => self.wait_for_reader(deadline, inbox)?,
             }
         }
         Ok(())
     }
 
-    /// Another thread reads: waits until it has read what the peer begins with, or stops.
-    fn wait_to_begin(&self, deadline: Option<Instant>, inbox: &dyn Inbox) -> Result<(), Failure> {
-        let mut waiting = self.wait_to_begin.lock().unwrap_or_else(PoisonError::into_inner);
-        if self.begun.load(Ordering::Acquire) {
+    /// Another thread reads: waits until it has read what the peer begins with, or its end, or stops.
+    fn wait_for_reader(&self, deadline: Option<Instant>, inbox: &dyn Inbox) -> Result<(), Failure> {
+        let mut waiting = self.wait_for_reader.lock().unwrap_or_else(PoisonError::into_inner);
+        let unwritable = self.unwritable.load(Ordering::SeqCst);
+        if self.begun.load(Ordering::Acquire) && !unwritable || inbox.ended().is_some() {
             return Ok(());
         }
         // It may have stopped before this thread was counted.
@@ -103,7 +102,7 @@ impl Channel {
             return Err(Failure::Unsent);
         }
         *waiting += 1;
-        waiting = match self.may_have_begun.wait_timeout(waiting, left) {
+        waiting = match self.reader_has_news.wait_timeout(waiting, left) {
             Ok((waiting, _)) => waiting,
             Err(poisoned) => poisoned.into_inner().0,
         };
@@ -116,14 +115,14 @@ impl Channel {
         if self.sender_waits.load(Ordering::SeqCst) {
             self.stream.wake();
         }
-        if !self.begun.load(Ordering::Acquire) {
-            self.may_have_begun();
+        if !self.begun.load(Ordering::Acquire) || self.unwritable.load(Ordering::SeqCst) {
+            self.tell_who_waits_for_reader();
         }
     }
 
-    pub(super) fn may_have_begun(&self) {
-        if *self.wait_to_begin.lock().unwrap_or_else(PoisonError::into_inner) > 0 {
-            self.may_have_begun.notify_all();
+    pub(super) fn tell_who_waits_for_reader(&self) {
+        if *self.wait_for_reader.lock().unwrap_or_else(PoisonError::into_inner) > 0 {
+            self.reader_has_news.notify_all();
         }
     }
 
@@ -220,16 +219,26 @@ impl Channel {
         }
     }
 
-    /// A write has failed: the peer has closed, and may have said why before it did.
+    /// A write has failed: the peer has closed, and may have said why before it did. Another thread that
+    /// reads finds that; until it has, the connection does not end, as what has arrived would be lost.
     fn why_unwritable(
         &self,
         error: io::Error,
         deadline: Option<Instant>,
         inbox: &dyn Inbox,
     ) -> Failure {
+        self.unwritable.store(true, Ordering::SeqCst);
         let mut read = 0;
         while read < LOOK_FOR_GOODBYE && deadline.is_none_or(|at| at > Instant::now()) {
-            let Some(lead) = Lead::take(self, inbox) else { break };
+            if let Some(reason) = inbox.ended() {
+                return Failure::Closed(reason);
+            }
+            let Some(lead) = Lead::take(self, inbox) else {
+                match self.wait_for_reader(deadline, inbox) {
+                    Ok(()) => continue,
+                    Err(_) => break,
+                }
+            };
             match self.receive_now(&lead) {
                 Ok(bytes) => read += bytes,
                 Err(Failure::Closed(reason)) => return Failure::Closed(reason),

@@ -96,6 +96,7 @@ fn a_message_in_time_gives_the_next_one_its_own() {
         // Its end comes with the beginning of the next, whose time starts there.
         let events = scene.says(&[&frame[50..], &frame[..1]].concat(), in_time);
         assert!(matches!(&events[..], [Event::Message(ID, _)]), "{events:?}");
+        assert!(scene.at(from + LIMIT).is_empty(), "the time of the one before goes on");
         let events = scene.says(&frame[1..], in_time + LIMIT - STEP);
         assert!(matches!(&events[..], [Event::Message(ID, _)]), "{events:?}");
         from = in_time + LIMIT;
@@ -309,6 +310,19 @@ fn nobody_is_blamed_for_the_time_in_which_nobody_looked() {
     let now = scene.start + late;
     let mut events = scene.at(now);
     assert!(events.is_empty(), "it was read at once");
+    while events.is_empty() {
+        assert!(scene.connections.is_busy());
+        events = scene.at(now);
+    }
+    assert!(matches!(&events[..], [Event::Message(ID, _)]), "{events:?}");
+
+    // The same, just when its time is over and the server is not late.
+    let mut scene = Scene::begun(&limits);
+    assert!(scene.says(&large[..9], scene.start).is_empty());
+    scene.peer.says(&large[9..]);
+    scene.connections.readable(ID, false);
+    let now = scene.start + LIMIT;
+    let mut events = scene.at(now);
     while events.is_empty() {
         assert!(scene.connections.is_busy());
         events = scene.at(now);

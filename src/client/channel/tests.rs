@@ -1,0 +1,235 @@
+//! A channel over a stream that does what no system can be made to do on demand.
+
+use super::sending::LOOK_FOR_GOODBYE;
+use super::*;
+use crate::client::arrived::{Arrived, Next};
+use crate::client::lead::{Inbox, Lead};
+use crate::framing::{GoodbyeCode, Layer, Lines, Native, SendQueue};
+use crate::message_server::Peer;
+use bytes::Bytes;
+use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::Arc;
+use std::time::Duration;
+
+const ROOM: usize = 1 << 30;
+
+#[derive(Default)]
+struct State {
+    /// What reads bring, one after the other; then `again`, or nothing.
+    reads: VecDeque<Result<Bytes, ErrorKind>>,
+    again: Bytes,
+    read: usize,
+    /// How writes end, one after the other; then they take all.
+    writes: VecDeque<Result<usize, ErrorKind>>,
+    heard: Vec<u8>,
+}
+
+#[derive(Clone, Default)]
+struct Script(Arc<Mutex<State>>, Peer);
+
+impl Script {
+    fn reads(&self, reads: impl IntoIterator<Item = Result<Bytes, ErrorKind>>) {
+        self.0.lock().unwrap().reads.extend(reads);
+    }
+
+    fn writes(&self, writes: impl IntoIterator<Item = Result<usize, ErrorKind>>) {
+        self.0.lock().unwrap().writes.extend(writes);
+    }
+
+    fn heard(&self) -> Vec<u8> {
+        self.0.lock().unwrap().heard.clone()
+    }
+}
+
+impl ClientStream for Script {
+    fn read(&self, buffer: &mut BytesMut, _deadline: Option<Instant>) -> io::Result<usize> {
+        let mut state = self.0.lock().unwrap();
+        let again = state.again.clone();
+        let read = match state.reads.pop_front() {
+            Some(read) => read?,
+            None if again.is_empty() => return Err(ErrorKind::TimedOut.into()),
+            None => again,
+        };
+        buffer.extend_from_slice(&read);
+        state.read += read.len();
+        Ok(read.len())
+    }
+
+    fn write(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        let mut state = self.0.lock().unwrap();
+        let bytes: Vec<u8> = slices.iter().flat_map(|slice| slice.iter().copied()).collect();
+        let taken = state.writes.pop_front().unwrap_or(Ok(bytes.len()))?;
+        state.heard.extend_from_slice(&bytes[..taken]);
+        Ok(taken)
+    }
+
+    fn is_sent(&self) -> bool {
+        true
+    }
+
+    fn wait_writable(&self, _or_readable: bool, _deadline: Option<Instant>) -> io::Result<()> {
+        Err(ErrorKind::TimedOut.into())
+    }
+
+    fn wake(&self) {}
+
+    fn shutdown(&self) {}
+
+    fn peer(&self) -> &Peer {
+        &self.1
+    }
+}
+
+fn lines() -> (Script, Channel, Arrived) {
+    let script = Script::default();
+    let channel = Channel::new(Box::new(script.clone()), &Lines::new(100));
+    (script, channel, Arrived::new(ROOM))
+}
+
+fn send(channel: &Channel, inbox: &dyn Inbox, messages: &[&'static str]) -> Result<u64, Failure> {
+    let messages = messages.iter().map(|text| ([], Bytes::from_static(text.as_bytes())));
+    let (mut end, deadline) = (0, Instant::now() + Duration::from_secs(60));
+    channel.send::<0>(&messages.collect::<Vec<_>>(), Some(deadline), inbox, |_, at| end = at)?;
+    Ok(end)
+}
+
+fn receive(channel: &Channel, inbox: &Arrived) -> Result<(), Failure> {
+    channel.receive(&Lead::take(channel, inbox).unwrap(), None)
+}
+
+#[test]
+fn an_interrupted_read_or_write_is_no_end() {
+    let (script, channel, inbox) = lines();
+    script.writes([Err(ErrorKind::Interrupted), Ok(1), Err(ErrorKind::Interrupted)]);
+    assert_eq!(send(&channel, &inbox, &["hi"]).unwrap(), 3);
+    assert_eq!(script.heard(), b"hi\n");
+    script.reads([Err(ErrorKind::Interrupted), Ok("ho\n".into())]);
+    receive(&channel, &inbox).unwrap();
+    assert!(inbox.closed().is_none());
+    receive(&channel, &inbox).unwrap();
+    assert!(matches!(inbox.next_or_lead(None, true), Next::Message(message) if message == "ho"));
+}
+
+#[test]
+fn a_stream_that_takes_nothing_and_does_not_say_so_is_broken() {
+    let (script, channel, inbox) = lines();
+    script.writes([Ok(0)]);
+    let failure = send(&channel, &inbox, &["hi"]).unwrap_err();
+    assert!(matches!(failure, Failure::Closed(CloseReason::Broken(_))), "{failure:?}");
+}
+
+#[test]
+fn of_a_batch_that_is_refused_nothing_is_left() {
+    let (script, channel, inbox) = lines();
+    let refused = send(&channel, &inbox, &["one", "t\nwo", "three"]).unwrap_err();
+    assert!(matches!(refused, Failure::Refused(1, _)), "{refused:?}");
+    assert_eq!(send(&channel, &inbox, &["next"]).unwrap(), 5);
+    assert_eq!(script.heard(), b"next\n");
+}
+
+#[test]
+fn what_is_left_of_a_message_at_its_deadline_leaves_with_what_comes_next() {
+    for by_reading in [false, true] {
+        let (script, channel, inbox) = lines();
+        script.writes([Ok(2), Err(ErrorKind::WouldBlock)]);
+        assert!(matches!(send(&channel, &inbox, &["abc"]), Err(Failure::Deadline)));
+        assert_eq!(script.heard(), b"ab");
+        if by_reading {
+            assert!(matches!(receive(&channel, &inbox), Err(Failure::Deadline)));
+            assert_eq!(script.heard(), b"abc\n");
+        }
+        assert_eq!(send(&channel, &inbox, &["d"]).unwrap(), 6);
+        assert_eq!(script.heard(), b"abc\nd\n");
+    }
+}
+
+#[test]
+fn what_was_said_to_be_unsent_is_never_sent() {
+    let (script, channel, inbox) = lines();
+    script.writes([Ok(2), Err(ErrorKind::WouldBlock)]);
+    assert!(matches!(send(&channel, &inbox, &["abc"]), Err(Failure::Deadline)));
+    assert!(!channel.is_surely_unsent(2) && channel.is_surely_unsent(3));
+    let _ = receive(&channel, &inbox);
+    let _ = send(&channel, &inbox, &["d"]);
+    assert_eq!(script.heard(), b"ab");
+}
+
+fn native() -> Native {
+    Native::new(Layer::Messages, 1000)
+}
+
+/// What a server says that takes so much and closes at once.
+fn preface_and_goodbye(limit: usize) -> Bytes {
+    let mut encoder = Native::new(Layer::Messages, limit).encoder();
+    let mut queue = SendQueue::default();
+    encoder.begin(&mut queue);
+    encoder.goodbye(77, "closed", &mut queue);
+    queue.to_bytes()
+}
+
+#[test]
+fn who_cannot_send_finds_the_goodbye() {
+    let script = Script::default();
+    let channel = Channel::new(Box::new(script.clone()), &native());
+    let inbox = Arrived::new(ROOM);
+    script.writes([Err(ErrorKind::BrokenPipe)]);
+    script.reads([Ok(preface_and_goodbye(300))]);
+    let failure = send(&channel, &inbox, &["hi"]).unwrap_err();
+    let Failure::Closed(CloseReason::Peer(FramingError::Goodbye { code, .. })) = failure else {
+        panic!("{failure:?}");
+    };
+    assert_eq!(code, 77);
+    assert_eq!(channel.limit(), 300, "the smaller one of both");
+}
+
+#[test]
+fn the_goodbye_is_looked_for_behind_so_much_and_no_more_and_not_past_the_deadline() {
+    let (script, channel, inbox) = lines();
+    script.0.lock().unwrap().again = "0123456789012345678901234567890\n".repeat(2048).into();
+    for (late, least, most) in [(true, 0, 0), (false, LOOK_FOR_GOODBYE, LOOK_FOR_GOODBYE + 65_536)]
+    {
+        script.writes([Err(ErrorKind::BrokenPipe)]);
+        let now = Instant::now();
+        let deadline = if late { now } else { now + Duration::from_secs(600) };
+        let messages = [([], Bytes::from_static(b"hi"))];
+        let sent = channel.send::<0>(&messages, Some(deadline), &Arrived::new(ROOM), |_, _| {});
+        assert!(matches!(sent, Err(Failure::Closed(CloseReason::Broken(_)))), "{sent:?}");
+        let read = script.0.lock().unwrap().read;
+        assert!((least..=most).contains(&read), "{read} bytes were read");
+    }
+    drop(inbox);
+}
+
+/// Behind a message that is not whole it would be taken for its rest.
+#[test]
+fn a_goodbye_is_said_where_a_message_may_begin_and_nowhere_else() {
+    for whole in [false, true] {
+        let script = Script::default();
+        let channel = Channel::new(Box::new(script.clone()), &native());
+        let inbox = Arrived::new(ROOM);
+        if !whole {
+            script.writes([Ok(2), Err(ErrorKind::WouldBlock)]);
+        }
+        assert_eq!(send(&channel, &inbox, &["hi"]).is_ok(), whole);
+        let before = script.heard().len();
+        channel.close(&CloseReason::Protocol("nonsense".to_owned()));
+        let said = script.heard()[before..].to_vec();
+        assert_eq!(said.is_empty(), !whole);
+        assert!(!whole || said[8..10] == GoodbyeCode::PROTOCOL.to_le_bytes());
+    }
+}
+
+#[test]
+fn the_right_to_read_is_given_back_in_any_case_and_a_panic_ends_the_connection() {
+    let (_script, channel, inbox) = lines();
+    drop(Lead::take(&channel, &inbox).unwrap());
+    assert!(inbox.closed().is_none());
+    let panicked = catch_unwind(AssertUnwindSafe(|| {
+        let _lead = Lead::take(&channel, &inbox).unwrap();
+        resume_unwind(Box::new(()));
+    }));
+    assert!(panicked.is_err());
+    assert!(matches!(inbox.closed(), Some(CloseReason::Broken(_))));
+    assert!(inbox.try_lead(), "it is still taken");
+}

@@ -1,0 +1,211 @@
+//! What is done for a connection in its turn, and what is not: streams that fail, that are paused or
+//! closing, and whose bytes must not get to anybody else.
+
+use super::reading::{TURN_MESSAGES, TURN_TIME};
+use super::scene::{self, ID, Scene, frame, preface};
+use super::sending::LOOK_AGAIN;
+use super::*;
+use std::io::ErrorKind;
+use std::time::Duration;
+
+const OTHER: ConnectionId = ConnectionId::from_number(2);
+
+/// Adds another peer, which has said its preface.
+fn another(scene: &mut Scene) -> scene::Peer {
+    let (peer, now) = (scene::Peer::default(), scene.start);
+    peer.says(&preface());
+    scene.connections.add(OTHER, peer.clone(), Default::default(), true, now);
+    assert!(matches!(scene.at(now)[..], [Event::Connected(OTHER)]));
+    peer
+}
+
+#[test]
+fn one_that_is_paused_is_not_read_on() {
+    let limits = Limits { queued: 1000, ..Limits::default() };
+    let mut scene = Scene::begun(&limits);
+    let now = scene.start;
+    scene.peer.takes(false);
+    scene.sends(501, now);
+    assert!(scene.says(&frame(1), now).is_empty());
+    // The one before is kept. This one stays with the system.
+    assert!(scene.says(&frame(2), now).is_empty());
+    assert!(scene.peer.is_unheard());
+    assert!(!scene.connections.is_busy());
+}
+
+/// What waits counts with its headers, of 8 bytes.
+#[test]
+fn at_half_of_the_limit_it_is_read_on_and_the_application_hears_and_not_above() {
+    let limits = Limits { queued: 1000, ..Limits::default() };
+    let mut scene = Scene::begun(&limits);
+    let now = scene.start;
+    scene.peer.takes(false);
+    scene.sends(992, now);
+    let refused = scene.connections.send(ID, &[], Bytes::new()).unwrap_err();
+    assert!(matches!(refused.refusal, Refusal::Full { queued: 1000, limit: 1000 }));
+    assert!(scene.says(&frame(1), now).is_empty());
+    scene.peer.takes_bytes(499);
+    scene.connections.writable(ID);
+    assert!(scene.at(now).is_empty(), "501 bytes wait");
+    assert!(!scene.connections.is_busy());
+    scene.peer.takes_bytes(1);
+    scene.connections.writable(ID);
+    let mut events = scene.at(now);
+    events.extend(scene.at(now));
+    assert!(matches!(events[..], [Event::Drained(ID), Event::Message(ID, _)]), "{events:?}");
+}
+
+#[test]
+fn one_that_is_being_closed_is_not_read_and_not_asked_for_more() {
+    let limits = Limits { queued: 1000, ..Limits::default() };
+    let mut scene = Scene::begun(&limits);
+    let now = scene.start;
+    scene.peer.takes(false);
+    scene.sends(992, now);
+    scene.connections.send(ID, &[], Bytes::new()).unwrap_err();
+    scene.connections.close(ID, &Goodbye::new(0, ""), now);
+    assert!(scene.says(&frame(1), now).is_empty());
+    assert!(scene.peer.is_unheard());
+    scene.peer.takes_bytes(900);
+    scene.connections.writable(ID);
+    assert!(scene.at(now).is_empty());
+    scene.peer.takes(true);
+    scene.connections.writable(ID);
+    assert!(matches!(scene.at(now)[..], [Event::Closed(ID, CloseReason::Local)]));
+}
+
+#[test]
+fn a_sign_that_more_may_be_sent_is_nothing_to_do_where_nothing_waits() {
+    let mut scene = Scene::begun(&Limits::default());
+    scene.connections.writable(ID);
+    assert!(!scene.connections.is_busy());
+}
+
+#[test]
+fn an_interrupted_read_or_write_is_done_again() {
+    let mut scene = Scene::begun(&Limits::default());
+    let now = scene.start;
+    scene.peer.fails_to_be_read(ErrorKind::Interrupted);
+    assert!(scene.says(&frame(1), now).is_empty());
+    assert!(scene.connections.is_busy());
+    assert!(matches!(scene.at(now)[..], [Event::Message(ID, _)]));
+
+    let before = scene.peer.heard();
+    scene.peer.fails_to_be_written_to(ErrorKind::Interrupted);
+    scene.connections.send(ID, &[], Bytes::from_static(b"again")).unwrap();
+    while scene.connections.is_busy() {
+        assert!(scene.at(now).is_empty());
+    }
+    assert_eq!(scene.peer.heard(), before + 8 + 5);
+}
+
+#[test]
+fn what_a_peer_said_before_it_went_is_heard_and_one_that_fails_is_closed_at_once() {
+    for (error, is_heard) in [(ErrorKind::BrokenPipe, true), (ErrorKind::OutOfMemory, false)] {
+        let mut scene = Scene::begun(&Limits::default());
+        let now = scene.start;
+        scene.peer.fails_to_be_written_to(error);
+        scene.connections.send(ID, &[], Bytes::from_static(b"too late")).unwrap();
+        let events = scene.at(now);
+        assert_eq!(matches!(events[..], [Event::Closed(ID, CloseReason::Broken(_))]), !is_heard);
+        assert_eq!(events.is_empty(), is_heard, "{events:?}");
+        let heard = scene.says(&frame(1), now);
+        assert_eq!(matches!(heard[..], [Event::Message(ID, _)]), is_heard, "{heard:?}");
+        let gone = scene.connections.send(ID, &[], Bytes::new()).unwrap_err();
+        assert_eq!(gone.refusal, Refusal::Gone);
+    }
+}
+
+/// The system says nothing when the last bytes have left.
+#[test]
+fn one_whose_last_bytes_are_on_their_way_is_looked_at_again_and_dropped_only_then() {
+    let mut scene = Scene::begun(&Limits::default());
+    let now = scene.start;
+    scene.peer.is_on_its_way(true);
+    scene.connections.close(ID, &Goodbye::new(7, ""), now);
+    assert!(scene.at(now).is_empty());
+    assert_eq!(scene.connections.deadline(), Some(now + LOOK_AGAIN));
+    assert!(scene.at(now + LOOK_AGAIN).is_empty());
+    assert_eq!(scene.connections.deadline(), Some(now + LOOK_AGAIN * 2));
+    scene.peer.is_on_its_way(false);
+    let events = scene.at(now + LOOK_AGAIN * 2);
+    assert!(matches!(events[..], [Event::Closed(ID, CloseReason::Local)]), "{events:?}");
+    assert_eq!((scene.peer.goodbye(), scene.peer.is_aborted()), (Some(7), false));
+}
+
+/// All connections share one buffer for their reads.
+#[test]
+fn what_is_left_of_one_that_was_closed_gets_to_nobody_else() {
+    // Closed by the application, and for what it said.
+    for damaged in [false, true] {
+        let mut scene = Scene::begun(&Limits::default());
+        let now = scene.start;
+        let other = another(&mut scene);
+        let mut said = frame(1).to_vec();
+        said.extend(if damaged { vec![0xEE; 30] } else { frame(20).to_vec() });
+        scene.peer.says(&said);
+        scene.connections.readable(ID, false);
+        scene.connections.begin_turn(now);
+        assert!(matches!(scene.connections.next(now), Some(Event::Message(ID, _))));
+        if !damaged {
+            scene.connections.close(ID, &Goodbye::new(0, ""), now);
+        }
+        let events = scene.without_a_look(now);
+        assert!(matches!(events[..], [Event::Closed(ID, _)]), "{events:?}");
+        other.says(&frame(3));
+        scene.connections.readable(OTHER, false);
+        let events = scene.at(now);
+        let [Event::Message(OTHER, message)] = &events[..] else { panic!("{events:?}") };
+        assert_eq!(message.len(), 3);
+    }
+}
+
+/// However long it took until they were looked at.
+#[test]
+fn what_was_read_gives_one_message_in_any_case() {
+    let mut scene = Scene::begun(&Limits::default());
+    let now = scene.start;
+    scene.peer.says(&frame(1));
+    scene.connections.readable(ID, false);
+    scene.connections.begin_turn(now);
+    assert!(matches!(scene.connections.step(now), Step::More));
+    let late = scene.connections.step(now + TURN_TIME * 1000);
+    assert!(matches!(late, Step::Event(Event::Message(ID, _))), "{late:?}");
+}
+
+#[test]
+fn the_answers_of_a_turn_leave_before_the_next_connection_has_its_own() {
+    let mut scene = Scene::begun(&Limits::default());
+    let now = scene.start;
+    let other = another(&mut scene);
+    scene.peer.says(&frame(0).repeat(TURN_MESSAGES * 2));
+    other.says(&frame(0));
+    scene.connections.readable(ID, false);
+    scene.connections.readable(OTHER, false);
+    scene.connections.begin_turn(now);
+    let before = scene.peer.heard();
+    for _ in 0..TURN_MESSAGES {
+        assert!(matches!(scene.connections.next(now), Some(Event::Message(ID, _))));
+        scene.connections.send(ID, &[], Bytes::new()).unwrap();
+    }
+    assert!(matches!(scene.connections.next(now), Some(Event::Message(OTHER, _))));
+    assert_eq!(scene.peer.heard() - before, TURN_MESSAGES * 8);
+}
+
+/// It is the application's then, and must not keep it from answering.
+#[test]
+fn a_message_that_was_handed_out_is_not_charged_any_more() {
+    let mut scene = Scene::begun(&Limits::default());
+    let now = scene.start;
+    let large = frame(1 << 20);
+    assert!(scene.says(&large[..large.len() - 1], now).is_empty());
+    while scene.connections.is_busy() {
+        assert!(scene.at(now).is_empty());
+    }
+    assert!(scene.connections.account.held() >= 1 << 20);
+    scene.peer.says(&large[large.len() - 1..]);
+    scene.connections.readable(ID, false);
+    scene.connections.begin_turn(now + Duration::from_secs(1));
+    assert!(matches!(scene.connections.next(now), Some(Event::Message(ID, _))));
+    assert_eq!(scene.connections.account.held(), 0);
+}
