@@ -135,6 +135,9 @@ impl ServerOptions {
     }
 
     /// Another framing than this crate's own. Its own limit takes the place of [`Limits::message`].
+    ///
+    /// Clients that exist already may close their sending direction once they have asked, and read on:
+    /// what is answered later reaches them only with [`half_close`](ServerOptions::half_close).
     #[must_use]
     pub fn framing(mut self, framing: impl Framing + 'static) -> ServerOptions {
         self.framing = Some(Arc::new(framing));

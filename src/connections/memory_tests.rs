@@ -254,6 +254,21 @@ fn the_memory_of_who_leaves_is_free_at_once() {
     assert_eq!(crowd.connections.waiting.look_at(), None, "somebody is waited for");
 }
 
+/// It is not read any more, so what it had begun is of no use.
+#[test]
+fn who_is_being_closed_holds_only_what_waits_to_be_sent() {
+    let mut crowd = Crowd::new();
+    let client = crowd.comes(0);
+    crowd.says(client, &frame(MESSAGE)[..MESSAGE / 2]);
+    crowd.takes(client, false);
+    let id = ConnectionId::from_number(client as u64);
+    assert!(crowd.connections.send(id, b"", vec![1; 100_000].into()).is_ok());
+    assert!(crowd.held() >= MESSAGE);
+    crowd.connections.close(id, &Goodbye::new(200, "bye"), crowd.now);
+    crowd.runs();
+    assert!((100_000..101_000).contains(&crowd.held()), "{} bytes are held", crowd.held());
+}
+
 /// Who was let go on and found nothing to read leaves its place to the next.
 #[test]
 fn a_place_that_is_not_taken_goes_to_the_next() {

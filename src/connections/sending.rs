@@ -90,6 +90,9 @@ impl<S: ServerStream> Connections<S> {
         if let Some(connection) = self.table.get_mut(&id) {
             connection.closing.get_or_insert(reason);
             connection.times.closing.get_or_insert(now);
+            // Nothing more is read: what had arrived need not be kept until the rest has been sent.
+            connection.inbound.forget();
+            connection.granted = 0;
             self.waiting.remove(connection);
             self.watch(id);
             self.flush(id, now);

@@ -86,6 +86,11 @@ impl Inbound {
         }
     }
 
+    /// Nothing more is decoded: what is kept of an incomplete message goes.
+    pub fn forget(&mut self) {
+        self.partial = BytesMut::new();
+    }
+
     /// How many bytes of memory are kept for what has not been decoded.
     pub fn kept(&self) -> usize {
         self.partial.capacity()
