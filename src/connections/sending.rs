@@ -58,6 +58,7 @@ impl<S: ServerStream> Connections<S> {
         connection.times.look = None;
         connection.blocked = queued > 0 || !(connection.unwritable || connection.stream.is_sent());
         if connection.blocked {
+            connection.outbound.queue.own();
             connection.times.waiting.get_or_insert(now);
             // No sign will tell that the last of it has gone.
             connection.times.look = (queued == 0).then(|| now + LOOK_AGAIN);

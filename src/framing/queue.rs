@@ -1,5 +1,6 @@
 //! Bytes that wait to be sent on one connection.
 
+use super::READ_CHUNK;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use std::collections::VecDeque;
 use std::io::IoSlice;
@@ -30,7 +31,13 @@ pub struct SendQueue {
     pieces: VecDeque<Bytes>,
     tail: BytesMut,
     len: usize,
+    /// So many pieces at the front are known to hold no more than themselves.
+    owned: usize,
 }
+
+/// Pieces up to this size may be parts of a buffer that was read into ([`READ_CHUNK`]), which they keep
+/// as a whole; larger messages are read into buffers of their own.
+const MAY_BE_PARTS: usize = READ_CHUNK;
 
 impl SendQueue {
     /// Appends a copy of `bytes`.
@@ -65,6 +72,17 @@ impl SendQueue {
         }
         self.len += message.len();
         self.pieces.push_back(message);
+    }
+
+    /// What stays here for longer shall hold no more memory than its bytes: pieces that may be parts of
+    /// larger buffers are copied. A peer that reads nothing could else keep a whole buffer with each.
+    pub(crate) fn own(&mut self) {
+        for piece in self.pieces.iter_mut().skip(self.owned) {
+            if piece.len() <= MAY_BE_PARTS {
+                *piece = Bytes::copy_from_slice(piece);
+            }
+        }
+        self.owned = self.pieces.len();
     }
 
     /// The number of bytes that wait.
@@ -102,6 +120,7 @@ impl SendQueue {
             }
             sent -= first.len();
             self.pieces.pop_front();
+            self.owned = self.owned.saturating_sub(1);
         }
         self.tail.advance(sent);
         if self.len == 0 {
@@ -157,6 +176,28 @@ mod tests {
         let mut slices = [IoSlice::new(&[])];
         queue.slices(&mut slices);
         assert_eq!(slices[0].as_ptr(), body.as_ptr());
+    }
+
+    /// Not even where it is a part of something larger.
+    #[test]
+    fn what_stays_holds_no_more_than_its_bytes() {
+        let large = Bytes::from(vec![7; 1 << 20]);
+        let mut queue = SendQueue::default();
+        let sizes = [COPY_BELOW, MAY_BE_PARTS, MAY_BE_PARTS + 1];
+        sizes.iter().for_each(|&size| queue.put_bytes(large.slice(..size)));
+        let is_part = |queue: &SendQueue| -> Vec<bool> {
+            let within = large.as_ptr_range();
+            queue.pieces.iter().map(|piece| within.contains(&piece.as_ptr())).collect()
+        };
+        assert_eq!(is_part(&queue), [true; 3]);
+        queue.own();
+        assert_eq!(is_part(&queue), [false, false, true]);
+        // Each once, whatever leaves meanwhile.
+        let second = queue.pieces[1].as_ptr();
+        queue.advance(COPY_BELOW);
+        queue.put_bytes(large.slice(..5000));
+        queue.own();
+        assert_eq!((queue.pieces[0].as_ptr(), is_part(&queue)), (second, vec![false, true, false]));
     }
 
     #[test]

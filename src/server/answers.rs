@@ -7,7 +7,7 @@ use super::responder::Answer;
 use crate::account::{Charge, Share};
 use crate::error::ErrorReply;
 use crate::exchange::{Envelope, Kind};
-use crate::framing::{ENVELOPE_LEN, FramingError, GoodbyeCode};
+use crate::framing::{ENVELOPE_LEN, FramingError, GoodbyeCode, READ_CHUNK};
 use crate::message_server::{ConnectionId, Goodbye, MessageServer, Refusal};
 use crate::text::cut;
 use bytes::Bytes;
@@ -82,6 +82,10 @@ impl Answers {
             let text = "the reply was dropped: so much waits to be read already that there is no \
                         memory for it; read faster, or ask for less at once";
             reply = Reply::new(id, Err(ErrorReply::new(ErrorReply::REPLY_DROPPED, text)));
+        }
+        // It shall hold no more than it is charged for.
+        if reply.body.len() <= READ_CHUNK {
+            reply.body = Bytes::copy_from_slice(&reply.body);
         }
         self.charge.add(reply.cost());
         self.held.push_back(reply);
