@@ -102,7 +102,7 @@ impl Call {
             Outcome::Error(reply) => Err(Error::Answered { endpoint, reply }),
             Outcome::Deadline => {
                 let given = self.deadline.map_or(Duration::MAX, |at| at - self.began);
-                Err(Error::late(&endpoint, given, self.began))
+                Err(Error::late(&endpoint, given, self.began, Progress::Unknown))
             }
             Outcome::Closed(reason) => {
                 let unsent = self.inner.channel.is_surely_unsent(self.slot.end());

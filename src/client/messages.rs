@@ -115,7 +115,7 @@ impl MessageClient {
                 Err(Error::closed(&endpoint, reason, progress))
             }
             Err(Failure::Refused(_, problem)) => Err(Error::refused(&endpoint, problem, message)),
-            Err(_) => Err(Error::late(&endpoint, self.timeout, began)),
+            Err(failure) => Err(Error::late(&endpoint, self.timeout, began, failure.progress())),
         }
     }
 
@@ -134,7 +134,7 @@ impl MessageClient {
                 Next::Message(message) => return Ok(message),
                 Next::Closed(reason) => {
                     let reason = inner.close(reason);
-                    return Err(Error::closed(&inner.endpoint, reason, Progress::Unknown));
+                    return Err(Error::closed(&inner.endpoint, reason, Progress::NoRequest));
                 }
                 Next::Lead => {
                     // An end is told to whoever asks next.
@@ -143,7 +143,8 @@ impl MessageClient {
                     read = true;
                 }
                 Next::Deadline => {
-                    return Err(Error::late(&inner.endpoint, timeout.unwrap_or_default(), began));
+                    let given = timeout.unwrap_or_default();
+                    return Err(Error::late(&inner.endpoint, given, began, Progress::NoRequest));
                 }
             }
         }

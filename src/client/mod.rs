@@ -273,7 +273,7 @@ impl Client {
                 if matches!(failure, Failure::Unsent) {
                     self.withdraw(calls);
                 }
-                Err(Error::late(&inner.endpoint, self.timeout, began))
+                Err(Error::late(&inner.endpoint, self.timeout, began, failure.progress()))
             }
         }
     }

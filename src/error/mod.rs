@@ -139,15 +139,15 @@ pub enum Error {
         /// The request.
         request: Bytes,
     },
-    /// No answer came in time. Whether the server did what was asked is not known.
-    #[error(
-        "{endpoint}: nothing came within {after:?}; the request may be carried out all the same"
-    )]
+    /// It was not done in time. What is left of a request goes on its way all the same.
+    #[error("{endpoint}: nothing came within {after:?}{progress}")]
     Deadline {
         /// The endpoint.
         endpoint: Arc<str>,
         /// The time that was given; more, if it took longer to notice.
         after: Duration,
+        /// What is known of what was asked for.
+        progress: Progress,
     },
     /// The server answered with an error.
     #[error("{endpoint} answered: {reply}")]
@@ -158,7 +158,7 @@ pub enum Error {
         reply: ErrorReply,
     },
     /// The connection has ended.
-    #[error("{endpoint}: the connection has ended: {reason}; {progress}")]
+    #[error("{endpoint}: the connection has ended: {reason}{progress}")]
     Closed {
         /// The endpoint.
         endpoint: Arc<str>,
@@ -228,11 +228,12 @@ impl Error {
     /// ```
     pub fn is_not_begun(&self) -> bool {
         match self {
-            Error::Deadline { .. } => false,
             Error::Answered { reply, .. } => {
                 [ErrorReply::TOO_MANY_REQUESTS, ErrorReply::STOPPING].contains(&reply.code)
             }
-            Error::Closed { progress, .. } => *progress == Progress::NotBegun,
+            Error::Closed { progress, .. } | Error::Deadline { progress, .. } => {
+                *progress == Progress::NotBegun
+            }
             _ => true,
         }
     }
@@ -247,9 +248,14 @@ impl Error {
     }
 
     /// The time that was given is over; `began` is when it began.
-    pub(crate) fn late(endpoint: &Arc<str>, given: Duration, began: Instant) -> Error {
+    pub(crate) fn late(
+        endpoint: &Arc<str>,
+        given: Duration,
+        began: Instant,
+        progress: Progress,
+    ) -> Error {
         let waited = Duration::from_millis(began.elapsed().as_millis() as u64);
-        Error::Deadline { endpoint: endpoint.clone(), after: given.max(waited) }
+        Error::Deadline { endpoint: endpoint.clone(), after: given.max(waited), progress }
     }
 
     /// A message that the framing refused.

@@ -126,6 +126,8 @@ pub enum Progress {
     NotBegun,
     /// It may have been carried out, in part or as a whole.
     Unknown,
+    /// The error is about no request: nothing was asked.
+    NoRequest,
 }
 
 impl Progress {
@@ -150,8 +152,9 @@ impl Progress {
 impl fmt::Display for Progress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Progress::NotBegun => "the request was not begun",
-            Progress::Unknown => "the request may have been carried out",
+            Progress::NotBegun => "; what was to be sent was not begun",
+            Progress::Unknown => "; what was sent may have been carried out",
+            Progress::NoRequest => "",
         })
     }
 }

@@ -28,7 +28,7 @@ fn each_error_has_one_at_fault_and_names_the_endpoint() {
     let other_layer = FramingError::WrongLayer { theirs: 0, ours: crate::framing::Layer::Calls };
     let other_version = FramingError::Version { theirs: 2..=3, ours: 1..=1 };
     let misuse = Error::Misuse { endpoint: endpoint.clone(), problem: "no".into() };
-    let late = Error::Deadline { endpoint: endpoint.clone(), after: Duration::ZERO };
+    let late = |progress| Error::late(&endpoint, Duration::ZERO, Instant::now(), progress);
     let waited = Duration::ZERO;
     let cases = [
         (Error::no_server(&endpoint, source()), Fault::Nobody, true),
@@ -37,7 +37,9 @@ fn each_error_has_one_at_fault_and_names_the_endpoint() {
         (Error::system(&endpoint, "reading", source()), Fault::System, true),
         (Error::refused(&endpoint, too_large.clone(), Bytes::new()), Fault::Caller, true),
         (misuse, Fault::Caller, true),
-        (late, Fault::Limit, false),
+        (late(Progress::Unknown), Fault::Limit, false),
+        (late(Progress::NoRequest), Fault::Limit, false),
+        (late(Progress::NotBegun), Fault::Limit, true),
         (answered(ErrorReply::FAILED), Fault::Peer, false),
         (answered(ErrorReply::UNANSWERED), Fault::Peer, false),
         (answered(ErrorReply::TOO_MANY_REQUESTS), Fault::Limit, true),

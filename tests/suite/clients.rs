@@ -33,7 +33,8 @@ fn receiving_without_time_finds_what_is_there<B: Backend>() {
     let mut server = backend.listen(&Limits::default()).unwrap();
     let client = backend.message_client(&Limits::default()).unwrap();
     let id = welcomed(&mut server);
-    let Err(Error::Deadline { .. }) = client.receive(Some(Duration::ZERO)) else { panic!() };
+    let error = client.receive(Some(Duration::ZERO)).unwrap_err();
+    assert!(matches!(error, Error::Deadline { progress: Progress::NoRequest, .. }), "{error}");
     server.send(id, "hello".into()).unwrap();
     assert!(server.poll(Some(Duration::ZERO)).unwrap().is_none());
     // It is there as soon as the system has it.
@@ -106,7 +107,16 @@ fn the_rest_of_a_message_leaves_while_others_wait<B: Backend>() {
         // The server is kept from reading: a part of this is sent, and the thread that sent it gone.
         let hurried = client.within(Duration::from_millis(50));
         let error = thread::spawn(move || hurried.call(vec![7; MUCH]).unwrap_err()).join().unwrap();
-        assert!(matches!(error, Error::Deadline { .. }), "{error}");
+        assert!(
+            matches!(error, Error::Deadline { progress: Progress::Unknown, .. }),
+            "{error}, of which a part was sent"
+        );
+        // Behind it there is no room for another.
+        let error = client.within(Duration::from_millis(1)).call("not sent").unwrap_err();
+        assert!(
+            matches!(error, Error::Deadline { progress: Progress::NotBegun, .. }),
+            "{error}, of which nothing was sent"
+        );
         tell.send(()).unwrap();
         assert_eq!(waiting.join().unwrap().unwrap(), "now");
     });

@@ -7,7 +7,7 @@ mod tests;
 
 use super::turn::Turn;
 use crate::client_stream::ClientStream;
-use crate::error::CloseReason;
+use crate::error::{CloseReason, Progress};
 use crate::framing::{Carrier, Framing, FramingError, Inbound, Outbound};
 use bytes::BytesMut;
 use receiving::Pauses;
@@ -33,6 +33,14 @@ pub(super) enum Failure {
 }
 
 impl Failure {
+    /// What is known of a message whose time is over.
+    pub(super) fn progress(&self) -> Progress {
+        match self {
+            Failure::Unsent => Progress::NotBegun,
+            _ => Progress::Unknown,
+        }
+    }
+
     /// What a failure means for a message of which nothing has been queued yet.
     fn before_sending(self) -> Failure {
         match self {
