@@ -5,7 +5,8 @@ use crate::text::escaped;
 
 /// An answer that says why there is no other.
 ///
-/// Codes below 100 are this crate's; an application takes its own from 100 on.
+/// Codes below 100 are this crate's; an application takes its own from 100 on. Of a handler every code
+/// below 100 is sent as [`FAILED`](ErrorReply::FAILED).
 ///
 /// ```
 /// let reply = msgpipe::ErrorReply::new(404, "no such note");

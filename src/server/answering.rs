@@ -1,7 +1,7 @@
 //! The loop of a server: requests to the handler, answers to those who asked.
 
 use super::answers::Answers;
-use super::responder::{Answer, Outbox, Request, Responder};
+use super::responder::{Answer, Outbox, Request, Responder, of_application};
 use super::{Hooks, Server, Stopper};
 use crate::account::{Account, Charge};
 use crate::error::{CloseReason, Error, ErrorReply};
@@ -68,10 +68,11 @@ pub(super) struct Answerer<'a, M> {
 impl<M: MessageServer> Answerer<'_, M> {
     /// Answers with what `handler` returns, or that it panicked.
     pub fn with(self, handler: impl FnOnce() -> Answer) {
-        let answer = catch_unwind(AssertUnwindSafe(handler)).unwrap_or_else(|panic| {
-            self.server.hooks.panicked(self.connection, &*panic);
-            Err(ErrorReply::panicked())
-        });
+        let answer =
+            catch_unwind(AssertUnwindSafe(|| of_application(handler()))).unwrap_or_else(|panic| {
+                self.server.hooks.panicked(self.connection, panic);
+                Err(ErrorReply::panicked())
+            });
         self.server.answer(self.connection, self.id, answer);
     }
 
@@ -82,7 +83,7 @@ impl<M: MessageServer> Answerer<'_, M> {
         let (hooks, connection) = (&mut self.server.hooks, self.connection);
         let handled = catch_unwind(AssertUnwindSafe(|| handler(request, responder)));
         if let Err(panic) = handled {
-            hooks.panicked(connection, &*panic);
+            hooks.panicked(connection, panic);
         }
     }
 
@@ -105,12 +106,31 @@ impl<M: MessageServer> Answerer<'_, M> {
     }
 }
 
+/// Calls something of the application's that has no answer: its panic is its own.
+fn guarded(tell: impl FnOnce()) {
+    if let Err(panic) = catch_unwind(AssertUnwindSafe(tell)) {
+        discard(panic);
+    }
+}
+
+/// What was thrown may panic once more as it is dropped; what it then throws is let be.
+fn discard(panic: Box<dyn Any + Send>) {
+    if let Err(again) = catch_unwind(AssertUnwindSafe(|| drop(panic))) {
+        std::mem::forget(again);
+    }
+}
+
 impl Hooks {
-    fn panicked(&mut self, connection: ConnectionId, panic: &(dyn Any + Send)) {
+    fn panicked(&mut self, connection: ConnectionId, panic: Box<dyn Any + Send>) {
+        self.tell_of(connection, &*panic);
+        discard(panic);
+    }
+
+    fn tell_of(&mut self, connection: ConnectionId, panic: &(dyn Any + Send)) {
         let text = panic.downcast_ref::<&str>().copied();
         let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
         if let Some(tell) = &mut self.panicked {
-            tell(connection, text.unwrap_or("a panic without a text"));
+            guarded(|| tell(connection, text.unwrap_or("a panic without a text")));
         }
     }
 }
@@ -157,7 +177,7 @@ impl<M: MessageServer> Answering<M> {
                 Event::Closed(connection, reason) => self.closed(connection, &reason),
                 Event::AcceptFailed(error) => {
                     if let Some(tell) = &mut self.hooks.accept_failed {
-                        tell(error);
+                        guarded(|| tell(error));
                     }
                 }
                 Event::Woken => {}
@@ -179,7 +199,7 @@ impl<M: MessageServer> Answering<M> {
         };
         self.callers.insert(connection, caller);
         if let Some(tell) = &mut self.hooks.connected {
-            tell(connection, &peer);
+            guarded(|| tell(connection, &peer));
         }
         if self.says_goodbye {
             self.say_goodbye(connection);
@@ -193,7 +213,7 @@ impl<M: MessageServer> Answering<M> {
         self.open -= caller.requests.len();
         caller.gone.store(true, Ordering::SeqCst);
         if let Some(tell) = &mut self.hooks.closed {
-            tell(connection, &caller.peer, reason);
+            guarded(|| tell(connection, &caller.peer, reason));
         }
     }
 

@@ -117,7 +117,8 @@ impl<M: MessageServer> Server<M> {
 
     /// Calls `tell` for each client that has connected, before its first request.
     ///
-    /// Like the other hooks, `tell` runs on the server's thread: while it does, nobody is served.
+    /// Like the other hooks, `tell` runs on the server's thread: while it does, nobody is served. If it
+    /// panics, the server goes on.
     ///
     /// ```no_run
     /// let server = msgpipe::Server::bind("com.example.notes")?

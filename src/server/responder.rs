@@ -61,6 +61,15 @@ impl Request {
 /// An answer to a request.
 pub(super) type Answer = Result<Bytes, ErrorReply>;
 
+/// An answer of the application's: the codes below 100 are this crate's, and some of them say that a request
+/// was not begun. One that hands on what another server has answered shall not say so by accident.
+pub(super) fn of_application(answer: Answer) -> Answer {
+    answer.map_err(|error| match error.code {
+        0 | 2..=99 => ErrorReply { code: ErrorReply::FAILED, ..error },
+        _ => error,
+    })
+}
+
 /// Answers that were given outside the loop and have not been taken into it.
 #[derive(Debug)]
 pub(super) struct Outbox {
@@ -131,7 +140,7 @@ impl Responder {
     /// Answers. Does not block.
     pub fn reply(mut self, reply: impl IntoReply) {
         self.answered = true;
-        self.outbox.put(self.connection, self.id, reply.into_reply());
+        self.outbox.put(self.connection, self.id, of_application(reply.into_reply()));
     }
 }
 

@@ -9,6 +9,8 @@ use std::thread;
 
 crate::on_every_transport!(
     a_handler_that_panics_answers_with_an_error_and_the_server_goes_on,
+    a_hook_that_panics_ends_nothing,
+    no_error_of_a_handlers_says_that_it_was_not_begun,
     the_application_learns_who_comes_and_who_goes_and_why,
     who_answers_later_learns_that_nobody_waits,
     an_error_that_is_too_long_keeps_its_code,
@@ -58,6 +60,72 @@ fn a_handler_that_panics_answers_with_an_error_and_the_server_goes_on<B: Backend
         stopper.stop();
         serving.join().unwrap().unwrap();
         assert_eq!(panics.iter().collect::<Vec<_>>(), ["in the loop"; 2]);
+    }
+}
+
+/// What panics as it is dropped, when its panic has been caught.
+struct Again;
+
+impl Drop for Again {
+    fn drop(&mut self) {
+        panic_quietly("again");
+    }
+}
+
+fn a_hook_that_panics_ends_nothing<B: Backend>() {
+    let backend = B::new();
+    let server = backend.serve_calls(&Limits::default()).unwrap();
+    let server = server
+        .on_connected(|_, _| std::panic::resume_unwind(Box::new(Again)))
+        .on_panic(|_, _| panic_quietly("told of a panic"))
+        .on_closed(|_, _, _| panic_quietly("told of an end"));
+    let stopper = server.stopper();
+    let serving = thread::spawn(move || {
+        server.serve(|request| match &request.body()[..] {
+            b"panic" => std::panic::resume_unwind(Box::new(Again)),
+            _ => request.body(),
+        })
+    });
+    for _ in 0..3 {
+        let client = backend.client(&Limits::default()).unwrap();
+        let error = client.call("panic").unwrap_err();
+        assert_eq!(error.reply().map(|reply| reply.code), Some(ErrorReply::FAILED), "{error}");
+        assert_eq!(client.call("fine").unwrap(), "fine");
+    }
+    stopper.stop();
+    serving.join().unwrap().unwrap();
+}
+
+/// A handler that hands on what another server answered, as one that could not do it.
+fn no_error_of_a_handlers_says_that_it_was_not_begun<B: Backend>() {
+    for deferred in [false, true] {
+        let backend = B::new();
+        let server = backend.serve_calls(&Limits::default()).unwrap();
+        let stopper = server.stopper();
+        let answer = |body: &[u8]| -> Result<&'static str, ErrorReply> {
+            let code = std::str::from_utf8(body).unwrap().parse().unwrap();
+            Err(ErrorReply::new(code, "of another server"))
+        };
+        let serving = thread::spawn(move || match deferred {
+            false => server.serve(|request| answer(&request.body())),
+            true => {
+                server.serve_deferred(|request, responder| responder.reply(answer(&request.body())))
+            }
+        });
+        let client = backend.client(&Limits::default()).unwrap();
+        let own = [0, ErrorReply::TOO_MANY_REQUESTS, ErrorReply::STOPPING, 99];
+        for (code, arrives) in own.map(|code| (code, ErrorReply::FAILED)).into_iter().chain([
+            (ErrorReply::FAILED, ErrorReply::FAILED),
+            (100, 100),
+            (u16::MAX, u16::MAX),
+        ]) {
+            let error = client.call(code.to_string()).unwrap_err();
+            assert!(!error.is_not_begun(), "{error}");
+            let reply = error.reply().expect("an answer");
+            assert_eq!((reply.code, &*reply.text), (arrives, "of another server"));
+        }
+        stopper.stop();
+        serving.join().unwrap().unwrap();
     }
 }
 
