@@ -23,13 +23,14 @@ pub struct Limits {
     /// How many bytes a server holds for all its clients together: messages that have not arrived
     /// whole, requests that have no answer yet, and messages and replies that wait to be sent. At the
     /// bound the server stops reading, first large messages (from three quarters on), then all; it
-    /// reads on, first come, first served, as memory becomes free. A single message, and what a read has
-    /// brought already, may pass the line.
+    /// reads on, in the order in which they began to wait, as memory becomes free. A single message, and
+    /// what a read has brought already, may pass the line.
     /// While somebody waits, a connection that holds more than its even part and has taken or sent
     /// nothing for a second is closed; a connection inside its part never is.
     ///
     /// What the application keeps for itself does not count: bodies of requests that it has answered,
-    /// messages that it has taken from a [`MessageServer`](crate::MessageServer).
+    /// messages that it has taken from a [`MessageServer`](crate::MessageServer), and what a reply of more
+    /// than 64 KiB is a part of.
     ///
     /// Default 256 MiB: sixteen of the largest messages at once, and little beside what a desktop
     /// machine has. At least four times [`message`](Limits::message), so that one message leaves room

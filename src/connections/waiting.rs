@@ -29,7 +29,7 @@ pub(super) enum Class {
     Sending,
 }
 
-/// Whose turn it is: first the user's group, then what is waited for, then who came first.
+/// Whose turn it is: first the user's group, then what is waited for, then who has waited longest.
 pub(super) type Entry = (u64, Class, u64);
 
 /// Who waits.
@@ -148,7 +148,7 @@ impl<S: ServerStream> Connections<S> {
         self.limits.message.min(self.account.memory() / 8).max(1)
     }
 
-    /// Memory has become free: those who can go on do, in the order in which they came. Who waits for
+    /// Memory has become free: those who can go on do, in the order in which they began to wait. Who waits for
     /// more than there is stands before those of the same user behind, and in nobody else's way.
     pub(super) fn go_on(&mut self) {
         self.waiting.seen = self.account.freed();
@@ -189,8 +189,8 @@ impl<S: ServerStream> Connections<S> {
         }
     }
 
-    /// While others wait for memory: the connection that holds most of it beyond its even part, and has
-    /// done nothing about it for long, goes.
+    /// While others wait for memory: of those that hold more than their even part, and have done
+    /// nothing about it for long, those that hold most go, until there is enough to begin with.
     pub(super) fn relieve(&mut self, now: Instant) {
         if self.waiting.look_at().is_none_or(|at| at > now) {
             return;
@@ -198,18 +198,23 @@ impl<S: ServerStream> Connections<S> {
         self.waiting.look_at = Some(now + LOOK_AGAIN);
         let part = self.account.memory() / self.table.len().max(1);
         let is_scarce_for_all = self.account.held() >= self.account.memory() / 2;
-        let stalled = self.table.iter().filter_map(|(id, connection)| {
+        let stalled = self.table.iter().filter_map(|(&id, connection)| {
             let bytes = connection.held.bytes();
             let group = connection.held.share().group();
             let is_in_the_way = is_scarce_for_all || self.waiting.has(group);
             let (since, reason) = connection.stalled()?;
             let goes = bytes > part && is_in_the_way && since + STALLED <= now;
-            goes.then_some((bytes, *id, reason))
+            goes.then_some((bytes, id, reason))
         });
-        match stalled.max_by_key(|(bytes, id, _)| (*bytes, *id)) {
-            Some((_, id, reason @ CloseReason::Unread { .. })) => self.cut_off(id, reason),
-            Some((_, id, reason)) => self.give_up(id, reason, now),
-            None => {}
+        let mut stalled: Vec<_> = stalled.collect();
+        stalled.sort_by_key(|(bytes, id, _)| (*bytes, *id));
+        let mut missing = self.to_begin();
+        while let Some((bytes, id, reason)) = stalled.pop().filter(|_| missing > 0) {
+            missing = missing.saturating_sub(bytes);
+            match reason {
+                CloseReason::Unread { .. } => self.cut_off(id, reason),
+                reason => self.give_up(id, reason, now),
+            }
         }
     }
 }

@@ -5,6 +5,7 @@ use super::clock::REPRIEVE;
 use super::memory_tests::{Crowd, MEMORY, MESSAGE, frame, limits};
 use super::waiting::STALLED;
 use super::*;
+use std::time::Duration;
 
 /// Much may wait for each.
 fn with_long_queues() -> Limits {
@@ -192,6 +193,21 @@ fn who_holds_most_goes_first() {
     crowd.says(clients[7], &frame(1));
     crowd.waits(STALLED);
     assert_eq!(crowd.gone.keys().collect::<Vec<_>>(), [&2]);
+}
+
+#[test]
+fn so_many_go_at_once_that_there_is_enough_to_begin_with() {
+    let mut crowd = Crowd::with(&with_long_queues());
+    let clients: Vec<_> = (0..100).map(|_| crowd.comes(0)).collect();
+    for &client in &clients[1..21] {
+        crowd.is_deaf_to(client, 100_000);
+    }
+    crowd.leaves(clients[0], 0);
+    crowd.says(clients[99], &frame(1));
+    crowd.waits(STALLED - Duration::from_nanos(1));
+    assert_eq!((crowd.gone.len(), crowd.heard(clients[99])), (0, 0));
+    crowd.waits(Duration::from_nanos(1));
+    assert_eq!((crowd.gone.len(), crowd.heard(clients[99])), (MESSAGE / 100_000 + 1, 1));
 }
 
 /// Who waits for its own user's part has nothing of another user's connections going; who waits for the
