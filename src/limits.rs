@@ -26,7 +26,9 @@ pub struct Limits {
     /// reads on, in the order in which they began to wait, as memory becomes free. A single message, and
     /// what a read has brought already, may pass the line.
     /// While somebody waits, a connection that holds more than its even part and has taken or sent
-    /// nothing for a second is closed; a connection inside its part never is.
+    /// nothing for a second is closed; a connection inside its part never is. The even part is half of
+    /// the memory divided by the number of connections; for one of another user also not more than a
+    /// quarter of [`memory_each`](Limits::memory_each) divided by the number of that user's.
     ///
     /// What the application keeps for itself does not count: bodies of requests that it has answered,
     /// messages that it has taken from a [`MessageServer`](crate::MessageServer), and what a reply of more

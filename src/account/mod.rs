@@ -237,6 +237,18 @@ impl Share {
         }
     }
 
+    /// What a connection may hold in any case, as far as its user goes: of a quarter of the user's bound
+    /// an even part. A large message waits from there on, so that somebody holds more when one does.
+    pub(crate) fn even_part(&self) -> usize {
+        match self.group.own {
+            true => usize::MAX,
+            false => {
+                let connections = self.group.usage.places.load(Relaxed);
+                self.account.inner.memory_each / 4 / connections.max(1)
+            }
+        }
+    }
+
     /// Which user's share it is: the same number for all connections of one user.
     pub(crate) fn group(&self) -> u64 {
         self.group.number

@@ -196,14 +196,16 @@ impl<S: ServerStream> Connections<S> {
             return;
         }
         self.waiting.look_at = Some(now + LOOK_AGAIN);
-        let part = self.account.memory() / self.table.len().max(1);
+        // Nobody waits for the memory of all while half of it is free: somebody holds more than this.
+        let part = self.account.memory() / 2 / self.table.len().max(1);
         let is_scarce_for_all = self.account.held() >= self.account.memory() / 2;
         let stalled = self.table.iter().filter_map(|(&id, connection)| {
             let bytes = connection.held.bytes();
-            let group = connection.held.share().group();
-            let is_in_the_way = is_scarce_for_all || self.waiting.has(group);
+            let share = connection.held.share();
+            let is_in_the_way = is_scarce_for_all || self.waiting.has(share.group());
             let (since, reason) = connection.stalled()?;
-            let goes = bytes > part && is_in_the_way && since + STALLED <= now;
+            let goes =
+                bytes > part.min(share.even_part()) && is_in_the_way && since + STALLED <= now;
             goes.then_some((bytes, id, reason))
         });
         let mut stalled: Vec<_> = stalled.collect();

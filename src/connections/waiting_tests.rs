@@ -169,8 +169,8 @@ fn who_was_refused_for_want_of_memory_is_told_when_there_is_some_and_not_before(
 
 #[test]
 fn who_holds_no_more_than_its_part_is_in_nobodys_way() {
-    // Three clients: a part is a third.
-    for (holds, goes) in [(MEMORY / 3 - 1000, false), (MEMORY / 3 + 1000, true)] {
+    // Three clients: a part is a third of the half.
+    for (holds, goes) in [(MEMORY / 6 - 1000, false), (MEMORY / 6 + 1000, true)] {
         let mut crowd = Crowd::with(&with_long_queues());
         let (deaf, other, waits) = (crowd.comes(0), crowd.comes(0), crowd.comes(0));
         crowd.is_deaf_to(deaf, holds);
@@ -208,6 +208,24 @@ fn so_many_go_at_once_that_there_is_enough_to_begin_with() {
     assert_eq!((crowd.gone.len(), crowd.heard(clients[99])), (0, 0));
     crowd.waits(Duration::from_nanos(1));
     assert_eq!((crowd.gone.len(), crowd.heard(clients[99])), (MESSAGE / 100_000 + 1, 1));
+}
+
+/// Each holds less than the memory divided by the connections.
+#[test]
+fn many_small_ones_together_do_not_keep_all_the_memory() {
+    let own = Limits { memory: MEMORY, ..with_long_queues() };
+    let others = Limits { memory: 32 << 20, memory_each: MEMORY / 2, ..with_long_queues() };
+    for (uid, bound, limits) in [(0, MEMORY, own), (1, MEMORY / 2, others)] {
+        let mut crowd = Crowd::with(&limits);
+        let clients: Vec<_> = (0..100).map(|_| crowd.comes(uid)).collect();
+        for &client in &clients[1..] {
+            crowd.is_deaf_to(client, bound / 100 - 1000);
+        }
+        crowd.says(clients[0], &frame(1));
+        assert_eq!(crowd.heard(clients[0]), 0);
+        crowd.waits(STALLED);
+        assert_eq!(crowd.heard(clients[0]), 1, "user {uid}");
+    }
 }
 
 /// Who waits for its own user's part has nothing of another user's connections going; who waits for the
