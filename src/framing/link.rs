@@ -8,8 +8,9 @@ use super::{Decoder, Encoder, Framing, FramingError, SendQueue};
 use bytes::{Bytes, BytesMut};
 
 /// How much is read at once, in bytes. 64 KiB is what the systems hold in a socket or a pipe by
-/// default, within a factor of four.
-pub(crate) const READ_CHUNK: usize = 64 * 1024;
+/// default, within a factor of four; with what goes before a message, so that one of 64 KiB comes with
+/// one read.
+pub(crate) const READ_CHUNK: usize = 64 * 1024 + 256;
 
 /// A shared read buffer is continued while at least this much of it is free.
 const READ_ROOM: usize = READ_CHUNK / 4;
