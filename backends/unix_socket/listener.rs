@@ -3,6 +3,7 @@
 use super::address::{addresses, first_address, name_of, system_address};
 use super::directory;
 use super::identity::{admits, peer_of};
+use super::interest::{self, Registration};
 use super::place::{Claim, Served};
 use super::stream::{SocketStream, silence};
 use crate::access::Access;
@@ -24,17 +25,12 @@ use std::sync::Arc;
 /// How many clients may wait to be taken in. The system takes less if it has a lower limit.
 const BACKLOG: i32 = 4096;
 
-/// What is to be told of a client's socket. Urgent data makes a read come up short with more behind
-/// it, so it is told of too, where there is such a thing.
-#[cfg(any(target_os = "linux", target_os = "android"))]
-const INTEREST: Interest = Interest::READABLE.add(Interest::WRITABLE).add(Interest::PRIORITY);
-#[cfg(not(any(target_os = "linux", target_os = "android")))]
-const INTEREST: Interest = Interest::READABLE.add(Interest::WRITABLE);
-
 /// A listening socket and its place.
 pub(crate) struct Listener {
     served: Served<mio::net::UnixListener>,
     token: Option<Token>,
+    /// For the clients' sockets, once the listener is open.
+    registry: Option<Arc<Registry>>,
     access: Access,
     carrier: Carrier,
     /// One that was taken in and could not be registered: it is next.
@@ -77,6 +73,7 @@ impl Listener {
         let listener = Listener {
             served: Served::new(mio::net::UnixListener::from_std(socket), place),
             token: None,
+            registry: None,
             access: options.access.clone(),
             carrier,
             held: None,
@@ -98,7 +95,7 @@ impl Listener {
             return Ok(Ok((socket, peer)));
         }
         let socket = mio::net::UnixStream::from_std(socket.into());
-        let stream = SocketStream::new(socket, self.carrier)?;
+        let stream = SocketStream::new(socket, self.carrier, None)?;
         Ok(Err(Next::NotAdmitted(stream, peer)))
     }
 }
@@ -214,6 +211,7 @@ impl Acceptor for Listener {
         let token = tokens.next();
         registry.register(&mut self.served.socket, token, Interest::READABLE)?;
         self.token = Some(token);
+        self.registry = Some(Arc::new(registry.try_clone()?));
         Ok(())
     }
 
@@ -236,13 +234,14 @@ impl Acceptor for Listener {
         };
         let mut socket = mio::net::UnixStream::from_std(socket.into());
         let token = tokens.next();
-        if let Err(error) = registry.register(&mut socket, token, INTEREST) {
+        if let Err(error) = registry.register(&mut socket, token, interest::AT_FIRST) {
             // There is no room for more in the system's table (`epoll_ctl(2)`, ENOSPC, ENOMEM). The
             // client has done nothing wrong, and is tried again with the next turn.
             self.held = Some((socket.into(), peer));
             return Err(error);
         }
-        let stream = SocketStream::new(socket, self.carrier)?;
+        let registration = self.registry.clone().map(|registry| Registration::new(registry, token));
+        let stream = SocketStream::new(socket, self.carrier, registration)?;
         // What has arrived already is told by an event: that is how epoll and kqueue begin.
         Ok(Next::Client(Accepted { token, stream, peer, readable: false }))
     }
