@@ -34,11 +34,11 @@ pub(crate) use stream::ServerStream;
 
 use crate::account::{Account, Share};
 use crate::error::CloseReason;
-use crate::framing::{Carrier, Framing, GoodbyeCode, Outbound};
+use crate::framing::{Carrier, Framing, GoodbyeCode, Outbound, ReadBuffers};
 use crate::ids::IdMap;
 use crate::limits::Limits;
 use crate::message_server::{ConnectionId, Event, Goodbye, Peer, Refusal, SendError};
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use clock::Clock;
 use connection::Connection;
 use reading::Turn;
@@ -91,8 +91,8 @@ pub(crate) struct Connections<S> {
     /// When the backend last reported all readiness. Whose time was over by then had it; what happened
     /// since, while the application was busy, nobody has looked at yet.
     looked: Option<Instant>,
-    /// The read buffer, shared by all whose messages are complete.
-    shared: BytesMut,
+    /// What is read into, shared by all whose messages are complete.
+    buffers: ReadBuffers,
     /// Goes on with peers that have closed their sending direction.
     half_close: bool,
 }
@@ -121,7 +121,7 @@ impl<S: ServerStream> Connections<S> {
             waiting: Waiting::default(),
             clock: Clock::new(),
             looked: None,
-            shared: BytesMut::new(),
+            buffers: ReadBuffers::default(),
             half_close: false,
         }
     }

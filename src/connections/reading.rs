@@ -67,7 +67,7 @@ impl<S: ServerStream> Connections<S> {
         let Some(connection) = self.table.get_mut(&id) else {
             return;
         };
-        let mut buffer = connection.inbound.read_buffer(&mut self.shared);
+        let mut buffer = connection.inbound.read_buffer(&mut self.buffers);
         if std::mem::take(&mut connection.undecoded) {
             self.current = Some(Turn::new(id, buffer, now));
             return self.readable(id, false);
@@ -87,7 +87,7 @@ impl<S: ServerStream> Connections<S> {
             }
             return;
         }
-        connection.inbound.put_back(buffer, &mut self.shared);
+        connection.inbound.put_back(buffer, &mut self.buffers);
         match outcome {
             Ok((ReadMessage::TooLarge(size), _)) => {
                 let limit = self.framing.limit();
@@ -114,8 +114,7 @@ impl<S: ServerStream> Connections<S> {
         let id = turn.id;
         if self.table.get(&id).is_none_or(|connection| connection.closing.is_some()) {
             // Closed while its messages were being handed out.
-            turn.input.clear();
-            self.shared = turn.input;
+            self.buffers.give_back(turn.input, 0);
             return None;
         }
         if turn.is_over(now) && !turn.input.is_empty() {
@@ -149,14 +148,14 @@ impl<S: ServerStream> Connections<S> {
                 return Some(Event::Message(id, message));
             }
             Ok(None) => {
-                connection.inbound.put_back(turn.input, &mut self.shared);
+                connection.inbound.put_back(turn.input, &mut self.buffers);
                 connection.keep(self.limits.message);
                 self.note_partial(id, now);
                 self.flush(id, now);
             }
             Err(error) => {
                 turn.input.clear();
-                connection.inbound.put_back(turn.input, &mut self.shared);
+                connection.inbound.put_back(turn.input, &mut self.buffers);
                 self.give_up(id, error.into(), now);
             }
         }
@@ -167,7 +166,7 @@ impl<S: ServerStream> Connections<S> {
     fn put_off(&mut self, turn: Turn) {
         if let Some(connection) = self.table.get_mut(&turn.id) {
             connection.undecoded = true;
-            connection.inbound.put_back(turn.input, &mut self.shared);
+            connection.inbound.put_back(turn.input, &mut self.buffers);
             connection.settle();
         }
     }

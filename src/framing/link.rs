@@ -4,16 +4,9 @@
 //! out of it, and sends what the outbound direction has queued. Bytes are kept only while a message
 //! is incomplete or unsent.
 
-use super::{Decoder, Encoder, Framing, FramingError, SendQueue};
+use super::read_buffers::READ_ROOM;
+use super::{Decoder, Encoder, Framing, FramingError, ReadBuffers, SendQueue};
 use bytes::{Bytes, BytesMut};
-
-/// How much is read at once, in bytes. 64 KiB is what the systems hold in a socket or a pipe by
-/// default, within a factor of four; with what goes before a message, so that one of 64 KiB comes with
-/// one read.
-pub(crate) const READ_CHUNK: usize = 64 * 1024 + 256;
-
-/// A shared read buffer is continued while at least this much of it is free.
-const READ_ROOM: usize = READ_CHUNK / 4;
 
 /// Leftovers of up to this size are copied out of the buffer they came in, so as not to hold it.
 const COPY_OUT: usize = READ_ROOM;
@@ -25,33 +18,34 @@ pub(crate) struct Inbound {
     partial: BytesMut,
     /// The largest message that has arrived whole.
     largest: usize,
+    /// The size of the buffer of its own that is being read into; 0: it is the shared one.
+    own: usize,
 }
 
 impl Inbound {
     pub fn new(framing: &dyn Framing) -> Inbound {
-        Inbound { decoder: framing.decoder(), partial: BytesMut::new(), largest: 0 }
+        Inbound { decoder: framing.decoder(), partial: BytesMut::new(), largest: 0, own: 0 }
     }
 
     /// Gives the buffer for the next read, with room in it and what is kept of an incomplete
-    /// message at its front: `shared`, or the link's own once that message has become long. Goes
+    /// message at its front: the shared one, or the link's own once that message has become long. Goes
     /// back in with [`Inbound::put_back`].
     ///
     /// The room grows with what has arrived, now or in one message before, never with what the
     /// peer announced.
-    pub fn read_buffer(&mut self, shared: &mut BytesMut) -> BytesMut {
+    pub fn read_buffer(&mut self, buffers: &mut ReadBuffers) -> BytesMut {
         if self.partial.len() > COPY_OUT {
             let mut buffer = std::mem::take(&mut self.partial);
             let earned = buffer.len().max(self.largest);
             match self.decoder.missing() {
                 0 => buffer.reserve(1),
-                missing => return with_room(buffer, missing.min(earned)),
+                missing => buffer = buffers.with_room(buffer, missing, earned),
             }
+            self.own = buffer.capacity();
             return buffer;
         }
-        let mut buffer = std::mem::take(shared);
-        if buffer.capacity() - buffer.len() < READ_ROOM + COPY_OUT {
-            buffer.reserve(READ_CHUNK);
-        }
+        self.own = 0;
+        let mut buffer = buffers.take_chunk(COPY_OUT);
         buffer.extend_from_slice(&std::mem::take(&mut self.partial));
         buffer
     }
@@ -71,20 +65,16 @@ impl Inbound {
         Ok(message)
     }
 
-    /// Keeps what is left of `input` until there is more, and gives the shared buffer back.
-    pub fn put_back(&mut self, mut input: BytesMut, shared: &mut BytesMut) {
+    /// Keeps what is left of `input` until there is more, and gives the buffer back.
+    pub fn put_back(&mut self, input: BytesMut, buffers: &mut ReadBuffers) {
         if input.len() > COPY_OUT {
             self.partial = input;
             return;
         }
         if !input.is_empty() {
             self.partial = BytesMut::from(&input[..]);
-            input.clear();
         }
-        // What has grown beyond a chunk was made for one large message: it is let go.
-        if input.capacity() <= READ_CHUNK && shared.capacity() == 0 {
-            *shared = input;
-        }
+        buffers.give_back(input, self.own);
     }
 
     /// Nothing more is decoded: what is kept of an incomplete message goes.
@@ -125,18 +115,6 @@ impl Inbound {
     }
 }
 
-/// A buffer with room for `more` bytes, and no more: the memory of a large message is granted for its
-/// size, and a buffer that grows by itself takes up to twice that.
-fn with_room(mut buffer: BytesMut, more: usize) -> BytesMut {
-    let needed = buffer.len() + more;
-    if buffer.capacity() < needed {
-        let mut larger = BytesMut::with_capacity(needed);
-        larger.extend_from_slice(&buffer);
-        buffer = larger;
-    }
-    buffer
-}
-
 /// The outbound direction.
 pub(crate) struct Outbound {
     encoder: Box<dyn Encoder>,
@@ -175,7 +153,7 @@ impl Outbound {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::framing::{Layer, LengthPrefix, Lines, Native};
+    use crate::framing::{Layer, LengthPrefix, Lines, Native, READ_CHUNK};
 
     const LIMIT: usize = 64 << 20;
 
@@ -193,7 +171,7 @@ mod tests {
     /// a read buffer had beyond twice what had arrived.
     fn feed(framing: &dyn Framing, wire: &[u8], piece: usize) -> (Vec<Bytes>, usize) {
         let mut inbound = Inbound::new(framing);
-        let (mut shared, mut messages) = (BytesMut::new(), Vec::new());
+        let (mut shared, mut messages) = (ReadBuffers::default(), Vec::new());
         let (mut arrived, mut excess) = (0, 0);
         while arrived < wire.len() {
             let mut buffer = inbound.read_buffer(&mut shared);
@@ -236,7 +214,7 @@ mod tests {
         for size in [100_000, 300_000, 600_000, 1_000_000] {
             let stream = wire(&native(), &[vec![1; size].into()]);
             let mut inbound = Inbound::new(&native());
-            let (mut shared, mut at) = (BytesMut::new(), 0);
+            let (mut shared, mut at) = (ReadBuffers::default(), 0);
             loop {
                 let mut buffer = inbound.read_buffer(&mut shared);
                 let end = stream.len().min(at + (buffer.capacity() - buffer.len()).min(50_000));
@@ -258,7 +236,7 @@ mod tests {
         let message = Bytes::from(vec![1; 1 << 20]);
         let stream = wire(&native(), &[message.clone(), message.clone()]);
         let mut inbound = Inbound::new(&native());
-        let mut shared = BytesMut::new();
+        let mut shared = ReadBuffers::default();
         let (mut reads, mut at) = ([0, 0], 0);
         for reads in &mut reads {
             let mut arrived = None;
@@ -300,7 +278,7 @@ mod tests {
     #[test]
     fn a_message_out_of_nothing_is_an_error() {
         let decoder = Box::new(Inventive);
-        let mut inbound = Inbound { decoder, partial: BytesMut::new(), largest: 0 };
+        let mut inbound = Inbound { decoder, partial: BytesMut::new(), largest: 0, own: 0 };
         let decoded = inbound.decode(&mut BytesMut::from("bytes"));
         assert!(matches!(decoded, Err(FramingError::Other(_))), "{decoded:?}");
     }
@@ -308,13 +286,13 @@ mod tests {
     #[test]
     fn between_messages_nothing_is_kept() {
         let mut inbound = Inbound::new(&native());
-        let mut shared = BytesMut::new();
+        let mut shared = ReadBuffers::default();
         let mut buffer = inbound.read_buffer(&mut shared);
         buffer.extend_from_slice(&wire(&native(), &[vec![1; 3000].into()]));
         assert!(inbound.decode(&mut buffer).unwrap().is_some());
         assert!(inbound.decode(&mut buffer).unwrap().is_none());
         inbound.put_back(buffer, &mut shared);
         assert_eq!(inbound.partial.capacity(), 0);
-        assert!(shared.capacity() > 0, "the buffer was not shared");
+        assert!(shared.chunk().capacity() > 0, "the buffer was not shared");
     }
 }

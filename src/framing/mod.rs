@@ -16,14 +16,16 @@ mod native;
 mod os_message;
 mod preface;
 mod queue;
+mod read_buffers;
 
 pub use length_prefix::LengthPrefix;
 pub use lines::Lines;
-pub(crate) use link::{Inbound, Outbound, READ_CHUNK};
+pub(crate) use link::{Inbound, Outbound};
 pub(crate) use native::ENVELOPE_LEN;
 pub use native::{Layer, Native};
 pub use os_message::OsMessage;
 pub use queue::SendQueue;
+pub(crate) use read_buffers::{READ_CHUNK, ReadBuffers};
 
 use crate::text::escaped;
 use bytes::{Bytes, BytesMut};

@@ -8,8 +8,7 @@ mod tests;
 use super::turn::Turn;
 use crate::client_stream::ClientStream;
 use crate::error::{CloseReason, Progress};
-use crate::framing::{Carrier, Framing, FramingError, Inbound, Outbound};
-use bytes::BytesMut;
+use crate::framing::{Carrier, Framing, FramingError, Inbound, Outbound, ReadBuffers};
 use receiving::Pauses;
 use std::io::{self, ErrorKind, IoSlice};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -92,7 +91,7 @@ struct Sender {
 
 struct Receiver {
     inbound: Inbound,
-    buffer: BytesMut,
+    buffers: ReadBuffers,
     pauses: Pauses,
 }
 
@@ -110,7 +109,7 @@ impl Channel {
             begun: AtomicBool::new(inbound.has_begun()),
             inbound: Mutex::new(Receiver {
                 inbound,
-                buffer: BytesMut::new(),
+                buffers: ReadBuffers::default(),
                 pauses: Pauses::new(),
             }),
             left_over,

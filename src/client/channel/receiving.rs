@@ -38,8 +38,8 @@ impl Channel {
     /// Reads once and returns how many bytes; none if the wait was interrupted.
     fn receive_until(&self, lead: &Lead<'_>, deadline: Option<Instant>) -> Result<usize, Failure> {
         let mut receiver = self.inbound.lock().unwrap_or_else(PoisonError::into_inner);
-        let Receiver { inbound, buffer, pauses } = &mut *receiver;
-        let mut input = inbound.read_buffer(buffer);
+        let Receiver { inbound, buffers, pauses } = &mut *receiver;
+        let mut input = inbound.read_buffer(buffers);
         let before = input.len();
         let outcome = self.read(&mut input, deadline);
         let read = input.len() - before;
@@ -52,7 +52,7 @@ impl Channel {
             }
             Err(failure) => Err(failure),
         };
-        inbound.put_back(input, buffer);
+        inbound.put_back(input, buffers);
         if let Some(limit) = inbound.peer_limit() {
             self.limit.fetch_min(limit, Ordering::Relaxed);
         }
