@@ -3,7 +3,6 @@
 use super::address::{addresses, first_address, name_of, system_address};
 use super::directory;
 use super::identity::{admits, peer_of};
-use super::interest::{self, Registration};
 use super::place::{Claim, Served};
 use super::stream::{SocketStream, silence};
 use crate::access::Access;
@@ -25,12 +24,22 @@ use std::sync::Arc;
 /// How many clients may wait to be taken in. The system takes less if it has a lower limit.
 const BACKLOG: i32 = 4096;
 
+/// What the poll reports of a client's socket. Urgent data makes a read come up short with more behind
+/// it, so it is reported too, where there is such a thing.
+///
+/// Writability is always asked for, although each reply that a client has read then makes an event: the
+/// server wakes while the client goes on to its next request. To ask for it only while something waits
+/// to be sent was tried and measured (`ARCHITECTURE.md`, Decisions): it saves a wait for each call, and
+/// makes calls one after the other slower where client and server have a CPU each.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+const INTEREST: Interest = Interest::READABLE.add(Interest::WRITABLE).add(Interest::PRIORITY);
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+const INTEREST: Interest = Interest::READABLE.add(Interest::WRITABLE);
+
 /// A listening socket and its place.
 pub(crate) struct Listener {
     served: Served<mio::net::UnixListener>,
     token: Option<Token>,
-    /// For the clients' sockets, once the listener is open.
-    registry: Option<Arc<Registry>>,
     access: Access,
     carrier: Carrier,
     /// One that was taken in and could not be registered: it is next.
@@ -73,7 +82,6 @@ impl Listener {
         let listener = Listener {
             served: Served::new(mio::net::UnixListener::from_std(socket), place),
             token: None,
-            registry: None,
             access: options.access.clone(),
             carrier,
             held: None,
@@ -95,7 +103,7 @@ impl Listener {
             return Ok(Ok((socket, peer)));
         }
         let socket = mio::net::UnixStream::from_std(socket.into());
-        let stream = SocketStream::new(socket, self.carrier, None)?;
+        let stream = SocketStream::new(socket, self.carrier)?;
         Ok(Err(Next::NotAdmitted(stream, peer)))
     }
 }
@@ -211,7 +219,6 @@ impl Acceptor for Listener {
         let token = tokens.next();
         registry.register(&mut self.served.socket, token, Interest::READABLE)?;
         self.token = Some(token);
-        self.registry = Some(Arc::new(registry.try_clone()?));
         Ok(())
     }
 
@@ -234,14 +241,13 @@ impl Acceptor for Listener {
         };
         let mut socket = mio::net::UnixStream::from_std(socket.into());
         let token = tokens.next();
-        if let Err(error) = registry.register(&mut socket, token, interest::AT_FIRST) {
+        if let Err(error) = registry.register(&mut socket, token, INTEREST) {
             // There is no room for more in the system's table (`epoll_ctl(2)`, ENOSPC, ENOMEM). The
             // client has done nothing wrong, and is tried again with the next turn.
             self.held = Some((socket.into(), peer));
             return Err(error);
         }
-        let registration = self.registry.clone().map(|registry| Registration::new(registry, token));
-        let stream = SocketStream::new(socket, self.carrier, registration)?;
+        let stream = SocketStream::new(socket, self.carrier)?;
         // What has arrived already is told by an event: that is how epoll and kqueue begin.
         Ok(Next::Client(Accepted { token, stream, peer, readable: false }))
     }

@@ -7,7 +7,6 @@ mod client_stream;
 mod directory;
 mod explain;
 mod identity;
-mod interest;
 mod listener;
 mod lock;
 mod place;

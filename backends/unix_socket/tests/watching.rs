@@ -1,18 +1,16 @@
-//! What the poll tells of clients.
+//! A client that cannot be watched yet.
 
 use super::{PATIENCE, Scratch};
 use crate::ServerOptions;
 use crate::backends::event_loop::{Acceptor, Next, Tokens, Wake};
 use crate::backends::unix_socket::listener::Listener;
-use crate::connections::ServerStream;
 use crate::endpoint::Endpoint;
-use crate::framing::{Carrier, SendQueue};
-use mio::{Events, Poll, Token};
-use std::io::{self, ErrorKind, Read};
+use crate::framing::Carrier;
+use mio::{Events, Poll};
+use std::io::{self, ErrorKind};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
-use std::time::Duration;
 
 /// The system's table of what is watched can be full (ENOSPC) after a client was taken in.
 #[test]
@@ -57,87 +55,4 @@ fn a_client_for_which_there_is_no_room_in_the_systems_table_is_taken_in_later() 
     }
     let next = listener.accept(poll.registry(), &mut tokens, 1).unwrap();
     assert!(matches!(next, Next::Nobody));
-}
-
-/// A client of a listener, and what the poll tells of it.
-struct Watched {
-    poll: Poll,
-    token: Token,
-    stream: <Listener as Acceptor>::Stream,
-    client: UnixStream,
-    _scratch: Scratch,
-}
-
-impl Watched {
-    fn new() -> Watched {
-        let scratch = Scratch::new();
-        let path = scratch.path("socket");
-        let endpoint = Endpoint::path(&path).unwrap();
-        let (mut listener, _) =
-            Listener::bind(&endpoint, &ServerOptions::new(), Carrier::Stream).unwrap();
-        let poll = Poll::new().unwrap();
-        let mut tokens = Tokens::starting_at(Token(1));
-        let wake = Arc::new(Wake::new(poll.registry()).unwrap());
-        listener.open(poll.registry(), &mut tokens, &wake).unwrap();
-        let client = UnixStream::connect(&path).unwrap();
-        let Next::Client(taken) = listener.accept(poll.registry(), &mut tokens, 1).unwrap() else {
-            panic!("no client")
-        };
-        let mut watched =
-            Watched { poll, token: taken.token, stream: taken.stream, client, _scratch: scratch };
-        watched.events();
-        watched
-    }
-
-    /// How many events there are of the client, and of how many it may be written to.
-    fn events(&mut self) -> (usize, usize) {
-        let mut events = Events::with_capacity(8);
-        self.poll.poll(&mut events, Some(Duration::ZERO)).unwrap();
-        let of_client = || events.iter().filter(|event| event.token() == self.token);
-        (of_client().count(), of_client().filter(|event| event.is_writable()).count())
-    }
-
-    /// Sends `size` bytes, as far as that goes at once; returns how many that are.
-    fn send(&mut self, size: usize) -> usize {
-        let mut queue = SendQueue::default();
-        queue.put_bytes(vec![7; size].into());
-        while !queue.is_empty() && self.stream.write(&mut queue).is_ok() {}
-        size - queue.len()
-    }
-
-    fn receive(&mut self, size: usize) {
-        self.client.read_exact(&mut vec![0; size]).unwrap();
-    }
-}
-
-/// Each would wake the server once more for a reply that its client has read.
-#[test]
-fn room_to_send_is_told_only_while_something_waits_for_it() {
-    let mut watched = Watched::new();
-    for _ in 0..3 {
-        assert_eq!(watched.send(100), 100);
-        watched.receive(100);
-        assert_eq!(watched.events(), (0, 0));
-    }
-    let sent = watched.send(64 << 20);
-    assert!(sent < 64 << 20, "the socket takes anything");
-    assert_eq!(watched.events().1, 0);
-    watched.receive(sent);
-    assert_eq!(watched.events(), (1, 1));
-    // With all sent, there is nothing to be told any more.
-    assert_eq!(watched.send(100), 100);
-    watched.receive(100);
-    assert_eq!(watched.events(), (0, 0));
-}
-
-/// There may be room again before it is asked to be told of it.
-#[test]
-fn room_that_came_before_it_was_waited_for_is_told() {
-    let mut watched = Watched::new();
-    let sent = watched.send(64 << 20);
-    assert_eq!(watched.events().1, 0);
-    watched.receive(sent);
-    let sent = watched.send(64 << 20);
-    watched.receive(sent);
-    assert_eq!(watched.events(), (1, 1));
 }
