@@ -1,27 +1,85 @@
 //! What may be a message or a request.
 #![forbid(unsafe_code)]
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use std::borrow::Cow;
+use std::ops::Deref;
+
+/// The bytes of a message: owned, or borrowed from whoever sends it.
+///
+/// A client sends borrowed bytes from where they are. A server copies them, as it sends them later.
+///
+/// ```
+/// use msgpipe::Body;
+/// let text = String::from("notes");
+/// let (borrowed, owned) = (Body::from(text.as_bytes()), Body::from(text.clone()));
+/// assert_eq!(borrowed[..], owned[..]);
+/// assert_eq!(borrowed.into_bytes(), "notes"); // a copy; of `owned` there would be none
+/// ```
+#[derive(Clone, Debug)]
+pub struct Body<'a>(Repr<'a>);
+
+#[derive(Clone, Debug)]
+enum Repr<'a> {
+    Owned(Bytes),
+    Borrowed(&'a [u8]),
+}
+
+impl Body<'_> {
+    /// The bytes, copied if they were borrowed.
+    pub fn into_bytes(self) -> Bytes {
+        match self.0 {
+            Repr::Owned(bytes) => bytes,
+            Repr::Borrowed(bytes) => Bytes::copy_from_slice(bytes),
+        }
+    }
+
+    /// Drops the first `count` bytes.
+    pub(crate) fn advance(&mut self, count: usize) {
+        match &mut self.0 {
+            Repr::Owned(bytes) => bytes.advance(count),
+            Repr::Borrowed(bytes) => *bytes = &bytes[count..],
+        }
+    }
+}
+
+impl Deref for Body<'_> {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match &self.0 {
+            Repr::Owned(bytes) => bytes,
+            Repr::Borrowed(bytes) => bytes,
+        }
+    }
+}
 
 /// Bytes to be sent, or something that is turned into them: `Bytes`, vectors and strings as they are,
-/// without a copy; what is only borrowed is copied.
+/// slices borrowed.
 ///
 /// ```
 /// use msgpipe::IntoBody;
 /// let name = String::from("notes");
-/// assert_eq!((&name).into_body(), "notes");
-/// assert_eq!(b"notes".into_body(), name.into_body());
+/// assert_eq!(name.as_str().into_body()[..], b"notes"[..]);
+/// assert_eq!(name.into_body().into_bytes(), "notes");
 /// ```
 pub trait IntoBody {
     /// The bytes.
-    fn into_body(self) -> Bytes;
+    fn into_body<'a>(self) -> Body<'a>
+    where
+        Self: 'a;
 }
 
 macro_rules! owned_is_a_body {
     ($($kind:ty),*) => {$(
+        impl From<$kind> for Body<'_> {
+            fn from(bytes: $kind) -> Self {
+                Body(Repr::Owned(bytes.into()))
+            }
+        }
+
         impl IntoBody for $kind {
-            fn into_body(self) -> Bytes {
+            fn into_body<'a>(self) -> Body<'a> {
                 self.into()
             }
         }
@@ -30,50 +88,87 @@ macro_rules! owned_is_a_body {
 
 macro_rules! borrowed_is_a_body {
     ($($kind:ty),*) => {$(
-        impl IntoBody for $kind {
-            fn into_body(self) -> Bytes {
-                Bytes::copy_from_slice(self.as_ref())
+        impl<'b> From<&'b $kind> for Body<'b> {
+            fn from(bytes: &'b $kind) -> Self {
+                Body(Repr::Borrowed(bytes.as_ref()))
+            }
+        }
+
+        impl IntoBody for &$kind {
+            fn into_body<'a>(self) -> Body<'a>
+            where
+                Self: 'a,
+            {
+                self.into()
             }
         }
     )*};
 }
 
 owned_is_a_body!(Bytes, BytesMut, Vec<u8>, Box<[u8]>, String);
-borrowed_is_a_body!(&str, &[u8], &String, &Vec<u8>);
+borrowed_is_a_body!(str, [u8], String, Vec<u8>);
 
+/// Shared, not copied: nothing is borrowed longer than for this.
 impl IntoBody for &Bytes {
-    fn into_body(self) -> Bytes {
-        self.clone()
+    fn into_body<'a>(self) -> Body<'a>
+    where
+        Self: 'a,
+    {
+        self.clone().into()
     }
 }
 
 impl<const N: usize> IntoBody for [u8; N] {
-    fn into_body(self) -> Bytes {
-        Bytes::copy_from_slice(&self)
+    fn into_body<'a>(self) -> Body<'a> {
+        Bytes::copy_from_slice(&self).into()
     }
 }
 
 impl<const N: usize> IntoBody for &[u8; N] {
-    fn into_body(self) -> Bytes {
-        Bytes::copy_from_slice(self)
+    fn into_body<'a>(self) -> Body<'a>
+    where
+        Self: 'a,
+    {
+        self[..].into()
     }
 }
 
 impl IntoBody for Cow<'_, str> {
-    fn into_body(self) -> Bytes {
-        self.into_owned().into()
+    fn into_body<'a>(self) -> Body<'a>
+    where
+        Self: 'a,
+    {
+        match self {
+            Cow::Borrowed(text) => text.into(),
+            Cow::Owned(text) => text.into(),
+        }
     }
 }
 
 impl IntoBody for Cow<'_, [u8]> {
-    fn into_body(self) -> Bytes {
-        self.into_owned().into()
+    fn into_body<'a>(self) -> Body<'a>
+    where
+        Self: 'a,
+    {
+        match self {
+            Cow::Borrowed(bytes) => bytes.into(),
+            Cow::Owned(bytes) => bytes.into(),
+        }
+    }
+}
+
+impl IntoBody for Body<'_> {
+    fn into_body<'a>(self) -> Body<'a>
+    where
+        Self: 'a,
+    {
+        self
     }
 }
 
 /// Nothing: a message of no bytes.
 impl IntoBody for () {
-    fn into_body(self) -> Bytes {
-        Bytes::new()
+    fn into_body<'a>(self) -> Body<'a> {
+        Bytes::new().into()
     }
 }

@@ -66,7 +66,7 @@ mod backends;
 pub use access::{Access, Principal, Trust};
 pub use account::{Account, Share};
 pub use backends::{LocalServer, memory};
-pub use body::IntoBody;
+pub use body::{Body, IntoBody};
 /// The buffers that messages come in.
 pub use bytes;
 pub use client::{Batch, Call, Client, MessageClient};

@@ -151,7 +151,7 @@ impl MessageServer for ChannelServer {
             return Err(SendError::new(to, Refusal::Gone, body));
         };
         let mut queue = SendQueue::default();
-        if let Err(error) = connection.encoder.encode(head, body.clone(), &mut queue) {
+        if let Err(error) = connection.encoder.encode(head, body.clone().into(), &mut queue) {
             return Err(SendError::new(to, error.into(), body));
         }
         connection.out.send(&queue);

@@ -69,7 +69,7 @@ fn begun_decoder() -> Box<dyn Decoder> {
 
 fn frame(body: &[u8]) -> Bytes {
     let mut queue = SendQueue::default();
-    native().encoder().encode(&[], Bytes::copy_from_slice(body), &mut queue).unwrap();
+    native().encoder().encode(&[], body.into(), &mut queue).unwrap();
     queue.to_bytes()
 }
 

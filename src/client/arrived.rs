@@ -94,10 +94,10 @@ impl Inbox for Arrived {
         self.changed.notify_all();
     }
 
-    fn deliver(&self, message: Bytes) -> Result<(), String> {
+    fn deliver(&self, messages: &mut Vec<Bytes>) -> Result<(), String> {
         let mut state = self.lock();
-        state.bytes += message.len() + MESSAGE_COST;
-        state.messages.push_back(message);
+        state.bytes += messages.iter().map(|message| message.len() + MESSAGE_COST).sum::<usize>();
+        state.messages.extend(messages.drain(..));
         Ok(())
     }
 
@@ -121,7 +121,7 @@ mod tests {
         for (messages, size, more) in [(9, 0, true), (10, 0, false), (9, 7, true), (9, 8, false)] {
             let arrived = Arrived::new(LIMIT);
             for _ in 0..messages {
-                arrived.deliver(vec![0; size].into()).unwrap();
+                arrived.deliver(&mut vec![vec![0; size].into()]).unwrap();
             }
             assert_eq!(arrived.try_lead(), more, "{messages} messages of {size} bytes");
         }
@@ -130,7 +130,7 @@ mod tests {
     #[test]
     fn what_was_taken_out_makes_room_again() {
         let arrived = Arrived::new(MESSAGE_COST);
-        arrived.deliver("one".into()).unwrap();
+        arrived.deliver(&mut vec!["one".into()]).unwrap();
         assert!(!arrived.try_lead());
         let Next::Message(message) = arrived.next_or_lead(None, false) else { panic!() };
         assert_eq!((message, arrived.lock().bytes), ("one".into(), 0));

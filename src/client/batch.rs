@@ -33,7 +33,7 @@ impl<'a> Batch<'a> {
 
     /// Adds a request.
     pub fn add(&mut self, request: impl IntoBody) -> &mut Self {
-        self.requests.push(request.into_body());
+        self.requests.push(request.into_body().into_bytes());
         self
     }
 

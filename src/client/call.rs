@@ -2,12 +2,12 @@
 
 use super::Inner;
 use super::lead::Lead;
-use super::pending::{Outcome, Slot};
+use super::pending::Outcome;
 use crate::error::{Error, Progress};
 use bytes::Bytes;
 use std::fmt;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// A request that was sent; its reply can be waited for. Dropped, the reply is not waited for, and
 /// is thrown away when it comes.
@@ -15,46 +15,45 @@ use std::time::{Duration, Instant};
 pub struct Call {
     inner: Arc<Inner>,
     id: u32,
-    slot: Arc<Slot>,
     began: Instant,
-    deadline: Option<Instant>,
+    deadline: Instant,
+    /// Where in the stream its request ends; behind everything as long as it is not queued.
+    end: u64,
+    /// Its outcome has been taken.
+    collected: bool,
 }
 
 impl Call {
-    pub(super) fn new(
-        inner: Arc<Inner>,
-        id: u32,
-        slot: Arc<Slot>,
-        began: Instant,
-        deadline: Option<Instant>,
-    ) -> Call {
-        Call { inner, id, slot, began, deadline }
+    pub(super) fn new(inner: Arc<Inner>, id: u32, began: Instant, deadline: Instant) -> Call {
+        Call { inner, id, began, deadline, end: u64::MAX, collected: false }
     }
 
     pub(super) fn id(&self) -> u32 {
         self.id
     }
 
-    pub(super) fn slot(&self) -> &Slot {
-        &self.slot
+    pub(super) fn end(&self) -> u64 {
+        self.end
+    }
+
+    pub(super) fn queued(&mut self, end: u64) {
+        self.end = end;
     }
 
     /// Waits for the reply, until the call's time is over.
     ///
     /// # Errors
     /// As [`Client::call`](crate::Client::call).
-    pub fn wait(self) -> Result<Bytes, Error> {
+    pub fn wait(mut self) -> Result<Bytes, Error> {
         loop {
-            if let Some(outcome) = self.slot.take() {
-                return self.result(outcome);
+            if let Some(result) = self.collect() {
+                return result;
             }
-            if self.inner.pending.lead_or_follow(&self.slot, self.deadline) {
+            if self.inner.pending.lead_or_follow(self.id, Some(self.deadline)) {
                 let lead = Lead::taken(&self.inner.channel, &self.inner.pending);
-                self.inner.lead(&lead, &self.slot, self.deadline);
+                self.inner.lead(&lead, self.id, self.deadline);
             }
-            if !self.slot.is_finished() {
-                self.expire();
-            }
+            self.expire();
         }
     }
 
@@ -76,38 +75,48 @@ impl Call {
     /// # Ok::<_, msgpipe::Error>(())
     /// ```
     pub fn try_wait(&mut self) -> Option<Result<Bytes, Error>> {
-        if !self.slot.is_finished() {
-            // Whoever has the right to read delivers what comes.
-            if let Some(lead) = Lead::take(&self.inner.channel, &self.inner.pending) {
-                self.inner.read_what_is_there(&lead);
-            }
-            self.expire();
+        if self.collected {
+            return None;
         }
-        let outcome = self.slot.take()?;
+        if let Some(result) = self.collect() {
+            return Some(result);
+        }
+        // Whoever has the right to read delivers what comes.
+        if let Some(lead) = Lead::take(&self.inner.channel, &self.inner.pending) {
+            self.inner.read_what_is_there(&lead);
+        }
+        self.expire();
+        self.collect()
+    }
+
+    /// The outcome, if there is one.
+    fn collect(&mut self) -> Option<Result<Bytes, Error>> {
+        let outcome = self.inner.pending.collect(self.id)?;
+        self.collected = true;
         Some(self.result(outcome))
     }
 
-    /// Ends it, and others, if its time is over.
+    /// Ends it, and others, if its time is over and it has not ended before.
     fn expire(&self) {
         let now = Instant::now();
-        if self.deadline.is_some_and(|at| at <= now) {
+        if self.deadline <= now && !self.inner.pending.is_ended(self.id) {
             self.inner.pending.expire(now);
         }
     }
 
     fn result(&self, outcome: Outcome) -> Result<Bytes, Error> {
-        let endpoint = self.inner.endpoint.clone();
+        let endpoint = &self.inner.endpoint;
         match outcome {
             Outcome::Reply(reply) => Ok(reply),
-            Outcome::Error(reply) => Err(Error::Answered { endpoint, reply }),
+            Outcome::Error(reply) => Err(Error::Answered { endpoint: endpoint.clone(), reply }),
             Outcome::Deadline => {
-                let given = self.deadline.map_or(Duration::MAX, |at| at - self.began);
-                Err(Error::late(&endpoint, given, self.began, Progress::Unknown))
+                let given = self.deadline - self.began;
+                Err(Error::late(endpoint, given, self.began, Progress::Unknown))
             }
             Outcome::Closed(reason) => {
-                let unsent = self.inner.channel.is_surely_unsent(self.slot.end());
+                let unsent = self.inner.channel.is_surely_unsent(self.end);
                 let progress = if unsent { Progress::NotBegun } else { Progress::of(&reason) };
-                Err(Error::closed(&endpoint, reason, progress))
+                Err(Error::closed(endpoint, reason, progress))
             }
         }
     }
@@ -125,7 +134,7 @@ impl fmt::Debug for Call {
 
 impl Drop for Call {
     fn drop(&mut self) {
-        if !self.slot.is_finished() {
+        if !self.collected {
             self.inner.pending.abandon(self.id);
         }
     }

@@ -14,8 +14,9 @@ pub(super) trait Inbox {
     /// Gives the right to read back, and hands it on to a thread that waits.
     fn stop_leading(&self);
 
-    /// Takes a message; an error says how the peer broke the protocol with it.
-    fn deliver(&self, message: Bytes) -> Result<(), String>;
+    /// Takes these messages, in their order; an error says how the peer broke the protocol with one of
+    /// them.
+    fn deliver(&self, messages: &mut Vec<Bytes>) -> Result<(), String>;
 
     /// The connection has ended for this reason; the first one counts.
     fn end(&self, reason: &CloseReason);

@@ -114,7 +114,9 @@ impl MessageClient {
                 let progress = if unsent { Progress::NotBegun } else { Progress::of(&reason) };
                 Err(Error::closed(&endpoint, reason, progress))
             }
-            Err(Failure::Refused(_, problem)) => Err(Error::refused(&endpoint, problem, message)),
+            Err(Failure::Refused(_, problem)) => {
+                Err(Error::refused(&endpoint, problem, message.into_bytes()))
+            }
             Err(failure) => Err(Error::late(&endpoint, self.timeout, began, failure.progress())),
         }
     }

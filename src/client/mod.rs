@@ -14,11 +14,11 @@ pub use batch::Batch;
 pub use call::Call;
 pub use messages::MessageClient;
 
-use crate::body::IntoBody;
+use crate::body::{Body, IntoBody};
 use crate::client_stream::ClientStream;
 use crate::endpoint::Endpoint;
 use crate::error::{CloseReason, Error, Progress};
-use crate::exchange::{Envelope, Kind};
+use crate::exchange::{Envelope, Kind, TooMany};
 use crate::framing::{ENVELOPE_LEN, Framing, Native};
 use crate::limits::Limits;
 use crate::message_server::Peer;
@@ -26,7 +26,7 @@ use crate::options::ClientOptions;
 use bytes::Bytes;
 use channel::{Channel, Failure};
 use lead::{Inbox as _, Lead};
-use pending::{NotBegun, Outcome, Pending, Slot};
+use pending::{NotBegun, Pending};
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -157,10 +157,16 @@ impl Client {
     /// As [`call`](Client::call), less [`Error::Answered`]. A request that ran into its time while it
     /// was being sent is an [`Error::Deadline`]; its rest is sent by whoever sends or reads next.
     pub fn start(&self, request: impl IntoBody) -> Result<Call, Error> {
-        let began = Instant::now();
-        let deadline = Some(began + self.timeout);
-        let (call, message) = self.register(began, deadline, request.into_body())?;
-        self.send(std::slice::from_ref(&call), &mut [message], began, deadline)?;
+        let (began, body) = (Instant::now(), self.fitting(request.into_body())?);
+        let deadline = began + self.timeout;
+        let mut begun = None;
+        let new = |id| begun = Some(Call::new(self.inner.clone(), id, began, deadline));
+        let refused = self.inner.begin(1, deadline, new).err();
+        let Some(mut call) = begun.filter(|_| refused.is_none()) else {
+            return Err(self.not_begun(refused, body));
+        };
+        let mut message = [(envelope(&call), body)];
+        self.send(std::slice::from_mut(&mut call), &mut message, began, deadline)?;
         Ok(call)
     }
 
@@ -195,78 +201,73 @@ impl Client {
         self.inner.close(CloseReason::Local);
     }
 
-    /// Begins calls for these requests and sends them: all or none.
-    fn start_all(&self, requests: Vec<Bytes>) -> Result<Vec<Call>, Error> {
+    /// Begins a call for each of these requests and sends them: all or none.
+    fn start_all(&self, mut requests: Vec<Bytes>) -> Result<Vec<Call>, Error> {
         let began = Instant::now();
-        let deadline = Some(began + self.timeout);
-        let mut calls = Vec::with_capacity(requests.len());
-        let mut messages = Vec::with_capacity(requests.len());
-        for body in requests {
-            match self.register(began, deadline, body) {
-                Ok((call, message)) => {
-                    calls.push(call);
-                    messages.push(message);
-                }
-                Err(error) => {
-                    self.withdraw(&calls);
-                    return Err(error);
-                }
-            }
+        let deadline = began + self.timeout;
+        for request in &mut requests {
+            *request = self.fitting(std::mem::take(request).into())?.into_bytes();
         }
-        self.send(&calls, &mut messages, began, deadline)?;
+        let count = requests.len();
+        let mut calls = Vec::with_capacity(count);
+        let new = |id| calls.push(Call::new(self.inner.clone(), id, began, deadline));
+        if let Err(refused) = self.inner.begin(count, deadline, new) {
+            let first = self.inner.pending.room().min(count.saturating_sub(1));
+            return Err(self.not_begun(Some(refused), requests.swap_remove(first).into()));
+        }
+        let bodies = requests.into_iter().map(Body::from);
+        let mut messages: Vec<_> = calls.iter().map(envelope).zip(bodies).collect();
+        self.send(&mut calls, &mut messages, began, deadline)?;
         Ok(calls)
     }
 
-    /// Registers a call whose request is about to be sent.
-    fn register(
-        &self,
-        began: Instant,
-        deadline: Option<Instant>,
-        body: Bytes,
-    ) -> Result<(Call, Message), Error> {
-        let inner = &self.inner;
-        let (size, limit) = (body.len(), inner.channel.limit().saturating_sub(ENVELOPE_LEN));
+    /// The request, if it is not too large.
+    fn fitting<'a>(&self, request: Body<'a>) -> Result<Body<'a>, Error> {
+        let (size, limit) =
+            (request.len(), self.inner.channel.limit().saturating_sub(ENVELOPE_LEN));
         if size > limit {
-            let endpoint = inner.endpoint.clone();
-            return Err(Error::TooLarge { endpoint, size, limit, message: body });
+            let (endpoint, message) = (self.inner.endpoint.clone(), request.into_bytes());
+            return Err(Error::TooLarge { endpoint, size, limit, message });
         }
-        match inner.begin(deadline) {
-            Ok((id, slot)) => {
-                let envelope = Envelope { kind: Kind::Request, id }.encode();
-                Ok((Call::new(inner.clone(), id, slot, began, deadline), (envelope, body)))
-            }
-            Err(NotBegun::TooMany(too_many)) => {
-                let (endpoint, limit) = (inner.endpoint.clone(), too_many.limit);
-                Err(Error::TooManyCalls { endpoint, limit, request: body })
-            }
-            Err(NotBegun::Closed(reason)) => {
-                Err(Error::closed(&inner.endpoint, reason, Progress::NotBegun))
-            }
+        Ok(request)
+    }
+
+    /// Why a call has not begun.
+    fn not_begun(&self, why: Option<NotBegun>, request: Body<'_>) -> Error {
+        let endpoint = &self.inner.endpoint;
+        match why {
+            Some(NotBegun::TooMany(TooMany { limit })) => Error::TooManyCalls {
+                endpoint: endpoint.clone(),
+                limit,
+                request: request.into_bytes(),
+            },
+            Some(NotBegun::Closed(reason)) => Error::closed(endpoint, reason, Progress::NotBegun),
+            None => Error::closed(endpoint, CloseReason::Local, Progress::NotBegun),
         }
     }
 
     /// Sends the requests of calls that are registered.
     fn send(
         &self,
-        calls: &[Call],
-        messages: &mut [Message],
+        calls: &mut [Call],
+        messages: &mut [Message<'_>],
         began: Instant,
-        deadline: Option<Instant>,
+        deadline: Instant,
     ) -> Result<(), Error> {
         let inner = &self.inner;
-        let queued = |at: usize, end| calls[at].slot().queued(end);
-        match inner.channel.send(messages, deadline, &inner.pending, queued) {
+        let queued = |at: usize, end| calls[at].queued(end);
+        match inner.channel.send(messages, Some(deadline), &inner.pending, queued) {
             Ok(()) => Ok(()),
             Err(Failure::Closed(reason)) => {
                 let reason = inner.close(reason);
-                let end = calls.iter().map(|call| call.slot().end()).min().unwrap_or(u64::MAX);
+                let end = calls.iter().map(Call::end).min().unwrap_or(u64::MAX);
                 let unsent = inner.channel.is_surely_unsent(end);
                 let progress = if unsent { Progress::NotBegun } else { Progress::of(&reason) };
                 Err(Error::closed(&inner.endpoint, reason, progress))
             }
             Err(Failure::Refused(at, problem)) => {
                 self.withdraw(calls);
-                let body = std::mem::take(&mut messages[at].1);
+                let body = messages[at].1.clone().into_bytes();
                 Err(Error::refused(&inner.endpoint, problem, body))
             }
             Err(failure) => {
@@ -280,27 +281,34 @@ impl Client {
 
     /// The requests of these calls were not sent, and will not be.
     fn withdraw(&self, calls: &[Call]) {
-        for call in calls {
-            self.inner.pending.withdraw(call.id(), Outcome::Closed(CloseReason::Local));
-        }
+        calls.iter().for_each(|call| self.inner.pending.withdraw(call.id()));
     }
 }
 
+fn envelope(call: &Call) -> [u8; ENVELOPE_LEN] {
+    Envelope { kind: Kind::Request, id: call.id() }.encode()
+}
+
 /// A request's envelope and its body.
-type Message = ([u8; ENVELOPE_LEN], Bytes);
+type Message<'a> = ([u8; ENVELOPE_LEN], Body<'a>);
 
 impl Inner {
-    /// Begins a call. Replies to calls that nobody waits for any more free their places only once
+    /// Begins so many calls. Replies to calls that nobody waits for any more free their places only once
     /// they are read: if that is why there is no place, they are read now.
-    fn begin(&self, deadline: Option<Instant>) -> Result<(u32, Arc<Slot>), NotBegun> {
-        let begun = self.pending.begin(deadline);
-        if !matches!(begun, Err(NotBegun::TooMany(_))) {
-            return begun;
+    fn begin(
+        &self,
+        count: usize,
+        deadline: Instant,
+        mut begun: impl FnMut(u32),
+    ) -> Result<(), NotBegun> {
+        let result = self.pending.begin(count, Some(deadline), &mut begun);
+        if !matches!(result, Err(NotBegun::TooMany(_))) {
+            return result;
         }
         if let Some(lead) = Lead::take(&self.channel, &self.pending) {
-            while self.pending.is_full() && self.read_what_is_there(&lead) {}
+            while self.pending.room() < count && self.read_what_is_there(&lead) {}
         }
-        self.pending.begin(deadline)
+        self.pending.begin(count, Some(deadline), begun)
     }
 
     /// Reads what has arrived, for whoever waits for it. `false`: that was nothing.
@@ -323,16 +331,16 @@ impl Inner {
         reason
     }
 
-    /// Reads until `slot` has its outcome or the time is over, for every call whose reply comes by.
-    fn lead(&self, lead: &Lead<'_>, slot: &Slot, deadline: Option<Instant>) {
-        while !slot.is_finished() {
-            match self.channel.receive(lead, deadline) {
+    /// Reads until the call has ended or the time is over, for every call whose reply comes by.
+    fn lead(&self, lead: &Lead<'_>, id: u32, deadline: Instant) {
+        while !self.pending.is_ended(id) {
+            match self.channel.receive(lead, Some(deadline)) {
                 Ok(()) => {}
                 Err(Failure::Closed(reason)) => drop(self.close(reason)),
                 Err(_) => break,
             }
             // While others' replies come without an end, there is always something to read.
-            if !slot.is_finished() && deadline.is_some_and(|at| at <= Instant::now()) {
+            if !self.pending.is_ended(id) && deadline <= Instant::now() {
                 break;
             }
         }

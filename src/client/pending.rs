@@ -6,8 +6,7 @@ use crate::exchange::{Calls, Envelope, Kind, TooMany};
 use bytes::Bytes;
 use std::collections::VecDeque;
 use std::io;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread::{self, Thread};
 use std::time::Instant;
 
@@ -20,18 +19,9 @@ pub(super) enum Outcome {
     Closed(CloseReason),
 }
 
-/// Where a call's outcome is put, and who waits for it.
+/// What is kept for the caller of one call.
 #[derive(Debug, Default)]
-pub(super) struct Slot {
-    /// There is an outcome, or was before it was taken. Set with the state locked.
-    finished: AtomicBool,
-    /// Where in the stream its request ends; 0 as long as it is not queued.
-    end: AtomicU64,
-    state: Mutex<SlotState>,
-}
-
-#[derive(Debug, Default)]
-struct SlotState {
+struct Slot {
     outcome: Option<Outcome>,
     /// The thread that waits without reading.
     waiter: Option<Thread>,
@@ -40,72 +30,15 @@ struct SlotState {
 }
 
 impl Slot {
-    fn lock(&self) -> MutexGuard<'_, SlotState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn finish(&mut self, outcome: Outcome) {
+        self.outcome = Some(outcome);
+        self.wake();
     }
 
-    /// Its request has been queued and ends there.
-    pub fn queued(&self, end: u64) {
-        self.end.store(end, Ordering::Relaxed);
-    }
-
-    /// Where its request ends; behind everything if it was never queued.
-    pub fn end(&self) -> u64 {
-        match self.end.load(Ordering::Relaxed) {
-            0 => u64::MAX,
-            end => end,
-        }
-    }
-
-    pub fn take(&self) -> Option<Outcome> {
-        self.lock().outcome.take()
-    }
-
-    pub fn is_finished(&self) -> bool {
-        self.finished.load(Ordering::Acquire)
-    }
-
-    fn finish(&self, outcome: Outcome) {
-        let mut state = self.lock();
-        state.outcome = Some(outcome);
-        self.finished.store(true, Ordering::Release);
-        if let Some(waiter) = state.waiter.take() {
-            drop(state);
+    fn wake(&mut self) {
+        if let Some(waiter) = self.waiter.take() {
             waiter.unpark();
         }
-    }
-
-    /// Asks whoever waits, or is about to, to read from now on; `false` if the call has ended.
-    fn offer_lead(&self) -> bool {
-        let mut state = self.lock();
-        if self.is_finished() {
-            return false;
-        }
-        state.lead = true;
-        if let Some(waiter) = state.waiter.take() {
-            drop(state);
-            waiter.unpark();
-        }
-        true
-    }
-
-    /// Waits until there is an outcome, until this thread should read, or until the deadline.
-    fn wait(&self, deadline: Option<Instant>) {
-        let mut state = self.lock();
-        while !self.is_finished() && !std::mem::take(&mut state.lead) {
-            let now = Instant::now();
-            if deadline.is_some_and(|at| at <= now) {
-                break;
-            }
-            state.waiter = Some(thread::current());
-            drop(state);
-            match deadline {
-                Some(at) => thread::park_timeout(at - now),
-                None => thread::park(),
-            }
-            state = self.lock();
-        }
-        state.waiter = None;
     }
 }
 
@@ -117,15 +50,16 @@ pub(super) struct Pending {
 
 #[derive(Debug)]
 struct State {
-    calls: Calls<Arc<Slot>>,
+    calls: Calls<Slot>,
     /// A thread reads.
     led: bool,
     /// Calls whose threads wait for the one that reads.
-    followers: VecDeque<Arc<Slot>>,
+    followers: VecDeque<u32>,
     closed: Option<CloseReason>,
 }
 
 /// Why a call cannot begin.
+#[derive(Debug)]
 pub(super) enum NotBegun {
     TooMany(TooMany),
     Closed(CloseReason),
@@ -134,52 +68,61 @@ pub(super) enum NotBegun {
 impl Pending {
     pub fn new(limit: usize) -> Pending {
         let calls = Calls::new(limit);
-        Pending {
-            state: Mutex::new(State {
-                calls,
-                led: false,
-                followers: VecDeque::new(),
-                closed: None,
-            }),
-        }
+        let state = State { calls, led: false, followers: VecDeque::new(), closed: None };
+        Pending { state: Mutex::new(state) }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub fn begin(&self, deadline: Option<Instant>) -> Result<(u32, Arc<Slot>), NotBegun> {
+    /// Begins `count` calls, or none; `begun` is given their ids.
+    pub fn begin(
+        &self,
+        count: usize,
+        deadline: Option<Instant>,
+        mut begun: impl FnMut(u32),
+    ) -> Result<(), NotBegun> {
         let mut state = self.lock();
         if let Some(reason) = &state.closed {
             return Err(NotBegun::Closed(reason.clone()));
         }
-        let slot = Arc::new(Slot::default());
-        let id = state.calls.register(deadline, slot.clone()).map_err(NotBegun::TooMany)?;
-        Ok((id, slot))
+        state.calls.room_for(count).map_err(NotBegun::TooMany)?;
+        for _ in 0..count {
+            let id = state.calls.register(deadline, Slot::default());
+            begun(id.map_err(NotBegun::TooMany)?);
+        }
+        Ok(())
     }
 
-    /// Whether there is no place for another call.
-    pub fn is_full(&self) -> bool {
-        self.lock().calls.is_full()
+    /// How many calls may begin now.
+    pub fn room(&self) -> usize {
+        self.lock().calls.room()
     }
 
     /// Nobody will ask for this call's outcome.
     pub fn abandon(&self, id: u32) {
-        self.lock().calls.abandon(id);
+        let abandoned = self.lock().calls.abandon(id);
+        drop(abandoned); // not under the lock: it may be a large reply
     }
 
     /// The call's request was not sent, and will not be.
-    pub fn withdraw(&self, id: u32, outcome: Outcome) {
-        let withdrawn = self.lock().calls.withdraw(id);
-        if let Some(slot) = withdrawn {
-            slot.finish(outcome);
-        }
+    pub fn withdraw(&self, id: u32) {
+        self.lock().calls.withdraw(id);
+    }
+
+    /// The call's outcome, if it has ended: once.
+    pub fn collect(&self, id: u32) -> Option<Outcome> {
+        self.lock().calls.collect(id)?.outcome
+    }
+
+    pub fn is_ended(&self, id: u32) -> bool {
+        self.lock().calls.is_ended(id)
     }
 
     /// Ends the calls whose time is over.
     pub fn expire(&self, now: Instant) {
-        let expired = self.lock().calls.expire(now);
-        expired.iter().for_each(|slot| slot.finish(Outcome::Deadline));
+        self.lock().calls.expire(now, |slot| slot.finish(Outcome::Deadline));
     }
 
     /// Why the connection has ended, if it has.
@@ -189,10 +132,6 @@ impl Pending {
 
     /// Ends all calls, and every later one.
     fn close(&self, reason: &CloseReason) {
-        let mut state = self.lock();
-        state.closed.get_or_insert_with(|| reason.clone());
-        let waiting = state.calls.close();
-        drop(state);
         // For a connection it is a normal end; for a call that was open it is not.
         let ended = match reason {
             CloseReason::Finished => {
@@ -201,37 +140,80 @@ impl Pending {
             }
             reason => reason.clone(),
         };
-        waiting.iter().for_each(|slot| slot.finish(Outcome::Closed(ended.clone())));
+        let mut state = self.lock();
+        state.closed.get_or_insert_with(|| reason.clone());
+        state.calls.close(|slot| slot.finish(Outcome::Closed(ended.clone())));
     }
 
-    /// Takes the right to read, or waits while another thread has it: until that thread has put an
-    /// outcome into `slot` or stopped reading, or until the deadline. `true`: the right was taken.
-    pub fn lead_or_follow(&self, slot: &Arc<Slot>, deadline: Option<Instant>) -> bool {
+    /// Takes the right to read, or waits while another thread has it: until that thread has ended
+    /// the call or stopped reading, or until the deadline. `true`: the right was taken.
+    pub fn lead_or_follow(&self, id: u32, deadline: Option<Instant>) -> bool {
         let mut state = self.lock();
         if !state.led {
             state.led = true;
             return true;
         }
-        state.followers.push_back(slot.clone());
+        state.followers.push_back(id);
         drop(state);
-        slot.wait(deadline);
+        self.follow(id, deadline);
         let mut state = self.lock();
-        state.followers.retain(|follower| !Arc::ptr_eq(follower, slot));
+        state.followers.retain(|follower| *follower != id);
         // Whoever was asked to read but leaves passes the question on.
-        if !state.led && (slot.is_finished() || deadline.is_some_and(|at| at <= Instant::now())) {
+        let is_over = deadline.is_some_and(|at| at <= Instant::now());
+        if !state.led && (is_over || state.calls.waiting(id).is_none()) {
             state.offer_lead();
         }
         false
     }
+
+    /// Waits until the call has ended, until this thread should read, or until the deadline.
+    fn follow(&self, id: u32, deadline: Option<Instant>) {
+        loop {
+            let mut state = self.lock();
+            let Some(slot) = state.calls.waiting(id) else {
+                return;
+            };
+            slot.waiter = None;
+            let now = Instant::now();
+            if std::mem::take(&mut slot.lead) || deadline.is_some_and(|at| at <= now) {
+                return;
+            }
+            slot.waiter = Some(thread::current());
+            drop(state);
+            match deadline {
+                Some(at) => thread::park_timeout(at - now),
+                None => thread::park(),
+            }
+        }
+    }
 }
 
 impl State {
+    /// Asks one who waits, or is about to, to read from now on.
     fn offer_lead(&mut self) {
         while let Some(follower) = self.followers.pop_front() {
-            if follower.offer_lead() {
-                return;
+            if let Some(slot) = self.calls.waiting(follower) {
+                slot.lead = true;
+                return slot.wake();
             }
         }
+    }
+
+    fn deliver(&mut self, mut message: Bytes) -> Result<(), String> {
+        let envelope = Envelope::decode(&mut message).map_err(|error| error.to_string())?;
+        let outcome = match envelope.kind {
+            Kind::Reply => Outcome::Reply(message),
+            Kind::Error { code } => {
+                let text = String::from_utf8_lossy(&message).into_owned();
+                Outcome::Error(ErrorReply::new(code, text))
+            }
+            Kind::Request => return Err(format!("request {} to a client", envelope.id)),
+        };
+        let completed = self.calls.complete(envelope.id);
+        if let Some(slot) = completed.map_err(|error| error.to_string())? {
+            slot.finish(outcome);
+        }
+        Ok(())
     }
 }
 
@@ -255,41 +237,32 @@ impl Inbox for Pending {
         self.close(reason);
     }
 
-    fn deliver(&self, mut message: Bytes) -> Result<(), String> {
-        let envelope = Envelope::decode(&mut message).map_err(|error| error.to_string())?;
-        let outcome = match envelope.kind {
-            Kind::Reply => Outcome::Reply(message),
-            Kind::Error { code } => {
-                let text = String::from_utf8_lossy(&message).into_owned();
-                Outcome::Error(ErrorReply::new(code, text))
-            }
-            Kind::Request => return Err(format!("request {} to a client", envelope.id)),
-        };
-        let completed = self.lock().calls.complete(envelope.id);
-        if let Some(slot) = completed.map_err(|error| error.to_string())? {
-            slot.finish(outcome);
-        }
-        Ok(())
+    fn deliver(&self, messages: &mut Vec<Bytes>) -> Result<(), String> {
+        let mut state = self.lock();
+        messages.drain(..).try_for_each(|message| state.deliver(message))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::Arc;
     use std::time::Duration;
 
-    fn begun(pending: &Pending) -> Arc<Slot> {
-        pending.begin(None).map(|(_, slot)| slot).unwrap_or_else(|_| panic!("no place"))
+    fn begun(pending: &Pending) -> u32 {
+        let mut begun = None;
+        pending.begin(1, None, |id| begun = Some(id)).unwrap();
+        begun.unwrap()
     }
 
     #[test]
     fn who_stops_waiting_is_forgotten() {
         let pending = Pending::new(8);
         let (leader, follower) = (begun(&pending), begun(&pending));
-        assert!(pending.lead_or_follow(&leader, None));
+        assert!(pending.lead_or_follow(leader, None));
         for _ in 0..3 {
             let soon = Instant::now() + Duration::from_millis(1);
-            assert!(!pending.lead_or_follow(&follower, Some(soon)));
+            assert!(!pending.lead_or_follow(follower, Some(soon)));
             assert!(pending.lock().followers.is_empty());
         }
     }
@@ -299,11 +272,11 @@ mod tests {
     fn who_is_about_to_wait_is_asked_too() {
         let pending = Pending::new(8);
         let (leader, follower) = (begun(&pending), begun(&pending));
-        assert!(pending.lead_or_follow(&leader, None));
-        pending.lock().followers.push_back(follower.clone());
+        assert!(pending.lead_or_follow(leader, None));
+        pending.lock().followers.push_back(follower);
         pending.stop_leading();
         let deadline = Instant::now() + Duration::from_secs(60);
-        follower.wait(Some(deadline));
+        pending.follow(follower, Some(deadline));
         assert!(Instant::now() < deadline, "it was not asked");
     }
 
@@ -311,10 +284,10 @@ mod tests {
     fn the_right_to_read_passes_to_one_who_waits() {
         let pending = Arc::new(Pending::new(8));
         let (leader, follower) = (begun(&pending), begun(&pending));
-        assert!(pending.lead_or_follow(&leader, None));
+        assert!(pending.lead_or_follow(leader, None));
         let waiting = thread::spawn({
             let pending = pending.clone();
-            move || while !pending.lead_or_follow(&follower, None) {}
+            move || while !pending.lead_or_follow(follower, None) {}
         });
         while pending.lock().followers.is_empty() {
             thread::yield_now();
@@ -322,5 +295,15 @@ mod tests {
         pending.stop_leading();
         waiting.join().unwrap();
         assert!(pending.lock().led && pending.lock().followers.is_empty());
+    }
+
+    #[test]
+    fn calls_begin_together_or_not_at_all() {
+        let pending = Pending::new(8);
+        for (count, begins) in [(7, true), (2, false), (1, true), (1, false), (0, true)] {
+            let mut ids = Vec::new();
+            assert_eq!(pending.begin(count, None, |id| ids.push(id)).is_ok(), begins, "{count}");
+            assert_eq!(ids.len(), if begins { count } else { 0 });
+        }
     }
 }

@@ -17,6 +17,7 @@ enum Step {
     /// A reply to an id that was never given out.
     Stranger(u32),
     Abandon(usize),
+    Collect(usize),
     Withdraw(usize),
     /// So many ticks pass.
     Pass(u64),
@@ -29,87 +30,102 @@ fn steps() -> impl Strategy<Value = Step> {
         6 => (0..12_usize).prop_map(Step::Complete),
         1 => (1000..1010_u32).prop_map(Step::Stranger),
         2 => (0..12_usize).prop_map(Step::Abandon),
+        4 => (0..12_usize).prop_map(Step::Collect),
         1 => (0..12_usize).prop_map(Step::Withdraw),
         3 => (0..4_u64).prop_map(Step::Pass),
         1 => Just(Step::Close),
     ]
 }
 
-/// What is known of a call that has not ended on the wire.
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum State {
-    Waiting(Option<u64>),
-    Abandoned,
+/// What must be known of a call.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+struct Known {
+    /// No reply has come.
+    open: bool,
+    ended: bool,
+    /// The caller has gone, with the outcome or without.
+    gone: bool,
+    deadline: Option<u64>,
 }
 
-/// The model: what must be pending, and who has been ended.
+/// The model: what must be known of each call. Callers are numbered as they come.
 #[derive(Default)]
 struct Model {
-    pending: BTreeMap<u32, State>,
-    /// Who waits for which id; callers are numbered as they come.
+    calls: BTreeMap<u32, Known>,
     callers: BTreeMap<u32, usize>,
     ended: BTreeSet<usize>,
+    out: BTreeSet<usize>,
     now: u64,
 }
 
 impl Model {
-    /// The caller of `id` is ended: must happen once.
-    fn end(&mut self, id: u32, caller: Option<usize>) {
-        let caller = caller.expect("somebody waited");
-        assert_eq!(self.callers.get(&id), Some(&caller), "somebody else's outcome");
-        assert!(self.ended.insert(caller), "caller {caller} was ended twice");
+    fn open(&self) -> usize {
+        self.calls.values().filter(|call| call.open).count()
     }
 
-    fn complete(&mut self, calls: &mut Calls<usize>, id: u32) {
-        match self.pending.remove(&id) {
-            None => assert_eq!(calls.complete(id).unwrap_err().id, id),
-            Some(State::Abandoned) => assert_eq!(calls.complete(id), Ok(None)),
-            Some(State::Waiting(_)) => self.end(id, calls.complete(id).expect("it is pending")),
+    /// The caller of `id` is told of the end if it has not been and is there: must happen once.
+    fn end(&mut self, id: u32, told: Option<usize>) {
+        let call = self.calls.get_mut(&id).expect("it is known");
+        let is_told = !call.ended && !call.gone;
+        call.ended = true;
+        assert_eq!(told, is_told.then(|| self.callers[&id]), "the wrong one is told, or nobody");
+        if let Some(caller) = told {
+            assert!(self.ended.insert(caller), "caller {caller} was ended twice");
         }
     }
 
-    fn abandon(&mut self, calls: &mut Calls<usize>, id: u32) {
-        match self.pending.get(&id) {
-            Some(State::Waiting(_)) => {
-                self.pending.insert(id, State::Abandoned);
-                self.end(id, calls.abandon(id));
-            }
-            _ => assert_eq!(calls.abandon(id), None),
+    fn complete(&mut self, calls: &mut Calls<usize>, id: u32) {
+        if self.calls.get(&id).is_some_and(|call| call.open) {
+            let told = calls.complete(id).expect("it is open").copied();
+            self.end(id, told);
+            self.calls.get_mut(&id).expect("it is known").open = false;
+        } else {
+            assert_eq!(calls.complete(id).unwrap_err().id, id);
+        }
+    }
+
+    /// The caller goes: with the outcome, or without if it need not have ended.
+    fn leave(&mut self, id: u32, only_ended: bool, out: Option<usize>) {
+        let there =
+            self.calls.get_mut(&id).filter(|call| !call.gone && (call.ended || !only_ended));
+        assert_eq!(out, there.as_ref().map(|_| self.callers[&id]));
+        if let Some(call) = there {
+            call.gone = true;
+            assert!(self.out.insert(self.callers[&id]), "it came out twice");
         }
     }
 
     fn withdraw(&mut self, calls: &mut Calls<usize>, id: u32) {
-        match self.pending.remove(&id) {
-            Some(State::Waiting(_)) => self.end(id, calls.withdraw(id)),
-            _ => assert_eq!(calls.withdraw(id), None),
+        calls.withdraw(id);
+        if let Some(call) = self.calls.get_mut(&id) {
+            *call = Known { gone: true, ended: true, ..Known::default() };
         }
+    }
+
+    /// Each of `ids` has ended, and those callers of them were told that had to be.
+    fn ended_by(&mut self, ids: Vec<u32>, told: &[usize]) {
+        let before = self.ended.len();
+        for id in ids {
+            let told = told.contains(&self.callers[&id]).then(|| self.callers[&id]);
+            self.end(id, told);
+        }
+        assert_eq!(self.ended.len() - before, told.len(), "others were told too");
     }
 
     fn pass(&mut self, calls: &mut Calls<usize>, start: Instant, ticks: u64) {
         self.now += ticks;
-        let expired: BTreeSet<usize> =
-            calls.expire(start + Duration::from_secs(self.now)).into_iter().collect();
-        let due = |state: &State| matches!(state, State::Waiting(Some(at)) if *at <= self.now);
-        let ids: Vec<u32> =
-            self.pending.iter().filter(|(_, s)| due(s)).map(|(&id, _)| id).collect();
-        assert_eq!(expired.len(), ids.len(), "expired too many or too few");
-        for id in ids {
-            self.pending.insert(id, State::Abandoned);
-            let caller = self.callers[&id];
-            self.end(id, expired.get(&caller).copied());
-        }
+        let mut told = Vec::new();
+        calls.expire(start + Duration::from_secs(self.now), |caller| told.push(*caller));
+        let due = |call: &Known| call.deadline.is_some_and(|at| at <= self.now);
+        let ids = self.calls.iter().filter(|(_, call)| due(call)).map(|(&id, _)| id).collect();
+        self.ended_by(ids, &told);
     }
 
     fn close(&mut self, calls: &mut Calls<usize>) {
-        let closed: BTreeSet<usize> = calls.close().into_iter().collect();
-        let pending = std::mem::take(&mut self.pending);
-        let waiting = pending.iter().filter(|(_, state)| matches!(state, State::Waiting(_)));
-        let ids: Vec<u32> = waiting.map(|(&id, _)| id).collect();
-        assert_eq!(closed.len(), ids.len());
-        for id in ids {
-            let caller = self.callers[&id];
-            self.end(id, closed.get(&caller).copied());
-        }
+        let mut told = Vec::new();
+        calls.close(|caller| told.push(*caller));
+        self.ended_by(self.calls.keys().copied().collect(), &told);
+        self.calls.values_mut().for_each(|call| call.open = false);
     }
 }
 
@@ -129,29 +145,42 @@ proptest! {
                     let caller = given.len();
                     match calls.register(at, caller) {
                         Ok(id) => {
-                            prop_assert!(model.pending.len() < LIMIT);
-                            let fresh = model.pending.insert(id, State::Waiting(deadline)).is_none();
-                            prop_assert!(fresh, "an id that is pending was given out again");
+                            prop_assert!(model.open() < LIMIT);
+                            let known = Known { open: true, deadline, ..Known::default() };
+                            let before = model.calls.insert(id, known);
+                            prop_assert!(before.is_none(), "an id was given out again");
                             model.callers.insert(id, caller);
                             given.push(id);
                         }
                         Err(refused) => {
                             prop_assert_eq!(refused, TooMany { limit: LIMIT });
-                            prop_assert_eq!(model.pending.len(), LIMIT);
+                            prop_assert_eq!(model.open(), LIMIT);
                         }
                     }
                 }
                 Step::Complete(n) => model.complete(&mut calls, nth(n)),
                 Step::Stranger(id) => model.complete(&mut calls, id),
-                Step::Abandon(n) => model.abandon(&mut calls, nth(n)),
+                Step::Abandon(n) => {
+                    let out = calls.abandon(nth(n));
+                    model.leave(nth(n), false, out);
+                }
+                Step::Collect(n) => {
+                    let out = calls.collect(nth(n));
+                    model.leave(nth(n), true, out);
+                }
                 Step::Withdraw(n) => model.withdraw(&mut calls, nth(n)),
                 Step::Pass(ticks) => model.pass(&mut calls, start, ticks),
                 Step::Close => model.close(&mut calls),
             }
         }
-        // In the end every caller has had its outcome.
+        // In the end every caller has been told, or has gone before; and nothing is left.
         model.close(&mut calls);
-        prop_assert_eq!(model.ended.len(), given.len());
+        for id in given {
+            let out = calls.abandon(id);
+            model.leave(id, false, out);
+        }
+        prop_assert!(model.calls.values().all(|call| call.ended && call.gone));
+        prop_assert_eq!(calls.known(), 0);
     }
 }
 

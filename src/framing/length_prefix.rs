@@ -1,6 +1,7 @@
 //! The framing of many protocols: the message's length as four bytes, then the message.
 
 use super::{Decoder, Encoder, Framing, FramingError, SendQueue};
+use crate::body::Body;
 use bytes::{Buf, Bytes, BytesMut};
 
 /// Bytes of the length on the wire.
@@ -142,11 +143,11 @@ impl Framing for LengthPrefix {
 }
 
 impl Encoder for LengthPrefix {
-    fn encode(
+    fn encode<'a>(
         &mut self,
         head: &[u8],
-        body: Bytes,
-        out: &mut SendQueue,
+        body: Body<'a>,
+        out: &mut SendQueue<'a>,
     ) -> Result<(), FramingError> {
         out.put_slice(&self.header(head.len() + body.len())?);
         out.put_slice(head);

@@ -1,6 +1,7 @@
 //! The framing of text protocols: a message is a line.
 
 use super::{Decoder, Encoder, Framing, FramingError, SendQueue};
+use crate::body::Body;
 use bytes::{Buf, Bytes, BytesMut};
 
 /// What ends a line.
@@ -73,11 +74,11 @@ impl Framing for Lines {
 }
 
 impl Encoder for Lines {
-    fn encode(
+    fn encode<'a>(
         &mut self,
         head: &[u8],
-        body: Bytes,
-        out: &mut SendQueue,
+        body: Body<'a>,
+        out: &mut SendQueue<'a>,
     ) -> Result<(), FramingError> {
         let size = head.len() + body.len();
         if size > self.limit {
@@ -191,7 +192,7 @@ mod tests {
         let line: Bytes = (0..=255).filter(|&byte| byte != LINE_FEED).collect();
         let mut queue = SendQueue::default();
         let mut encoder = Lines::new(LIMIT).encoder();
-        encoder.encode(&line[..100], line.slice(100..), &mut queue).unwrap();
+        encoder.encode(&line[..100], line.slice(100..).into(), &mut queue).unwrap();
         encoder.encode(b"", "\r".into(), &mut queue).unwrap();
         let mut input = BytesMut::from(&queue.to_bytes()[..]);
         let mut decoder = decoder();

@@ -6,6 +6,7 @@
 
 use super::read_buffers::READ_ROOM;
 use super::{Decoder, Encoder, Framing, FramingError, ReadBuffers, SendQueue};
+use crate::body::Body;
 use bytes::{Bytes, BytesMut};
 
 /// Leftovers of up to this size are copied out of the buffer they came in, so as not to hold it.
@@ -119,7 +120,7 @@ impl Inbound {
 pub(crate) struct Outbound {
     encoder: Box<dyn Encoder>,
     /// What waits to be sent.
-    pub queue: SendQueue,
+    pub queue: SendQueue<'static>,
 }
 
 impl Outbound {
@@ -137,17 +138,38 @@ impl Outbound {
         body: Bytes,
         peer_limit: Option<usize>,
     ) -> Result<(), FramingError> {
-        let size = head.len() + body.len();
-        if let Some(limit) = peer_limit.filter(|&limit| size > limit) {
-            return Err(FramingError::TooLarge { size: size as u64, limit });
-        }
-        self.encoder.encode(head, body, &mut self.queue)
+        put(&mut *self.encoder, &mut self.queue, head, body.into(), peer_limit)
+    }
+
+    /// As [`encode`](Outbound::encode), into another queue.
+    pub fn encode_into<'a>(
+        &mut self,
+        queue: &mut SendQueue<'a>,
+        head: &[u8],
+        body: Body<'a>,
+        peer_limit: Option<usize>,
+    ) -> Result<(), FramingError> {
+        put(&mut *self.encoder, queue, head, body, peer_limit)
     }
 
     /// Queues why this side closes.
     pub fn goodbye(&mut self, code: u16, text: &str) {
         self.encoder.goodbye(code, text, &mut self.queue);
     }
+}
+
+fn put<'a>(
+    encoder: &mut dyn Encoder,
+    queue: &mut SendQueue<'a>,
+    head: &[u8],
+    body: Body<'a>,
+    peer_limit: Option<usize>,
+) -> Result<(), FramingError> {
+    let size = head.len() + body.len();
+    if let Some(limit) = peer_limit.filter(|&limit| size > limit) {
+        return Err(FramingError::TooLarge { size: size as u64, limit });
+    }
+    encoder.encode(head, body, queue)
 }
 
 #[cfg(test)]

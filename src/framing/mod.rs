@@ -27,6 +27,7 @@ pub use os_message::OsMessage;
 pub use queue::SendQueue;
 pub(crate) use read_buffers::{READ_CHUNK, ReadBuffers};
 
+use crate::body::Body;
 use crate::text::escaped;
 use bytes::{Bytes, BytesMut};
 use std::ops::RangeInclusive;
@@ -291,8 +292,12 @@ pub trait Encoder: Send {
     /// Puts one message into `out`: `head` followed by `body`. The two come apart only so that a
     /// layer above can set an envelope before a body without copying the body. On an error nothing
     /// was put.
-    fn encode(&mut self, head: &[u8], body: Bytes, out: &mut SendQueue)
-    -> Result<(), FramingError>;
+    fn encode<'a>(
+        &mut self,
+        head: &[u8],
+        body: Body<'a>,
+        out: &mut SendQueue<'a>,
+    ) -> Result<(), FramingError>;
 
     /// Puts into `out` why this side closes, where the framing has words for it. Nothing by default.
     fn goodbye(&mut self, code: u16, text: &str, out: &mut SendQueue) {

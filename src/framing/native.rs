@@ -4,8 +4,8 @@ use super::decoder::NativeDecoder;
 use super::header::{Header, Kind};
 use super::preface::Preface;
 use super::{Decoder, Encoder, Framing, FramingError, SendQueue};
+use crate::body::Body;
 use crate::text::cut;
-use bytes::Bytes;
 
 /// The bytes that the calls layer sets before each request and reply.
 pub(crate) const ENVELOPE_LEN: usize = 8;
@@ -83,11 +83,11 @@ impl Encoder for Native {
         out.put_slice(&Preface::ours(self.layer, self.limit).encode());
     }
 
-    fn encode(
+    fn encode<'a>(
         &mut self,
         head: &[u8],
-        body: Bytes,
-        out: &mut SendQueue,
+        body: Body<'a>,
+        out: &mut SendQueue<'a>,
     ) -> Result<(), FramingError> {
         let size = head.len() + body.len();
         let len = match u32::try_from(size) {

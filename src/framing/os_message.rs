@@ -1,6 +1,7 @@
 //! The framing that is none: a message is what the operating system delivers as one.
 
 use super::{Carrier, Decoder, Encoder, Framing, FramingError, SendQueue};
+use crate::body::Body;
 use bytes::{Bytes, BytesMut};
 
 /// Messages without any header: each is one message of the operating system, a message of a
@@ -67,11 +68,11 @@ impl Decoder for OsMessage {
 }
 
 impl Encoder for OsMessage {
-    fn encode(
+    fn encode<'a>(
         &mut self,
         head: &[u8],
-        body: Bytes,
-        out: &mut SendQueue,
+        body: Body<'a>,
+        out: &mut SendQueue<'a>,
     ) -> Result<(), FramingError> {
         let size = head.len() + body.len();
         if size == 0 {
@@ -97,7 +98,7 @@ mod tests {
         for (size, taken) in [(0, false), (1, true), (99, true), (100, true), (101, false)] {
             let (message, mut queue) = (Bytes::from(vec![7; size]), SendQueue::default());
             let encoded =
-                framing.encode(&message[..size / 2], message.slice(size / 2..), &mut queue);
+                framing.encode(&message[..size / 2], message.slice(size / 2..).into(), &mut queue);
             assert_eq!(encoded.is_ok(), taken, "{size} bytes");
             assert_eq!(queue.len(), if taken { size } else { 0 });
             let decoded = framing.decode(&mut BytesMut::from(&message[..]));

@@ -1,6 +1,7 @@
 //! Bytes that wait to be sent on one connection.
 
 use super::READ_CHUNK;
+use crate::body::Body;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use std::collections::VecDeque;
 use std::io::IoSlice;
@@ -15,31 +16,49 @@ const COPY_BELOW: usize = 4096;
 const FIRST: usize = 512;
 
 /// The outbound bytes of a connection, in order: what [`Encoder`](super::Encoder)s fill and
-/// transports empty. An empty queue holds no memory.
+/// transports empty. It may borrow what is sent at once, for `'a`; a queue that stays has nothing borrowed in
+/// it. An empty queue holds no memory.
 ///
 /// ```
 /// let mut queue = msgpipe::framing::SendQueue::default();
 /// queue.put_slice(b"head ");
-/// queue.put_bytes("body".into());
+/// queue.put_bytes("body");
 /// assert_eq!(queue.len(), 9);
 /// queue.advance(5); // a transport has sent so much
 /// assert_eq!(queue.to_bytes(), "body");
 /// ```
 #[derive(Debug, Default)]
-pub struct SendQueue {
+pub struct SendQueue<'a> {
     /// Whole pieces, the first of them to be sent first; then comes `tail`.
-    pieces: VecDeque<Bytes>,
+    pieces: VecDeque<Body<'a>>,
     tail: BytesMut,
     len: usize,
     /// So many pieces at the front are known to hold no more than themselves.
     owned: usize,
+    /// The memory of `tail` is lent: it is kept when all is sent, to be taken back.
+    lent: bool,
 }
+
+/// Memory that was lent and has grown beyond this is not taken back: it was made for many messages.
+const LENT_MOST: usize = 64 * 1024;
 
 /// Pieces up to this size may be parts of a buffer that was read into ([`READ_CHUNK`]), which they keep
 /// as a whole; larger messages are read into buffers of their own.
 const MAY_BE_PARTS: usize = READ_CHUNK;
 
-impl SendQueue {
+impl<'a> SendQueue<'a> {
+    /// An empty queue that puts small messages into this memory.
+    pub(crate) fn with_memory(memory: BytesMut) -> Self {
+        SendQueue { tail: memory, lent: true, ..SendQueue::default() }
+    }
+
+    /// Takes the memory of an emptied queue, for the next one.
+    pub(crate) fn take_memory(&mut self) -> BytesMut {
+        let mut memory = std::mem::take(self).tail;
+        memory.clear();
+        if memory.capacity() > LENT_MOST { BytesMut::new() } else { memory }
+    }
+
     /// Appends a copy of `bytes`.
     pub fn put_slice(&mut self, bytes: &[u8]) {
         if self.tail.capacity() == 0 {
@@ -50,7 +69,8 @@ impl SendQueue {
     }
 
     /// Appends `bytes`, without copying them if they are many.
-    pub fn put_bytes(&mut self, bytes: Bytes) {
+    pub fn put_bytes(&mut self, bytes: impl Into<Body<'a>>) {
+        let bytes = bytes.into();
         match bytes.len() < COPY_BELOW {
             true => self.put_slice(&bytes),
             false => self.put_message(bytes),
@@ -62,13 +82,14 @@ impl SendQueue {
     /// ```
     /// use std::io::IoSlice;
     /// let mut queue = msgpipe::framing::SendQueue::default();
-    /// queue.put_message("one".into());
-    /// queue.put_message("two".into());
+    /// queue.put_message("one");
+    /// queue.put_message("two");
     /// assert_eq!(queue.slices(&mut [IoSlice::new(&[]); 4]), 2);
     /// ```
-    pub fn put_message(&mut self, message: Bytes) {
+    pub fn put_message(&mut self, message: impl Into<Body<'a>>) {
+        let message = message.into();
         if !self.tail.is_empty() {
-            self.pieces.push_back(self.tail.split().freeze());
+            self.pieces.push_back(self.tail.split().freeze().into());
         }
         self.len += message.len();
         self.pieces.push_back(message);
@@ -79,10 +100,17 @@ impl SendQueue {
     pub(crate) fn own(&mut self) {
         for piece in self.pieces.iter_mut().skip(self.owned) {
             if piece.len() <= MAY_BE_PARTS {
-                *piece = Bytes::copy_from_slice(piece);
+                *piece = Bytes::copy_from_slice(piece).into();
             }
         }
         self.owned = self.pieces.len();
+    }
+
+    /// The same bytes with nothing borrowed in it: what was is copied.
+    pub(crate) fn into_owned(self) -> SendQueue<'static> {
+        let SendQueue { pieces, tail, len, owned, .. } = self;
+        let pieces = pieces.into_iter().map(|piece| piece.into_bytes().into()).collect();
+        SendQueue { pieces, tail, len, owned, lent: false }
     }
 
     /// The number of bytes that wait.
@@ -96,7 +124,7 @@ impl SendQueue {
     }
 
     /// Fills `slices` with the next bytes to send and returns how many slices it filled.
-    pub fn slices<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
+    pub fn slices<'s>(&'s self, slices: &mut [IoSlice<'s>]) -> usize {
         let tail = (!self.tail.is_empty()).then_some(&self.tail[..]);
         let all = self.pieces.iter().map(|piece| &piece[..]).chain(tail);
         let mut filled = 0;
@@ -123,7 +151,7 @@ impl SendQueue {
             self.owned = self.owned.saturating_sub(1);
         }
         self.tail.advance(sent);
-        if self.len == 0 {
+        if self.len == 0 && !self.lent {
             *self = SendQueue::default();
         }
     }
@@ -149,7 +177,7 @@ mod tests {
             for round in 0..3u8 {
                 let body = vec![round; size];
                 queue.put_slice(&[0xFF, round]);
-                queue.put_bytes(body.clone().into());
+                queue.put_bytes(body.clone());
                 expected.extend([0xFF, round]);
                 expected.extend(body);
             }
@@ -204,7 +232,7 @@ mod tests {
     fn an_emptied_queue_holds_no_memory() {
         let mut queue = SendQueue::default();
         queue.put_slice(&[1; 5000]);
-        queue.put_bytes(vec![2; 5000].into());
+        queue.put_bytes(vec![2; 5000]);
         queue.advance(10_000);
         assert_eq!((queue.tail.capacity(), queue.pieces.capacity()), (0, 0));
     }

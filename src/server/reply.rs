@@ -34,7 +34,7 @@ pub trait IntoReply {
 
 impl<T: IntoBody> IntoReply for T {
     fn into_reply(self) -> Result<Bytes, ErrorReply> {
-        Ok(self.into_body())
+        Ok(self.into_body().into_bytes())
     }
 }
 

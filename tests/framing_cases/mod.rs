@@ -56,7 +56,7 @@ impl Case {
         encoder.begin(&mut queue);
         for message in &self.messages {
             let before = queue.len();
-            let encoded = encoder.encode(&[], message.clone(), &mut queue);
+            let encoded = encoder.encode(&[], message.clone().into(), &mut queue);
             if message.len() <= LIMIT {
                 assert_eq!(encoded, Ok(()));
             } else {

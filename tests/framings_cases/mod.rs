@@ -72,7 +72,7 @@ impl Stream {
         for message in messages {
             let before = queue.len();
             let (head, body) = message.split_at(message.len() / 2);
-            let encoded = encoder.encode(head, message.slice_ref(body), &mut queue);
+            let encoded = encoder.encode(head, message.slice_ref(body).into(), &mut queue);
             assert_eq!(encoded.is_ok(), self.framing.carries(message), "{encoded:?}");
             assert!(encoded.is_ok() || queue.len() == before, "a refused message left bytes");
         }

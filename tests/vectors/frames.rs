@@ -37,7 +37,7 @@ fn encode(vector: &Vector, native: &Native) -> Bytes {
     for message in vector.all("message") {
         // Given in two pieces, as a layer with an envelope does.
         let (head, body) = message.bytes.split_at(message.bytes.len() / 3);
-        encoder.encode(head, Bytes::copy_from_slice(body), &mut queue).unwrap();
+        encoder.encode(head, body.into(), &mut queue).unwrap();
     }
     if let Some(goodbye) = vector.find("goodbye") {
         let (code, text) = code_and_text(&goodbye.argument);

@@ -9,6 +9,7 @@ use super::turn::Turn;
 use crate::client_stream::ClientStream;
 use crate::error::{CloseReason, Progress};
 use crate::framing::{Carrier, Framing, FramingError, Inbound, Outbound, ReadBuffers};
+use bytes::{Bytes, BytesMut};
 use receiving::Pauses;
 use std::io::{self, ErrorKind, IoSlice};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -84,14 +85,19 @@ pub(super) struct Channel {
 }
 
 struct Sender {
+    /// With what is left of messages whose senders have gone.
     outbound: Outbound,
     /// How many bytes the system has taken.
     sent: u64,
+    /// Memory for the next small messages.
+    memory: BytesMut,
 }
 
 struct Receiver {
     inbound: Inbound,
     buffers: ReadBuffers,
+    /// Messages that are about to be handed over; between reads there are none.
+    messages: Vec<Bytes>,
     pauses: Pauses,
 }
 
@@ -104,12 +110,13 @@ impl Channel {
         let channel = Channel {
             stream,
             carrier: framing.carrier(),
-            outbound: Turn::new(Sender { outbound, sent: 0 }),
+            outbound: Turn::new(Sender { outbound, sent: 0, memory: BytesMut::new() }),
             limit: AtomicUsize::new(limit),
             begun: AtomicBool::new(inbound.has_begun()),
             inbound: Mutex::new(Receiver {
                 inbound,
                 buffers: ReadBuffers::default(),
+                messages: Vec::new(),
                 pauses: Pauses::new(),
             }),
             left_over,

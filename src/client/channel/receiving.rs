@@ -5,7 +5,7 @@ use crate::client::lead::{Inbox, Lead};
 use crate::client_stream::ReadMessage;
 use crate::error::CloseReason;
 use crate::framing::{Carrier, FramingError, Inbound};
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use std::io::ErrorKind;
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
@@ -38,13 +38,13 @@ impl Channel {
     /// Reads once and returns how many bytes; none if the wait was interrupted.
     fn receive_until(&self, lead: &Lead<'_>, deadline: Option<Instant>) -> Result<usize, Failure> {
         let mut receiver = self.inbound.lock().unwrap_or_else(PoisonError::into_inner);
-        let Receiver { inbound, buffers, pauses } = &mut *receiver;
+        let Receiver { inbound, buffers, messages, pauses } = &mut *receiver;
         let mut input = inbound.read_buffer(buffers);
         let before = input.len();
         let outcome = self.read(&mut input, deadline);
         let read = input.len() - before;
         let outcome = match outcome {
-            Ok(()) => deliver_all(inbound, &mut input, lead.inbox).map(|()| read),
+            Ok(()) => deliver_all(inbound, &mut input, messages, lead.inbox).map(|()| read),
             Err(Failure::Closed(CloseReason::Broken(error)))
                 if error.kind() == ErrorKind::Interrupted =>
             {
@@ -123,17 +123,24 @@ impl Pauses {
     }
 }
 
+/// How many messages are handed over at once; one by one costs a lock each.
+const AT_ONCE: usize = 64;
+
 fn deliver_all(
     inbound: &mut Inbound,
     input: &mut BytesMut,
+    messages: &mut Vec<Bytes>,
     inbox: &dyn Inbox,
 ) -> Result<(), Failure> {
+    let broken = |text| Failure::Closed(CloseReason::Protocol(text));
     loop {
-        match inbound.decode(input) {
-            Ok(Some(message)) => {
-                let broken = |text| Failure::Closed(CloseReason::Protocol(text));
-                inbox.deliver(message).map_err(broken)?;
-            }
+        let decoded = inbound.decode(input);
+        let is_last = !matches!(decoded, Ok(Some(_)));
+        if messages.len() >= AT_ONCE || is_last && !messages.is_empty() {
+            inbox.deliver(messages).map_err(broken)?;
+        }
+        match decoded {
+            Ok(Some(message)) => messages.push(message),
             Ok(None) => return Ok(()),
             Err(error) => return Err(Failure::Closed(error.into())),
         }

@@ -1,10 +1,10 @@
 //! From a thread's message to the stream, whoever sends its end.
 
 use super::{Channel, Failure, SLICES, Sender};
+use crate::body::Body;
 use crate::client::lead::{Inbox, Lead, panicked};
 use crate::error::CloseReason;
 use crate::framing::SendQueue;
-use bytes::Bytes;
 use std::io::{self, ErrorKind, IoSlice};
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
@@ -24,11 +24,11 @@ impl Channel {
     /// takes nothing, what it sends is read: it may be waiting for just that. All of them are queued or
     /// none; `queued` is told where in the stream each ends.
     ///
-    /// At the deadline what is left of the last message stays queued. Whoever sends or reads next sends
-    /// it on, so that the stream stays whole.
+    /// At the deadline what is left of the last message is kept, copied if it was borrowed. Whoever sends
+    /// or reads next sends it on, so that the stream stays whole.
     pub fn send<const N: usize>(
         &self,
-        messages: &[([u8; N], Bytes)],
+        messages: &[([u8; N], Body<'_>)],
         deadline: Option<Instant>,
         inbox: &dyn Inbox,
         queued: impl FnMut(usize, u64),
@@ -44,34 +44,45 @@ impl Channel {
 
     fn send_in_turn<const N: usize>(
         &self,
-        messages: &[([u8; N], Bytes)],
+        messages: &[([u8; N], Body<'_>)],
         deadline: Option<Instant>,
         inbox: &dyn Inbox,
         mut queued: impl FnMut(usize, u64),
     ) -> Result<(), Failure> {
         let mut sender = self.outbound.take(deadline).ok_or(Failure::Unsent)?;
         let _on_panic = EndOnPanic { channel: self, inbox };
+        let Sender { outbound, sent, memory } = &mut *sender;
         // What is left of the message before goes first.
-        self.flush(&mut sender, deadline, inbox).map_err(Failure::before_sending)?;
+        let flushed = self.flush(&mut outbound.queue, sent, deadline, inbox);
+        flushed.map_err(Failure::before_sending)?;
+        let mut queue = SendQueue::with_memory(std::mem::take(memory));
         for (at, (head, body)) in messages.iter().enumerate() {
-            if let Err(problem) = sender.outbound.encode(head, body.clone(), Some(self.limit())) {
-                sender.outbound.queue = SendQueue::default();
+            let limit = Some(self.limit());
+            if let Err(problem) = outbound.encode_into(&mut queue, head, body.clone(), limit) {
                 return Err(Failure::Refused(at, problem));
             }
-            queued(at, sender.sent + sender.outbound.queue.len() as u64);
+            queued(at, *sent + queue.len() as u64);
         }
-        self.flush(&mut sender, deadline, inbox)
+        let flushed = self.flush(&mut queue, sent, deadline, inbox);
+        match queue.is_empty() {
+            true => *memory = queue.take_memory(),
+            false => outbound.queue = queue.into_owned(),
+        }
+        flushed
     }
 
     /// Waits until it is known what the peer takes, if one of the messages is larger than what every
     /// peer takes.
     fn learn_limit<const N: usize>(
         &self,
-        messages: &[([u8; N], Bytes)],
+        messages: &[([u8; N], Body<'_>)],
         deadline: Option<Instant>,
         inbox: &dyn Inbox,
     ) -> Result<(), Failure> {
-        let fits = |(_, body): &([u8; N], Bytes)| N + body.len() <= FIRST_AT_ONCE;
+        if self.begun.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        let fits = |(_, body): &([u8; N], Body<'_>)| N + body.len() <= FIRST_AT_ONCE;
         while !self.begun.load(Ordering::Acquire) && !messages.iter().all(fits) {
             match Lead::take(self, inbox) {
                 Some(lead) => {
@@ -129,12 +140,13 @@ impl Channel {
     /// Sends all of the queue. At the deadline it is left to others.
     fn flush(
         &self,
-        sender: &mut Sender,
+        queue: &mut SendQueue<'_>,
+        sent: &mut u64,
         deadline: Option<Instant>,
         inbox: &dyn Inbox,
     ) -> Result<(), Failure> {
         loop {
-            match self.write(sender) {
+            match self.write(queue, sent) {
                 Ok(true) => break,
                 Ok(false) => {}
                 Err(error) => return Err(self.why_unwritable(error, deadline, inbox)),
@@ -152,22 +164,21 @@ impl Channel {
         Ok(())
     }
 
-    /// Writes what can be written now; says whether all has left.
-    fn write(&self, sender: &mut Sender) -> io::Result<bool> {
-        let queue = &mut sender.outbound.queue;
+    /// Writes what can be written now, and counts it in `sent`; says whether all has left.
+    fn write(&self, queue: &mut SendQueue<'_>, sent: &mut u64) -> io::Result<bool> {
         while !queue.is_empty() {
             let mut slices = [IoSlice::new(&[]); SLICES];
             let filled = queue.slices(&mut slices);
             let slices = &slices[..filled];
             let len: usize = slices.iter().map(|slice| slice.len()).sum();
-            self.given.store(sender.sent + len as u64, Ordering::SeqCst);
+            self.given.store(*sent + len as u64, Ordering::SeqCst);
             if self.sealed.load(Ordering::SeqCst) {
                 return Err(ErrorKind::NotConnected.into());
             }
             let written = self.stream.write(slices);
             let taken = *written.as_ref().unwrap_or(&0);
-            sender.sent += taken as u64;
-            self.given.store(sender.sent, Ordering::SeqCst);
+            *sent += taken as u64;
+            self.given.store(*sent, Ordering::SeqCst);
             queue.advance(taken);
             match written {
                 Ok(0) => return Err(ErrorKind::WriteZero.into()),
@@ -189,7 +200,8 @@ impl Channel {
         let Some(mut sender) = self.outbound.take(Some(Instant::now())) else {
             return Ok(false);
         };
-        let is_left = !self.write(&mut sender)?;
+        let Sender { outbound, sent, .. } = &mut *sender;
+        let is_left = !self.write(&mut outbound.queue, sent)?;
         self.left_over.store(is_left, Ordering::SeqCst);
         Ok(is_left)
     }

@@ -2,9 +2,10 @@
 
 use super::sending::LOOK_FOR_GOODBYE;
 use super::*;
+use crate::body::Body;
 use crate::client::arrived::{Arrived, Next};
 use crate::client::lead::{Inbox, Lead};
-use crate::framing::{GoodbyeCode, Layer, Lines, Native, SendQueue};
+use crate::framing::{GoodbyeCode, Layer, Lines, Native, OsMessage, SendQueue};
 use crate::message_server::Peer;
 use bytes::{Bytes, BytesMut};
 use std::collections::VecDeque;
@@ -23,6 +24,8 @@ struct State {
     /// How writes end, one after the other; then they take all.
     writes: VecDeque<Result<usize, ErrorKind>>,
     heard: Vec<u8>,
+    /// Where the last slice began that was to be written.
+    last: usize,
 }
 
 #[derive(Clone, Default)]
@@ -58,6 +61,7 @@ impl ClientStream for Script {
 
     fn write(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         let mut state = self.0.lock().unwrap();
+        state.last = slices.last().map_or(0, |slice| slice.as_ptr() as usize);
         let bytes: Vec<u8> = slices.iter().flat_map(|slice| slice.iter().copied()).collect();
         let taken = state.writes.pop_front().unwrap_or(Ok(bytes.len()))?;
         state.heard.extend_from_slice(&bytes[..taken]);
@@ -88,7 +92,7 @@ fn lines() -> (Script, Channel, Arrived) {
 }
 
 fn send(channel: &Channel, inbox: &dyn Inbox, messages: &[&'static str]) -> Result<u64, Failure> {
-    let messages = messages.iter().map(|text| ([], Bytes::from_static(text.as_bytes())));
+    let messages = messages.iter().map(|text| ([], Body::from(text.as_bytes())));
     let (mut end, deadline) = (0, Instant::now() + Duration::from_secs(60));
     channel.send::<0>(&messages.collect::<Vec<_>>(), Some(deadline), inbox, |_, at| end = at)?;
     Ok(end)
@@ -145,6 +149,24 @@ fn what_is_left_of_a_message_at_its_deadline_leaves_with_what_comes_next() {
 }
 
 #[test]
+fn what_is_borrowed_is_sent_from_where_it_is_and_copied_only_if_it_has_to_stay() {
+    let script = Script::default();
+    let channel = Channel::new(Box::new(script.clone()), &OsMessage::new(1 << 20));
+    let inbox = Arrived::new(ROOM);
+    let text = vec![7; 1 << 20];
+    let messages = [([], Body::from(&text))];
+    let send = |deadline| channel.send::<0>(&messages, Some(deadline), &inbox, |_, _| {});
+    let deadline = Instant::now() + Duration::from_secs(60);
+    send(deadline).unwrap();
+    assert_eq!(script.0.lock().unwrap().last, text.as_ptr() as usize);
+    script.writes([Ok(5), Err(ErrorKind::WouldBlock)]);
+    assert!(matches!(send(deadline), Err(Failure::Deadline)));
+    drop(text);
+    let _ = receive(&channel, &inbox);
+    assert_eq!(script.heard(), vec![7; 2 << 20]);
+}
+
+#[test]
 fn what_was_said_to_be_unsent_is_never_sent() {
     let (script, channel, inbox) = lines();
     script.writes([Ok(2), Err(ErrorKind::WouldBlock)]);
@@ -192,7 +214,7 @@ fn the_goodbye_is_looked_for_behind_so_much_and_no_more_and_not_past_the_deadlin
         script.writes([Err(ErrorKind::BrokenPipe)]);
         let now = Instant::now();
         let deadline = if late { now } else { now + Duration::from_secs(600) };
-        let messages = [([], Bytes::from_static(b"hi"))];
+        let messages = [([], Body::from("hi"))];
         let sent = channel.send::<0>(&messages, Some(deadline), &Arrived::new(ROOM), |_, _| {});
         assert!(matches!(sent, Err(Failure::Closed(CloseReason::Broken(_)))), "{sent:?}");
         let read = script.0.lock().unwrap().read;

@@ -134,7 +134,10 @@ pub fn preface(layer: Layer) -> Vec<u8> {
 pub fn frame(payload: &[u8]) -> Vec<u8> {
     let mut queue = SendQueue::default();
     let payload = bytes::Bytes::copy_from_slice(payload);
-    Native::new(Layer::Messages, 1 << 30).encoder().encode(&[], payload, &mut queue).unwrap();
+    Native::new(Layer::Messages, 1 << 30)
+        .encoder()
+        .encode(&[], payload.into(), &mut queue)
+        .unwrap();
     queue.to_bytes().to_vec()
 }
 
