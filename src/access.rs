@@ -1,7 +1,7 @@
 //! Who may connect to a server, and whom a client talks to.
 #![forbid(unsafe_code)]
 
-use crate::message_server::Peer;
+use crate::peer::Peer;
 use std::fmt;
 
 /// A user or a group of the operating system.

@@ -1,7 +1,7 @@
 //! What a client needs of a transport: the small trait behind which a backend does its I/O.
 #![forbid(unsafe_code)]
 
-use crate::message_server::Peer;
+use crate::peer::Peer;
 use bytes::BytesMut;
 use std::io::{self, ErrorKind, IoSlice};
 use std::time::Instant;

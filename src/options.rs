@@ -8,7 +8,7 @@ use crate::endpoint::Endpoint;
 use crate::error::Error;
 use crate::framing::{Framing, Layer, Native};
 use crate::limits::Limits;
-use crate::message_server::Peer;
+use crate::peer::Peer;
 use crate::server::Server;
 use std::fmt;
 use std::sync::Arc;

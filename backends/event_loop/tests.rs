@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::framing::{Layer, Native, SendQueue};
-use crate::message_server::Peer;
+use crate::peer::Peer;
 use bytes::{Bytes, BytesMut};
 use mio::Registry;
 use std::cell::Cell;

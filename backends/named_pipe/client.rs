@@ -14,7 +14,7 @@ use crate::endpoint::Endpoint;
 use crate::error::Error;
 use crate::framing::Carrier;
 use crate::limits::Limits;
-use crate::message_server::Peer;
+use crate::peer::Peer;
 use bytes::{BufMut, BytesMut};
 use std::io::{self, ErrorKind, IoSlice};
 use std::ops::Range;

@@ -3,7 +3,7 @@
 use super::handle::{check, own};
 use super::impersonation::client_user;
 use crate::access::{Trust, is_one_of};
-use crate::message_server::Peer;
+use crate::peer::Peer;
 use std::io;
 use std::os::windows::io::{AsRawHandle, BorrowedHandle, OwnedHandle};
 use std::ptr::null_mut;

@@ -5,7 +5,7 @@
 
 use super::unmapped;
 use crate::access::{Access, Principal, Trust, is_one_of};
-use crate::message_server::Peer;
+use crate::peer::Peer;
 use std::io;
 #[cfg(any(target_os = "linux", target_os = "android"))]
 use std::os::fd::AsRawFd;

@@ -9,7 +9,7 @@
 mod tests;
 
 use crate::limits::Limits;
-use crate::message_server::Peer;
+use crate::peer::Peer;
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};

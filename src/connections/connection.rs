@@ -5,7 +5,7 @@ use super::waiting::Entry;
 use crate::account::{Charge, Parked, Place};
 use crate::error::CloseReason;
 use crate::framing::{Framing, Inbound, Outbound};
-use crate::message_server::Peer;
+use crate::peer::Peer;
 use std::time::Instant;
 
 /// From so many bytes on a message waits for the memory that all of it takes before the rest of it

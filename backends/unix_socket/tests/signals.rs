@@ -6,7 +6,7 @@ use crate::backends::unix_socket::client_stream::ClientSocket;
 use crate::client_stream::ClientStream;
 use crate::endpoint::SocketAddress;
 use crate::framing::Carrier;
-use crate::message_server::Peer;
+use crate::peer::Peer;
 use bytes::BytesMut;
 use std::io::{IoSlice, Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};

@@ -6,7 +6,7 @@ use crate::backends::unix_socket::stream::{SocketStream, send, silence};
 use crate::client_stream::ClientStream;
 use crate::connections::ServerStream;
 use crate::framing::{Carrier, SendQueue};
-use crate::message_server::Peer;
+use crate::peer::Peer;
 use bytes::{Bytes, BytesMut};
 use rustix::net::SendFlags;
 use std::io::{ErrorKind, IoSlice, Read, Write};

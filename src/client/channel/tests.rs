@@ -5,7 +5,7 @@ use super::*;
 use crate::client::arrived::{Arrived, Next};
 use crate::client::lead::{Inbox, Lead};
 use crate::framing::{GoodbyeCode, Layer, Lines, Native, SendQueue};
-use crate::message_server::Peer;
+use crate::peer::Peer;
 use bytes::{Bytes, BytesMut};
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};

@@ -4,7 +4,8 @@ use super::*;
 use crate::account::Account;
 use crate::error::Error;
 use crate::limits::Limits;
-use crate::message_server::{Event, Peer, SendError, Waker};
+use crate::message_server::{Event, SendError, Waker};
+use crate::peer::Peer;
 use std::time::Duration;
 
 const CALLER: ConnectionId = ConnectionId::from_number(1);
