@@ -55,7 +55,6 @@ mod goodbye;
 mod ids;
 mod limits;
 mod message_server;
-mod options;
 mod peer;
 mod server;
 mod text;
@@ -71,13 +70,14 @@ pub use backends::{LocalServer, memory};
 pub use body::IntoBody;
 /// The buffers that messages come in.
 pub use bytes;
-pub use client::{Batch, Call, Client, MessageClient};
+pub use client::{Batch, Call, Client, ClientOptions, MessageClient};
 pub use client_stream::{ClientStream, ReadMessage};
 pub use endpoint::{Endpoint, NAME_MAX, NameError};
 pub use error::{CloseReason, Error, ErrorReply, Fault, Progress};
 pub use goodbye::Goodbye;
 pub use limits::Limits;
 pub use message_server::{ConnectionId, Event, MessageServer, Refusal, SendError, Waker};
-pub use options::{ClientOptions, Instances, Risk, ServerOptions};
 pub use peer::Peer;
-pub use server::{Failure, IntoReply, Request, Responder, Server, Stopper};
+pub use server::{
+    Failure, Instances, IntoReply, Request, Responder, Risk, Server, ServerOptions, Stopper,
+};

@@ -10,7 +10,7 @@ use crate::backends::event_loop::{Accepted, Acceptor, Next, Tokens, Wake};
 use crate::endpoint::Endpoint;
 use crate::error::Error;
 use crate::framing::Carrier;
-use crate::options::{Instances, ServerOptions};
+use crate::{Instances, ServerOptions};
 use interprocess::os::windows::security_descriptor::SecurityDescriptor;
 use mio::windows::NamedPipe;
 use mio::{Events, Interest, Poll, Registry, Token};

@@ -2,8 +2,8 @@
 //! able to put something in the socket's place.
 
 use super::identity::{Owner, owner_of};
+use crate::Risk;
 use crate::error::Error;
-use crate::options::Risk;
 use rustix::fs::{FileType, Mode, Stat};
 use rustix::io::Errno;
 use std::path::Path;

@@ -3,13 +3,13 @@
 use super::arrived::{Arrived, Next};
 use super::channel::{Channel, Failure};
 use super::lead::{Inbox as _, Lead};
+use super::options::ClientOptions;
 use crate::body::IntoBody;
 use crate::client_stream::ClientStream;
 use crate::endpoint::Endpoint;
 use crate::error::{CloseReason, Error, Progress};
 use crate::framing::{Framing, Layer, Native};
 use crate::limits::Limits;
-use crate::options::ClientOptions;
 use crate::peer::Peer;
 use bytes::Bytes;
 use std::fmt;

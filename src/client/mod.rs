@@ -5,14 +5,17 @@ mod arrived;
 mod batch;
 mod call;
 mod channel;
+mod connect;
 mod lead;
 mod messages;
+mod options;
 mod pending;
 mod turn;
 
 pub use batch::Batch;
 pub use call::Call;
 pub use messages::MessageClient;
+pub use options::ClientOptions;
 
 use crate::body::IntoBody;
 use crate::client_stream::ClientStream;
@@ -21,7 +24,6 @@ use crate::error::{CloseReason, Error, Progress};
 use crate::exchange::{Envelope, Kind};
 use crate::framing::{ENVELOPE_LEN, Framing, Native};
 use crate::limits::Limits;
-use crate::options::ClientOptions;
 use crate::peer::Peer;
 use bytes::Bytes;
 use channel::{Channel, Failure};
