@@ -53,6 +53,7 @@ mod error;
 mod exchange;
 mod goodbye;
 mod ids;
+mod layer;
 mod limits;
 mod message_server;
 mod peer;

@@ -14,5 +14,5 @@ mod requests;
 
 pub(crate) use calls::{Calls, TooMany};
 pub(crate) use carrying::carries_calls;
-pub(crate) use envelope::{Envelope, Kind};
+pub(crate) use envelope::{ENVELOPE_LEN, Envelope, Kind};
 pub(crate) use requests::{Refused, Requests};

@@ -21,12 +21,13 @@ mod read_buffers;
 pub use length_prefix::LengthPrefix;
 pub use lines::Lines;
 pub(crate) use link::{Inbound, Outbound};
-pub(crate) use native::ENVELOPE_LEN;
-pub use native::{Layer, Native};
+pub use native::Native;
 pub use os_message::OsMessage;
 pub use queue::SendQueue;
 pub(crate) use read_buffers::{READ_CHUNK, ReadBuffers};
 
+pub use crate::layer::Layer;
+use crate::layer::in_words;
 use crate::text::escaped;
 use bytes::{Bytes, BytesMut};
 use std::ops::RangeInclusive;
@@ -55,7 +56,7 @@ pub enum FramingError {
     },
     /// The peer speaks the other layer: messages here, calls there, or the other way round.
     #[error(
-        "the peer speaks {} and this side {}: use the same level on both", layer(*theirs), layer(ours.number())
+        "the peer speaks {} and this side {}: use the same level on both", in_words(*theirs), in_words(ours.number())
     )]
     WrongLayer {
         /// The layer's number as the peer sent it.
@@ -103,15 +104,6 @@ pub enum FramingError {
     /// A framing that is not this crate's own found a fault; or a message cannot be put in it.
     #[error("{0}")]
     Other(String),
-}
-
-/// A layer in words, and what speaks it.
-fn layer(number: u8) -> String {
-    match number {
-        0 => "plain messages (MessageServer, MessageClient)".to_owned(),
-        1 => "calls (Server, Client)".to_owned(),
-        number => format!("the unknown layer {number}"),
-    }
 }
 
 impl FramingError {
