@@ -1,8 +1,8 @@
 //! Why a client found no server, in words that say what to do.
 
-use super::client::is_other_type;
 use super::identity::{Owner, effective_user, owner_of};
-use super::{lock, place};
+use super::lock;
+use super::socket::{REFUSED_IS_STALE, is_other_type};
 use crate::endpoint::SocketAddress;
 use crate::error::Error;
 use crate::limits::Limits;
@@ -42,7 +42,6 @@ pub(super) fn explained(
         (ErrorKind::PermissionDenied, _, there) => {
             Error::system(name, "connecting", more(&source, &kept_out(there)))
         }
-        // EPROTOTYPE: a socket of the other type listens there.
         _ if is_other_type(&source) => {
             let action = "connecting in this framing (the server's carries the other of whole \
                           messages and bytes: choose the server's framing)";
@@ -78,7 +77,7 @@ fn has_lock(path: &Path) -> bool {
 }
 
 fn stale(there: &Stat) -> String {
-    let crowd = if place::REFUSED_IS_STALE { "" } else { ", or one whose backlog is full" };
+    let crowd = if REFUSED_IS_STALE { "" } else { ", or one whose backlog is full" };
     match owner_of(there.st_uid) {
         Owner::Us => format!(
             "it is the socket of a server that ended without removing it{crowd}; the next one \

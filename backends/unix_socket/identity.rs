@@ -177,7 +177,7 @@ mod tests {
         assert!(admits(&Access::Owner, &peer, socket.as_fd()));
 
         let alone =
-            crate::backends::unix_socket::client::new_socket(crate::framing::Carrier::Stream);
+            crate::backends::unix_socket::socket::new_socket(crate::framing::Carrier::Stream);
         assert!(peer_of(alone.unwrap()).is_err());
     }
 

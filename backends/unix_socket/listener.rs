@@ -4,6 +4,7 @@ use super::address::{addresses, first_address, name_of, system_address};
 use super::directory;
 use super::identity::{admits, peer_of};
 use super::place::{Claim, Served};
+use super::socket::{new_socket, probe};
 use super::stream::{SocketStream, silence};
 use crate::ServerOptions;
 use crate::access::Access;
@@ -130,7 +131,7 @@ pub(super) fn without_client(error: io::Error) -> io::Result<Next<SocketStream>>
 /// found another one first, as there was no session yet, is one of the same name.
 fn is_served_elsewhere(endpoint: &Endpoint, bound: &Path) -> Result<(), Error> {
     let mut others = addresses(endpoint).flatten().filter(|address| match address {
-        SocketAddress::File { path, .. } => path != bound && super::client::probe(path).is_ok(),
+        SocketAddress::File { path, .. } => path != bound && probe(path).is_ok(),
         SocketAddress::Abstract(_) => false,
     });
     if let Some(other) = others.next() {
@@ -177,7 +178,7 @@ pub(super) fn listen(
     carrier: Carrier,
     mut at: impl FnMut(Step),
 ) -> io::Result<OwnedFd> {
-    let socket = super::client::new_socket(carrier)?;
+    let socket = new_socket(carrier)?;
     if matches!(address, SocketAddress::File { .. }) {
         // Only Linux takes over the mode; on the others the directory keeps people out until the
         // mode is set again behind bind.

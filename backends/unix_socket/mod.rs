@@ -10,6 +10,7 @@ mod identity;
 mod listener;
 mod lock;
 mod place;
+mod socket;
 mod stream;
 #[cfg(test)]
 mod tests;

@@ -8,6 +8,7 @@
 use super::directory::insecure;
 use super::identity::{Owner, owner_of};
 use super::lock::{self, Lock, NotLocked};
+use super::socket::REFUSED_IS_STALE;
 use crate::error::Error;
 use rustix::fs::{FileType, Mode, Stat};
 use rustix::io::Errno;
@@ -23,10 +24,6 @@ const STARTING: Duration = Duration::from_secs(1);
 
 /// How often that is looked at.
 const LOOK: Duration = Duration::from_millis(5);
-
-/// Whether a refused connect shows that nobody listens. On the BSDs and on macOS a full backlog
-/// refuses too (`connect(2)`, ECONNREFUSED there).
-pub(super) const REFUSED_IS_STALE: bool = cfg!(any(target_os = "linux", target_os = "android"));
 
 /// What makes a file that file. The types of the fields differ between systems.
 #[allow(clippy::unnecessary_cast)]
@@ -210,13 +207,13 @@ fn remove_stale(path: &Path, certain: bool, endpoint: &Arc<str>) -> Result<(), E
 /// connecting needs the right to write).
 fn ask(path: &Path, stat: &Stat) -> io::Result<()> {
     let mode = Mode::from_raw_mode(stat.st_mode);
-    let asked = super::client::probe(path);
+    let asked = super::socket::probe(path);
     let is_kept_out = asked.as_ref().is_err_and(|e| e.kind() == ErrorKind::PermissionDenied);
     if !is_kept_out || mode.contains(Mode::WUSR) {
         return asked;
     }
     rustix::fs::chmod(path, mode | Mode::WUSR)?;
-    let asked = super::client::probe(path);
+    let asked = super::socket::probe(path);
     let is_stale = asked.as_ref().is_err_and(|e| e.kind() == ErrorKind::ConnectionRefused);
     if !is_stale {
         rustix::fs::chmod(path, mode)?;
@@ -236,7 +233,7 @@ mod tests {
         let endpoint: Arc<str> = "test".into();
         // Nobody has ever listened there.
         let socket =
-            crate::backends::unix_socket::client::new_socket(crate::framing::Carrier::Stream);
+            crate::backends::unix_socket::socket::new_socket(crate::framing::Carrier::Stream);
         let address = rustix::net::SocketAddrUnix::new(&path).unwrap();
         rustix::net::bind(socket.unwrap(), &address).unwrap();
         let refused = remove_stale(&path, false, &endpoint).unwrap_err().to_string();

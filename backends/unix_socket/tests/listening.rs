@@ -2,9 +2,9 @@
 
 use super::{PATIENCE, Scratch, connects, in_child};
 use crate::backends::event_loop::Next;
-use crate::backends::unix_socket::client::new_socket;
 use crate::backends::unix_socket::listener::{Step, known, listen, without_client};
 use crate::backends::unix_socket::place::{Claim, Served};
+use crate::backends::unix_socket::socket::new_socket;
 use crate::endpoint::{Endpoint, SocketAddress};
 use crate::framing::Carrier;
 use crate::{Event, LocalServer, MessageClient, MessageServer};

@@ -1,8 +1,8 @@
 //! Signals that come while a client waits: none of its calls fails for one.
 
 use super::{PATIENCE, Scratch};
-use crate::backends::unix_socket::client::{connect_socket, new_socket};
 use crate::backends::unix_socket::client_stream::ClientSocket;
+use crate::backends::unix_socket::socket::{connect_socket, new_socket};
 use crate::client_stream::ClientStream;
 use crate::endpoint::SocketAddress;
 use crate::framing::Carrier;
