@@ -1,7 +1,7 @@
 //! Why a client found no server, in words that say what to do.
 
 use super::identity::{Owner, effective_user, owner_of};
-use super::lock;
+use super::place::lock_of;
 use super::socket::{REFUSED_IS_STALE, is_other_type};
 use crate::endpoint::SocketAddress;
 use crate::error::Error;
@@ -73,7 +73,7 @@ fn is_socket(stat: &Stat) -> bool {
 }
 
 fn has_lock(path: &Path) -> bool {
-    lock::path_of(path).is_some_and(|lock| rustix::fs::lstat(lock).is_ok())
+    lock_of(path).is_some_and(|lock| rustix::fs::lstat(lock).is_ok())
 }
 
 fn stale(there: &Stat) -> String {
@@ -83,11 +83,9 @@ fn stale(there: &Stat) -> String {
             "it is the socket of a server that ended without removing it{crowd}; the next one \
              takes it over"
         ),
-        Owner::Unknown => format!("it is a socket of a user without a number here{crowd}"),
-        Owner::Root | Owner::Other(_) => format!(
-            "it is a socket of user {}{crowd}, who alone can serve there or remove it",
-            there.st_uid
-        ),
+        owner => {
+            format!("it is a socket of {owner}{crowd}, who alone can serve there or remove it")
+        }
     }
 }
 

@@ -6,6 +6,7 @@
 use super::unmapped;
 use crate::access::{Access, Principal, Trust, is_one_of};
 use crate::peer::Peer;
+use std::fmt;
 use std::io;
 #[cfg(any(target_os = "linux", target_os = "android"))]
 use std::os::fd::AsRawFd;
@@ -82,6 +83,17 @@ pub(super) enum Owner {
     Other(u32),
     /// Of a user without a number here.
     Unknown,
+}
+
+impl fmt::Display for Owner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Owner::Us => f.write_str("this user"),
+            Owner::Root => f.write_str("user 0"),
+            Owner::Other(uid) => write!(f, "user {uid}"),
+            Owner::Unknown => f.write_str("a user who has no number in this user namespace"),
+        }
+    }
 }
 
 pub(super) fn owner_of(uid: u32) -> Owner {

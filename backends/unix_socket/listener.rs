@@ -45,8 +45,6 @@ pub(crate) struct Listener {
     carrier: Carrier,
     /// One that was taken in and could not be registered: it is next.
     held: Option<(OwnedFd, Peer)>,
-    /// The process that listens. A forked child has a copy of this, and the same epoll.
-    by: u32,
 }
 
 impl Listener {
@@ -86,7 +84,6 @@ impl Listener {
             access: options.access.clone(),
             carrier,
             held: None,
-            by: std::process::id(),
         };
         Ok((listener, name))
     }
@@ -254,8 +251,8 @@ impl Acceptor for Listener {
     }
 
     fn close(mut self, registry: &Registry) {
-        // Not by a forked child: it would take the socket out of its parent's epoll.
-        if self.by == std::process::id() {
+        // Not by a forked child: it has the same epoll, and would take the socket out of its parent's.
+        if self.served.is_ours() {
             // It fails only for what is not registered.
             let _ = registry.deregister(&mut self.served.socket);
         }

@@ -8,7 +8,6 @@ mod directory;
 mod explain;
 mod identity;
 mod listener;
-mod lock;
 mod place;
 mod socket;
 mod stream;
