@@ -29,8 +29,7 @@ mod waiting;
 #[cfg(test)]
 mod waiting_tests;
 
-pub(crate) use sending::FLUSH_MOST;
-pub(crate) use stream::ServerStream;
+pub(crate) use stream::{FLUSH_MOST, ServerStream};
 
 use crate::account::{Account, Share};
 use crate::error::CloseReason;
@@ -42,12 +41,12 @@ use crate::message_server::{ConnectionId, Event, Refusal, SendError};
 use crate::peer::Peer;
 use bytes::Bytes;
 use clock::Clock;
-use connection::Connection;
+use connection::{Class, Connection};
 use reading::Turn;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
-use waiting::{Class, Waiting};
+use waiting::Waiting;
 
 /// How many flushes there may be in a turn at least. Else as many as there are connections: an
 /// application that sends more whenever something has left must not keep the backend from looking.
