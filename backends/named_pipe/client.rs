@@ -1,10 +1,10 @@
 //! The client's end of a pipe: blocking, with deadlines.
 
-use super::handle::{check, code};
+use super::handle::{check, code, is_gone};
 use super::identity::{own_sid, server_of, trusts};
 use super::messages::Messages;
 use super::opening::open;
-use super::stream::{gone_to_broken, is_gone, next_message};
+use super::stream::{gone_to_broken, next_message};
 use super::transfer::{Signal, Transfer, wait_any};
 use super::writer::Writer;
 use crate::access::Trust;
