@@ -3,7 +3,7 @@
 use super::handle::{check, own};
 use super::impersonation::client_user;
 use super::token::{sid_to_string, user_of_token};
-use crate::access::{Trust, is_one_of};
+use crate::access::Trust;
 use crate::peer::Peer;
 use std::io;
 use std::os::windows::io::{AsRawHandle, BorrowedHandle, OwnedHandle};
@@ -53,11 +53,7 @@ fn peer(pid: u32, sid: Option<String>) -> Peer {
 /// Whether a client talks to `server`.
 pub(super) fn trusts(trust: &Trust, server: &Peer) -> bool {
     let ours = server.same_user || server.sid.as_deref() == Some(SYSTEM);
-    match trust {
-        Trust::SameUser => ours,
-        Trust::Only(principals) => ours || is_one_of(server, &[], principals),
-        Trust::Anyone => true,
-    }
+    trust.covers(server, ours, Vec::new)
 }
 
 /// Who serves the pipe that `client` is an end of. The identifier is that of the pipe's owner: a

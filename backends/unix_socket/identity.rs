@@ -4,7 +4,7 @@
 //! overflow uid (`user_namespaces(7)`): it stands for all of them, and is nobody's. See [`unmapped`].
 
 use super::unmapped;
-use crate::access::{Access, Principal, Trust, is_one_of};
+use crate::access::{Access, Trust, is_one_of};
 use crate::peer::Peer;
 use std::fmt;
 use std::io;
@@ -118,30 +118,21 @@ pub(super) fn admits(access: &Access, peer: &Peer, socket: BorrowedFd<'_>) -> bo
     match access {
         Access::Owner => is_ours(peer),
         Access::Only(principals) => {
-            is_ours(peer) || is_one_of(peer, &groups_asked(principals, socket), principals)
+            is_ours(peer) || is_one_of(peer, || groups_told(socket), principals)
         }
         // The file's mode has decided.
         Access::Everyone | Access::Custom { .. } => true,
     }
 }
 
-/// The groups of the peer, if any principal is one. Who does not tell its groups is in none.
-fn groups_asked(principals: &[Principal], socket: BorrowedFd<'_>) -> Vec<u32> {
-    match principals.iter().any(|principal| matches!(principal, Principal::Gid(_))) {
-        true => groups_of(socket).unwrap_or_default(),
-        false => Vec::new(),
-    }
+/// The groups of the peer. Who does not tell its groups is in none.
+fn groups_told(socket: BorrowedFd<'_>) -> Vec<u32> {
+    groups_of(socket).unwrap_or_default()
 }
 
 /// Whether a client talks to `peer`, at the other end of `socket`.
 pub(super) fn trusts(trust: &Trust, peer: &Peer, socket: BorrowedFd<'_>) -> bool {
-    match trust {
-        Trust::SameUser => is_ours(peer),
-        Trust::Only(principals) => {
-            is_ours(peer) || is_one_of(peer, &groups_asked(principals, socket), principals)
-        }
-        Trust::Anyone => true,
-    }
+    trust.covers(peer, is_ours(peer), || groups_told(socket))
 }
 
 /// The groups that the peer is in beside its first one.
@@ -178,6 +169,7 @@ fn groups_of(_socket: BorrowedFd<'_>) -> io::Result<Vec<u32>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::access::Principal;
     use std::os::fd::AsFd;
     use std::os::unix::net::UnixStream;
 
