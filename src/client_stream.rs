@@ -100,3 +100,31 @@ pub enum ReadMessage {
     /// The peer will send nothing more.
     End,
 }
+
+/// What came of reading, be it bytes or a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ReadOutcome {
+    /// Something is there: some bytes, or a whole message.
+    Some,
+    /// As [`ReadMessage::TooLarge`].
+    TooLarge(u64),
+    /// The peer will send nothing more.
+    End,
+}
+
+impl ReadOutcome {
+    /// So many bytes were read.
+    pub fn of_bytes(read: usize) -> ReadOutcome {
+        if read == 0 { ReadOutcome::End } else { ReadOutcome::Some }
+    }
+}
+
+impl From<ReadMessage> for ReadOutcome {
+    fn from(read: ReadMessage) -> ReadOutcome {
+        match read {
+            ReadMessage::Whole => ReadOutcome::Some,
+            ReadMessage::TooLarge(size) => ReadOutcome::TooLarge(size),
+            ReadMessage::End => ReadOutcome::End,
+        }
+    }
+}

@@ -103,7 +103,7 @@ impl PipeClient {
         let read_done = transfer.done();
         let messages = match carrier {
             Carrier::Stream => None,
-            Carrier::Messages { .. } => {
+            Carrier::Messages => {
                 read_messages(pipe)?;
                 let bell = Transfer::with_signal(pipe.as_handle(), read_done.clone())?;
                 Some(Mutex::new(Messages::new(pipe.try_clone()?, bell)))

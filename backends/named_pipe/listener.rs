@@ -133,7 +133,7 @@ impl Listener {
         };
         let (handle, reader) = match self.carrier {
             Carrier::Stream => (handle, None),
-            Carrier::Messages { .. } => (instance::without_reading(&handle)?, Some(handle)),
+            Carrier::Messages => (instance::without_reading(&handle)?, Some(handle)),
         };
         // SAFETY: the handle is an overlapped pipe's and is given away.
         let mut pipe = unsafe { NamedPipe::from_raw_handle(handle.into_raw_handle()) };

@@ -218,7 +218,7 @@ impl<F: Framing + ?Sized> Framing for Arc<F> {
 /// ```
 /// use msgpipe::framing::{Carrier, Framing, Layer, Native, OsMessage};
 /// assert_eq!(Native::new(Layer::Messages, 1024).carrier(), Carrier::Stream);
-/// assert_eq!(OsMessage::new(1024).carrier(), Carrier::Messages { limit: 1024 });
+/// assert_eq!(OsMessage::new(1024).carrier(), Carrier::Messages);
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -227,10 +227,9 @@ pub enum Carrier {
     Stream,
     /// Messages that the operating system keeps apart. A decoder is then given one whole message at a
     /// time, and an encoder puts each of its messages with [`SendQueue::put_message`].
-    Messages {
-        /// The most bytes of a message: a longer one is not read, and ends the connection.
-        limit: usize,
-    },
+    ///
+    /// A message over the framing's [limit](Framing::limit) is not read, and ends the connection.
+    Messages,
 }
 
 /// Cuts the bytes of one connection into messages.
