@@ -24,7 +24,7 @@ impl ClientOptions {
         carries_calls(self.framing.as_deref(), &endpoint)?;
         let framing = self.framing_or(Native::for_calls(self.limits.clamped().message));
         let (stream, name) = self.open(&endpoint, &*framing)?;
-        Ok(Client::over_framing(stream, &*framing, &name, &self.limits))
+        Ok(Client::over_framing(stream, framing, &name, self.limits.clone()))
     }
 
     /// Connects for messages. Blocks while the server is busy, [`Limits::connect`] at most.
@@ -39,7 +39,7 @@ impl ClientOptions {
         let native = Native::new(Layer::Messages, self.limits.clamped().message);
         let framing = self.framing_or(native);
         let (stream, name) = self.open(&endpoint.try_into()?, &*framing)?;
-        Ok(MessageClient::over_framing(stream, &*framing, &name, &self.limits))
+        Ok(MessageClient::over_framing(stream, framing, &name, self.limits.clone()))
     }
 
     fn framing_or(&self, native: Native) -> Arc<dyn Framing> {

@@ -69,18 +69,18 @@ impl MessageClient {
     /// A client over a stream that is connected already; `endpoint` is its name in errors.
     pub fn over(stream: Box<dyn ClientStream>, endpoint: &str, limits: Limits) -> MessageClient {
         let framing = Native::new(Layer::Messages, limits.clamped().message);
-        MessageClient::over_framing(stream, &framing, endpoint, &limits)
+        MessageClient::over_framing(stream, framing, endpoint, limits)
     }
 
     /// As [`over`](MessageClient::over), in another framing than this crate's own.
     pub fn over_framing(
         stream: Box<dyn ClientStream>,
-        framing: &dyn Framing,
+        framing: impl Framing,
         endpoint: &str,
-        limits: &Limits,
+        limits: Limits,
     ) -> MessageClient {
         let limits = limits.clamped();
-        let channel = Channel::new(stream, framing);
+        let channel = Channel::new(stream, &framing);
         let arrived = Arrived::new(limits.queued);
         let inner = Inner { channel, arrived, endpoint: endpoint.into() };
         MessageClient { inner: Arc::new(inner), timeout: limits.call }

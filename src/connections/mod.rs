@@ -108,7 +108,7 @@ impl<S: ServerStream> Connections<S> {
         Connections {
             carrier: framing.carrier(),
             framing,
-            account: Account::new(&limits),
+            account: Account::new(limits.clone()),
             limits,
             table: IdMap::default(),
             events: VecDeque::new(),

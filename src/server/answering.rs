@@ -145,7 +145,7 @@ impl<M: MessageServer> Answering<M> {
             messages,
             callers: IdMap::default(),
             hooks,
-            account: Account::new(&limits),
+            account: Account::new(limits.clone()),
             limits,
             outbox,
             given: VecDeque::new(),

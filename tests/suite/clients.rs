@@ -325,7 +325,7 @@ fn a_panic_of_a_decoder_ends_the_connection_for_all_and_leaves_nobody_waiting() 
     let mut server = hub.listen_with("test", Limits::default(), framing).unwrap();
     let panics = Panics(Arc::default());
     let stream = Box::new(hub.connect("test").unwrap());
-    let client = MessageClient::over_framing(stream, &panics, "test", &Limits::default());
+    let client = MessageClient::over_framing(stream, panics.clone(), "test", Limits::default());
     let id = connected(&mut server);
     thread::scope(|scope| {
         let waiting: Vec<_> =
