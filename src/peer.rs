@@ -7,10 +7,12 @@ use std::fmt;
 /// tell, is `None`.
 ///
 /// ```
-/// let peer = msgpipe::Peer { pid: Some(4711), ..Default::default() };
+/// let mut peer = msgpipe::Peer::default(); // of whom nothing is known
+/// peer.pid = Some(4711);
 /// assert_eq!(peer.to_string(), "process 4711");
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Peer {
     /// Its process. A number may be given to another process once this one has ended. Linux: `None` if
     /// it lives in a PID namespace that cannot be seen from here.

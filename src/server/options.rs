@@ -15,6 +15,7 @@ use std::sync::Arc;
 /// let options = msgpipe::ServerOptions::new().instances(msgpipe::Instances::Fixed(4));
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Instances {
     /// As many as clients come, up to [`Limits::connections`]: on Windows an instance of the pipe is
     /// added for each, and goes with it.

@@ -344,21 +344,18 @@ fn the_hook_sees_who_it_is_and_decides_for_each() {
         let (serving, seen) = with_hook(&place, |peer| peer.uid != Some(BERT.uid));
         assert_eq!(ask(&place, Trust::SameUser).unwrap(), "hello");
         let gid = rustix::process::getegid().as_raw();
-        let own = Peer {
-            pid: Some(std::process::id()),
-            uid: Some(own_uid()),
-            gid: Some(gid),
-            sid: None,
-            same_user: true,
-        };
+        let mut own = Peer::default();
+        (own.pid, own.uid, own.gid) = (Some(std::process::id()), Some(own_uid()), Some(gid));
+        own.same_user = true;
         let (mut peers, mut heard_of) = (vec![own], vec![own_uid()]);
         if there_are_others() {
             for who in [ANNA, BERT] {
                 let mut asking = who.plays("asks", &place);
                 let said = asking.says();
                 assert_eq!(said == "answered hello", who == ANNA, "{said}");
-                let (pid, uid, gid) = (Some(asking.pid()), Some(who.uid), Some(who.gid));
-                peers.push(Peer { pid, uid, gid, sid: None, same_user: false });
+                let mut peer = Peer::default();
+                (peer.pid, peer.uid, peer.gid) = (Some(asking.pid()), Some(who.uid), Some(who.gid));
+                peers.push(peer);
             }
             heard_of.push(ANNA.uid);
         }
