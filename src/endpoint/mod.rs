@@ -144,46 +144,28 @@ impl FromStr for Endpoint {
     }
 }
 
-impl TryFrom<&str> for Endpoint {
-    type Error = NameError;
+/// What an endpoint can be made of, where one is taken.
+macro_rules! try_from {
+    ($($(#[$doc:meta])* $from:ty: $make:expr;)*) => {$(
+        $(#[$doc])*
+        impl TryFrom<$from> for Endpoint {
+            type Error = NameError;
 
-    fn try_from(name: &str) -> Result<Endpoint, NameError> {
-        Endpoint::name(name)
-    }
+            fn try_from(from: $from) -> Result<Endpoint, NameError> {
+                $make(from)
+            }
+        }
+    )*};
 }
 
-impl TryFrom<&String> for Endpoint {
-    type Error = NameError;
-
-    fn try_from(name: &String) -> Result<Endpoint, NameError> {
-        Endpoint::name(name)
-    }
-}
-
-impl TryFrom<String> for Endpoint {
-    type Error = NameError;
-
-    fn try_from(name: String) -> Result<Endpoint, NameError> {
-        Endpoint::name(&name)
-    }
-}
-
-/// Exactly this socket file, as with [`Endpoint::path`].
-impl TryFrom<&Path> for Endpoint {
-    type Error = NameError;
-
-    fn try_from(path: &Path) -> Result<Endpoint, NameError> {
-        Endpoint::path(path)
-    }
-}
-
-/// Exactly this socket file, as with [`Endpoint::path`].
-impl TryFrom<PathBuf> for Endpoint {
-    type Error = NameError;
-
-    fn try_from(path: PathBuf) -> Result<Endpoint, NameError> {
-        Endpoint::path(path)
-    }
+try_from! {
+    &str: Endpoint::name;
+    &String: |name: &String| Endpoint::name(name);
+    String: |name: String| Endpoint::name(&name);
+    /// Exactly this socket file, as with [`Endpoint::path`].
+    &Path: Endpoint::path;
+    /// Exactly this socket file, as with [`Endpoint::path`].
+    PathBuf: Endpoint::path;
 }
 
 impl From<&Endpoint> for Endpoint {
