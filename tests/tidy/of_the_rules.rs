@@ -191,7 +191,9 @@ fn things_left_behind() {
 fn shape_of_files() {
     let lines = |n: usize| format!("//! Text.\n{}", "\n".repeat(n - 1));
     for (count, found) in [(399, 0), (400, 0), (401, 1)] {
-        assert_eq!(complaints(long_files, &[("src/a.rs", &lines(count))]).len(), found);
+        for path in ["src/a.rs", "tests/a/b.rs"] {
+            assert_eq!(complaints(long_files, &[(path, &lines(count))]).len(), found);
+        }
     }
     let rule: Rule = files_without_purpose;
     assert_eq!(complaints(rule, &[("src/a.rs", "use a;")]).len(), 1);
