@@ -3,7 +3,9 @@
 use super::event_loop::EventLoop;
 use super::os::Listener;
 use crate::framing::Framing;
-use crate::message_server::{ConnectionId, Event, Goodbye, MessageServer, Peer, SendError, Waker};
+use crate::goodbye::Goodbye;
+use crate::message_server::{ConnectionId, Event, MessageServer, SendError, Waker};
+use crate::peer::Peer;
 use crate::{Endpoint, Error, ServerOptions, Share};
 use bytes::Bytes;
 use std::fmt;

@@ -1,7 +1,7 @@
 //! Who may connect to a server, and whom a client talks to.
 #![forbid(unsafe_code)]
 
-use crate::message_server::Peer;
+use crate::peer::Peer;
 use std::fmt;
 
 /// A user or a group of the operating system.
@@ -91,8 +91,32 @@ pub enum Trust {
     Anyone,
 }
 
-/// Whether `peer` is one of `principals`; `groups` are those it is in beside its first.
-pub(crate) fn is_one_of(peer: &Peer, groups: &[u32], principals: &[Principal]) -> bool {
+impl Trust {
+    /// Whether a client talks to `server`. What `is_ours`, of this user or of one who can be anybody, each
+    /// system says in its own way; `groups` as for [`is_one_of`].
+    pub(crate) fn covers(
+        &self,
+        server: &Peer,
+        is_ours: bool,
+        groups: impl FnOnce() -> Vec<u32>,
+    ) -> bool {
+        match self {
+            Trust::SameUser => is_ours,
+            Trust::Only(principals) => is_ours || is_one_of(server, groups, principals),
+            Trust::Anyone => true,
+        }
+    }
+}
+
+/// Whether `peer` is one of `principals`. `groups` gives those that it is in beside its first, and is asked
+/// only if a group is among them.
+pub(crate) fn is_one_of(
+    peer: &Peer,
+    groups: impl FnOnce() -> Vec<u32>,
+    principals: &[Principal],
+) -> bool {
+    let has_group = principals.iter().any(|principal| matches!(principal, Principal::Gid(_)));
+    let groups = if has_group { groups() } else { Vec::new() };
     principals.iter().any(|principal| match principal {
         Principal::Uid(uid) => peer.uid == Some(*uid),
         Principal::Gid(gid) => peer.gid == Some(*gid) || groups.contains(gid),
@@ -122,13 +146,35 @@ mod tests {
             (&unix, sid(""), false),
         ] {
             assert_eq!(
-                is_one_of(peer, &[27], std::slice::from_ref(&principal)),
+                is_one_of(peer, || vec![27], std::slice::from_ref(&principal)),
                 is,
                 "{peer}, {principal}"
             );
-            assert!(!is_one_of(peer, &[27], &[]));
+            assert!(!is_one_of(peer, || vec![27], &[]));
         }
         let nobody = Peer::default();
-        assert!(!is_one_of(&nobody, &[], &[Principal::Uid(0), Principal::Gid(0), sid("")]));
+        assert!(!is_one_of(&nobody, Vec::new, &[Principal::Uid(0), Principal::Gid(0), sid("")]));
+    }
+
+    #[test]
+    fn groups_are_asked_for_only_where_one_is_named() {
+        let unasked = || unreachable!("no group is named");
+        let peer = Peer { uid: Some(1000), ..Peer::default() };
+        assert!(is_one_of(&peer, unasked, &[Principal::Uid(7), Principal::Uid(1000)]));
+        assert!(!Trust::Only(vec![Principal::Uid(7)]).covers(&peer, false, unasked));
+        assert!(Trust::Only(vec![Principal::Gid(27)]).covers(&peer, false, || vec![27]));
+    }
+
+    #[test]
+    fn who_is_ours_is_trusted_and_others_only_by_name_or_by_all() {
+        let peer = Peer { uid: Some(1000), ..Peer::default() };
+        let named = Trust::Only(vec![Principal::Uid(1000)]);
+        let other = Trust::Only(vec![Principal::Uid(7)]);
+        for (trust, of_others) in
+            [(Trust::SameUser, false), (named, true), (other, false), (Trust::Anyone, true)]
+        {
+            assert!(trust.covers(&peer, true, Vec::new), "{trust:?}");
+            assert_eq!(trust.covers(&peer, false, Vec::new), of_others, "{trust:?}");
+        }
     }
 }

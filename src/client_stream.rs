@@ -1,7 +1,7 @@
 //! What a client needs of a transport: the small trait behind which a backend does its I/O.
 #![forbid(unsafe_code)]
 
-use crate::message_server::Peer;
+use crate::peer::Peer;
 use bytes::BytesMut;
 use std::io::{self, ErrorKind, IoSlice};
 use std::time::Instant;
@@ -99,4 +99,32 @@ pub enum ReadMessage {
     TooLarge(u64),
     /// The peer will send nothing more.
     End,
+}
+
+/// What came of reading, be it bytes or a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ReadOutcome {
+    /// Something is there: some bytes, or a whole message.
+    Some,
+    /// As [`ReadMessage::TooLarge`].
+    TooLarge(u64),
+    /// The peer will send nothing more.
+    End,
+}
+
+impl ReadOutcome {
+    /// So many bytes were read.
+    pub fn of_bytes(read: usize) -> ReadOutcome {
+        if read == 0 { ReadOutcome::End } else { ReadOutcome::Some }
+    }
+}
+
+impl From<ReadMessage> for ReadOutcome {
+    fn from(read: ReadMessage) -> ReadOutcome {
+        match read {
+            ReadMessage::Whole => ReadOutcome::Some,
+            ReadMessage::TooLarge(size) => ReadOutcome::TooLarge(size),
+            ReadMessage::End => ReadOutcome::End,
+        }
+    }
 }

@@ -51,10 +51,12 @@ mod client_stream;
 mod connections;
 mod error;
 mod exchange;
+mod goodbye;
 mod ids;
+mod layer;
 mod limits;
 mod message_server;
-mod options;
+mod peer;
 mod server;
 mod text;
 
@@ -69,13 +71,14 @@ pub use backends::{LocalServer, memory};
 pub use body::{Body, IntoBody};
 /// The buffers that messages come in.
 pub use bytes;
-pub use client::{Batch, Call, Client, MessageClient};
+pub use client::{Batch, Call, Client, ClientOptions, MessageClient};
 pub use client_stream::{ClientStream, ReadMessage};
 pub use endpoint::{Endpoint, NAME_MAX, NameError};
 pub use error::{CloseReason, Error, ErrorReply, Fault, Progress};
+pub use goodbye::Goodbye;
 pub use limits::Limits;
-pub use message_server::{
-    ConnectionId, Event, Goodbye, MessageServer, Peer, Refusal, SendError, Waker,
+pub use message_server::{ConnectionId, Event, MessageServer, Refusal, SendError, Waker};
+pub use peer::Peer;
+pub use server::{
+    Failure, Instances, IntoReply, Request, Responder, Risk, Server, ServerOptions, Stopper,
 };
-pub use options::{ClientOptions, Instances, Risk, ServerOptions};
-pub use server::{Failure, IntoReply, Request, Responder, Server, Stopper};

@@ -3,6 +3,8 @@
 
 use crate::account::Share;
 use crate::error::{CloseReason, Error};
+use crate::goodbye::Goodbye;
+use crate::peer::Peer;
 use bytes::Bytes;
 use std::fmt;
 use std::sync::Arc;
@@ -236,67 +238,6 @@ impl ConnectionId {
 impl fmt::Display for ConnectionId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "connection {}", self.0)
-    }
-}
-
-/// Why this side closes a connection, as its peer will read it.
-///
-/// ```
-/// let why = msgpipe::Goodbye::new(200, "the licence has ended");
-/// assert_eq!(why.code, 200);
-/// ```
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Goodbye {
-    /// The reason's number: [`GoodbyeCode`](crate::framing::GoodbyeCode), or from 100 on the
-    /// application's own.
-    pub code: u16,
-    /// The reason in words, of which 512 bytes are sent.
-    pub text: String,
-}
-
-impl Goodbye {
-    /// A goodbye with this reason.
-    pub fn new(code: u16, text: impl Into<String>) -> Goodbye {
-        Goodbye { code, text: text.into() }
-    }
-}
-
-/// Who is at the other end of a connection. A part that the system does not have, or does not
-/// tell, is `None`.
-///
-/// ```
-/// let peer = msgpipe::Peer { pid: Some(4711), ..Default::default() };
-/// assert_eq!(peer.to_string(), "process 4711");
-/// ```
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Peer {
-    /// Its process. A number may be given to another process once this one has ended. Linux: `None` if
-    /// it lives in a PID namespace that cannot be seen from here.
-    pub pid: Option<u32>,
-    /// Unix: its effective user. Linux: `None` if it has no number in this process's user namespace.
-    pub uid: Option<u32>,
-    /// Unix: its effective group, and `None` as for the user.
-    pub gid: Option<u32>,
-    /// Windows: its user's security identifier, `S-1-5-…`.
-    pub sid: Option<String>,
-    /// Whether it is of the same user as this process. Not true of one that cannot be told.
-    pub same_user: bool,
-}
-
-impl fmt::Display for Peer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.pid {
-            Some(pid) => write!(f, "process {pid}")?,
-            None => f.write_str("a process")?,
-        }
-        if let Some(uid) = self.uid {
-            write!(f, " of user {uid}")?;
-        }
-        match &self.sid {
-            Some(sid) => write!(f, " of user {sid}"),
-            None => Ok(()),
-        }
     }
 }
 

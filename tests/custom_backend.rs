@@ -89,7 +89,8 @@ impl ChannelServer {
                 let mut begin = SendQueue::default();
                 encoder.begin(&mut begin);
                 out.send(&begin);
-                let peer = Peer { pid: Some(std::process::id()), ..Peer::default() };
+                let mut peer = Peer::default();
+                peer.pid = Some(std::process::id());
                 let connection = Connection {
                     decoder: self.framing.decoder(),
                     encoder,

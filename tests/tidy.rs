@@ -2,11 +2,13 @@
 //! checkout's files. Each rule is one test; `tests/tidy/of_the_rules.rs` tests the rules themselves.
 
 mod tidy {
+    pub mod circles;
     mod of_the_rules;
     pub mod rules;
     pub mod source;
 }
 
+use tidy::circles::circles;
 use tidy::rules;
 use tidy::source::{self, File, checkout};
 
@@ -77,6 +79,15 @@ fn backends_know_no_other_backend() {
         "a backend can be changed, or left out, with no look at another; \
          what two of them share is in backends/event_loop, which knows neither",
         &rules::backends_importing_one_another(&checkout()),
+    );
+}
+
+#[test]
+fn no_two_files_import_each_other() {
+    keep(
+        "of two files that import each other neither can be read, changed or moved without the other; \
+         what both need belongs in a file of its own",
+        &circles(&checkout()),
     );
 }
 

@@ -129,7 +129,7 @@ fn run(plan: &Plan) {
     let server = hub.listen_with("here", limits.clone(), plan.server_framing()).unwrap();
     let stream = hub.connect_with("here", plan.faults()).unwrap();
     let framing = plan.client_framing();
-    let client = MessageClient::over_framing(Box::new(stream), &*framing, "here", &limits);
+    let client = MessageClient::over_framing(Box::new(stream), framing, "here", limits);
     let (at_server, at_client) = thread::scope(|scope| {
         let serving = scope.spawn(|| serve(server, plan));
         let at_client = ask(&client, plan);

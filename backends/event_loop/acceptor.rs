@@ -2,7 +2,7 @@
 
 use super::wake::Wake;
 use crate::connections::ServerStream;
-use crate::message_server::Peer;
+use crate::peer::Peer;
 use mio::{Events, Poll, Registry, Token};
 use std::io;
 use std::sync::Arc;

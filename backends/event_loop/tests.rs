@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::framing::{Layer, Native, SendQueue};
-use crate::message_server::Peer;
+use crate::peer::Peer;
 use bytes::{Bytes, BytesMut};
 use mio::Registry;
 use std::cell::Cell;
@@ -175,7 +175,7 @@ fn whom_the_application_refuses_is_never_heard_of() {
 
 #[test]
 fn so_many_are_served_at_once_as_there_are_instances() {
-    use crate::options::Instances;
+    use crate::Instances;
     for (instances, served) in [(0, 1), (1, 1), (2, 2), (3, 3), (4, 3)] {
         let options = ServerOptions::new().instances(Instances::Fixed(instances));
         let mut event_loop = event_loop(vec![Ok(1), Ok(2), Ok(3)], &options);

@@ -2,7 +2,7 @@
 
 use super::wire::{Control, End, Exchange, State, Wire};
 use crate::client_stream::ClientStream;
-use crate::message_server::Peer;
+use crate::peer::Peer;
 use bytes::BytesMut;
 use std::io::{self, ErrorKind, IoSlice};
 use std::sync::{Arc, OnceLock};

@@ -27,7 +27,7 @@ impl Hub {
     /// [`Error::AlreadyServed`] when a server at that name accepts clients.
     pub fn listen(&self, name: &str, limits: Limits) -> Result<MemoryServer, Error> {
         let framing = Native::new(Layer::Messages, limits.clamped().message);
-        self.listen_with(name, limits, Arc::new(framing))
+        self.listen_with(name, limits, framing)
     }
 
     /// A server of messages that [`Server`](crate::Server) can be put on.
@@ -36,7 +36,7 @@ impl Hub {
     /// As [`listen`](Hub::listen).
     pub fn listen_for_calls(&self, name: &str, limits: Limits) -> Result<MemoryServer, Error> {
         let framing = Native::for_calls(limits.clamped().message);
-        self.listen_with(name, limits, Arc::new(framing))
+        self.listen_with(name, limits, framing)
     }
 
     /// A server of messages at `name`, in a framing of the caller's choice.
@@ -48,7 +48,7 @@ impl Hub {
         &self,
         name: &str,
         limits: Limits,
-        framing: Arc<dyn Framing>,
+        framing: impl Framing + 'static,
     ) -> Result<MemoryServer, Error> {
         if framing.carrier() != Carrier::Stream {
             let source = io::Error::from(ErrorKind::Unsupported);
@@ -65,7 +65,7 @@ impl Hub {
         let exchange = Arc::new(Exchange::default());
         exchange.lock().listening = true;
         servers.insert(name.to_owned(), exchange.clone());
-        Ok(MemoryServer::new(exchange, framing, &limits, endpoint(name)))
+        Ok(MemoryServer::new(exchange, Arc::new(framing), &limits, endpoint(name)))
     }
 
     /// A connection to the server at `name`. Does not wait for the server to look.

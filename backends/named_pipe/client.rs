@@ -1,10 +1,10 @@
 //! The client's end of a pipe: blocking, with deadlines.
 
-use super::handle::{check, code};
+use super::handle::{check, code, is_gone};
 use super::identity::{own_sid, server_of, trusts};
 use super::messages::Messages;
 use super::opening::open;
-use super::stream::{gone_to_broken, is_gone, next_message};
+use super::stream::{gone_to_broken, next_message};
 use super::transfer::{Signal, Transfer, wait_any};
 use super::writer::Writer;
 use crate::access::Trust;
@@ -14,7 +14,7 @@ use crate::endpoint::Endpoint;
 use crate::error::Error;
 use crate::framing::Carrier;
 use crate::limits::Limits;
-use crate::message_server::Peer;
+use crate::peer::Peer;
 use bytes::{BufMut, BytesMut};
 use std::io::{self, ErrorKind, IoSlice};
 use std::ops::Range;
@@ -103,7 +103,7 @@ impl PipeClient {
         let read_done = transfer.done();
         let messages = match carrier {
             Carrier::Stream => None,
-            Carrier::Messages { .. } => {
+            Carrier::Messages => {
                 read_messages(pipe)?;
                 let bell = Transfer::with_signal(pipe.as_handle(), read_done.clone())?;
                 Some(Mutex::new(Messages::new(pipe.try_clone()?, bell)))

@@ -4,7 +4,9 @@ use std::io;
 use std::os::windows::io::{FromRawHandle, OwnedHandle};
 use std::time::{Duration, Instant};
 use widestring::U16CString;
-use windows_sys::Win32::Foundation::{HANDLE, INVALID_HANDLE_VALUE};
+use windows_sys::Win32::Foundation::{
+    ERROR_NO_DATA, ERROR_PIPE_NOT_CONNECTED, HANDLE, INVALID_HANDLE_VALUE,
+};
 use windows_sys::Win32::System::Threading::INFINITE;
 
 /// The outcome of a call that returns zero when it fails.
@@ -15,6 +17,13 @@ pub(super) fn check(result: i32) -> io::Result<()> {
 /// The system's number of an error.
 pub(super) fn code(error: &io::Error) -> Option<u32> {
     error.raw_os_error().and_then(|code| u32::try_from(code).ok())
+}
+
+/// The ways in which the system says that the other end has gone.
+pub(super) fn is_gone(error: &io::Error) -> bool {
+    let gone = [ERROR_NO_DATA, ERROR_PIPE_NOT_CONNECTED];
+    error.kind() == io::ErrorKind::BrokenPipe
+        || code(error).is_some_and(|code| gone.contains(&code))
 }
 
 /// Takes over a handle that a call has just returned, if it did.

@@ -2,20 +2,16 @@
 
 use super::handle::{check, own};
 use super::impersonation::client_user;
-use crate::access::{Trust, is_one_of};
-use crate::message_server::Peer;
+use super::token::{sid_to_string, user_of_token};
+use crate::access::Trust;
+use crate::peer::Peer;
 use std::io;
 use std::os::windows::io::{AsRawHandle, BorrowedHandle, OwnedHandle};
 use std::ptr::null_mut;
 use std::sync::OnceLock;
-use widestring::U16CStr;
 use windows_sys::Win32::Foundation::{HANDLE, LocalFree};
-use windows_sys::Win32::Security::Authorization::{
-    ConvertSidToStringSidW, GetSecurityInfo, SE_KERNEL_OBJECT,
-};
-use windows_sys::Win32::Security::{
-    GetTokenInformation, OWNER_SECURITY_INFORMATION, PSID, TOKEN_QUERY, TOKEN_USER, TokenUser,
-};
+use windows_sys::Win32::Security::Authorization::{GetSecurityInfo, SE_KERNEL_OBJECT};
+use windows_sys::Win32::Security::{OWNER_SECURITY_INFORMATION, PSID, TOKEN_QUERY};
 use windows_sys::Win32::System::Pipes::{GetNamedPipeClientProcessId, GetNamedPipeServerProcessId};
 use windows_sys::Win32::System::Threading::{
     GetCurrentProcess, OpenProcess, OpenProcessToken, PROCESS_QUERY_LIMITED_INFORMATION,
@@ -57,11 +53,7 @@ fn peer(pid: u32, sid: Option<String>) -> Peer {
 /// Whether a client talks to `server`.
 pub(super) fn trusts(trust: &Trust, server: &Peer) -> bool {
     let ours = server.same_user || server.sid.as_deref() == Some(SYSTEM);
-    match trust {
-        Trust::SameUser => ours,
-        Trust::Only(principals) => ours || is_one_of(server, &[], principals),
-        Trust::Anyone => true,
-    }
+    trust.covers(server, ours, Vec::new)
 }
 
 /// Who serves the pipe that `client` is an end of. The identifier is that of the pipe's owner: a
@@ -117,43 +109,6 @@ fn user_of(process: HANDLE) -> io::Result<String> {
     // SAFETY: the call has just returned it, and it is ours.
     let token: OwnedHandle = unsafe { own(token)? };
     user_of_token(&token)
-}
-
-/// The user of a token that was opened to be asked.
-pub(super) fn user_of_token(token: &OwnedHandle) -> io::Result<String> {
-    let mut len = 0;
-    // SAFETY: a buffer of no bytes asks for the length only.
-    unsafe { GetTokenInformation(token.as_raw_handle(), TokenUser, null_mut(), 0, &mut len) };
-    // Of 64-bit words, because what is returned begins with a pointer.
-    let mut buffer = vec![0u64; (len as usize).div_ceil(8).max(1)];
-    let bytes = u32::try_from(buffer.len() * 8).unwrap_or(u32::MAX);
-    // SAFETY: the buffer has `bytes` writable bytes, aligned for the structure they will hold.
-    check(unsafe {
-        GetTokenInformation(
-            token.as_raw_handle(),
-            TokenUser,
-            buffer.as_mut_ptr().cast(),
-            bytes,
-            &mut len,
-        )
-    })?;
-    // SAFETY: the call succeeded, so the buffer begins with this structure.
-    let user = unsafe { &*buffer.as_ptr().cast::<TOKEN_USER>() };
-    // SAFETY: the identifier lies in the buffer, which is still there.
-    unsafe { sid_to_string(user.User.Sid) }
-}
-
-/// # Safety
-/// `sid` points to a valid security identifier.
-unsafe fn sid_to_string(sid: PSID) -> io::Result<String> {
-    let mut text = null_mut();
-    // SAFETY: the caller vouches for `sid`; `text` outlives the call.
-    check(unsafe { ConvertSidToStringSidW(sid, &mut text) })?;
-    // SAFETY: the call succeeded, so this is a string with a terminating zero.
-    let string = unsafe { U16CStr::from_ptr_str(text) }.to_string_lossy();
-    // SAFETY: it was allocated by the call for us, and is not used any more.
-    unsafe { LocalFree(text.cast()) };
-    Ok(string)
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Acting as a client for as long as it takes to ask who it is, and never longer.
 
 use super::handle::{check, code, own};
-use super::identity::user_of_token;
+use super::token::user_of_token;
 use std::io;
 use std::os::windows::io::{AsRawHandle, BorrowedHandle, OwnedHandle};
 use std::ptr::{null, null_mut};

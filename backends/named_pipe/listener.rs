@@ -10,7 +10,7 @@ use crate::backends::event_loop::{Accepted, Acceptor, Next, Tokens, Wake};
 use crate::endpoint::Endpoint;
 use crate::error::Error;
 use crate::framing::Carrier;
-use crate::options::{Instances, ServerOptions};
+use crate::{Instances, ServerOptions};
 use interprocess::os::windows::security_descriptor::SecurityDescriptor;
 use mio::windows::NamedPipe;
 use mio::{Events, Interest, Poll, Registry, Token};
@@ -133,7 +133,7 @@ impl Listener {
         };
         let (handle, reader) = match self.carrier {
             Carrier::Stream => (handle, None),
-            Carrier::Messages { .. } => (instance::without_reading(&handle)?, Some(handle)),
+            Carrier::Messages => (instance::without_reading(&handle)?, Some(handle)),
         };
         // SAFETY: the handle is an overlapped pipe's and is given away.
         let mut pipe = unsafe { NamedPipe::from_raw_handle(handle.into_raw_handle()) };

@@ -4,8 +4,7 @@
 //! bytes tells that a message is there and takes nothing of it; then the system says how long it is,
 //! and it is read in one piece. On its own that makes no sound in the completion port; see `watch`.
 
-use super::handle::code;
-use super::stream::is_gone;
+use super::handle::{code, is_gone};
 use super::transfer::Transfer;
 use super::waiting::{self, Waiting};
 use crate::client_stream::ReadMessage;

@@ -28,6 +28,7 @@ mod messages;
 mod opening;
 mod security;
 mod stream;
+mod token;
 mod transfer;
 #[cfg(test)]
 mod traps;

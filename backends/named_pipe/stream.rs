@@ -1,6 +1,6 @@
 //! A client's instance, on the server.
 
-use super::handle::code;
+use super::handle::is_gone;
 use super::instance::Place;
 use super::messages::Messages;
 use super::transfer::{Signal, Transfer};
@@ -17,7 +17,6 @@ use mio::windows::NamedPipe;
 use std::io::{self, ErrorKind, IoSlice, Read, Write};
 use std::os::windows::io::{AsHandle, AsRawHandle, BorrowedHandle, OwnedHandle};
 use std::sync::Arc;
-use windows_sys::Win32::Foundation::{ERROR_NO_DATA, ERROR_PIPE_NOT_CONNECTED};
 
 /// How much is taken of what mio has read, at first: all but the last byte of what its buffer holds
 /// when this is written. Only speed depends on it.
@@ -105,12 +104,6 @@ impl PipeStream {
         self.writing = true;
         Ok(taken)
     }
-}
-
-/// The ways in which the system says that the other end has gone.
-pub(super) fn is_gone(error: &io::Error) -> bool {
-    let gone = [ERROR_NO_DATA, ERROR_PIPE_NOT_CONNECTED];
-    error.kind() == ErrorKind::BrokenPipe || code(error).is_some_and(|code| gone.contains(&code))
 }
 
 /// How much is copied at once on its way from mio.

@@ -8,7 +8,7 @@ use super::bell::Bell;
 use super::stream::{receive_bytes, receive_message, send, waiting_message};
 use crate::client_stream::{ClientStream, ReadMessage};
 use crate::framing::Carrier;
-use crate::message_server::Peer;
+use crate::peer::Peer;
 use bytes::BytesMut;
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;

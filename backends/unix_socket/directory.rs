@@ -2,8 +2,8 @@
 //! able to put something in the socket's place.
 
 use super::identity::{Owner, owner_of};
+use crate::Risk;
 use crate::error::Error;
-use crate::options::Risk;
 use rustix::fs::{FileType, Mode, Stat};
 use rustix::io::Errno;
 use std::path::Path;
@@ -55,9 +55,9 @@ fn check_private(directory: &Path, endpoint: &Arc<str>) -> Result<(), Error> {
     if FileType::from_raw_mode(stat.st_mode) != FileType::Directory {
         return Err(insecure(endpoint, format!("{shown} is not a directory: remove it")));
     }
-    if owner_of(stat.st_uid) != Owner::Us {
-        let problem = format!("{shown} belongs to user {}: remove it", stat.st_uid);
-        return Err(insecure(endpoint, problem));
+    let owner = owner_of(stat.st_uid);
+    if owner != Owner::Us {
+        return Err(insecure(endpoint, format!("{shown} belongs to {owner}: remove it")));
     }
     let open = Mode::from_raw_mode(stat.st_mode) & (Mode::RWXG | Mode::RWXO);
     if !open.is_empty() {
@@ -136,13 +136,12 @@ fn fault_in(stat: &Stat, what: &str, sticky_will_do: bool, risks: &[Risk]) -> Op
 }
 
 fn owner_fault(stat: &Stat, what: &str, risks: &[Risk]) -> Option<String> {
-    match owner_of(stat.st_uid) {
-        Owner::Us | Owner::Root => None,
-        Owner::Unknown if risks.contains(&Risk::UnknownOwner) => None,
-        Owner::Unknown => Some(format!(
-            "{what} belongs to a user who has no number in this user namespace: choose another \
-             place, or accept Risk::UnknownOwner in ServerOptions"
-        )),
-        Owner::Other(uid) => Some(format!("{what} belongs to user {uid}: choose one of your own")),
-    }
+    let owner = owner_of(stat.st_uid);
+    let remedy = match owner {
+        Owner::Us | Owner::Root => return None,
+        Owner::Unknown if risks.contains(&Risk::UnknownOwner) => return None,
+        Owner::Unknown => "choose another place, or accept Risk::UnknownOwner in ServerOptions",
+        Owner::Other(_) => "choose one of your own",
+    };
+    Some(format!("{what} belongs to {owner}: {remedy}"))
 }

@@ -1,8 +1,8 @@
 //! Why a client found no server, in words that say what to do.
 
-use super::client::is_other_type;
 use super::identity::{Owner, effective_user, owner_of};
-use super::{lock, place};
+use super::place::lock_of;
+use super::socket::{REFUSED_IS_STALE, is_other_type};
 use crate::endpoint::SocketAddress;
 use crate::error::Error;
 use crate::limits::Limits;
@@ -42,7 +42,6 @@ pub(super) fn explained(
         (ErrorKind::PermissionDenied, _, there) => {
             Error::system(name, "connecting", more(&source, &kept_out(there)))
         }
-        // EPROTOTYPE: a socket of the other type listens there.
         _ if is_other_type(&source) => {
             let action = "connecting in this framing (the server's carries the other of whole \
                           messages and bytes: choose the server's framing)";
@@ -74,21 +73,19 @@ fn is_socket(stat: &Stat) -> bool {
 }
 
 fn has_lock(path: &Path) -> bool {
-    lock::path_of(path).is_some_and(|lock| rustix::fs::lstat(lock).is_ok())
+    lock_of(path).is_some_and(|lock| rustix::fs::lstat(lock).is_ok())
 }
 
 fn stale(there: &Stat) -> String {
-    let crowd = if place::REFUSED_IS_STALE { "" } else { ", or one whose backlog is full" };
+    let crowd = if REFUSED_IS_STALE { "" } else { ", or one whose backlog is full" };
     match owner_of(there.st_uid) {
         Owner::Us => format!(
             "it is the socket of a server that ended without removing it{crowd}; the next one \
              takes it over"
         ),
-        Owner::Unknown => format!("it is a socket of a user without a number here{crowd}"),
-        Owner::Root | Owner::Other(_) => format!(
-            "it is a socket of user {}{crowd}, who alone can serve there or remove it",
-            there.st_uid
-        ),
+        owner => {
+            format!("it is a socket of {owner}{crowd}, who alone can serve there or remove it")
+        }
     }
 }
 

@@ -4,8 +4,9 @@
 //! overflow uid (`user_namespaces(7)`): it stands for all of them, and is nobody's. See [`unmapped`].
 
 use super::unmapped;
-use crate::access::{Access, Principal, Trust, is_one_of};
-use crate::message_server::Peer;
+use crate::access::{Access, Trust, is_one_of};
+use crate::peer::Peer;
+use std::fmt;
 use std::io;
 #[cfg(any(target_os = "linux", target_os = "android"))]
 use std::os::fd::AsRawFd;
@@ -84,6 +85,17 @@ pub(super) enum Owner {
     Unknown,
 }
 
+impl fmt::Display for Owner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Owner::Us => f.write_str("this user"),
+            Owner::Root => f.write_str("user 0"),
+            Owner::Other(uid) => write!(f, "user {uid}"),
+            Owner::Unknown => f.write_str("a user who has no number in this user namespace"),
+        }
+    }
+}
+
 pub(super) fn owner_of(uid: u32) -> Owner {
     if unmapped::is_user(uid) {
         return Owner::Unknown;
@@ -106,30 +118,21 @@ pub(super) fn admits(access: &Access, peer: &Peer, socket: BorrowedFd<'_>) -> bo
     match access {
         Access::Owner => is_ours(peer),
         Access::Only(principals) => {
-            is_ours(peer) || is_one_of(peer, &groups_asked(principals, socket), principals)
+            is_ours(peer) || is_one_of(peer, || groups_told(socket), principals)
         }
         // The file's mode has decided.
         Access::Everyone | Access::Custom { .. } => true,
     }
 }
 
-/// The groups of the peer, if any principal is one. Who does not tell its groups is in none.
-fn groups_asked(principals: &[Principal], socket: BorrowedFd<'_>) -> Vec<u32> {
-    match principals.iter().any(|principal| matches!(principal, Principal::Gid(_))) {
-        true => groups_of(socket).unwrap_or_default(),
-        false => Vec::new(),
-    }
+/// The groups of the peer. Who does not tell its groups is in none.
+fn groups_told(socket: BorrowedFd<'_>) -> Vec<u32> {
+    groups_of(socket).unwrap_or_default()
 }
 
 /// Whether a client talks to `peer`, at the other end of `socket`.
 pub(super) fn trusts(trust: &Trust, peer: &Peer, socket: BorrowedFd<'_>) -> bool {
-    match trust {
-        Trust::SameUser => is_ours(peer),
-        Trust::Only(principals) => {
-            is_ours(peer) || is_one_of(peer, &groups_asked(principals, socket), principals)
-        }
-        Trust::Anyone => true,
-    }
+    trust.covers(peer, is_ours(peer), || groups_told(socket))
 }
 
 /// The groups that the peer is in beside its first one.
@@ -166,6 +169,7 @@ fn groups_of(_socket: BorrowedFd<'_>) -> io::Result<Vec<u32>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::access::Principal;
     use std::os::fd::AsFd;
     use std::os::unix::net::UnixStream;
 
@@ -177,7 +181,7 @@ mod tests {
         assert!(admits(&Access::Owner, &peer, socket.as_fd()));
 
         let alone =
-            crate::backends::unix_socket::client::new_socket(crate::framing::Carrier::Stream);
+            crate::backends::unix_socket::socket::new_socket(crate::framing::Carrier::Stream);
         assert!(peer_of(alone.unwrap()).is_err());
     }
 

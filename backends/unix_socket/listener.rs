@@ -4,14 +4,15 @@ use super::address::{addresses, first_address, name_of, system_address};
 use super::directory;
 use super::identity::{admits, peer_of};
 use super::place::{Claim, Served};
+use super::socket::{new_socket, probe};
 use super::stream::{SocketStream, silence};
+use crate::ServerOptions;
 use crate::access::Access;
 use crate::backends::event_loop::{Accepted, Acceptor, Next, Tokens, Wake};
 use crate::endpoint::{Endpoint, SocketAddress};
 use crate::error::Error;
 use crate::framing::Carrier;
-use crate::message_server::Peer;
-use crate::options::ServerOptions;
+use crate::peer::Peer;
 use mio::{Interest, Registry, Token};
 use rustix::fs::{Mode, RawMode};
 use rustix::io::Errno;
@@ -44,8 +45,6 @@ pub(crate) struct Listener {
     carrier: Carrier,
     /// One that was taken in and could not be registered: it is next.
     held: Option<(OwnedFd, Peer)>,
-    /// The process that listens. A forked child has a copy of this, and the same epoll.
-    by: u32,
 }
 
 impl Listener {
@@ -85,7 +84,6 @@ impl Listener {
             access: options.access.clone(),
             carrier,
             held: None,
-            by: std::process::id(),
         };
         Ok((listener, name))
     }
@@ -130,7 +128,7 @@ pub(super) fn without_client(error: io::Error) -> io::Result<Next<SocketStream>>
 /// found another one first, as there was no session yet, is one of the same name.
 fn is_served_elsewhere(endpoint: &Endpoint, bound: &Path) -> Result<(), Error> {
     let mut others = addresses(endpoint).flatten().filter(|address| match address {
-        SocketAddress::File { path, .. } => path != bound && super::client::probe(path).is_ok(),
+        SocketAddress::File { path, .. } => path != bound && probe(path).is_ok(),
         SocketAddress::Abstract(_) => false,
     });
     if let Some(other) = others.next() {
@@ -177,7 +175,7 @@ pub(super) fn listen(
     carrier: Carrier,
     mut at: impl FnMut(Step),
 ) -> io::Result<OwnedFd> {
-    let socket = super::client::new_socket(carrier)?;
+    let socket = new_socket(carrier)?;
     if matches!(address, SocketAddress::File { .. }) {
         // Only Linux takes over the mode; on the others the directory keeps people out until the
         // mode is set again behind bind.
@@ -253,8 +251,8 @@ impl Acceptor for Listener {
     }
 
     fn close(mut self, registry: &Registry) {
-        // Not by a forked child: it would take the socket out of its parent's epoll.
-        if self.by == std::process::id() {
+        // Not by a forked child: it has the same epoll, and would take the socket out of its parent's.
+        if self.served.is_ours() {
             // It fails only for what is not registered.
             let _ = registry.deregister(&mut self.served.socket);
         }

@@ -8,8 +8,8 @@ mod directory;
 mod explain;
 mod identity;
 mod listener;
-mod lock;
 mod place;
+mod socket;
 mod stream;
 #[cfg(test)]
 mod tests;

@@ -3,9 +3,9 @@
 
 use crate::Failure;
 use crate::echo::Side;
-use crate::measures::Setting;
 use crate::report::{Report, Target, Unit, quantile};
 use crate::server::{ServerProcess, WORK, WORKS};
+use crate::setting::Setting;
 use msgpipe::{Client, Endpoint, Error};
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};

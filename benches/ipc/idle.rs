@@ -2,9 +2,9 @@
 //! one echo.
 
 use crate::echo::{Request, Side};
-use crate::measures::Setting;
 use crate::report::{Report, Target};
 use crate::server::ServerProcess;
+use crate::setting::Setting;
 use crate::{Failure, machine};
 
 /// Connections at once.

@@ -34,6 +34,7 @@ mod measures;
 mod options;
 mod report;
 mod server;
+mod setting;
 #[cfg(unix)]
 mod unix_floor;
 #[cfg(windows)]
@@ -42,6 +43,7 @@ mod win32_floor;
 use cap::Cap;
 use options::{Mode, Options, Placement};
 use report::Report;
+use setting::Setting;
 use std::alloc::System;
 use std::process::ExitCode;
 #[cfg(unix)]
@@ -100,7 +102,7 @@ fn measure(options: &Options) -> Result<(), Failure> {
         options.rounds,
         options.time.as_secs_f64()
     );
-    let setting = measures::Setting { options, server_cpu: cpus.map(|(_, server)| server) };
+    let setting = Setting { options, server_cpu: cpus.map(|(_, server)| server) };
     let report = Report::begin(options.placement == Placement::Two);
     for measure in &options.only {
         measure.run(&setting, &report)?;

@@ -1,9 +1,9 @@
 //! The measures of time: round trips, many calls in flight, many clients.
 
 use crate::echo::{Echo, Request, Side};
-use crate::options::Options;
+use crate::options::Measure;
 use crate::report::{Report, Target, Unit, quantile};
-use crate::server::ServerProcess;
+use crate::setting::Setting;
 use crate::{Failure, fair, idle};
 use std::sync::Barrier;
 use std::time::{Duration, Instant};
@@ -38,35 +38,7 @@ const SMALL: usize = 64;
 /// Before anything is timed, this part of the time is spent on the same work.
 const WARM_UP: f64 = 0.2;
 
-#[derive(Clone, Copy)]
-pub enum Measure {
-    RoundTrip,
-    Pipelined,
-    FanIn,
-    Fair,
-    Idle,
-}
-
-/// What all measures have in common.
-pub struct Setting<'a> {
-    pub options: &'a Options,
-    pub server_cpu: Option<usize>,
-}
-
 impl Measure {
-    pub const ALL: [Measure; 5] =
-        [Measure::RoundTrip, Measure::Pipelined, Measure::FanIn, Measure::Fair, Measure::Idle];
-
-    pub fn name(self) -> &'static str {
-        match self {
-            Measure::RoundTrip => "rtt",
-            Measure::Pipelined => "pipelined",
-            Measure::FanIn => "fanin",
-            Measure::Fair => "fair",
-            Measure::Idle => "idle",
-        }
-    }
-
     pub fn run(self, setting: &Setting<'_>, report: &Report) -> Result<(), Failure> {
         let time = setting.options.time;
         match self {
@@ -106,20 +78,6 @@ impl Measure {
             Measure::Idle => idle::run(setting, report)?,
         }
         Ok(())
-    }
-}
-
-impl Setting<'_> {
-    /// Measures both sides in turn, each with a fresh server process in each round.
-    fn rounds<T>(
-        &self,
-        measure: impl Fn(Side, &str) -> Result<T, Failure>,
-    ) -> Result<Vec<(T, T)>, Failure> {
-        let one = |side| {
-            let server = ServerProcess::start(side, self.server_cpu)?;
-            measure(side, server.name())
-        };
-        (0..self.options.rounds).map(|_| Ok((one(Side::Bare)?, one(Side::Msgpipe)?))).collect()
     }
 }
 

@@ -1,7 +1,6 @@
 //! The command line: for people, and for the server process that this program starts itself as.
 
 use crate::Failure;
-use crate::measures::Measure;
 use crate::server::Task;
 use std::time::Duration;
 
@@ -18,6 +17,31 @@ pub enum Mode {
     /// It was started by `cargo test` or by hand, not by `cargo bench`.
     Nothing,
     Serve(Task),
+}
+
+/// What can be measured.
+#[derive(Clone, Copy)]
+pub enum Measure {
+    RoundTrip,
+    Pipelined,
+    FanIn,
+    Fair,
+    Idle,
+}
+
+impl Measure {
+    pub const ALL: [Measure; 5] =
+        [Measure::RoundTrip, Measure::Pipelined, Measure::FanIn, Measure::Fair, Measure::Idle];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Measure::RoundTrip => "rtt",
+            Measure::Pipelined => "pipelined",
+            Measure::FanIn => "fanin",
+            Measure::Fair => "fair",
+            Measure::Idle => "idle",
+        }
+    }
 }
 
 /// What to measure, and for how long.

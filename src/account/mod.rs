@@ -9,7 +9,7 @@
 mod tests;
 
 use crate::limits::Limits;
-use crate::message_server::Peer;
+use crate::peer::Peer;
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
@@ -24,8 +24,10 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 /// ```
 /// use msgpipe::{Account, Limits, Peer};
 ///
-/// let account = Account::new(&Limits::default());
-/// let share = account.share(&Peer { same_user: true, ..Default::default() });
+/// let account = Account::new(Limits::default());
+/// let mut peer = Peer::default();
+/// peer.same_user = true;
+/// let share = account.share(&peer);
 /// share.charge(1000);
 /// assert_eq!((account.held(), share.room()), (1000, Limits::default().memory - 1000));
 /// share.release(1000);
@@ -91,7 +93,7 @@ struct Group {
 
 impl Account {
     /// An account with the bounds of `limits`.
-    pub fn new(limits: &Limits) -> Account {
+    pub fn new(limits: Limits) -> Account {
         let limits = limits.clamped();
         let inner = Inner {
             memory: limits.memory,

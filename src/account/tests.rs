@@ -9,7 +9,7 @@ fn other(uid: u32) -> Peer {
 }
 
 fn account(limits: Limits) -> Account {
-    Account::new(&Limits { message: 1, ..limits })
+    Account::new(Limits { message: 1, ..limits })
 }
 
 #[test]

@@ -3,14 +3,14 @@
 use super::arrived::{Arrived, Next};
 use super::channel::{Channel, Failure};
 use super::lead::{Inbox as _, Lead};
+use super::options::ClientOptions;
 use crate::body::IntoBody;
 use crate::client_stream::ClientStream;
 use crate::endpoint::Endpoint;
 use crate::error::{CloseReason, Error, Progress};
 use crate::framing::{Framing, Layer, Native};
 use crate::limits::Limits;
-use crate::message_server::Peer;
-use crate::options::ClientOptions;
+use crate::peer::Peer;
 use bytes::Bytes;
 use std::fmt;
 use std::sync::Arc;
@@ -69,18 +69,18 @@ impl MessageClient {
     /// A client over a stream that is connected already; `endpoint` is its name in errors.
     pub fn over(stream: Box<dyn ClientStream>, endpoint: &str, limits: Limits) -> MessageClient {
         let framing = Native::new(Layer::Messages, limits.clamped().message);
-        MessageClient::over_framing(stream, &framing, endpoint, &limits)
+        MessageClient::over_framing(stream, framing, endpoint, limits)
     }
 
     /// As [`over`](MessageClient::over), in another framing than this crate's own.
     pub fn over_framing(
         stream: Box<dyn ClientStream>,
-        framing: &dyn Framing,
+        framing: impl Framing,
         endpoint: &str,
-        limits: &Limits,
+        limits: Limits,
     ) -> MessageClient {
         let limits = limits.clamped();
-        let channel = Channel::new(stream, framing);
+        let channel = Channel::new(stream, &framing);
         let arrived = Arrived::new(limits.queued);
         let inner = Inner { channel, arrived, endpoint: endpoint.into() };
         MessageClient { inner: Arc::new(inner), timeout: limits.call }

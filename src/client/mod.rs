@@ -5,24 +5,26 @@ mod arrived;
 mod batch;
 mod call;
 mod channel;
+mod connect;
 mod lead;
 mod messages;
+mod options;
 mod pending;
 mod turn;
 
 pub use batch::Batch;
 pub use call::Call;
 pub use messages::MessageClient;
+pub use options::ClientOptions;
 
 use crate::body::{Body, IntoBody};
 use crate::client_stream::ClientStream;
 use crate::endpoint::Endpoint;
 use crate::error::{CloseReason, Error, Progress};
-use crate::exchange::{Envelope, Kind, TooMany};
-use crate::framing::{ENVELOPE_LEN, Framing, Native};
+use crate::exchange::{ENVELOPE_LEN, Envelope, Kind, TooMany};
+use crate::framing::{Framing, Native};
 use crate::limits::Limits;
-use crate::message_server::Peer;
-use crate::options::ClientOptions;
+use crate::peer::Peer;
 use bytes::Bytes;
 use channel::{Channel, Failure};
 use lead::{Inbox as _, Lead};
@@ -94,19 +96,39 @@ impl Client {
     /// [`ClientStream`] for an example.
     pub fn over(stream: Box<dyn ClientStream>, endpoint: &str, limits: Limits) -> Client {
         let framing = Native::for_calls(limits.clamped().message);
-        Client::over_framing(stream, &framing, endpoint, &limits)
+        Client::over_framing(stream, framing, endpoint, limits)
     }
 
-    /// As [`over`](Client::over), in another framing than this crate's own.
-    pub(crate) fn over_framing(
+    /// As [`over`](Client::over), in another framing than this crate's own: one that leaves room for the
+    /// envelope of eight bytes and carries any bytes ([`Framing::carries_any_bytes`]).
+    ///
+    /// ```
+    /// use msgpipe::framing::LengthPrefix;
+    /// use msgpipe::{Client, Limits, Server, memory};
+    ///
+    /// let framing = LengthPrefix::big_endian(1024);
+    /// let hub = memory::Hub::new();
+    /// let server = hub.listen_with("echo", Limits::default(), framing)?;
+    /// let server = Server::over(server, Limits::default());
+    /// let stopper = server.stopper();
+    /// let serving = std::thread::spawn(move || server.serve(|request| request.body()));
+    ///
+    /// let stream = Box::new(hub.connect("echo")?);
+    /// let client = Client::over_framing(stream, framing, "echo in memory", Limits::default());
+    /// assert_eq!(client.call("hello")?, "hello");
+    /// # stopper.stop();
+    /// # serving.join().unwrap()?;
+    /// # Ok::<_, msgpipe::Error>(())
+    /// ```
+    pub fn over_framing(
         stream: Box<dyn ClientStream>,
-        framing: &dyn Framing,
+        framing: impl Framing,
         endpoint: &str,
-        limits: &Limits,
+        limits: Limits,
     ) -> Client {
         let limits = limits.clamped();
         let inner = Inner {
-            channel: Channel::new(stream, framing),
+            channel: Channel::new(stream, &framing),
             pending: Pending::new(limits.in_flight),
             endpoint: endpoint.into(),
         };

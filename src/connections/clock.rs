@@ -1,7 +1,7 @@
 //! Peers that take too long: with their preface, with a message, with reading, with their end, or
 //! with anything at all. One clock for all of it.
 
-use super::connection::Connection;
+use super::connection::{Connection, Times};
 use super::sending::LOOK_AGAIN;
 use super::{Connections, ServerStream};
 use crate::error::CloseReason;
@@ -18,52 +18,6 @@ pub(super) type Clock = BTreeSet<(Instant, ConnectionId)>;
 /// How much longer a peer has whose time was over while the application kept the server from looking:
 /// what it did meanwhile may take several looks to be seen, as a pipe's reads end one by one.
 pub(super) const REPRIEVE: Duration = Duration::from_millis(100);
-
-/// What of a connection the time limits are counted from.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Times {
-    connected: Instant,
-    /// When what has arrived of an incomplete message began to be waited for.
-    pub partial: Option<Instant>,
-    /// When bytes last arrived.
-    pub arrived: Instant,
-    /// When the last message came or went.
-    pub last: Instant,
-    /// When the peer last took something, while something waits for it.
-    pub waiting: Option<Instant>,
-    /// When it began to be closed.
-    pub closing: Option<Instant>,
-    /// When to look whether its last bytes have left.
-    pub look: Option<Instant>,
-    /// The connection's entry in the clock.
-    entry: Option<Instant>,
-    /// It has had its [`REPRIEVE`].
-    reprieved: bool,
-}
-
-impl Times {
-    pub fn new(now: Instant) -> Times {
-        Times {
-            connected: now,
-            partial: None,
-            arrived: now,
-            last: now,
-            waiting: None,
-            closing: None,
-            look: None,
-            entry: None,
-            reprieved: false,
-        }
-    }
-
-    /// The time of a message that has begun was not counted until `now`.
-    pub fn restart(&mut self, now: Option<Instant>) {
-        if let Some(now) = now {
-            self.partial = self.partial.map(|_| now);
-            (self.connected, self.arrived, self.last) = (now, now, now);
-        }
-    }
-}
 
 /// What is to be done when a time is over.
 enum Due {

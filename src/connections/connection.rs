@@ -1,16 +1,74 @@
 //! What is kept of one connection. An idle one holds no buffers.
 
-use super::clock::Times;
-use super::waiting::Entry;
 use crate::account::{Charge, Parked, Place};
 use crate::error::CloseReason;
 use crate::framing::{Framing, Inbound, Outbound};
-use crate::message_server::Peer;
+use crate::peer::Peer;
 use std::time::Instant;
 
 /// From so many bytes on a message waits for the memory that all of it takes before the rest of it
 /// is read: less than a few reads bring is not worth it.
 pub(super) const LARGE: usize = 64 * 1024;
+
+/// What of a connection the time limits are counted from.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Times {
+    pub connected: Instant,
+    /// When what has arrived of an incomplete message began to be waited for.
+    pub partial: Option<Instant>,
+    /// When bytes last arrived.
+    pub arrived: Instant,
+    /// When the last message came or went.
+    pub last: Instant,
+    /// When the peer last took something, while something waits for it.
+    pub waiting: Option<Instant>,
+    /// When it began to be closed.
+    pub closing: Option<Instant>,
+    /// When to look whether its last bytes have left.
+    pub look: Option<Instant>,
+    /// The connection's entry in the clock.
+    pub entry: Option<Instant>,
+    /// It has had its reprieve.
+    pub reprieved: bool,
+}
+
+impl Times {
+    pub fn new(now: Instant) -> Times {
+        Times {
+            connected: now,
+            partial: None,
+            arrived: now,
+            last: now,
+            waiting: None,
+            closing: None,
+            look: None,
+            entry: None,
+            reprieved: false,
+        }
+    }
+
+    /// The time of a message that has begun was not counted until `now`.
+    pub fn restart(&mut self, now: Option<Instant>) {
+        if let Some(now) = now {
+            self.partial = self.partial.map(|_| now);
+            (self.connected, self.arrived, self.last) = (now, now, now);
+        }
+    }
+}
+
+/// What a connection waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Class {
+    /// To read on.
+    Small,
+    /// The rest of a large message.
+    Large,
+    /// To be sent something.
+    Sending,
+}
+
+/// Whose turn it is: first the user's group, then what is waited for, then who has waited longest.
+pub(super) type Entry = (u64, Class, u64);
 
 pub(super) struct Connection<S> {
     pub stream: S,

@@ -29,23 +29,24 @@ mod waiting;
 #[cfg(test)]
 mod waiting_tests;
 
-pub(crate) use sending::FLUSH_MOST;
-pub(crate) use stream::ServerStream;
+pub(crate) use stream::{FLUSH_MOST, ServerStream};
 
 use crate::account::{Account, Share};
 use crate::error::CloseReason;
 use crate::framing::{Carrier, Framing, GoodbyeCode, Outbound, ReadBuffers};
+use crate::goodbye::Goodbye;
 use crate::ids::IdMap;
 use crate::limits::Limits;
-use crate::message_server::{ConnectionId, Event, Goodbye, Peer, Refusal, SendError};
+use crate::message_server::{ConnectionId, Event, Refusal, SendError};
+use crate::peer::Peer;
 use bytes::Bytes;
 use clock::Clock;
-use connection::Connection;
+use connection::{Class, Connection};
 use reading::Turn;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
-use waiting::{Class, Waiting};
+use waiting::Waiting;
 
 /// How many flushes there may be in a turn at least. Else as many as there are connections: an
 /// application that sends more whenever something has left must not keep the backend from looking.
@@ -107,7 +108,7 @@ impl<S: ServerStream> Connections<S> {
         Connections {
             carrier: framing.carrier(),
             framing,
-            account: Account::new(&limits),
+            account: Account::new(limits.clone()),
             limits,
             table: IdMap::default(),
             events: VecDeque::new(),

@@ -7,7 +7,7 @@
 
 use super::connection::Connection;
 use super::{Connections, ServerStream};
-use crate::client_stream::ReadMessage;
+use crate::client_stream::ReadOutcome;
 use crate::error::CloseReason;
 use crate::framing::{Carrier, FramingError};
 use crate::message_server::{ConnectionId, Event};
@@ -75,11 +75,13 @@ impl<S: ServerStream> Connections<S> {
         let outcome = match self.carrier {
             Carrier::Stream => read_bytes(connection, &mut buffer),
             // After a message there may be another; that there is none is said by no other sign.
-            Carrier::Messages { limit } => {
-                connection.stream.read_message(&mut buffer, limit).map(|read| (read, true))
+            Carrier::Messages => {
+                let limit = self.framing.limit();
+                let read = connection.stream.read_message(&mut buffer, limit);
+                read.map(|read| (ReadOutcome::from(read), true))
             }
         };
-        if let Ok((ReadMessage::Whole, more)) = outcome {
+        if let Ok((ReadOutcome::Some, more)) = outcome {
             connection.times.arrived = now;
             self.current = Some(Turn::new(id, buffer, now));
             if more {
@@ -89,7 +91,7 @@ impl<S: ServerStream> Connections<S> {
         }
         connection.inbound.put_back(buffer, &mut self.buffers);
         match outcome {
-            Ok((ReadMessage::TooLarge(size), _)) => {
+            Ok((ReadOutcome::TooLarge(size), _)) => {
                 let limit = self.framing.limit();
                 self.give_up(id, FramingError::TooLarge { size, limit }.into(), now);
             }
@@ -191,9 +193,9 @@ impl<S: ServerStream> Connections<S> {
 fn read_bytes<S: ServerStream>(
     connection: &mut Connection<S>,
     buffer: &mut BytesMut,
-) -> io::Result<(ReadMessage, bool)> {
+) -> io::Result<(ReadOutcome, bool)> {
     let room = buffer.capacity() - buffer.len();
     let read = connection.stream.read(buffer)?;
     let more = connection.ended || read == room || connection.stream.stopped_short();
-    Ok((if read == 0 { ReadMessage::End } else { ReadMessage::Whole }, more))
+    Ok((ReadOutcome::of_bytes(read), more))
 }

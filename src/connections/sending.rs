@@ -1,6 +1,6 @@
 //! From queues to peers, and the end of connections.
 
-use super::{Connections, ServerStream};
+use super::{Connections, FLUSH_MOST, ServerStream};
 use crate::error::CloseReason;
 use crate::framing::SendQueue;
 use crate::message_server::{ConnectionId, Event};
@@ -10,10 +10,6 @@ use std::time::{Duration, Instant};
 /// How soon a connection is looked at again that has nothing queued, but whose last bytes are still
 /// on their way. Nobody waits for the answer but who closes it.
 pub(super) const LOOK_AGAIN: Duration = Duration::from_millis(10);
-
-/// After so many bytes to one peer the others have their turn: a peer that reads as fast as it is sent
-/// to would otherwise keep them waiting for as long as its queue lasts. About what a socket holds.
-pub(crate) const FLUSH_MOST: usize = 256 * 1024;
 
 impl<S: ServerStream> Connections<S> {
     /// Sends what can be sent to one peer, and sees to what follows from it.

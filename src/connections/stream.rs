@@ -2,12 +2,14 @@
 
 use crate::client_stream::ReadMessage;
 #[cfg(doc)]
-use crate::connections::FLUSH_MOST;
-#[cfg(doc)]
 use crate::framing::Carrier;
 use crate::framing::SendQueue;
 use bytes::BytesMut;
 use std::io;
+
+/// After so many bytes to one peer the others have their turn: a peer that reads as fast as it is sent
+/// to would otherwise keep them waiting for as long as its queue lasts. About what a socket holds.
+pub(crate) const FLUSH_MOST: usize = 256 * 1024;
 
 /// A client's stream of bytes, as a backend gives it. Nothing of it blocks.
 pub(crate) trait ServerStream {

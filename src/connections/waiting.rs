@@ -3,7 +3,7 @@
 //! A large message is granted all the memory that it will take before its rest is read. With a part
 //! for each, several would hold what the others wait for, and none would ever be whole.
 
-use super::connection::{Connection, LARGE};
+use super::connection::{Class, Connection, Entry, LARGE};
 use super::{Connections, ServerStream};
 use crate::account::Account;
 use crate::error::CloseReason;
@@ -17,20 +17,6 @@ pub(super) const STALLED: Duration = Duration::from_secs(1);
 
 /// How soon it is looked again who could go, when one has gone and others still wait.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
-
-/// What a connection waits for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Class {
-    /// To read on.
-    Small,
-    /// The rest of a large message.
-    Large,
-    /// To be sent something.
-    Sending,
-}
-
-/// Whose turn it is: first the user's group, then what is waited for, then who has waited longest.
-pub(super) type Entry = (u64, Class, u64);
 
 /// Who waits.
 #[derive(Default)]

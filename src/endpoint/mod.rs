@@ -5,13 +5,13 @@
 //! what it is for.
 #![forbid(unsafe_code)]
 
+mod locate;
 mod name;
 mod resolve;
 
 pub use name::{NAME_MAX, NameError};
 pub use resolve::{Runtime, SocketAddress};
 
-use crate::error::Error;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -120,24 +120,6 @@ impl Endpoint {
 }
 
 impl Endpoint {
-    /// What this system calls it, for this user and now: the path of the socket or pipe at which a
-    /// server of this endpoint would be, for a program in another language or a person to connect to.
-    /// An abstract name is shown as `@name`. Nothing is made, and nobody needs to serve there.
-    ///
-    /// # Errors
-    /// [`Error::Name`] for what this system does not have or is too long, [`Error::Insecure`] when there
-    /// is no directory for plain names.
-    ///
-    /// ```
-    /// let path = msgpipe::Endpoint::name("com.example.notes")?.locate()?;
-    /// // /run/user/1000/msgpipe/com.example.notes.sock, or \\.\pipe\com.example.notes.S-1-5-21-…
-    /// assert!(path.to_string_lossy().contains("com.example.notes"));
-    /// # Ok::<_, msgpipe::Error>(())
-    /// ```
-    pub fn locate(&self) -> Result<PathBuf, Error> {
-        crate::backends::locate(self)
-    }
-
     /// Whether it is a plain name, which carries its user with it.
     pub(crate) fn is_own(&self) -> bool {
         matches!(self.0, Form::Name(_))
@@ -162,46 +144,28 @@ impl FromStr for Endpoint {
     }
 }
 
-impl TryFrom<&str> for Endpoint {
-    type Error = NameError;
+/// What an endpoint can be made of, where one is taken.
+macro_rules! try_from {
+    ($($(#[$doc:meta])* $from:ty: $make:expr;)*) => {$(
+        $(#[$doc])*
+        impl TryFrom<$from> for Endpoint {
+            type Error = NameError;
 
-    fn try_from(name: &str) -> Result<Endpoint, NameError> {
-        Endpoint::name(name)
-    }
+            fn try_from(from: $from) -> Result<Endpoint, NameError> {
+                $make(from)
+            }
+        }
+    )*};
 }
 
-impl TryFrom<&String> for Endpoint {
-    type Error = NameError;
-
-    fn try_from(name: &String) -> Result<Endpoint, NameError> {
-        Endpoint::name(name)
-    }
-}
-
-impl TryFrom<String> for Endpoint {
-    type Error = NameError;
-
-    fn try_from(name: String) -> Result<Endpoint, NameError> {
-        Endpoint::name(&name)
-    }
-}
-
-/// Exactly this socket file, as with [`Endpoint::path`].
-impl TryFrom<&Path> for Endpoint {
-    type Error = NameError;
-
-    fn try_from(path: &Path) -> Result<Endpoint, NameError> {
-        Endpoint::path(path)
-    }
-}
-
-/// Exactly this socket file, as with [`Endpoint::path`].
-impl TryFrom<PathBuf> for Endpoint {
-    type Error = NameError;
-
-    fn try_from(path: PathBuf) -> Result<Endpoint, NameError> {
-        Endpoint::path(path)
-    }
+try_from! {
+    &str: Endpoint::name;
+    &String: |name: &String| Endpoint::name(name);
+    String: |name: String| Endpoint::name(&name);
+    /// Exactly this socket file, as with [`Endpoint::path`].
+    &Path: Endpoint::path;
+    /// Exactly this socket file, as with [`Endpoint::path`].
+    PathBuf: Endpoint::path;
 }
 
 impl From<&Endpoint> for Endpoint {

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 /// What a socket is bound to; see [`Endpoint::socket_address`].
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum SocketAddress {
     /// A file.
     File {
@@ -20,6 +21,7 @@ pub enum SocketAddress {
 
 /// What a socket's path depends on; see [`Endpoint::socket_address`].
 #[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
 pub struct Runtime<'a> {
     /// The directory of plain names: one of those that [`Endpoint`] lists.
     pub directory: Option<&'a Path>,
@@ -27,6 +29,13 @@ pub struct Runtime<'a> {
     pub path_max: usize,
     /// Whether there is an abstract namespace.
     pub has_abstract: bool,
+}
+
+impl Runtime<'_> {
+    /// A system whose sockets have paths of up to so many bytes; without directory or abstract namespace.
+    pub fn new(path_max: usize) -> Self {
+        Runtime { directory: None, path_max, has_abstract: false }
+    }
 }
 
 impl Endpoint {
@@ -65,8 +74,8 @@ impl Endpoint {
     /// use std::path::Path;
     ///
     /// let endpoint = msgpipe::Endpoint::name("com.example.notes")?;
-    /// let directory = Some(Path::new("/run/user/1000/msgpipe"));
-    /// let runtime = Runtime { directory, path_max: 107, has_abstract: true };
+    /// let mut runtime = Runtime::new(107);
+    /// runtime.directory = Some(Path::new("/run/user/1000/msgpipe"));
     /// let SocketAddress::File { path, .. } = endpoint.socket_address(runtime)? else { panic!() };
     /// assert!(path.ends_with("msgpipe/com.example.notes.sock"));
     /// # Ok::<_, msgpipe::NameError>(())

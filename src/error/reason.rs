@@ -2,7 +2,7 @@
 
 use super::Fault;
 use crate::framing::{FramingError, GoodbyeCode};
-use crate::message_server::Goodbye;
+use crate::goodbye::Goodbye;
 use std::fmt;
 use std::io;
 use std::sync::Arc;

@@ -1,7 +1,9 @@
 //! The eight bytes at the front of each message of the calls layer.
 
-use crate::framing::ENVELOPE_LEN;
 use bytes::{Buf, Bytes};
+
+/// Bytes of an envelope on the wire.
+pub(crate) const ENVELOPE_LEN: usize = 8;
 
 /// What a message is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

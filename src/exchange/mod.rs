@@ -6,11 +6,13 @@
 #![forbid(unsafe_code)]
 
 mod calls;
+mod carrying;
 mod envelope;
 #[cfg(test)]
 mod model;
 mod requests;
 
 pub(crate) use calls::{Calls, TooMany};
-pub(crate) use envelope::{Envelope, Kind};
+pub(crate) use carrying::carries_calls;
+pub(crate) use envelope::{ENVELOPE_LEN, Envelope, Kind};
 pub(crate) use requests::{Refused, Requests};

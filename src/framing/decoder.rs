@@ -1,9 +1,9 @@
 //! The native framing's decoder.
 
-use super::header::{HEADER_LEN, Header, Kind};
-use super::native::GOODBYE_TEXT_MAX;
+use super::header::{GOODBYE_TEXT_MAX, HEADER_LEN, Header, Kind};
 use super::preface::{PREFACE_LEN, Preface};
-use super::{Decoder, FramingError, Layer};
+use super::{Decoder, FramingError};
+use crate::layer::Layer;
 use bytes::{Buf, Bytes, BytesMut};
 
 /// Where in the stream the decoder stands. It keeps no bytes: those stay in the caller's buffer

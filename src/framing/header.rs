@@ -5,6 +5,9 @@ use super::FramingError;
 /// Bytes of a header on the wire.
 pub(super) const HEADER_LEN: usize = 8;
 
+/// The longest text of a goodbye that is sent or read, in bytes: a sentence or two.
+pub(super) const GOODBYE_TEXT_MAX: usize = 512;
+
 /// What a frame's payload is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {

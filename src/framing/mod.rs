@@ -21,13 +21,14 @@ mod read_buffers;
 pub use length_prefix::LengthPrefix;
 pub use lines::Lines;
 pub(crate) use link::{Inbound, Outbound};
-pub(crate) use native::ENVELOPE_LEN;
-pub use native::{Layer, Native};
+pub use native::Native;
 pub use os_message::OsMessage;
 pub use queue::SendQueue;
 pub(crate) use read_buffers::{READ_CHUNK, ReadBuffers};
 
 use crate::body::Body;
+pub use crate::layer::Layer;
+use crate::layer::in_words;
 use crate::text::escaped;
 use bytes::{Bytes, BytesMut};
 use std::ops::RangeInclusive;
@@ -56,7 +57,7 @@ pub enum FramingError {
     },
     /// The peer speaks the other layer: messages here, calls there, or the other way round.
     #[error(
-        "the peer speaks {} and this side {}: use the same level on both", layer(*theirs), layer(ours.number())
+        "the peer speaks {} and this side {}: use the same level on both", in_words(*theirs), in_words(ours.number())
     )]
     WrongLayer {
         /// The layer's number as the peer sent it.
@@ -104,15 +105,6 @@ pub enum FramingError {
     /// A framing that is not this crate's own found a fault; or a message cannot be put in it.
     #[error("{0}")]
     Other(String),
-}
-
-/// A layer in words, and what speaks it.
-fn layer(number: u8) -> String {
-    match number {
-        0 => "plain messages (MessageServer, MessageClient)".to_owned(),
-        1 => "calls (Server, Client)".to_owned(),
-        number => format!("the unknown layer {number}"),
-    }
 }
 
 impl FramingError {
@@ -227,7 +219,7 @@ impl<F: Framing + ?Sized> Framing for Arc<F> {
 /// ```
 /// use msgpipe::framing::{Carrier, Framing, Layer, Native, OsMessage};
 /// assert_eq!(Native::new(Layer::Messages, 1024).carrier(), Carrier::Stream);
-/// assert_eq!(OsMessage::new(1024).carrier(), Carrier::Messages { limit: 1024 });
+/// assert_eq!(OsMessage::new(1024).carrier(), Carrier::Messages);
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -236,10 +228,9 @@ pub enum Carrier {
     Stream,
     /// Messages that the operating system keeps apart. A decoder is then given one whole message at a
     /// time, and an encoder puts each of its messages with [`SendQueue::put_message`].
-    Messages {
-        /// The most bytes of a message: a longer one is not read, and ends the connection.
-        limit: usize,
-    },
+    ///
+    /// A message over the framing's [limit](Framing::limit) is not read, and ends the connection.
+    Messages,
 }
 
 /// Cuts the bytes of one connection into messages.

@@ -51,7 +51,7 @@ impl Framing for OsMessage {
     }
 
     fn carrier(&self) -> Carrier {
-        Carrier::Messages { limit: self.limit }
+        Carrier::Messages
     }
 }
 

@@ -1,8 +1,9 @@
 //! What each side sends first (`docs/PROTOCOL.md`, "Preface"). Neither waits for the other's, so
 //! it costs no round trip.
 
+use super::FramingError;
 use super::header::crc16;
-use super::{FramingError, Layer};
+use crate::layer::Layer;
 use std::ops::RangeInclusive;
 
 /// Bytes of a preface on the wire.

@@ -7,9 +7,11 @@ use crate::account::{Account, Charge};
 use crate::error::{CloseReason, Error, ErrorReply};
 use crate::exchange::{Envelope, Kind, Refused, Requests};
 use crate::framing::{GoodbyeCode, READ_CHUNK};
+use crate::goodbye::Goodbye;
 use crate::ids::IdMap;
 use crate::limits::Limits;
-use crate::message_server::{ConnectionId, Event, Goodbye, MessageServer, Peer};
+use crate::message_server::{ConnectionId, Event, MessageServer};
+use crate::peer::Peer;
 use bytes::Bytes;
 use std::any::Any;
 use std::collections::VecDeque;
@@ -143,7 +145,7 @@ impl<M: MessageServer> Answering<M> {
             messages,
             callers: IdMap::default(),
             hooks,
-            account: Account::new(&limits),
+            account: Account::new(limits.clone()),
             limits,
             outbox,
             given: VecDeque::new(),

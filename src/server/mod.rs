@@ -3,9 +3,12 @@
 
 mod answering;
 mod answers;
+mod bind;
+mod options;
 mod reply;
 mod responder;
 
+pub use options::{Instances, Risk, ServerOptions};
 pub use reply::{Failure, IntoReply};
 pub use responder::{Request, Responder};
 
@@ -13,8 +16,8 @@ use crate::backends::LocalServer;
 use crate::endpoint::Endpoint;
 use crate::error::{CloseReason, Error};
 use crate::limits::Limits;
-use crate::message_server::{ConnectionId, MessageServer, Peer, Waker};
-use crate::options::ServerOptions;
+use crate::message_server::{ConnectionId, MessageServer, Waker};
+use crate::peer::Peer;
 use answering::Answering;
 use responder::Outbox;
 use std::fmt;

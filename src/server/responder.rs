@@ -2,7 +2,8 @@
 
 use super::IntoReply;
 use crate::error::ErrorReply;
-use crate::message_server::{ConnectionId, Peer, Waker};
+use crate::message_server::{ConnectionId, Waker};
+use crate::peer::Peer;
 use bytes::Bytes;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};

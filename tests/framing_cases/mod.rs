@@ -2,7 +2,9 @@
 //! of them. Shared by the property tests (`random` makes their streams) and the fuzz target (`scripted`
 //! makes them of its bytes), so that both try the same things.
 
-use bytes::{Bytes, BytesMut};
+pub mod pieces;
+
+use bytes::Bytes;
 use msgpipe::framing::{Framing, FramingError, Layer, Native, SendQueue};
 
 /// The limit of the framing under test: large enough for every size that is special somewhere.
@@ -70,31 +72,9 @@ impl Case {
 
     /// Brings the bytes to a decoder, in pieces.
     pub fn decode(&self, wire: &[u8]) -> Received {
-        let mut decoder = Native::new(Layer::Messages, LIMIT).decoder();
-        let mut input = BytesMut::new();
-        let mut messages = Vec::new();
-        let mut rest = wire;
-        for piece in self.pieces.iter().copied().cycle() {
-            let (now, later) = rest.split_at(piece.min(rest.len()));
-            input.extend_from_slice(now);
-            rest = later;
-            loop {
-                let capacity = input.capacity();
-                let decoded = decoder.decode(&mut input);
-                assert!(input.capacity() <= capacity, "the decoder made the buffer larger");
-                match decoded {
-                    Ok(Some(message)) => messages.push(message),
-                    Ok(None) => break,
-                    Err(error) => {
-                        return Received { messages, end: Err(error) };
-                    }
-                }
-            }
-            if rest.is_empty() {
-                break;
-            }
-        }
-        Received { messages, end: decoder.finish(&input) }
+        let decoder = Native::new(Layer::Messages, LIMIT).decoder();
+        let (messages, end) = pieces::decode(decoder, wire, &self.pieces, |_, _| {});
+        Received { messages, end }
     }
 
     /// Sends everything through, and checks what must hold.

@@ -2,8 +2,9 @@
 //! prefaces have right checks unless a byte says otherwise, as the fuzzer would never guess them; so it
 //! finds its way behind them. No bytes are too few: where they end, zeros are read.
 
+use crate::framing_cases::pieces::{After, decode};
 use crate::framing_cases::{Case, Damage, LIMIT};
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use msgpipe::framing::{Framing, FramingError, Layer, Native};
 
 /// Makes a stream of `bytes`, and checks what must hold of it.
@@ -196,30 +197,11 @@ impl Stream {
     }
 
     fn decode(&self, pieces: &[usize]) -> (Vec<Bytes>, Result<(), FramingError>) {
-        let mut decoder = Native::new(self.layer, self.limit).decoder();
-        let (mut input, mut messages) = (BytesMut::new(), Vec::new());
-        let mut rest = &self.wire[..];
-        for piece in pieces.iter().copied().cycle() {
-            let (now, later) = rest.split_at(piece.min(rest.len()));
-            input.extend_from_slice(now);
-            rest = later;
-            loop {
-                let capacity = input.capacity();
-                let decoded = decoder.decode(&mut input);
-                assert!(input.capacity() <= capacity, "the decoder made the buffer larger");
-                match decoded {
-                    Ok(Some(message)) => messages.push(message),
-                    Ok(None) => break,
-                    Err(error) => return (messages, Err(error)),
-                }
-                assert!(decoder.has_begun() && decoder.peer_limit().is_some());
-            }
-            if rest.is_empty() {
-                break;
-            }
-            assert!(decoder.missing() > 0);
-        }
-        (messages, decoder.finish(&input))
+        let decoder = Native::new(self.layer, self.limit).decoder();
+        decode(decoder, &self.wire, pieces, |decoder, after| match after {
+            After::Message => assert!(decoder.has_begun() && decoder.peer_limit().is_some()),
+            After::Piece => assert!(decoder.missing() > 0),
+        })
     }
 
     /// What must come out of it, found in the plainest way.

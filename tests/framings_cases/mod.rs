@@ -2,7 +2,10 @@
 //! out of them. Shared by the property tests (`random` makes their streams) and the fuzz target
 //! (`scripted` makes them of its bytes), so that both try the same things.
 
-use bytes::{Bytes, BytesMut};
+#[path = "../framing_cases/pieces.rs"]
+mod pieces;
+
+use bytes::Bytes;
 use msgpipe::framing::{Framing, FramingError, LengthPrefix, Lines, SendQueue};
 
 /// A framing under test, with its limit.
@@ -81,28 +84,8 @@ impl Stream {
 
     /// Brings the bytes to a decoder in pieces: the messages that come out, and how it ends.
     fn decode(&self, wire: &[u8], pieces: &[usize]) -> (Vec<Bytes>, Result<(), FramingError>) {
-        let mut decoder = self.framing.framing().decoder();
-        let (mut input, mut messages) = (BytesMut::new(), Vec::new());
-        let mut rest = wire;
-        for piece in pieces.iter().copied().cycle() {
-            let (now, later) = rest.split_at(piece.min(rest.len()));
-            input.extend_from_slice(now);
-            rest = later;
-            loop {
-                let capacity = input.capacity();
-                let decoded = decoder.decode(&mut input);
-                assert!(input.capacity() <= capacity, "the decoder made the buffer larger");
-                match decoded {
-                    Ok(Some(message)) => messages.push(message),
-                    Ok(None) => break,
-                    Err(error) => return (messages, Err(error)),
-                }
-            }
-            if rest.is_empty() {
-                break;
-            }
-        }
-        (messages, decoder.finish(&input))
+        let decoder = self.framing.framing().decoder();
+        pieces::decode(decoder, wire, pieces, |_, _| {})
     }
 
     /// Sends everything through, and checks what must hold:

@@ -2,37 +2,21 @@
 //! transport of this operating system and against the one in memory.
 
 use crate::common::raw::{frame, goodbye_in, preface};
-use crate::common::{
-    Backend, PATIENCE, closed, connected, message, next, on_wine, pattern, welcomed,
-};
+use crate::common::{Backend, PATIENCE, closed, connected, message, next, pattern, welcomed};
 use msgpipe::framing::{FramingError, GoodbyeCode, Layer};
-use msgpipe::{CloseReason, Error, Event, Fault, Goodbye, Limits, MessageServer, Refusal};
-use std::collections::HashMap;
+use msgpipe::{CloseReason, Error, Event, Limits, MessageServer, Refusal};
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
 crate::on_every_transport!(
     messages_of_every_size_arrive_whole_and_in_order,
-    each_connection_comes_once_and_goes_once,
-    what_was_queued_before_a_close_arrives,
-    a_client_that_wrote_and_left_is_still_heard,
     many_clients_are_told_apart,
     the_message_limit_is_exact,
     a_waker_wakes_from_another_thread_and_once,
-    the_peer_is_known_while_it_is_connected,
-    an_aborted_connection_ends_at_once,
     a_client_that_does_not_read_is_held_at_the_limit,
-    a_client_that_never_reads_is_closed_and_nobody_else,
     both_sides_may_send_without_reading_first,
-    the_limit_of_connections_is_exact,
-    without_a_server_connecting_fails_at_once,
-    a_name_is_free_again_after_its_server,
-    nothing_is_sent_to_who_is_gone,
     polling_without_time_does_not_wait,
-    a_connection_closed_by_the_application_says_nothing_more,
-    a_name_has_one_server,
-    a_client_that_floods_keeps_nobody_waiting,
 );
 
 fn messages_of_every_size_arrive_whole_and_in_order<B: Backend>() {
@@ -84,81 +68,6 @@ fn messages_of_every_size_arrive_whole_and_in_order<B: Backend>() {
     }
     assert!(matches!(closed(&mut server), (_, CloseReason::Finished)));
     echoed.join().unwrap();
-}
-
-fn each_connection_comes_once_and_goes_once<B: Backend>() {
-    const CLIENTS: usize = 40;
-    let backend = B::new();
-    let limits = Limits::default();
-    let mut server = backend.listen(&limits).unwrap();
-    thread::scope(|scope| {
-        for _ in 0..CLIENTS {
-            scope.spawn(|| backend.message_client(&limits).unwrap().send("hello").unwrap());
-        }
-        let mut seen = HashMap::new();
-        let mut gone = 0;
-        while gone < CLIENTS {
-            match next(&mut server) {
-                Event::Connected(id) => assert_eq!(seen.insert(id, 0), None, "came twice"),
-                Event::Message(id, _) => *seen.get_mut(&id).expect("spoke before it came") += 1,
-                Event::Closed(id, reason) => {
-                    assert!(matches!(reason, CloseReason::Finished), "{reason}");
-                    assert_eq!(seen.insert(id, usize::MAX), Some(1), "went before it was heard");
-                    gone += 1;
-                }
-                event => panic!("{event:?}"),
-            }
-        }
-        assert_eq!(seen.len(), CLIENTS);
-    });
-}
-
-fn what_was_queued_before_a_close_arrives<B: Backend>() {
-    let backend = B::new();
-    let limits = Limits::default();
-    let mut server = backend.listen(&limits).unwrap();
-    let client = backend.message_client(&limits).unwrap();
-    let id = connected(&mut server);
-    // More than a socket or a pipe holds, so that closing has to wait for the client.
-    let last = pattern(300_000, 1);
-    server.send(id, "first".into()).unwrap();
-    server.send(id, last.clone().into()).unwrap();
-    server.close(id, Goodbye::new(200, "that is all"));
-    assert!(matches!(server.send(id, "late".into()).unwrap_err().refusal, Refusal::Gone));
-    let reading = thread::spawn(move || {
-        assert_eq!(client.receive(Some(PATIENCE)).unwrap(), "first");
-        assert!(client.receive(Some(PATIENCE)).unwrap() == last);
-        match client.receive(Some(PATIENCE)).unwrap_err() {
-            Error::Closed {
-                reason: CloseReason::Peer(FramingError::Goodbye { code, text }),
-                ..
-            } => {
-                assert_eq!((code, text.as_str()), (200, "that is all"));
-            }
-            error => panic!("{error}"),
-        }
-    });
-    assert!(matches!(closed(&mut server), (closed, CloseReason::Local) if closed == id));
-    reading.join().unwrap();
-}
-
-fn a_client_that_wrote_and_left_is_still_heard<B: Backend>() {
-    let backend = B::new();
-    let limits = Limits::default();
-    let mut server = backend.listen(&limits).unwrap();
-    for _ in 0..3 {
-        let client = backend.message_client(&limits).unwrap();
-        client.send("last words").unwrap();
-        drop(client);
-    }
-    let mut heard = 0;
-    for _ in 0..9 {
-        if let Event::Message(_, message) = next(&mut server) {
-            assert_eq!(message, "last words");
-            heard += 1;
-        }
-    }
-    assert_eq!(heard, 3);
 }
 
 fn many_clients_are_told_apart<B: Backend>() {
@@ -273,41 +182,6 @@ fn a_waker_wakes_from_another_thread_and_once<B: Backend>() {
     assert!(matches!(next(&mut server), Event::Woken), "it wakes again afterwards");
 }
 
-fn the_peer_is_known_while_it_is_connected<B: Backend>() {
-    let backend = B::new();
-    let mut server = backend.listen(&Limits::default()).unwrap();
-    let client = backend.message_client(&Limits::default()).unwrap();
-    let id = connected(&mut server);
-    let peer = server.peer(id).expect("a peer").clone();
-    assert_eq!(peer.pid, Some(std::process::id()));
-    assert_eq!(client.server(), &peer, "both ends are this process");
-    drop(client);
-    closed(&mut server);
-    // Whoever is told that it has gone can say who it was.
-    assert_eq!(server.peer(id), Some(&peer));
-    assert!(server.poll(Some(Duration::ZERO)).unwrap().is_none());
-    assert_eq!(server.peer(id), None);
-}
-
-/// What waits for it is thrown away, and nobody else notices.
-fn an_aborted_connection_ends_at_once<B: Backend>() {
-    let backend = B::new();
-    let mut server = backend.listen(&Limits::default()).unwrap();
-    let (client, other) = (
-        backend.message_client(&Limits::default()).unwrap(),
-        backend.message_client(&Limits::default()).unwrap(),
-    );
-    let (id, other_id) = (connected(&mut server), connected(&mut server));
-    server.send(id, pattern(4 << 20, 1).into()).unwrap();
-    server.abort(id);
-    let (ended, reason) = closed(&mut server);
-    assert!(matches!(reason, CloseReason::Local) && ended == id, "{reason}");
-    assert!(matches!(client.receive(Some(PATIENCE)), Err(Error::Closed { .. })));
-    server.send(other_id, "still here".into()).unwrap();
-    assert!(server.poll(Some(Duration::ZERO)).unwrap().is_none());
-    assert_eq!(other.receive(Some(PATIENCE)).unwrap(), "still here");
-}
-
 fn a_client_that_does_not_read_is_held_at_the_limit<B: Backend>() {
     let backend = B::new();
     let mut limits = Limits::default();
@@ -337,46 +211,6 @@ fn a_client_that_does_not_read_is_held_at_the_limit<B: Backend>() {
     reading.join().unwrap();
 }
 
-fn a_client_that_never_reads_is_closed_and_nobody_else<B: Backend>() {
-    let backend = B::new();
-    let mut limits = Limits::default();
-    limits.write_stall = Duration::from_millis(100);
-    let mut server = backend.listen(&limits).unwrap();
-    let _lazy = backend.message_client(&limits).unwrap();
-    let lazy = connected(&mut server);
-    // More than any transport holds by itself.
-    for _ in 0..4 {
-        server.send(lazy, pattern(1 << 19, 0).into()).ok();
-    }
-    let client = backend.message_client(&limits).unwrap();
-    let (stop, stopped) = mpsc::channel();
-    let working = thread::spawn(move || {
-        let mut rounds = 0;
-        while stopped.try_recv().is_err() || rounds < 10 {
-            client.send("still there?").unwrap();
-            assert_eq!(client.receive(Some(PATIENCE)).unwrap(), "still there?");
-            rounds += 1;
-        }
-    });
-    let mut open = 2;
-    while open > 0 {
-        match next(&mut server) {
-            Event::Message(id, message) => server.send(id, message).unwrap(),
-            Event::Closed(id, reason) if id == lazy => {
-                assert!(matches!(reason, CloseReason::Unread { .. }), "{reason}");
-                stop.send(()).unwrap();
-                open -= 1;
-            }
-            Event::Closed(_, reason) => {
-                assert!(matches!(reason, CloseReason::Finished), "{reason}");
-                open -= 1;
-            }
-            _ => {}
-        }
-    }
-    working.join().unwrap();
-}
-
 /// Both send much more than the transport holds before either reads: a client reads for itself
 /// while it cannot write, or they would wait for each other for ever.
 fn both_sides_may_send_without_reading_first<B: Backend>() {
@@ -404,78 +238,6 @@ fn both_sides_may_send_without_reading_first<B: Backend>() {
     sending.join().unwrap();
 }
 
-/// One more is told that there is no place, and has one when another has left.
-fn the_limit_of_connections_is_exact<B: Backend>() {
-    let backend = B::new();
-    let mut limits = Limits::default();
-    limits.connections = 3;
-    let mut server = backend.listen(&limits).unwrap();
-    let mut clients: Vec<_> = (0..3)
-        .map(|_| {
-            let client = backend.message_client(&limits).unwrap();
-            connected(&mut server);
-            client
-        })
-        .collect();
-    thread::scope(|scope| {
-        let fourth = scope.spawn(|| {
-            let client = backend.message_client(&limits).unwrap();
-            client.receive(Some(PATIENCE)).unwrap_err()
-        });
-        while !fourth.is_finished() {
-            let event = server.poll(Some(Duration::from_millis(5))).unwrap();
-            assert!(event.is_none(), "{event:?}");
-        }
-        let error = fourth.join().unwrap();
-        assert!(matches!(error, Error::Busy { .. }), "{error}");
-        assert_eq!(error.fault(), Fault::Limit, "{error}");
-    });
-    clients.pop();
-    closed(&mut server);
-    let again = backend.message_client(&limits).unwrap();
-    connected(&mut server);
-    again.send("my turn").unwrap();
-    assert_eq!(message(&mut server).1, "my turn");
-}
-
-fn without_a_server_connecting_fails_at_once<B: Backend>() {
-    let backend = B::new();
-    let mut limits = Limits::default();
-    limits.connect = Duration::from_secs(3600);
-    let Err(error) = backend.message_client(&limits) else { panic!("connected to nobody") };
-    assert!(matches!(error, Error::NoServer { .. }), "{error}");
-}
-
-fn a_name_is_free_again_after_its_server<B: Backend>() {
-    let backend = B::new();
-    let limits = Limits::default();
-    for round in 0..5 {
-        let mut server = backend.listen(&limits).unwrap();
-        let client = backend.message_client(&limits).unwrap();
-        let id = connected(&mut server);
-        server.send(id, format!("round {round}").into()).unwrap();
-        assert!(server.poll(Some(Duration::ZERO)).unwrap().is_none());
-        drop(server);
-        // What was sent is there, also after the server's end.
-        assert_eq!(client.receive(Some(PATIENCE)).unwrap(), format!("round {round}"));
-        let Err(Error::Closed { .. }) = client.receive(Some(PATIENCE)) else {
-            panic!("still open")
-        };
-    }
-}
-
-fn nothing_is_sent_to_who_is_gone<B: Backend>() {
-    let backend = B::new();
-    let mut server = backend.listen(&Limits::default()).unwrap();
-    drop(backend.message_client(&Limits::default()).unwrap());
-    let (id, _) = closed(&mut server);
-    let error = server.send(id, "hello?".into()).unwrap_err();
-    assert!(matches!(error.refusal, Refusal::Gone));
-    assert_eq!(error.body, "hello?");
-    server.close(id, Goodbye::new(0, ""));
-    assert!(server.poll(Some(Duration::ZERO)).unwrap().is_none());
-}
-
 fn polling_without_time_does_not_wait<B: Backend>() {
     let backend = B::new();
     let mut server = backend.listen(&Limits::default()).unwrap();
@@ -486,92 +248,4 @@ fn polling_without_time_does_not_wait<B: Backend>() {
     while events < 2 {
         events += usize::from(server.poll(Some(Duration::ZERO)).unwrap().is_some());
     }
-}
-
-/// Its events may have been on their way already.
-fn a_connection_closed_by_the_application_says_nothing_more<B: Backend>() {
-    const CLIENTS: usize = 8;
-    let backend = B::new();
-    let limits = Limits::default();
-    let mut server = backend.listen(&limits).unwrap();
-    let (mut clients, mut ids) = (Vec::new(), Vec::new());
-    for _ in 0..CLIENTS {
-        clients.push(backend.message_client(&limits).unwrap());
-        ids.push(connected(&mut server));
-    }
-    for client in &clients {
-        (0..10).for_each(|_| client.send("one of many").unwrap());
-    }
-    // The first to be heard closes all the others.
-    let (kept, _) = message(&mut server);
-    for &id in ids.iter().filter(|&&id| id != kept) {
-        server.close(id, Goodbye::new(0, ""));
-    }
-    let (mut heard, mut closed) = (1, 0);
-    while heard < 10 || closed < CLIENTS - 1 {
-        match next(&mut server) {
-            Event::Message(id, _) => {
-                assert_eq!(id, kept, "a closed connection spoke");
-                heard += 1;
-            }
-            Event::Closed(id, reason) => {
-                assert!(id != kept && matches!(reason, CloseReason::Local), "{reason}");
-                closed += 1;
-            }
-            event => panic!("{event:?}"),
-        }
-    }
-    drop(clients);
-}
-
-fn a_name_has_one_server<B: Backend>() {
-    let backend = B::new();
-    let mut server = backend.listen(&Limits::default()).unwrap();
-    match backend.listen(&Limits::default()) {
-        Err(Error::AlreadyServed { .. }) => {}
-        Err(error) => panic!("{error}"),
-        // Wine lets a second first instance in; that the flag is set is tested where it is set.
-        Ok(_) => return assert!(B::MAY_BE_SHARED && on_wine(), "two servers at one name"),
-    }
-    let client = backend.message_client(&Limits::default()).unwrap();
-    client.send("still served").unwrap();
-    connected(&mut server);
-    assert_eq!(message(&mut server).1, "still served");
-}
-
-/// One client that always has more to be read, and one that wants an answer now and then: how many
-/// messages of the first are taken before one of the second is, is bounded.
-fn a_client_that_floods_keeps_nobody_waiting<B: Backend>() {
-    let backend = B::new();
-    let limits = Limits::default();
-    let mut server = backend.listen(&limits).unwrap();
-    let flood = backend.message_client(&limits).unwrap();
-    let flooding_id = connected(&mut server);
-    let flooding = thread::spawn(move || {
-        let message = bytes::Bytes::from(pattern(1 << 20, 0));
-        while flood.send(message.clone()).is_ok() {}
-    });
-    // The flood is there before the other comes.
-    message(&mut server);
-    let client = backend.message_client(&limits).unwrap();
-    let asking = thread::spawn(move || {
-        for _ in 0..20 {
-            client.send("me too").unwrap();
-            assert_eq!(client.receive(Some(PATIENCE)).unwrap(), "me too");
-        }
-    });
-    loop {
-        match next(&mut server) {
-            Event::Message(id, message) if id != flooding_id => server.send(id, message).unwrap(),
-            Event::Message(..) | Event::Connected(_) => {}
-            Event::Closed(..) => break,
-            event => panic!("{event:?}"),
-        }
-    }
-    asking.join().unwrap();
-    server.close(flooding_id, Goodbye::new(0, "enough"));
-    while !flooding.is_finished() {
-        server.poll(Some(Duration::from_millis(10))).unwrap();
-    }
-    flooding.join().unwrap();
 }

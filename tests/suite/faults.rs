@@ -1,7 +1,7 @@
 //! The transport in memory with its faults: everything that the systems do rarely, done always.
 
 use crate::common::{PATIENCE, closed, connected, message, pattern};
-use msgpipe::memory::{Faults, Hub};
+use msgpipe::memory::{Control, Faults, Hub};
 use msgpipe::{Client, ClientStream, CloseReason, Error, Limits, MessageServer, Server, Stopper};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -97,8 +97,9 @@ fn a_connection_may_break_at_any_byte() {
     assert_eq!(client.call("still there?").unwrap(), "still there?");
 }
 
-#[test]
-fn a_reset_ends_a_waiting_call_and_the_connection_at_the_server() {
+/// Breaks a wire while a client waits, in whatever state `before` brings it to: both ends are told.
+#[track_caller]
+fn a_break_is_told_at_both_ends(before: impl FnOnce(&Control)) {
     let hub = Hub::new();
     let mut server = hub.listen("quiet", Limits::default()).unwrap();
     let stream = hub.connect("quiet").unwrap();
@@ -109,6 +110,7 @@ fn a_reset_ends_a_waiting_call_and_the_connection_at_the_server() {
     let id = connected(&mut server);
     assert_eq!(message(&mut server).1, "hello");
     let waiting = thread::spawn(move || client.receive(Some(PATIENCE)));
+    before(&control);
     control.reset();
     let (ended, reason) = closed(&mut server);
     assert!(ended == id && matches!(reason, CloseReason::Broken(_)), "{reason}");
@@ -116,6 +118,11 @@ fn a_reset_ends_a_waiting_call_and_the_connection_at_the_server() {
         Error::Closed { reason: CloseReason::Broken(_), .. } => {}
         error => panic!("{error}"),
     }
+}
+
+#[test]
+fn a_reset_ends_a_waiting_call_and_the_connection_at_the_server() {
+    a_break_is_told_at_both_ends(|_| {});
 }
 
 #[test]
@@ -145,22 +152,5 @@ fn nothing_depends_on_time() {
 /// Nothing moves on a stalled wire; that it breaks is noticed nevertheless, by both ends and at once.
 #[test]
 fn a_stalled_wire_that_breaks_ends_at_both_ends() {
-    let hub = Hub::new();
-    let mut server = hub.listen("quiet", Limits::default()).unwrap();
-    let stream = hub.connect("quiet").unwrap();
-    let control = stream.control();
-    let client =
-        msgpipe::MessageClient::over(Box::new(stream), "a wire that breaks", Limits::default());
-    client.send("hello").unwrap();
-    let id = connected(&mut server);
-    assert_eq!(message(&mut server).1, "hello");
-    let waiting = thread::spawn(move || client.receive(Some(PATIENCE)));
-    control.stall();
-    control.reset();
-    let (ended, reason) = closed(&mut server);
-    assert!(ended == id && matches!(reason, CloseReason::Broken(_)), "{reason}");
-    match waiting.join().unwrap().unwrap_err() {
-        Error::Closed { reason: CloseReason::Broken(_), .. } => {}
-        error => panic!("{error}"),
-    }
+    a_break_is_told_at_both_ends(Control::stall);
 }

@@ -1,10 +1,13 @@
 //! How this crate behaves, seen through its public interface, on every transport.
 
 mod bad_input;
+mod call_limits;
 mod calls;
+mod client_streams;
 mod clients;
 mod common;
 mod conformance;
+mod connections;
 mod crowd;
 #[cfg(target_os = "linux")]
 mod descriptors;

@@ -1,5 +1,6 @@
 //! The rules find what they are there to find, and nothing else.
 
+use super::circles::circles;
 use super::rules::*;
 use super::source::{File, words};
 
@@ -125,6 +126,50 @@ fn rooms_of_backends() {
 }
 
 #[test]
+fn files_that_import_each_other() {
+    let lib = ("src/lib.rs", "mod a; mod b; pub use b::B;");
+    let both = |a: &str, b: &str| complaints(circles, &[lib, ("src/a.rs", a), ("src/b.rs", b)]);
+    for (a, b) in [
+        ("use crate::b::B;", "use crate::a::A;"),
+        ("use crate::B;", "use super::a;"),
+        ("use super::{b::{self, c}, x};", "fn f(_: crate::a::A) {}"),
+        ("use {std::fmt, crate::b as other};", "mod inner { fn f() { super::super::a::f() } }"),
+        ("use crate::{\n    b::B as C,\n};", "use super::a::*;"),
+        ("use super::B;", "pub use self::inner::A; mod inner { pub use crate::a::A; }"),
+    ] {
+        let found = both(a, b);
+        assert_eq!(found.len(), 1, "{a} {b}: {found:?}");
+        assert!(
+            found[0].starts_with("src/a.rs:1: ") && found[0].contains("src/b.rs:1 "),
+            "{found:?}"
+        );
+    }
+    for (a, b) in [
+        ("use crate::b::B;", "// crate::a::A"),
+        ("use crate::b::B;", "use std::a; use b::A; fn f() { other::a::f() }"),
+        ("use crate::b::B;", "fn f() {}\n#[cfg(test)]\nmod tests { use crate::a::A; }"),
+        ("use crate::{B, b::C};", "use crate::B;"),
+    ] {
+        assert_eq!(both(a, b), [""; 0], "{a} {b}");
+    }
+
+    // What a `mod.rs` hands on counts for the file behind it, and a module for what it is made of.
+    let room = |one: &str| {
+        let files = [
+            ("tests/t.rs", "mod room { mod inner; }\n#[path = \"t/far.rs\"]\nmod far;"),
+            ("tests/room/inner/mod.rs", "mod one; mod two; pub use two::Two; fn f() { one::g() }"),
+            ("tests/room/inner/one.rs", one),
+            ("tests/room/inner/two.rs", "use super::one::One;"),
+            ("tests/t/far.rs", "use crate::room::inner::Two;"),
+        ];
+        complaints(circles, &files)
+    };
+    assert_eq!(room("use super::f;"), [""; 0]);
+    assert_eq!(room("use super::Two;").len(), 1);
+    assert_eq!(room("use crate::far::Far; use super::super::inner::f;"), [""; 0]);
+}
+
+#[test]
 fn things_left_behind() {
     let unfinished = concat!("// FIX", "ME: later");
     let broken = [
@@ -146,7 +191,9 @@ fn things_left_behind() {
 fn shape_of_files() {
     let lines = |n: usize| format!("//! Text.\n{}", "\n".repeat(n - 1));
     for (count, found) in [(399, 0), (400, 0), (401, 1)] {
-        assert_eq!(complaints(long_files, &[("src/a.rs", &lines(count))]).len(), found);
+        for path in ["src/a.rs", "tests/a/b.rs"] {
+            assert_eq!(complaints(long_files, &[(path, &lines(count))]).len(), found);
+        }
     }
     let rule: Rule = files_without_purpose;
     assert_eq!(complaints(rule, &[("src/a.rs", "use a;")]).len(), 1);

@@ -2,9 +2,9 @@
 
 use super::{PATIENCE, Scratch, connects, in_child};
 use crate::backends::event_loop::Next;
-use crate::backends::unix_socket::client::new_socket;
 use crate::backends::unix_socket::listener::{Step, known, listen, without_client};
 use crate::backends::unix_socket::place::{Claim, Served};
+use crate::backends::unix_socket::socket::new_socket;
 use crate::endpoint::{Endpoint, SocketAddress};
 use crate::framing::Carrier;
 use crate::{Event, LocalServer, MessageClient, MessageServer};
@@ -85,7 +85,7 @@ fn the_file_goes_before_the_socket_and_the_lock_goes_last() {
     struct Socket<'a>(&'a Path, &'a mut Option<(bool, bool)>);
     impl Drop for Socket<'_> {
         fn drop(&mut self) {
-            let lock = crate::backends::unix_socket::lock::path_of(self.0).unwrap();
+            let lock = crate::backends::unix_socket::place::lock_of(self.0).unwrap();
             *self.1 = Some((self.0.exists(), lock.exists()));
         }
     }

@@ -1,12 +1,12 @@
 //! Signals that come while a client waits: none of its calls fails for one.
 
 use super::{PATIENCE, Scratch};
-use crate::backends::unix_socket::client::{connect_socket, new_socket};
 use crate::backends::unix_socket::client_stream::ClientSocket;
+use crate::backends::unix_socket::socket::{connect_socket, new_socket};
 use crate::client_stream::ClientStream;
 use crate::endpoint::SocketAddress;
 use crate::framing::Carrier;
-use crate::message_server::Peer;
+use crate::peer::Peer;
 use bytes::BytesMut;
 use std::io::{IoSlice, Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};

@@ -6,7 +6,7 @@ use crate::backends::unix_socket::stream::{SocketStream, send, silence};
 use crate::client_stream::ClientStream;
 use crate::connections::ServerStream;
 use crate::framing::{Carrier, SendQueue};
-use crate::message_server::Peer;
+use crate::peer::Peer;
 use bytes::{Bytes, BytesMut};
 use rustix::net::SendFlags;
 use std::io::{ErrorKind, IoSlice, Read, Write};
@@ -89,9 +89,12 @@ fn a_client_of_several_threads_can_be_woken() {
     let deadline = Some(Instant::now() + PATIENCE);
     let mut buffer = BytesMut::with_capacity(100);
     let woken = |buffer: &mut BytesMut| client.read(buffer, deadline).unwrap_err().kind();
-    // One that waits alone sees soon that another has come.
+    // One that waits alone sees soon that another has come, and can be woken by it.
     std::thread::scope(|scope| {
-        scope.spawn(|| client.write(&[IoSlice::new(b"x")]).unwrap());
+        scope.spawn(|| {
+            client.write(&[IoSlice::new(b"x")]).unwrap();
+            client.wake();
+        });
         assert_eq!(woken(&mut buffer), ErrorKind::Interrupted);
     });
     for _ in 0..3 {

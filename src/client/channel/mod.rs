@@ -64,6 +64,8 @@ pub(super) struct Channel {
     outbound: Turn<Sender>,
     inbound: Mutex<Receiver>,
     carrier: Carrier,
+    /// The largest message that this side takes.
+    takes: usize,
     /// The largest message that both sides take; shrinks once the peer's preface has come.
     limit: AtomicUsize,
     /// The peer has said what a stream begins with.
@@ -110,6 +112,7 @@ impl Channel {
         let channel = Channel {
             stream,
             carrier: framing.carrier(),
+            takes: framing.limit(),
             outbound: Turn::new(Sender { outbound, sent: 0, memory: BytesMut::new() }),
             limit: AtomicUsize::new(limit),
             begun: AtomicBool::new(inbound.has_begun()),

@@ -2,7 +2,7 @@
 
 use super::{Channel, Failure, Receiver};
 use crate::client::lead::{Inbox, Lead};
-use crate::client_stream::ReadMessage;
+use crate::client_stream::ReadOutcome;
 use crate::error::CloseReason;
 use crate::framing::{Carrier, FramingError, Inbound};
 use bytes::{Bytes, BytesMut};
@@ -76,17 +76,16 @@ impl Channel {
     /// Reads some bytes, or one message.
     fn read(&self, input: &mut BytesMut, deadline: Option<Instant>) -> Result<(), Failure> {
         let read = match self.carrier {
-            Carrier::Stream => self.stream.read(input, deadline).map(|read| match read {
-                0 => ReadMessage::End,
-                _ => ReadMessage::Whole,
-            }),
-            Carrier::Messages { limit } => self.stream.read_message(input, limit, deadline),
+            Carrier::Stream => self.stream.read(input, deadline).map(ReadOutcome::of_bytes),
+            Carrier::Messages => {
+                self.stream.read_message(input, self.takes, deadline).map(ReadOutcome::from)
+            }
         };
         match read? {
-            ReadMessage::Whole => Ok(()),
-            ReadMessage::End => Err(Failure::Closed(CloseReason::Finished)),
-            ReadMessage::TooLarge(size) => {
-                let limit = self.limit();
+            ReadOutcome::Some => Ok(()),
+            ReadOutcome::End => Err(Failure::Closed(CloseReason::Finished)),
+            ReadOutcome::TooLarge(size) => {
+                let limit = self.takes;
                 Err(Failure::Closed(FramingError::TooLarge { size, limit }.into()))
             }
         }

@@ -6,7 +6,7 @@ use crate::body::Body;
 use crate::client::arrived::{Arrived, Next};
 use crate::client::lead::{Inbox, Lead};
 use crate::framing::{GoodbyeCode, Layer, Lines, Native, OsMessage, SendQueue};
-use crate::message_server::Peer;
+use crate::peer::Peer;
 use bytes::{Bytes, BytesMut};
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};

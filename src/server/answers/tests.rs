@@ -4,7 +4,8 @@ use super::*;
 use crate::account::Account;
 use crate::error::Error;
 use crate::limits::Limits;
-use crate::message_server::{Event, Peer, SendError, Waker};
+use crate::message_server::{Event, SendError, Waker};
+use crate::peer::Peer;
 use std::time::Duration;
 
 const CALLER: ConnectionId = ConnectionId::from_number(1);
@@ -74,7 +75,7 @@ fn messages(room: usize, limit: usize) -> Messages {
 
 fn answers(memory: usize) -> (Answers, Account) {
     let limits = Limits { message: 1000, memory, memory_each: memory, ..Limits::default() };
-    let account = Account::new(&limits);
+    let account = Account::new(limits);
     (Answers::new(account.share(&Peer { same_user: true, ..Peer::default() })), account)
 }
 

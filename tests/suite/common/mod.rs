@@ -9,6 +9,7 @@ pub mod program;
 pub mod raw;
 #[cfg(unix)]
 mod scratch;
+pub mod serving;
 
 pub use backend::{Backend, Local, Memory};
 pub use raw::Raw;

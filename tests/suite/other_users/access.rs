@@ -1,17 +1,15 @@
 //! Who gets into a server.
 
-use super::parts::connect_plainly;
 use super::{
-    ANNA, BERT, Serving, User, ask, at_abstract_name, at_path, endpoint_of, first_words, own,
-    own_uid, there_are_others,
+    ANNA, BERT, Serving, User, ask, at_abstract_name, at_path, endpoint_of, own, own_uid,
+    there_are_others,
 };
 use crate::common::raw::goodbye_in;
 use crate::common::{Scratch, set_mode, unique_name};
 use msgpipe::framing::{GoodbyeCode, Layer};
-use msgpipe::{Access, Error, Peer, Principal, ServerOptions, Trust};
+use msgpipe::{Access, Error, Principal, ServerOptions, Trust};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::sync::{Arc, Mutex};
 
 /// Permission denied: what the system says to whom a file's mode keeps out.
 const EACCES: i32 = 13;
@@ -285,107 +283,9 @@ fn the_umask_changes_nothing() {
     }
 }
 
-/// A server for everyone, with a hook that takes clients by `takes` and remembers whom it saw.
-fn with_hook(
-    place: &str,
-    takes: impl Fn(&Peer) -> bool + Send + Sync + 'static,
-) -> (Serving, Arc<Mutex<Vec<Peer>>>) {
-    let seen = Arc::new(Mutex::new(Vec::new()));
-    let options = ServerOptions::new().access(Access::Everyone).authorize({
-        let seen = seen.clone();
-        move |peer| {
-            seen.lock().unwrap().push(peer.clone());
-            takes(peer)
-        }
-    });
-    (Serving::start(place, &options).unwrap(), seen)
-}
-
-#[test]
-fn who_is_not_authorized_hears_why_and_nothing_it_sent_is_looked_at() {
-    let scratch = Scratch::with_mode(0o755);
-    for place in [at_path(&scratch.path("socket")), at_abstract_name()] {
-        let (serving, seen) = with_hook(&place, |_| false);
-        let refused = |heard: &[u8]| {
-            let (code, text) = goodbye_in(heard, Layer::Messages).expect("a goodbye");
-            assert_eq!(code, GoodbyeCode::NOT_AUTHORIZED);
-            assert_eq!(code, 7);
-            assert!(text.contains("may not connect here"), "{text}");
-        };
-        // What makes no sense would be answered with another goodbye, if it were read.
-        for words in [&first_words()[..], &[0xA5; 64], b""] {
-            refused(&connect_plainly(&place, words).unwrap());
-        }
-        let error = ask(&place, Trust::SameUser).unwrap_err();
-        assert!(error.to_string().contains("code 7"), "{error:?}");
-        assert_eq!(seen.lock().unwrap().len(), 4);
-        if there_are_others() {
-            for part in ["connects plainly", "sends nonsense"] {
-                let said = ANNA.plays(part, &place).says();
-                refused(&unhex(said.strip_prefix("heard ").unwrap()));
-            }
-            let said = ANNA.plays("asks", &place).says();
-            assert!(said.starts_with("failed Closed") && said.contains("code 7"), "{said}");
-            assert_eq!(seen.lock().unwrap().len(), 7);
-        }
-        assert_eq!(serving.heard_of(), [0u32; 0], "the application heard of somebody");
-    }
-}
-
 pub fn unhex(text: &str) -> Vec<u8> {
     let digits = text.as_bytes().chunks(2).map(|pair| std::str::from_utf8(pair).unwrap());
     digits.map(|pair| u8::from_str_radix(pair, 16).unwrap()).collect()
-}
-
-#[test]
-fn the_hook_sees_who_it_is_and_decides_for_each() {
-    let scratch = Scratch::with_mode(0o755);
-    for place in [at_path(&scratch.path("socket")), at_abstract_name()] {
-        let (serving, seen) = with_hook(&place, |peer| peer.uid != Some(BERT.uid));
-        assert_eq!(ask(&place, Trust::SameUser).unwrap(), "hello");
-        let gid = rustix::process::getegid().as_raw();
-        let own = Peer {
-            pid: Some(std::process::id()),
-            uid: Some(own_uid()),
-            gid: Some(gid),
-            sid: None,
-            same_user: true,
-        };
-        let (mut peers, mut heard_of) = (vec![own], vec![own_uid()]);
-        if there_are_others() {
-            for who in [ANNA, BERT] {
-                let mut asking = who.plays("asks", &place);
-                let said = asking.says();
-                assert_eq!(said == "answered hello", who == ANNA, "{said}");
-                let (pid, uid, gid) = (Some(asking.pid()), Some(who.uid), Some(who.gid));
-                peers.push(Peer { pid, uid, gid, sid: None, same_user: false });
-            }
-            heard_of.push(ANNA.uid);
-        }
-        assert_eq!(*seen.lock().unwrap(), peers);
-        assert_eq!(serving.heard_of(), heard_of);
-    }
-}
-
-/// The hook is asked about those only whom the system and the access let in.
-#[test]
-fn the_hook_is_not_asked_about_whom_the_access_keeps_out() {
-    let place = at_abstract_name();
-    let seen = Arc::new(Mutex::new(Vec::new()));
-    let options = ServerOptions::new().authorize({
-        let seen = seen.clone();
-        move |peer| {
-            seen.lock().unwrap().push(peer.uid);
-            true
-        }
-    });
-    let serving = Serving::start(&place, &options).unwrap();
-    if there_are_others() {
-        assert_eq!(outcome(ANNA.plays("connects plainly", &place).says()), TURNED_AWAY);
-    }
-    assert_eq!(ask(&place, Trust::SameUser).unwrap(), "hello");
-    assert_eq!(serving.heard_of(), [own_uid()]);
-    assert_eq!(*seen.lock().unwrap(), [Some(own_uid())]);
 }
 
 /// A directory that others cannot enter keeps them out whatever the access says of the socket.

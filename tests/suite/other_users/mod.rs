@@ -5,6 +5,7 @@
 //! user goes, and say so. The users need not be known to the system: a number is enough.
 
 mod access;
+mod hook;
 mod names;
 mod namespaces;
 mod parts;

@@ -1,15 +1,11 @@
-//! How servers and clients are set up.
-#![forbid(unsafe_code)]
+//! How a server is set up.
 
-use crate::access::{Access, Trust};
-use crate::backends::{self, LocalServer};
-use crate::client::{Client, MessageClient};
-use crate::endpoint::Endpoint;
-use crate::error::Error;
-use crate::framing::{Framing, Layer, Native};
+use crate::access::Access;
+#[cfg(doc)]
+use crate::access::Trust;
+use crate::framing::Framing;
 use crate::limits::Limits;
-use crate::message_server::Peer;
-use crate::server::Server;
+use crate::peer::Peer;
 use std::fmt;
 use std::sync::Arc;
 
@@ -19,6 +15,7 @@ use std::sync::Arc;
 /// let options = msgpipe::ServerOptions::new().instances(msgpipe::Instances::Fixed(4));
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Instances {
     /// As many as clients come, up to [`Limits::connections`]: on Windows an instance of the pipe is
     /// added for each, and goes with it.
@@ -85,7 +82,7 @@ pub struct ServerOptions {
     pub(crate) half_close: bool,
     pub(crate) keep_name: bool,
     pub(crate) risks: Vec<Risk>,
-    framing: Option<Arc<dyn Framing>>,
+    pub(super) framing: Option<Arc<dyn Framing>>,
 }
 
 impl ServerOptions {
@@ -165,50 +162,6 @@ impl ServerOptions {
         self
     }
 
-    /// A server for calls at `endpoint`. Clients can connect as soon as this returns. A framing of the
-    /// caller's has to leave room for the envelope of eight bytes, and to carry any bytes.
-    ///
-    /// # Errors
-    /// As [`Server::bind`]; [`Error::Misuse`] for a framing that does not carry any bytes
-    /// ([`Framing::carries_any_bytes`]); [`Error::Insecure`] also when others shall have access to a
-    /// place that they cannot reach, and where a [`Risk`] would have to be accepted.
-    pub fn bind<E>(&self, endpoint: E) -> Result<Server, Error>
-    where
-        E: TryInto<Endpoint>,
-        Error: From<E::Error>,
-    {
-        let endpoint = endpoint.try_into()?;
-        for_calls(self.framing.as_deref(), &endpoint)?;
-        let framing = Native::for_calls(self.limits.clamped().message);
-        let messages = self.listen(&endpoint, framing)?;
-        Ok(Server::over(messages, self.limits.clone()))
-    }
-
-    /// A server for messages at `endpoint`. Clients can connect as soon as this returns.
-    ///
-    /// # Errors
-    /// As [`bind`](ServerOptions::bind).
-    pub fn bind_messages<E>(&self, endpoint: E) -> Result<LocalServer, Error>
-    where
-        E: TryInto<Endpoint>,
-        Error: From<E::Error>,
-    {
-        let framing = Native::new(Layer::Messages, self.limits.clamped().message);
-        self.listen(&endpoint.try_into()?, framing)
-    }
-
-    fn listen(&self, endpoint: &Endpoint, native: Native) -> Result<LocalServer, Error> {
-        if endpoint.is_own() && self.access != Access::Owner {
-            let problem =
-                "a plain name is this user's own, and others cannot get to it: for them, \
-                           bind Endpoint::pipe, path or abstract_name"
-                    .to_owned();
-            return Err(Error::Insecure { endpoint: endpoint.to_string().into(), problem });
-        }
-        let framing = self.framing.clone().unwrap_or_else(|| Arc::new(native));
-        LocalServer::listen(endpoint, framing, self)
-    }
-
     /// How many clients are served at once.
     pub(crate) fn most(&self) -> usize {
         let connections = self.limits.clamped().connections;
@@ -226,119 +179,6 @@ impl fmt::Debug for ServerOptions {
             .field("access", &self.access)
             .field("instances", &self.instances)
             .field("risks", &self.risks)
-            .finish_non_exhaustive()
-    }
-}
-
-/// Whether calls can be put in this framing.
-fn for_calls(framing: Option<&dyn Framing>, endpoint: &Endpoint) -> Result<(), Error> {
-    if framing.is_none_or(|framing| framing.carries_any_bytes()) {
-        return Ok(());
-    }
-    let problem =
-        "this framing does not carry any bytes, and the envelope of a call may be any: use \
-                   messages (bind_messages, connect_messages), or LengthPrefix"
-            .to_owned();
-    Err(Error::Misuse { endpoint: endpoint.to_string().into(), problem })
-}
-
-/// How a client is set up. The order of the calls does not matter.
-///
-/// ```no_run
-/// use msgpipe::framing::OsMessage;
-/// use msgpipe::{ClientOptions, Endpoint};
-///
-/// // A classic server, which knows nothing of this crate: one message out, one back.
-/// let client = ClientOptions::new()
-///     .framing(OsMessage::new(64 * 1024))
-///     .connect_messages(&Endpoint::pipe(r"\\.\pipe\mynamedpipe")?)?;
-/// client.send("Default message from client.")?;
-/// println!("{:?}", client.receive(None)?);
-/// # Ok::<_, msgpipe::Error>(())
-/// ```
-#[derive(Clone, Default)]
-pub struct ClientOptions {
-    limits: Limits,
-    trust: Trust,
-    framing: Option<Arc<dyn Framing>>,
-}
-
-impl ClientOptions {
-    /// The defaults: a server of this user or of the system, the default [`Limits`].
-    pub fn new() -> ClientOptions {
-        ClientOptions::default()
-    }
-
-    /// The bounds.
-    #[must_use]
-    pub fn limits(mut self, limits: Limits) -> ClientOptions {
-        self.limits = limits;
-        self
-    }
-
-    /// Who may be the server.
-    #[must_use]
-    pub fn trust(mut self, trust: Trust) -> ClientOptions {
-        self.trust = trust;
-        self
-    }
-
-    /// Another framing than this crate's own. Its own limit takes the place of [`Limits::message`].
-    #[must_use]
-    pub fn framing(mut self, framing: impl Framing + 'static) -> ClientOptions {
-        self.framing = Some(Arc::new(framing));
-        self
-    }
-
-    /// Connects for calls. Blocks while the server is busy, [`Limits::connect`] at most.
-    ///
-    /// # Errors
-    /// As [`Client::connect`].
-    pub fn connect<E>(&self, endpoint: E) -> Result<Client, Error>
-    where
-        E: TryInto<Endpoint>,
-        Error: From<E::Error>,
-    {
-        let endpoint = endpoint.try_into()?;
-        for_calls(self.framing.as_deref(), &endpoint)?;
-        let framing = self.framing_or(Native::for_calls(self.limits.clamped().message));
-        let (stream, name) = self.open(&endpoint, &*framing)?;
-        Ok(Client::over_framing(stream, &*framing, &name, &self.limits))
-    }
-
-    /// Connects for messages. Blocks while the server is busy, [`Limits::connect`] at most.
-    ///
-    /// # Errors
-    /// As [`Client::connect`].
-    pub fn connect_messages<E>(&self, endpoint: E) -> Result<MessageClient, Error>
-    where
-        E: TryInto<Endpoint>,
-        Error: From<E::Error>,
-    {
-        let native = Native::new(Layer::Messages, self.limits.clamped().message);
-        let framing = self.framing_or(native);
-        let (stream, name) = self.open(&endpoint.try_into()?, &*framing)?;
-        Ok(MessageClient::over_framing(stream, &*framing, &name, &self.limits))
-    }
-
-    fn framing_or(&self, native: Native) -> Arc<dyn Framing> {
-        self.framing.clone().unwrap_or_else(|| Arc::new(native))
-    }
-
-    fn open(
-        &self,
-        endpoint: &Endpoint,
-        framing: &dyn Framing,
-    ) -> Result<backends::Connected, Error> {
-        backends::connect(endpoint, &self.limits.clamped(), framing.carrier(), &self.trust)
-    }
-}
-
-impl fmt::Debug for ClientOptions {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ClientOptions")
-            .field("limits", &self.limits)
-            .field("trust", &self.trust)
             .finish_non_exhaustive()
     }
 }

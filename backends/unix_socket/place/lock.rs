@@ -1,7 +1,7 @@
 //! The lock that makes one server the owner of a socket's path.
 
-use super::identity::{Owner, owner_of};
-use super::place::{Made, file_of};
+use super::made::{FileId, Made};
+use crate::backends::unix_socket::identity::{Owner, owner_of};
 use rustix::fs::{FileType, FlockOperation, Mode, OFlags, Stat};
 use rustix::io::Errno;
 use std::os::fd::OwnedFd;
@@ -11,7 +11,7 @@ const OWN: Mode = Mode::RUSR.union(Mode::WUSR);
 
 /// The lock file of the socket at `socket`: beside it, by a name that nobody else gives a file.
 /// `None` if that is no path of a file.
-pub(super) fn path_of(socket: &Path) -> Option<PathBuf> {
+pub(in crate::backends::unix_socket) fn path_of(socket: &Path) -> Option<PathBuf> {
     let mut name = std::ffi::OsString::from(".");
     name.push(socket.file_name()?);
     name.push(".msgpipe-lock");
@@ -96,27 +96,21 @@ fn open(path: &Path) -> Result<Option<(OwnedFd, bool)>, NotLocked> {
         Err(Errno::NOENT | Errno::LOOP | Errno::NXIO) => return Ok(None),
         Err(error) => return Err(error.into()),
     };
-    let is_it = file_of(&rustix::fs::fstat(&file)?) == file_of(&there);
+    let is_it = FileId::of(&rustix::fs::fstat(&file)?) == FileId::of(&there);
     Ok(is_it.then_some((file, true)))
 }
 
 /// Why a file is no lock that a server of ours has left.
 fn fault_in(stat: &Stat) -> Option<String> {
-    let what = match owner_of(stat.st_uid) {
-        Owner::Us if FileType::from_raw_mode(stat.st_mode) == FileType::Symlink => {
-            "is a symbolic link"
-        }
-        Owner::Us if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile => {
-            "is no plain file"
-        }
-        Owner::Us if stat.st_size != 0 => "is not empty",
-        Owner::Us if stat.st_nlink != 1 => "has a second name",
-        Owner::Us => return None,
-        Owner::Unknown => "belongs to a user who has no number in this user namespace",
-        Owner::Root | Owner::Other(_) => {
-            // Whoever owns it could hold its lock for ever.
-            let uid = stat.st_uid;
-            return Some(format!("belongs to user {uid}: remove it, or choose another path"));
+    let what = match (owner_of(stat.st_uid), FileType::from_raw_mode(stat.st_mode)) {
+        (Owner::Us, FileType::Symlink) => "is a symbolic link",
+        (Owner::Us, FileType::RegularFile) if stat.st_size != 0 => "is not empty",
+        (Owner::Us, FileType::RegularFile) if stat.st_nlink != 1 => "has a second name",
+        (Owner::Us, FileType::RegularFile) => return None,
+        (Owner::Us, _) => "is no plain file",
+        // Whoever owns it could hold its lock for ever.
+        (owner, _) => {
+            return Some(format!("belongs to {owner}: remove it, or choose another path"));
         }
     };
     Some(format!("{what}: remove it, or choose another path"))
@@ -130,12 +124,10 @@ fn lock(path: &Path, file: OwnedFd, was_there: bool) -> Result<Option<Lock>, Not
         locked => locked?,
     }
     let locked = rustix::fs::fstat(&file)?;
-    match rustix::fs::lstat(path) {
-        Ok(there) if file_of(&there) == file_of(&locked) => {}
-        Ok(_) | Err(Errno::NOENT) => return Ok(None),
-        Err(error) => return Err(error.into()),
+    if FileId::at(path)? != Some(FileId::of(&locked)) {
+        return Ok(None);
     }
-    Ok(Some(Lock { file: Made::new(path, &locked), _open: file, was_there }))
+    Ok(Some(Lock { file: Made::new(path.to_owned(), &locked), _open: file, was_there }))
 }
 
 #[cfg(test)]

@@ -1,0 +1,62 @@
+//! Files by which they are known: which file one is, and which process has made it.
+
+use rustix::fs::Stat;
+use rustix::io::Errno;
+use std::path::{Path, PathBuf};
+
+/// What makes a file that file: its device and its inode.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct FileId(u64, u64);
+
+impl FileId {
+    /// The types of the fields differ between systems.
+    #[allow(clippy::unnecessary_cast)]
+    pub fn of(stat: &Stat) -> FileId {
+        FileId(stat.st_dev as u64, stat.st_ino as u64)
+    }
+
+    /// The one that lies at `path`, if one does.
+    pub fn at(path: &Path) -> Result<Option<FileId>, Errno> {
+        match rustix::fs::lstat(path) {
+            Ok(there) => Ok(Some(FileId::of(&there))),
+            Err(Errno::NOENT) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// A process. A forked child has a copy of all that its parent has, and is another one.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Process(u32);
+
+impl Process {
+    pub fn this() -> Process {
+        Process(std::process::id())
+    }
+
+    pub fn is_this(self) -> bool {
+        self.0 == std::process::id()
+    }
+}
+
+/// A file that this process has made.
+#[derive(Debug)]
+pub(super) struct Made {
+    path: PathBuf,
+    file: FileId,
+    by: Process,
+}
+
+impl Made {
+    pub fn new(path: PathBuf, stat: &Stat) -> Made {
+        Made { path, file: FileId::of(stat), by: Process::this() }
+    }
+
+    /// Removes it, if it is still there and this is the process that made it.
+    pub fn remove(&self) {
+        if self.by.is_this() && FileId::at(&self.path) == Ok(Some(self.file)) {
+            // If it cannot be removed it is stale, and the next server takes it over.
+            let _: Result<(), Errno> = rustix::fs::unlink(&self.path);
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! What a crashed server left: shown to be that, then removed.
+
+use super::made::FileId;
+use crate::backends::unix_socket::directory::insecure;
+use crate::backends::unix_socket::identity::{Owner, owner_of};
+use crate::backends::unix_socket::socket::probe;
+use crate::error::Error;
+use rustix::fs::{FileType, Mode, Stat};
+use rustix::io::Errno;
+use std::io::{self, ErrorKind};
+use std::path::Path;
+use std::sync::Arc;
+
+/// Removes what a crashed server left at `path`. Only under the lock, and only what is shown to be
+/// that: a socket, ours, at which nobody listens. Everything else is left alone, and so is one that
+/// refuses where that is not `certain` to mean that nobody listens.
+pub(super) fn remove_stale(path: &Path, certain: bool, endpoint: &Arc<str>) -> Result<(), Error> {
+    let failed = |action| move |error: Errno| Error::system(endpoint, action, error.into());
+    let stat = match rustix::fs::lstat(path) {
+        Ok(stat) => stat,
+        Err(Errno::NOENT) => return Ok(()),
+        Err(error) => return Err(failed("looking at its path")(error)),
+    };
+    if FileType::from_raw_mode(stat.st_mode) != FileType::Socket {
+        let problem =
+            "something that is no socket is in its place: remove it or choose another path";
+        return Err(insecure(endpoint, problem.to_owned()));
+    }
+    let owner = owner_of(stat.st_uid);
+    if owner != Owner::Us {
+        let problem = format!(
+            "a socket of {owner} is in its place: choose another path, or let that user remove it"
+        );
+        return Err(insecure(endpoint, problem));
+    }
+    let refused = match ask(path, &stat) {
+        Ok(()) => return Err(Error::AlreadyServed { endpoint: endpoint.clone() }),
+        Err(refused) => refused,
+    };
+    match refused.kind() {
+        ErrorKind::ConnectionRefused if certain => {}
+        ErrorKind::ConnectionRefused => {
+            let problem = "a socket that refuses is in its place, and was not left by a server of \
+                           this crate's: its backlog may be full. Stop its server, or remove the \
+                           file if there is none";
+            return Err(insecure(endpoint, problem.to_owned()));
+        }
+        ErrorKind::NotFound => return Ok(()),
+        _ => return Err(Error::system(endpoint, "asking whether it is served", refused)),
+    }
+    match FileId::at(path) {
+        Ok(Some(now)) if now == FileId::of(&stat) => {}
+        Ok(None) => return Ok(()),
+        _ => return Err(Error::AlreadyServed { endpoint: endpoint.clone() }),
+    }
+    match rustix::fs::unlink(path) {
+        Ok(()) | Err(Errno::NOENT) => Ok(()),
+        Err(error) => Err(failed("removing a stale socket")(error)),
+    }
+}
+
+/// Whether somebody listens at `path`, a socket of ours; an error says why not, or that it cannot be
+/// asked. One whose mode keeps its own user out is opened to that user for the question (`unix(7)`:
+/// connecting needs the right to write).
+fn ask(path: &Path, stat: &Stat) -> io::Result<()> {
+    let mode = Mode::from_raw_mode(stat.st_mode);
+    let asked = probe(path);
+    let is_kept_out = asked.as_ref().is_err_and(|e| e.kind() == ErrorKind::PermissionDenied);
+    if !is_kept_out || mode.contains(Mode::WUSR) {
+        return asked;
+    }
+    rustix::fs::chmod(path, mode | Mode::WUSR)?;
+    let asked = probe(path);
+    let is_stale = asked.as_ref().is_err_and(|e| e.kind() == ErrorKind::ConnectionRefused);
+    if !is_stale {
+        rustix::fs::chmod(path, mode)?;
+    }
+    asked
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As it is where a full backlog refuses too.
+    #[test]
+    fn a_socket_that_refuses_is_left_where_that_may_mean_that_it_is_busy() {
+        let name = format!("msgpipe.unit.{}.refuses", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        let endpoint: Arc<str> = "test".into();
+        // Nobody has ever listened there.
+        let socket =
+            crate::backends::unix_socket::socket::new_socket(crate::framing::Carrier::Stream);
+        let address = rustix::net::SocketAddrUnix::new(&path).unwrap();
+        rustix::net::bind(socket.unwrap(), &address).unwrap();
+        let refused = remove_stale(&path, false, &endpoint).unwrap_err().to_string();
+        assert!(refused.contains("its backlog may be full"), "{refused}");
+        assert!(rustix::fs::lstat(&path).is_ok());
+        remove_stale(&path, true, &endpoint).unwrap();
+        assert!(rustix::fs::lstat(&path).is_err());
+    }
+}

@@ -1,0 +1,65 @@
+//! How a client is set up.
+
+use crate::access::Trust;
+use crate::framing::Framing;
+use crate::limits::Limits;
+use std::fmt;
+use std::sync::Arc;
+
+/// How a client is set up. The order of the calls does not matter.
+///
+/// ```no_run
+/// use msgpipe::framing::OsMessage;
+/// use msgpipe::{ClientOptions, Endpoint};
+///
+/// // A classic server, which knows nothing of this crate: one message out, one back.
+/// let client = ClientOptions::new()
+///     .framing(OsMessage::new(64 * 1024))
+///     .connect_messages(&Endpoint::pipe(r"\\.\pipe\mynamedpipe")?)?;
+/// client.send("Default message from client.")?;
+/// println!("{:?}", client.receive(None)?);
+/// # Ok::<_, msgpipe::Error>(())
+/// ```
+#[derive(Clone, Default)]
+pub struct ClientOptions {
+    pub(super) limits: Limits,
+    pub(super) trust: Trust,
+    pub(super) framing: Option<Arc<dyn Framing>>,
+}
+
+impl ClientOptions {
+    /// The defaults: a server of this user or of the system, the default [`Limits`].
+    pub fn new() -> ClientOptions {
+        ClientOptions::default()
+    }
+
+    /// The bounds.
+    #[must_use]
+    pub fn limits(mut self, limits: Limits) -> ClientOptions {
+        self.limits = limits;
+        self
+    }
+
+    /// Who may be the server.
+    #[must_use]
+    pub fn trust(mut self, trust: Trust) -> ClientOptions {
+        self.trust = trust;
+        self
+    }
+
+    /// Another framing than this crate's own. Its own limit takes the place of [`Limits::message`].
+    #[must_use]
+    pub fn framing(mut self, framing: impl Framing + 'static) -> ClientOptions {
+        self.framing = Some(Arc::new(framing));
+        self
+    }
+}
+
+impl fmt::Debug for ClientOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClientOptions")
+            .field("limits", &self.limits)
+            .field("trust", &self.trust)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,44 @@
+//! A server for calls, in a thread of its own.
+
+use super::{Backend, PATIENCE};
+use msgpipe::{Limits, MessageServer, Request, Responder, Server, Stopper};
+use std::thread::{self, JoinHandle};
+
+/// A server in a thread of its own, stopped at the end of the test.
+pub struct Serving {
+    stopper: Stopper,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Serving {
+    pub fn start<M: MessageServer + Send + 'static>(
+        server: Server<M>,
+        handler: impl FnMut(Request, Responder) + Send + 'static,
+    ) -> Serving {
+        let stopper = server.stopper();
+        let thread = thread::spawn(move || server.serve_deferred(handler).unwrap());
+        Serving { stopper, thread: Some(thread) }
+    }
+
+    pub fn echo<B: Backend>(backend: &B, limits: &Limits) -> Serving {
+        let server = backend.serve_calls(limits).unwrap();
+        let stopper = server.stopper();
+        let thread = thread::spawn(move || server.serve(|request| request.body()).unwrap());
+        Serving { stopper, thread: Some(thread) }
+    }
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        self.stopper.stop();
+        let joined = self.thread.take().unwrap().join();
+        assert!(joined.is_ok() || thread::panicking(), "the server panicked");
+    }
+}
+
+/// Limits under which a test that hangs ends with an error.
+pub fn limits() -> Limits {
+    let mut limits = Limits::default();
+    limits.call = PATIENCE;
+    limits
+}
