@@ -151,6 +151,11 @@ impl<S> Connection<S> {
         self.closing.is_none() && !self.unwritable
     }
 
+    /// Whether more than `line` bytes wait for the peer to read them.
+    pub fn has_unread(&self, line: usize) -> bool {
+        self.outbound.queue.len() > line
+    }
+
     /// Charges what is held for it now.
     pub fn settle(&mut self) {
         let arriving = self.granted.max(self.inbound.kept());

@@ -39,7 +39,7 @@ use crate::ids::IdMap;
 use crate::limits::Limits;
 use crate::message_server::{ConnectionId, Event, Refusal, SendError};
 use crate::peer::Peer;
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use clock::Clock;
 use connection::{Class, Connection};
 use reading::Turn;
@@ -94,6 +94,8 @@ pub(crate) struct Connections<S> {
     looked: Option<Instant>,
     /// What is read into, shared by all whose messages are complete.
     buffers: ReadBuffers,
+    /// Memory for the next small messages to be sent, lent to a queue until all of it has left.
+    send_memory: BytesMut,
     /// Goes on with peers that have closed their sending direction.
     half_close: bool,
 }
@@ -123,6 +125,7 @@ impl<S: ServerStream> Connections<S> {
             clock: Clock::new(),
             looked: None,
             buffers: ReadBuffers::default(),
+            send_memory: BytesMut::new(),
             half_close: false,
         }
     }
@@ -327,6 +330,9 @@ impl<S: ServerStream> Connections<S> {
             let refusal = Refusal::Memory { held: self.account.held() };
             self.waiting.add(id, connection, Class::Sending);
             return Err(SendError::new(id, refusal, body));
+        }
+        if queued == 0 {
+            connection.outbound.queue.lend(&mut self.send_memory);
         }
         let peer_limit = connection.inbound.peer_limit().unwrap_or(usize::MAX);
         let peer_limit = Some(peer_limit.min(connection.stream.largest_message()));

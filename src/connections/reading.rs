@@ -5,7 +5,7 @@
 //! Messages are handed out one by one, so that the answers to the first ones count before the next is
 //! looked at.
 
-use super::connection::Connection;
+use super::connection::{Class, Connection};
 use super::{Connections, ServerStream};
 use crate::client_stream::ReadOutcome;
 use crate::error::CloseReason;
@@ -42,6 +42,36 @@ impl Turn {
         let time = now.saturating_duration_since(self.began);
         self.messages >= TURN_MESSAGES || (self.messages > 0 && time >= TURN_TIME)
     }
+
+    /// Why the next message cannot be handed out now, if it cannot.
+    fn stop<S>(
+        &self,
+        connection: &Connection<S>,
+        now: Instant,
+        line: usize,
+        to_begin: usize,
+    ) -> Option<Stop> {
+        let has_more = !self.input.is_empty();
+        if has_more && self.is_over(now) {
+            return Some(Stop::IsOver);
+        }
+        if connection.has_unread(line) {
+            return Some(Stop::Unread);
+        }
+        // What the messages before it have made the application hold counts too.
+        let is_first = self.messages == 0;
+        (has_more && !is_first && !connection.may_begin(to_begin)).then_some(Stop::NoMemory)
+    }
+}
+
+/// Why a turn stops with messages left.
+enum Stop {
+    /// It has had as many messages, or as much time, as a turn has.
+    IsOver,
+    /// So much waits for the peer that its next message has to wait too.
+    Unread,
+    /// There is no memory for what its next message may lead to.
+    NoMemory,
 }
 
 impl<S: ServerStream> Connections<S> {
@@ -112,31 +142,19 @@ impl<S: ServerStream> Connections<S> {
     /// The next message of the connection whose turn it is. When there is none left, or its turn is
     /// over, what they were answered with is sent, and what is left of them kept.
     pub(super) fn next_message(&mut self, now: Instant) -> Option<Event> {
-        let mut turn = self.current.take()?;
+        let (line, to_begin) = (self.limits.queued / 2, self.to_begin());
+        let turn = self.current.as_mut()?;
         let id = turn.id;
-        if self.table.get(&id).is_none_or(|connection| connection.closing.is_some()) {
+        let Some(connection) = self.table.get_mut(&id).filter(|c| c.closing.is_none()) else {
             // Closed while its messages were being handed out.
-            self.buffers.give_back(turn.input, 0);
+            let input = self.current.take()?.input;
+            self.buffers.give_back(input, 0);
+            return None;
+        };
+        if let Some(stop) = turn.stop(connection, now, line, to_begin) {
+            self.stop_turn(stop, now);
             return None;
         }
-        if turn.is_over(now) && !turn.input.is_empty() {
-            self.put_off(turn);
-            self.readable(id, false);
-            self.flush(id, now);
-            return None;
-        }
-        if self.must_pause(id, now) {
-            self.table.get_mut(&id)?.paused = true;
-            self.put_off(turn);
-            return None;
-        }
-        // What the messages before it have made the application hold counts too.
-        if turn.messages > 0 && !turn.input.is_empty() && !self.may_begin(id) {
-            self.put_off(turn);
-            self.flush(id, now);
-            return None;
-        }
-        let connection = self.table.get_mut(&id)?;
         match connection.inbound.decode(&mut turn.input) {
             Ok(Some(message)) => {
                 connection.times.last = now;
@@ -146,22 +164,55 @@ impl<S: ServerStream> Connections<S> {
                     connection.settle();
                 }
                 turn.messages += 1;
-                self.current = Some(turn);
                 return Some(Event::Message(id, message));
             }
             Ok(None) => {
-                connection.inbound.put_back(turn.input, &mut self.buffers);
+                connection.inbound.put_back(self.current.take()?.input, &mut self.buffers);
                 connection.keep(self.limits.message);
                 self.note_partial(id, now);
                 self.flush(id, now);
             }
             Err(error) => {
-                turn.input.clear();
-                connection.inbound.put_back(turn.input, &mut self.buffers);
+                let mut input = self.current.take()?.input;
+                input.clear();
+                connection.inbound.put_back(input, &mut self.buffers);
                 self.give_up(id, error.into(), now);
             }
         }
         None
+    }
+
+    /// The turn cannot go on for now: what is left of its bytes is kept.
+    fn stop_turn(&mut self, stop: Stop, now: Instant) {
+        let Some(turn) = self.current.take() else {
+            return;
+        };
+        let id = turn.id;
+        match stop {
+            Stop::IsOver => {
+                self.put_off(turn);
+                self.readable(id, false);
+                self.flush(id, now);
+            }
+            Stop::Unread => {
+                self.flush(id, now);
+                let line = self.limits.queued / 2;
+                match self.table.get_mut(&id) {
+                    Some(connection) if connection.has_unread(line) => {
+                        connection.paused = true;
+                        self.put_off(turn);
+                    }
+                    _ => self.current = Some(turn),
+                }
+            }
+            Stop::NoMemory => {
+                if let Some(connection) = self.table.get_mut(&id) {
+                    self.waiting.add(id, connection, Class::Small);
+                }
+                self.put_off(turn);
+                self.flush(id, now);
+            }
+        }
     }
 
     /// Keeps what is left of a turn's bytes: they are looked at before the next read.
@@ -171,21 +222,6 @@ impl<S: ServerStream> Connections<S> {
             connection.inbound.put_back(turn.input, &mut self.buffers);
             connection.settle();
         }
-    }
-
-    /// Whether so much waits for this peer that its next message has to wait too.
-    fn must_pause(&mut self, id: ConnectionId, now: Instant) -> bool {
-        let line = self.limits.queued / 2;
-        let over = |connections: &Self| {
-            connections
-                .table
-                .get(&id)
-                .is_some_and(|c| c.closing.is_none() && c.outbound.queue.len() > line)
-        };
-        if over(self) {
-            self.flush(id, now);
-        }
-        over(self)
     }
 }
 

@@ -50,6 +50,9 @@ impl<S: ServerStream> Connections<S> {
             return;
         };
         let queued = connection.outbound.queue.len();
+        if queued == 0 {
+            connection.outbound.queue.take_back(&mut self.send_memory);
+        }
         connection.settle();
         connection.times.look = None;
         connection.blocked = queued > 0 || !(connection.unwritable || connection.stream.is_sent());

@@ -3,7 +3,6 @@
 use super::reading::{TURN_MESSAGES, TURN_TIME};
 use super::*;
 use crate::framing::{Layer, Native, SendQueue};
-use bytes::BytesMut;
 use std::cell::Cell;
 use std::io::{self, ErrorKind};
 use std::rc::Rc;

@@ -114,23 +114,9 @@ impl<S: ServerStream> Connections<S> {
         may
     }
 
-    /// Whether there is memory for what the next of a connection's messages may lead to; if not, it
-    /// waits.
-    pub(super) fn may_begin(&mut self, id: ConnectionId) -> bool {
-        let to_begin = self.to_begin();
-        let Some(connection) = self.table.get_mut(&id) else {
-            return false;
-        };
-        let may = connection.hung_up || connection.held.share().room() >= to_begin;
-        if !may {
-            self.waiting.add(id, connection, Class::Small);
-        }
-        may
-    }
-
     /// The room that must be there before another message is read: what it asks for may have an answer
     /// of the largest size.
-    fn to_begin(&self) -> usize {
+    pub(super) fn to_begin(&self) -> usize {
         self.limits.message.min(self.account.memory() / 8).max(1)
     }
 
@@ -208,6 +194,11 @@ impl<S: ServerStream> Connections<S> {
 }
 
 impl<S> Connection<S> {
+    /// Whether there is memory for what the next of its messages may lead to.
+    pub(super) fn may_begin(&self, to_begin: usize) -> bool {
+        self.hung_up || self.held.share().room() >= to_begin
+    }
+
     /// How many bytes the message that is arriving will take; 0 between messages. Of one whose length
     /// is not told: a few reads, and behind them as much as there may be.
     fn whole(&self, largest: usize) -> usize {

@@ -1,6 +1,7 @@
 //! The answering side: requests of one connection that are not answered yet.
 
 use crate::ids::IdMap;
+use std::collections::hash_map::Entry;
 
 /// Ids that the smallest table holds.
 const FEW: usize = 3;
@@ -29,14 +30,15 @@ pub(crate) enum Refused {
 impl Requests {
     /// A request has come.
     pub fn begin(&mut self, id: u32, limit: usize) -> Result<(), Refused> {
-        if self.open.contains_key(&id) {
-            return Err(Refused::Duplicate { id });
+        let is_full = self.open.len() >= limit;
+        match self.open.entry(id) {
+            Entry::Occupied(_) => Err(Refused::Duplicate { id }),
+            Entry::Vacant(_) if is_full => Err(Refused::TooMany { limit }),
+            Entry::Vacant(place) => {
+                place.insert(0);
+                Ok(())
+            }
         }
-        if self.open.len() >= limit {
-            return Err(Refused::TooMany { limit });
-        }
-        self.open.insert(id, 0);
-        Ok(())
     }
 
     /// So many bytes are held for an open request.

@@ -47,16 +47,22 @@ const LENT_MOST: usize = 64 * 1024;
 const MAY_BE_PARTS: usize = READ_CHUNK;
 
 impl<'a> SendQueue<'a> {
-    /// An empty queue that puts small messages into this memory.
-    pub(crate) fn with_memory(memory: BytesMut) -> Self {
-        SendQueue { tail: memory, lent: true, ..SendQueue::default() }
+    /// Lends memory for small messages to an empty queue.
+    pub(crate) fn lend(&mut self, memory: &mut BytesMut) {
+        if self.is_empty() {
+            (self.tail, self.lent) = (std::mem::take(memory), true);
+        }
     }
 
-    /// Takes the memory of an emptied queue, for the next one.
-    pub(crate) fn take_memory(&mut self) -> BytesMut {
-        let mut memory = std::mem::take(self).tail;
-        memory.clear();
-        if memory.capacity() > LENT_MOST { BytesMut::new() } else { memory }
+    /// Takes the memory of an emptied queue back, for the next one.
+    pub(crate) fn take_back(&mut self, memory: &mut BytesMut) {
+        if self.is_empty() {
+            let mut tail = std::mem::take(self).tail;
+            tail.clear();
+            if memory.capacity() < tail.capacity() && tail.capacity() <= LENT_MOST {
+                *memory = tail;
+            }
+        }
     }
 
     /// Appends a copy of `bytes`.

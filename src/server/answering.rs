@@ -1,7 +1,7 @@
 //! The loop of a server: requests to the handler, answers to those who asked.
 
 use super::answers::Answers;
-use super::responder::{Answer, Outbox, Request, Responder, of_application};
+use super::responder::{Answer, Origin, Outbox, Request, Responder, of_application};
 use super::{Hooks, Server, Stopper};
 use crate::account::{Account, Charge};
 use crate::error::{CloseReason, Error, ErrorReply};
@@ -11,7 +11,6 @@ use crate::goodbye::Goodbye;
 use crate::ids::IdMap;
 use crate::limits::Limits;
 use crate::message_server::{ConnectionId, Event, MessageServer};
-use crate::peer::Peer;
 use bytes::Bytes;
 use std::any::Any;
 use std::collections::VecDeque;
@@ -49,15 +48,13 @@ pub(super) struct Answering<M> {
 
 /// A connected client.
 pub(super) struct Caller {
-    peer: Arc<Peer>,
+    origin: Arc<Origin>,
     requests: Requests,
     pub(super) answers: Answers,
     /// The memory that is held for its requests.
     charge: Charge,
     /// It sends nothing more.
     finished: bool,
-    /// It has gone: nobody waits for its answers.
-    gone: Arc<AtomicBool>,
 }
 
 /// How a handler answers one request.
@@ -104,7 +101,7 @@ impl<M: MessageServer> Answerer<'_, M> {
             caller.requests.hold(self.id, held + REQUEST_COST);
             caller.charge.add(held + REQUEST_COST);
         }
-        Responder::new(outbox, self.connection, self.id, request.gone.clone())
+        Responder::new(outbox, self.connection, self.id, request.origin.clone())
     }
 }
 
@@ -188,20 +185,20 @@ impl<M: MessageServer> Answering<M> {
     }
 
     fn connected(&mut self, connection: ConnectionId) {
-        let peer = Arc::new(self.messages.peer(connection).cloned().unwrap_or_default());
+        let peer = self.messages.peer(connection).cloned().unwrap_or_default();
         let share = self.messages.share(connection);
         let share = share.unwrap_or_else(|| self.account.share(&peer));
+        let origin = Arc::new(Origin { peer, gone: AtomicBool::new(false) });
         let caller = Caller {
-            peer: peer.clone(),
+            origin: origin.clone(),
             requests: Requests::default(),
             answers: Answers::new(share.clone()),
             charge: Charge::new(share),
             finished: false,
-            gone: Arc::default(),
         };
         self.callers.insert(connection, caller);
         if let Some(tell) = &mut self.hooks.connected {
-            guarded(|| tell(connection, &peer));
+            guarded(|| tell(connection, &origin.peer));
         }
         if self.says_goodbye {
             self.say_goodbye(connection);
@@ -213,9 +210,9 @@ impl<M: MessageServer> Answering<M> {
             return;
         };
         self.open -= caller.requests.len();
-        caller.gone.store(true, Ordering::SeqCst);
+        caller.origin.gone.store(true, Ordering::SeqCst);
         if let Some(tell) = &mut self.hooks.closed {
-            guarded(|| tell(connection, &caller.peer, reason));
+            guarded(|| tell(connection, &caller.origin.peer, reason));
         }
     }
 
@@ -272,12 +269,7 @@ impl<M: MessageServer> Answering<M> {
                 return None;
             }
         }
-        let request = Request {
-            body: message,
-            connection,
-            peer: caller.peer.clone(),
-            gone: caller.gone.clone(),
-        };
+        let request = Request { body: message, connection, origin: caller.origin.clone() };
         if self.stopping.is_some() {
             let refusal = ErrorReply::new(ErrorReply::STOPPING, "the server stops");
             self.answer(connection, id, Err(refusal));
@@ -288,7 +280,9 @@ impl<M: MessageServer> Answering<M> {
 
     /// Takes over answers that were given outside the loop, some of them.
     fn take_answers(&mut self) {
-        self.given.extend(self.outbox.take());
+        if self.outbox.has_some() {
+            self.given.extend(self.outbox.take());
+        }
         for _ in 0..ANSWERS_AT_ONCE {
             let Some((connection, id, answer)) = self.given.pop_front() else {
                 return;

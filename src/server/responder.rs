@@ -13,8 +13,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 pub struct Request {
     pub(super) body: Bytes,
     pub(super) connection: ConnectionId,
-    pub(super) peer: Arc<Peer>,
-    pub(super) gone: Arc<AtomicBool>,
+    pub(super) origin: Arc<Origin>,
+}
+
+/// Where requests come from: one client.
+#[derive(Debug)]
+pub(super) struct Origin {
+    pub peer: Peer,
+    /// It has gone: nobody waits for its answers.
+    pub gone: AtomicBool,
 }
 
 impl Request {
@@ -24,9 +31,21 @@ impl Request {
         self.body.clone()
     }
 
+    /// What was asked, taken out of the request: as [`body`](Request::body), with no count of who shares
+    /// the bytes.
+    ///
+    /// ```no_run
+    /// let server = msgpipe::Server::bind("com.example.echo")?;
+    /// server.serve(|request| request.into_body())?;
+    /// # Ok::<_, msgpipe::Error>(())
+    /// ```
+    pub fn into_body(self) -> Bytes {
+        self.body
+    }
+
     /// Who asks, as the operating system told it when the connection was made.
     pub fn peer(&self) -> &Peer {
-        &self.peer
+        &self.origin.peer
     }
 
     /// The connection on which it was asked: the same for all requests of one client.
@@ -55,7 +74,7 @@ impl Request {
     /// # Ok::<_, msgpipe::Error>(())
     /// ```
     pub fn is_cancelled(&self) -> bool {
-        self.gone.load(Ordering::SeqCst)
+        self.origin.gone.load(Ordering::SeqCst)
     }
 }
 
@@ -85,11 +104,13 @@ impl Outbox {
         Outbox { answers: Mutex::default(), waiting: AtomicBool::new(false), waker }
     }
 
+    /// Whether there are answers that were given since the last look.
+    pub fn has_some(&self) -> bool {
+        self.waiting.load(Ordering::Acquire)
+    }
+
     /// The answers given since the last look.
     pub fn take(&self) -> Vec<(ConnectionId, u32, Answer)> {
-        if !self.waiting.load(Ordering::Acquire) {
-            return Vec::new();
-        }
         let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
         self.waiting.store(false, Ordering::Relaxed);
         std::mem::take(&mut *answers)
@@ -119,7 +140,7 @@ pub struct Responder {
     outbox: Arc<Outbox>,
     connection: ConnectionId,
     id: u32,
-    gone: Arc<AtomicBool>,
+    origin: Arc<Origin>,
     answered: bool,
 }
 
@@ -128,14 +149,14 @@ impl Responder {
         outbox: Arc<Outbox>,
         connection: ConnectionId,
         id: u32,
-        gone: Arc<AtomicBool>,
+        origin: Arc<Origin>,
     ) -> Responder {
-        Responder { outbox, connection, id, gone, answered: false }
+        Responder { outbox, connection, id, origin, answered: false }
     }
 
     /// Whether nobody waits for the answer any more; see [`Request::is_cancelled`].
     pub fn is_cancelled(&self) -> bool {
-        self.gone.load(Ordering::SeqCst)
+        self.origin.gone.load(Ordering::SeqCst)
     }
 
     /// Answers. Does not block.

@@ -55,7 +55,8 @@ impl Channel {
         // What is left of the message before goes first.
         let flushed = self.flush(&mut outbound.queue, sent, deadline, inbox);
         flushed.map_err(Failure::before_sending)?;
-        let mut queue = SendQueue::with_memory(std::mem::take(memory));
+        let mut queue = SendQueue::default();
+        queue.lend(memory);
         for (at, (head, body)) in messages.iter().enumerate() {
             let limit = Some(self.limit());
             if let Err(problem) = outbound.encode_into(&mut queue, head, body.clone(), limit) {
@@ -65,7 +66,7 @@ impl Channel {
         }
         let flushed = self.flush(&mut queue, sent, deadline, inbox);
         match queue.is_empty() {
-            true => *memory = queue.take_memory(),
+            true => queue.take_back(memory),
             false => outbound.queue = queue.into_owned(),
         }
         flushed
