@@ -81,6 +81,14 @@ fn backends_know_no_other_backend() {
 }
 
 #[test]
+fn one_file_rests_on_what_mio_does_with_pipes() {
+    keep(
+        "what a newer mio may do otherwise stands in mio_pipe.rs, with the test that would show it",
+        &rules::pipes_of_mios_elsewhere(&checkout()),
+    );
+}
+
+#[test]
 fn unsafe_says_why_it_is_sound() {
     keep(
         "a reader must be able to check each unsafe block against its own reason",
