@@ -38,7 +38,7 @@ use super::stream::is_gone;
 use bytes::BytesMut;
 use mio::windows::NamedPipe;
 use mio::{Events, Interest, Poll, Registry, Token};
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, IoSliceMut, Read, Write};
 use std::os::windows::io::{
     AsRawHandle, BorrowedHandle, FromRawHandle, IntoRawHandle, OwnedHandle,
 };
@@ -59,6 +59,8 @@ pub(super) struct MioPipe {
     pipe: NamedPipe,
     reads: bool,
     size: ReadSize,
+    /// What was taken from mio and had no room. It comes first, and mio has been taking in the next since.
+    left: BytesMut,
     /// A write of mio's is under way, or has ended without our knowing. It takes one at a time.
     writing: bool,
     /// The client has closed: mio would read again and again, and post an event each time.
@@ -84,7 +86,8 @@ impl MioPipe {
             Err(error) => return Err(error),
         }
         let size = ReadSize::new(extra);
-        Ok(MioPipe { pipe, reads: true, size, writing: false, ended: false })
+        let left = BytesMut::new();
+        Ok(MioPipe { pipe, reads: true, size, left, writing: false, ended: false })
     }
 
     /// As [`listen`](MioPipe::listen), for an instance that mio shall not read from: here a read of its
@@ -132,31 +135,42 @@ impl MioPipe {
     /// event tells of what is left. 0: the client has closed.
     pub fn read(&mut self, buffer: &mut BytesMut) -> io::Result<usize> {
         let before = buffer.len();
-        while !self.ended {
-            let (at, room) = (buffer.len(), buffer.capacity() - buffer.len());
-            let asked = room.min(self.size.get());
-            buffer.resize(at + asked, 0);
-            let read = self.pipe.read(&mut buffer[at..]);
-            buffer.truncate(at + read.as_ref().map_or(0, |read| *read));
-            match read {
-                Ok(read) if read == asked => {
-                    self.size.filled(read);
-                    if read == room {
-                        break;
-                    }
-                }
+        let left = self.left.len().min(buffer.capacity() - before);
+        buffer.extend_from_slice(&self.left.split_to(left));
+        while !self.ended && self.left.is_empty() && buffer.len() < buffer.capacity() {
+            self.left = BytesMut::new();
+            match self.take(buffer) {
+                Ok(read) if read == self.size.get() => self.size.filled(),
                 // A message of no bytes looks the same as the end; this framing has none.
                 Ok(read) => {
                     self.ended = read == 0;
                     break;
                 }
                 // What has failed fails again when the bytes have been seen to.
-                Err(_) if at > before => break,
+                Err(_) if buffer.len() > before => break,
                 Err(error) if is_gone(&error) => self.ended = true,
                 Err(error) => return Err(error),
             }
         }
         Ok(buffer.len() - before)
+    }
+
+    /// Takes from mio what may be asked for. mio's next read is as large, so it is also asked for where
+    /// there is less room in `buffer`: the end of a large message would make the next read a small one.
+    fn take(&mut self, buffer: &mut BytesMut) -> io::Result<usize> {
+        let (at, asked) = (buffer.len(), self.size.get());
+        let room = asked.min(buffer.capacity() - at);
+        buffer.resize(at + room, 0);
+        let mut beyond = BytesMut::zeroed(asked - room);
+        let mut slices = [IoSliceMut::new(&mut buffer[at..]), IoSliceMut::new(&mut beyond)];
+        let read = self.pipe.read_vectored(&mut slices);
+        let taken = read.as_ref().map_or(0, |read| *read);
+        buffer.truncate(at + taken.min(room));
+        if taken > room {
+            beyond.truncate(taken - room);
+            self.left = beyond;
+        }
+        read
     }
 
     /// Has `message` written as one, unless a write is under way: `WouldBlock`. Until
