@@ -92,6 +92,14 @@ fn no_two_files_import_each_other() {
 }
 
 #[test]
+fn one_file_rests_on_what_mio_does_with_pipes() {
+    keep(
+        "what a newer mio may do otherwise stands in mio_pipe.rs, with the test that would show it",
+        &rules::pipes_of_mios_elsewhere(&checkout()),
+    );
+}
+
+#[test]
 fn unsafe_says_why_it_is_sound() {
     keep(
         "a reader must be able to check each unsafe block against its own reason",

@@ -1,7 +1,9 @@
 //! The client's end of a pipe: blocking, with deadlines.
 
+use super::QUOTA;
 use super::handle::{check, code, is_gone};
 use super::identity::{own_sid, server_of, trusts};
+
 use super::messages::Messages;
 use super::opening::open;
 use super::stream::{gone_to_broken, next_message};
@@ -28,8 +30,8 @@ use windows_sys::Win32::Foundation::{
 };
 use windows_sys::Win32::System::Pipes::{PIPE_READMODE_MESSAGE, SetNamedPipeHandleState};
 
-/// How much is read at once.
-const READ: usize = 64 * 1024;
+/// How much is read at once: what a pipe of this crate's holds.
+const READ: usize = QUOTA as usize;
 
 /// Connects to the server at `endpoint`; returns the name in words too.
 pub(crate) fn connect(

@@ -1,26 +1,24 @@
 //! One instance of a pipe.
 
 use super::QUOTA;
-use super::handle::{check, own};
+use super::handle::own;
 use super::security::attributes;
 use interprocess::os::windows::security_descriptor::SecurityDescriptor;
 use std::io;
-use std::os::windows::io::{AsRawHandle, BorrowedHandle, OwnedHandle};
-use std::ptr::null_mut;
+#[cfg(test)]
+use std::os::windows::io::AsRawHandle;
+use std::os::windows::io::{BorrowedHandle, OwnedHandle};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use widestring::U16CStr;
-use windows_sys::Win32::Foundation::DuplicateHandle;
 #[cfg(test)]
 use windows_sys::Win32::Foundation::HANDLE;
 use windows_sys::Win32::Storage::FileSystem::{
-    FILE_FLAG_FIRST_PIPE_INSTANCE, FILE_FLAG_OVERLAPPED, FILE_WRITE_ATTRIBUTES, FILE_WRITE_DATA,
-    PIPE_ACCESS_DUPLEX, READ_CONTROL, SYNCHRONIZE,
+    FILE_FLAG_FIRST_PIPE_INSTANCE, FILE_FLAG_OVERLAPPED, PIPE_ACCESS_DUPLEX,
 };
 use windows_sys::Win32::System::Pipes::{
     CreateNamedPipeW, PIPE_READMODE_MESSAGE, PIPE_REJECT_REMOTE_CLIENTS, PIPE_TYPE_MESSAGE,
     PIPE_UNLIMITED_INSTANCES, PIPE_WAIT,
 };
-use windows_sys::Win32::System::Threading::GetCurrentProcess;
 
 /// Whether an instance must be the first of its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,32 +41,6 @@ pub(super) fn open_mode(which: Which) -> u32 {
 /// What every instance is: `dwPipeMode` of CreateNamedPipe.
 pub(super) const PIPE_MODE: u32 =
     PIPE_TYPE_MESSAGE | PIPE_READMODE_MESSAGE | PIPE_WAIT | PIPE_REJECT_REMOTE_CLIENTS;
-
-/// The rights of a handle that mio shall not read with: to write, to set and read attributes, to wait.
-const ALL_BUT_READING: u32 = FILE_WRITE_DATA | FILE_WRITE_ATTRIBUTES | READ_CONTROL | SYNCHRONIZE;
-
-/// A second handle to an instance, with which nothing can be read. mio reads whenever nothing keeps
-/// it from it, and here a read of its would take the beginning of a message without saying whether it
-/// was the whole. Given this handle, its first read is refused, and it waits to be asked for that
-/// error before it reads again.
-pub(super) fn without_reading(instance: &OwnedHandle) -> io::Result<OwnedHandle> {
-    let mut handle = null_mut();
-    // SAFETY: the instance's handle is open, the pseudo handles of this process always are, and
-    // `handle` outlives the call.
-    check(unsafe {
-        DuplicateHandle(
-            GetCurrentProcess(),
-            instance.as_raw_handle(),
-            GetCurrentProcess(),
-            &mut handle,
-            ALL_BUT_READING,
-            0,
-            0,
-        )
-    })?;
-    // SAFETY: the call has just returned it, and it is ours.
-    unsafe { own(handle) }
-}
 
 /// Makes an instance. Clients can open it from this moment on.
 ///

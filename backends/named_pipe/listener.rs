@@ -3,6 +3,8 @@
 use super::handle::{code, wide};
 use super::identity::{client_of, own_sid};
 use super::instance::{self, Place, Vacated, Which};
+use super::mio_pipe::{self, MioPipe};
+use super::read_size::Extra;
 use super::security;
 use super::stream::PipeStream;
 use crate::access::Access;
@@ -12,15 +14,13 @@ use crate::error::Error;
 use crate::framing::Carrier;
 use crate::{Instances, ServerOptions};
 use interprocess::os::windows::security_descriptor::SecurityDescriptor;
-use mio::windows::NamedPipe;
-use mio::{Events, Interest, Poll, Registry, Token};
+use mio::{Events, Poll, Registry, Token};
 use std::collections::{HashMap, VecDeque};
 use std::io;
-use std::os::windows::io::{
-    AsHandle, AsRawHandle, BorrowedHandle, FromRawHandle, IntoRawHandle, OwnedHandle,
-};
+#[cfg(test)]
+use std::os::windows::io::AsRawHandle;
+use std::os::windows::io::{AsHandle, BorrowedHandle, OwnedHandle};
 use std::sync::Arc;
-use std::time::Duration;
 use widestring::U16CString;
 use windows_sys::Win32::Foundation::{ERROR_ACCESS_DENIED, ERROR_PIPE_BUSY};
 
@@ -38,6 +38,8 @@ pub(crate) struct Listener {
     instances: Instances,
     /// Of a fixed number of instances, those whose place is to be taken.
     vacated: Arc<Vacated>,
+    /// What the buffers of all connections are larger than they must be.
+    extra: Arc<Extra>,
     carrier: Carrier,
     /// Made, but not known to the poll yet.
     made: Vec<OwnedHandle>,
@@ -51,35 +53,16 @@ pub(crate) struct Listener {
 
 /// An instance, registered with the poll.
 struct Instance {
-    pipe: NamedPipe,
+    mio: MioPipe,
     /// For whole messages, what they are read with: mio then has a handle that cannot read.
     reader: Option<OwnedHandle>,
     place: Option<Place>,
 }
 
 impl Instance {
-    fn handle(&self) -> BorrowedHandle<'_> {
-        // SAFETY: the pipe, and with it the handle, outlives the borrow.
-        unsafe { BorrowedHandle::borrow_raw(self.pipe.as_raw_handle()) }
-    }
-
     /// The handle with all rights.
     fn handle_to_read(&self) -> BorrowedHandle<'_> {
-        self.reader.as_ref().map_or_else(|| self.handle(), |reader| reader.as_handle())
-    }
-
-    /// Whether an event means that its client has come; `None`: that it never will.
-    fn has_client(&self) -> Option<bool> {
-        if !matches!(self.pipe.take_error(), Ok(None)) {
-            return None;
-        }
-        // The read that mio was refused makes an event before there is a client. It is told by asking
-        // to connect once more: that is refused as long as the first request is under way.
-        match self.reader.as_ref().map(|_| self.pipe.connect()) {
-            None | Some(Ok(())) => Some(true),
-            Some(Err(error)) if error.kind() == io::ErrorKind::WouldBlock => Some(false),
-            Some(Err(_)) => None,
-        }
+        self.reader.as_ref().map_or_else(|| self.mio.handle(), |reader| reader.as_handle())
     }
 }
 
@@ -115,6 +98,7 @@ impl Listener {
             alike: options.access == Access::Owner,
             instances: options.instances,
             vacated: Arc::default(),
+            extra: Arc::default(),
             carrier,
             made,
             listening: HashMap::new(),
@@ -124,27 +108,21 @@ impl Listener {
         Ok((listener, shown))
     }
 
-    /// Waits for a client on an instance. It is registered first: a read that mio issues for a
-    /// client already there would otherwise complete where nobody looks.
+    /// Waits for a client on an instance.
     fn listen(&mut self, handle: OwnedHandle, registry: &Registry, token: Token) -> io::Result<()> {
         let place = match self.instances {
             Instances::Unlimited => None,
             Instances::Fixed(_) => Some(Place::new(handle.as_handle(), &self.vacated)?),
         };
-        let (handle, reader) = match self.carrier {
-            Carrier::Stream => (handle, None),
-            Carrier::Messages => (instance::without_reading(&handle)?, Some(handle)),
+        let extra = &self.extra;
+        let (mio, reader) = match self.carrier {
+            Carrier::Stream => (MioPipe::listen(handle, registry, token, extra)?, None),
+            Carrier::Messages => {
+                let mio = MioPipe::listen_without_reading(&handle, registry, token, extra)?;
+                (mio, Some(handle))
+            }
         };
-        // SAFETY: the handle is an overlapped pipe's and is given away.
-        let mut pipe = unsafe { NamedPipe::from_raw_handle(handle.into_raw_handle()) };
-        registry.register(&mut pipe, token, Interest::READABLE | Interest::WRITABLE)?;
-        match pipe.connect() {
-            // A client was faster. The event that tells of it is under way all the same.
-            Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            Err(error) => return Err(error),
-        }
-        self.listening.insert(token, Instance { pipe, reader, place });
+        self.listening.insert(token, Instance { mio, reader, place });
         Ok(())
     }
 
@@ -152,7 +130,7 @@ impl Listener {
     #[cfg(test)]
     pub fn fail_connects(&self) {
         for instance in self.listening.values() {
-            let handle = instance.pipe.as_raw_handle();
+            let handle = instance.mio.handle().as_raw_handle();
             // SAFETY: the handle is open as long as the pipe is there; null means every operation.
             let cancelled =
                 unsafe { windows_sys::Win32::System::IO::CancelIoEx(handle, std::ptr::null()) };
@@ -163,7 +141,7 @@ impl Listener {
     /// Makes instances until enough of them listen. One whose connect failed while no client was
     /// there does not say so by an event: it is found here.
     fn fill(&mut self, registry: &Registry, tokens: &mut Tokens, room: usize) -> io::Result<()> {
-        self.listening.retain(|_, instance| matches!(instance.pipe.take_error(), Ok(None)));
+        self.listening.retain(|_, instance| !instance.mio.has_failed());
         let wanted = match self.instances {
             Instances::Unlimited => LISTENING,
             Instances::Fixed(_) => room.saturating_sub(self.connected.len()),
@@ -210,7 +188,8 @@ impl Acceptor for Listener {
 
     /// The first event of a listening instance says that its connect has ended, well or not.
     fn ready(&mut self, token: Token) -> bool {
-        let Some(has_client) = self.listening.get(&token).map(Instance::has_client) else {
+        let listening = self.listening.get(&token);
+        let Some(has_client) = listening.map(|instance| instance.mio.has_client()) else {
             return false;
         };
         if has_client == Some(false) {
@@ -240,9 +219,9 @@ impl Acceptor for Listener {
         };
         let stream = match (instance.reader, &self.wake) {
             (Some(reader), Some(wake)) => {
-                PipeStream::of_messages(instance.pipe, reader, wake, token)?
+                PipeStream::of_messages(instance.mio, reader, wake, token)?
             }
-            _ => PipeStream::new(instance.pipe),
+            _ => PipeStream::new(instance.mio),
         };
         let stream = stream.at(instance.place);
         // What it sent before it was accepted may have been told of already.
@@ -251,19 +230,8 @@ impl Acceptor for Listener {
 
     fn close(self, _registry: &Registry) {}
 
-    /// Takes completions off the port until none has come for a while: each holds a handle open, and
-    /// with it the name.
     fn wait_until_gone(poll: &mut Poll, events: &mut Events) {
-        const PAUSE: Duration = Duration::from_millis(5);
-        const AT_MOST: usize = 100;
-        let mut quiet = 0;
-        for _ in 0..AT_MOST {
-            let polled = poll.poll(events, Some(PAUSE));
-            quiet = if polled.is_err() || events.is_empty() { quiet + 1 } else { 0 };
-            if quiet == 2 {
-                return;
-            }
-        }
+        mio_pipe::wait_until_gone(poll, events);
     }
 }
 

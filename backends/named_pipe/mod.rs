@@ -1,6 +1,7 @@
 //! Message-mode named pipes, driven by mio on the server.
 //!
-//! What mio and Win32 make hard here, and where it is seen to:
+//! What mio and Win32 make hard here, and where it is seen to; all that rests on what mio does inside is in
+//! `mio_pipe`, with a list:
 //! - mio hides where a message ends and takes an empty one for the end: `stream` reads a stream of
 //!   bytes, and the framing's header says how long a message is; where there is no header, `messages`
 //!   reads instead of mio.
@@ -25,7 +26,9 @@ mod impersonation;
 mod instance;
 mod listener;
 mod messages;
+mod mio_pipe;
 mod opening;
+mod read_size;
 mod security;
 mod stream;
 mod token;
@@ -47,9 +50,9 @@ pub(super) use listener::Listener;
 pub(super) const PIPE_MESSAGE_MAX: usize = 2 * QUOTA as usize;
 
 /// The bytes that the system holds for each direction of an instance before a write has to wait for
-/// the reader: 64 KiB, as much as it is on sockets, within a factor of four. The default of zero
-/// would make every write wait.
-const QUOTA: u32 = 64 * 1024;
+/// the reader: as much as it is on sockets, within a factor of four. The default of zero would make every
+/// write wait. With what goes before a message, so that one of 64 KiB goes without waiting.
+const QUOTA: u32 = 64 * 1024 + 256;
 
 /// What this system calls an endpoint, for this user.
 pub(crate) fn locate(endpoint: &crate::Endpoint) -> Result<std::path::PathBuf, crate::Error> {

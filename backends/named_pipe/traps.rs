@@ -22,7 +22,7 @@ use std::time::Duration;
 pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Long enough for something that should not come to come.
-const A_WHILE: Duration = Duration::from_millis(100);
+pub(super) const A_WHILE: Duration = Duration::from_millis(100);
 
 pub(super) fn listener() -> (Listener, Arc<str>) {
     static NEXT: AtomicU32 = AtomicU32::new(0);
@@ -305,8 +305,7 @@ fn a_long_message_queued_before_the_first_read_is_whole() {
     }
 }
 
-/// What lies behind a full buffer of mio's is read beside mio, which must not be reading then: else
-/// the two would take turns at random, and the bytes would come out of order.
+/// What is left in mio's buffer comes before what mio reads next, and no event tells of it.
 #[test]
 fn pieces_around_the_size_of_mios_buffer_keep_their_order() {
     const PIECES: [usize; 9] = [4094, 4095, 4096, 4097, 1, 8191, 8192, 8193, 65_536];
@@ -315,7 +314,7 @@ fn pieces_around_the_size_of_mios_buffer_keep_their_order() {
     let mut queue = SendQueue::default();
     encoder.begin(&mut queue);
     let messages: Vec<Bytes> = (0..3000u32).map(|n| n.to_le_bytes().repeat(64).into()).collect();
-    messages.iter().for_each(|m| encoder.encode(b"", m.clone(), &mut queue).unwrap());
+    messages.iter().for_each(|m| encoder.encode(b"", m.clone().into(), &mut queue).unwrap());
     let (stream, mut client) = (queue.to_bytes(), open(&name).unwrap());
     let writing = std::thread::spawn(move || {
         let (mut rest, mut sizes) = (&stream[..], PIECES.iter().cycle());

@@ -1,4 +1,5 @@
-//! Looking at a pipe, reading and writing without waiting: beside mio, while it does neither.
+//! Looking at a pipe, reading and writing without waiting: beside mio, where it does not read, or while it
+//! does not write.
 
 use super::handle::{check, code};
 use super::transfer::{Overlapped, Signal};

@@ -2,16 +2,17 @@
 //! say so. What is asked of the system is tested beside the code, in `backends/named_pipe`.
 
 use crate::common::program::Program;
-use crate::common::{PATIENCE, connected, message, on_wine, unique_name};
+use crate::common::{PATIENCE, closed, connected, message, on_wine, unique_name};
 use msgpipe::framing::OsMessage;
 use msgpipe::{
     Access, ClientOptions, Endpoint, Error, Instances, LocalServer, MessageClient, MessageServer,
-    ServerOptions,
+    Principal, ServerOptions, Trust,
 };
 use std::fs::OpenOptions;
 
 const ACCESS_DENIED: i32 = 5;
 const FILE_NOT_FOUND: i32 = 2;
+const INVALID_OWNER: i32 = 1307;
 
 fn unique_pipe() -> String {
     format!(r"\\.\pipe\{}", unique_name())
@@ -123,6 +124,36 @@ fn who_is_not_on_the_list_does_not_get_in() {
     }
     let mut server = listen(&pipe, "D:P(A;;0x12019b;;;SID)");
     let client = connect(&pipe).unwrap();
+    connected(&mut server);
+    is_served(&client, &mut server);
+}
+
+/// .NET's `CurrentUserOnly` in a process with raised rights wants the Administrators as the owner. A server
+/// that names them is no longer its user's for clients of this crate: they must say that they trust them.
+#[test]
+fn an_owner_that_the_server_names_is_whom_clients_see() {
+    const ADMINISTRATORS: &str = "S-1-5-32-544";
+    let pipe = unique_pipe();
+    let endpoint = Endpoint::pipe(&pipe).unwrap();
+    let sddl = Some(format!("O:BAD:P(A;;GA;;;{})(A;;GA;;;SY)", own_sid()));
+    let options = ServerOptions::new().access(Access::Custom { sddl, mode: None });
+    let mut server = match options.framing(OsMessage::new(4096)).bind_messages(&endpoint) {
+        Err(Error::System { cause, .. }) if cause.raw_os_error() == Some(INVALID_OWNER) => {
+            assert!(!on_wine(), "{cause}");
+            return println!("skipped: without raised rights Windows lets nobody name them");
+        }
+        bound => bound.unwrap(),
+    };
+    let error = connect(&pipe).unwrap_err();
+    assert!(matches!(error, Error::Insecure { .. }), "{error}");
+    assert!(error.to_string().contains(ADMINISTRATORS), "{error}");
+    // It has come and gone.
+    let refusing = connected(&mut server);
+    assert_eq!(closed(&mut server).0, refusing);
+    let trust = Trust::Only(vec![Principal::Sid(ADMINISTRATORS.into())]);
+    let options = ClientOptions::new().framing(OsMessage::new(4096)).trust(trust);
+    let client = options.connect_messages(&endpoint).unwrap();
+    assert_eq!(client.server().sid.as_deref(), Some(ADMINISTRATORS));
     connected(&mut server);
     is_served(&client, &mut server);
 }

@@ -123,6 +123,10 @@ fn rooms_of_backends() {
     finds(rule, "backends/memory.rs", &["use super::event_loop::Loop;"], &["use super::x;"]);
     assert_eq!(complaints(rule, &[("backends/fourth/mod.rs", "//! Text.")]).len(), 1);
     assert_eq!(complaints(rule, &[("backends/mod.rs", "mod memory; use memory::A;")]), [""; 0]);
+
+    let broken = ["use mio::windows::NamedPipe;", "fn f(pipe: mio::windows::NamedPipe) {}"];
+    let fine = ["use mio::Token;", "// NamedPipe", "CreateNamedPipeW(name);"];
+    finds(pipes_of_mios_elsewhere, "backends/named_pipe/listener.rs", &broken, &fine);
 }
 
 #[test]

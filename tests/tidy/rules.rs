@@ -149,6 +149,19 @@ pub fn backends_importing_one_another(files: &[File]) -> Vec<String> {
     complaints
 }
 
+/// The one file that may know what mio does with a pipe inside.
+const MIO_PIPE: &str = "backends/named_pipe/mio_pipe.rs";
+
+pub fn pipes_of_mios_elsewhere(files: &[File]) -> Vec<String> {
+    let mut complaints = Vec::new();
+    for file in files.iter().filter(|f| f.is_in(&["backends"]) && f.path != MIO_PIPE) {
+        for word in file.words().into_iter().filter(|w| w.text == "NamedPipe") {
+            complaints.push(file.complaint(word.start, "names mio's `NamedPipe`"));
+        }
+    }
+    complaints
+}
+
 pub fn unsafe_without_reason(files: &[File]) -> Vec<String> {
     let mut complaints = Vec::new();
     for file in files.iter().filter(|f| f.is_in(&["backends", "benches"])) {

@@ -1,0 +1,103 @@
+//! How much mio is asked for at once.
+//!
+//! mio reads ahead, into a buffer of its own for each connection; and as much as it was last asked for.
+//! With more a large message comes with fewer reads. But mio keeps such a buffer until the connection ends,
+//! and it is in no account. (What had no room in the reader's buffer, `left` in `mio_pipe`, may be as much again
+//! for a while.) So it grows with what has arrived, never with what was announced; and what all
+//! connections of a server have beyond mio's least size has a bound.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// mio's least: asking for less makes no buffer smaller.
+const LEAST: usize = 4 * 1024;
+
+/// mio's most: asking for more makes no buffer larger.
+const MOST: usize = 64 * 1024;
+
+/// What all connections of a server have beyond [`LEAST`] at most: a hundred or so of the largest. Where it
+/// is used up, others take some reads more for a large message.
+const EXTRA: usize = 8 << 20;
+
+/// What the connections of one server have beyond [`LEAST`].
+#[derive(Default)]
+pub(super) struct Extra(AtomicUsize);
+
+impl Extra {
+    fn take(&self, bytes: usize) -> bool {
+        let more = |taken: usize| Some(taken + bytes).filter(|&sum| sum <= EXTRA);
+        self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok()
+    }
+}
+
+/// How much is asked for on one connection.
+pub(super) struct ReadSize {
+    size: usize,
+    taken: usize,
+    extra: Arc<Extra>,
+}
+
+impl ReadSize {
+    pub fn new(extra: &Arc<Extra>) -> ReadSize {
+        ReadSize { size: LEAST, taken: 0, extra: extra.clone() }
+    }
+
+    pub fn get(&self) -> usize {
+        self.size
+    }
+
+    /// As many bytes came as were asked for: from now on it is more, as far as there is more.
+    pub fn filled(&mut self) {
+        if self.size < MOST && self.extra.take(self.size) {
+            self.taken += self.size;
+            self.size *= 2;
+        }
+    }
+
+    #[cfg(test)]
+    pub fn starting_at(self, size: usize) -> ReadSize {
+        let extra = self.extra.clone();
+        ReadSize { size, taken: 0, extra }
+    }
+}
+
+impl Drop for ReadSize {
+    fn drop(&mut self) {
+        self.extra.0.fetch_sub(self.taken, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_grows_with_what_arrived_and_not_beyond_what_mio_takes() {
+        let extra = Arc::default();
+        let mut size = ReadSize::new(&extra);
+        for expected in [8, 16, 32, 64, 64].map(|kib| kib * 1024) {
+            size.filled();
+            assert_eq!(size.get(), expected);
+        }
+        assert_eq!(extra.0.load(Ordering::Relaxed), MOST - LEAST);
+        drop(size);
+        assert_eq!(extra.0.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn all_together_have_a_bound_and_what_goes_leaves_its_part() {
+        let extra = Arc::default();
+        let grown = || {
+            let mut size = ReadSize::new(&extra);
+            (0..4).for_each(|_| size.filled());
+            size
+        };
+        let mut all: Vec<ReadSize> = (0..EXTRA / LEAST).map(|_| grown()).collect();
+        let taken = extra.0.load(Ordering::Relaxed);
+        assert!((EXTRA - LEAST..=EXTRA).contains(&taken), "{taken}");
+        assert_eq!(taken, all.iter().map(|one| one.get() - LEAST).sum::<usize>());
+        assert_eq!(grown().get(), LEAST, "there is no more");
+        all.remove(0);
+        assert_eq!(grown().get(), MOST, "who goes makes room");
+    }
+}
