@@ -72,16 +72,39 @@ impl Request {
     }
 }
 
+/// How a request is handed over.
+#[derive(Clone, Copy)]
+pub enum How {
+    Owned,
+    Borrowed,
+}
+
+/// How several are sent.
+#[derive(Clone, Copy)]
+pub enum Sent {
+    /// With one write.
+    Together,
+    /// Each with one of its own.
+    OneByOne,
+}
+
 /// A connection whose server echoes.
 pub trait Echo: Send {
     /// One round trip.
-    fn call(&mut self, request: &Request) -> Result<(), Failure>;
+    fn call(&mut self, request: &Request, how: How) -> Result<(), Failure>;
 
     /// Sends requests with one write.
     fn send(&mut self, requests: &[Request]) -> Result<(), Failure>;
 
     /// Waits for the replies to these, the oldest that are not answered.
     fn receive(&mut self, requests: &[Request]) -> Result<(), Failure>;
+
+    /// Sends each of these by itself, and waits after each for the oldest reply. The floor sends them
+    /// together.
+    fn exchange(&mut self, requests: &[Request]) -> Result<(), Failure> {
+        self.send(requests)?;
+        self.receive(requests)
+    }
 }
 
 struct Bare<S> {
@@ -105,7 +128,7 @@ impl<S: Read + Write> Bare<S> {
 }
 
 impl<S: Read + Write + Send> Echo for Bare<S> {
-    fn call(&mut self, request: &Request) -> Result<(), Failure> {
+    fn call(&mut self, request: &Request, _how: How) -> Result<(), Failure> {
         self.stream.write_all(&request.frame)?;
         self.receive_one(request)
     }
@@ -127,8 +150,12 @@ struct Msgpipe {
 }
 
 impl Echo for Msgpipe {
-    fn call(&mut self, request: &Request) -> Result<(), Failure> {
-        request.check(&self.client.call(request.body())?)
+    fn call(&mut self, request: &Request, how: How) -> Result<(), Failure> {
+        let reply = match how {
+            How::Owned => self.client.call(request.body())?,
+            How::Borrowed => self.client.call(&request.frame[HEADER..])?,
+        };
+        request.check(&reply)
     }
 
     fn send(&mut self, requests: &[Request]) -> Result<(), Failure> {
@@ -137,6 +164,14 @@ impl Echo for Msgpipe {
             batch.add(request.body());
         }
         self.calls.extend(batch.send()?);
+        Ok(())
+    }
+
+    fn exchange(&mut self, requests: &[Request]) -> Result<(), Failure> {
+        for request in requests {
+            self.calls.push_back(self.client.start(request.body())?);
+            self.receive(std::slice::from_ref(request))?;
+        }
         Ok(())
     }
 

@@ -1,7 +1,7 @@
 //! The measure of memory: what a connection that does nothing takes in the server, once it has done
 //! one echo.
 
-use crate::echo::{Request, Side};
+use crate::echo::{How, Request, Side};
 use crate::report::{Report, Target};
 use crate::server::ServerProcess;
 use crate::setting::Setting;
@@ -28,7 +28,7 @@ pub fn run(setting: &Setting<'_>, report: &Report) -> Result<(), Failure> {
     let mut before = server.memory()?;
     while open.len() < connections {
         let mut echo = Side::Msgpipe.connect(server.name())?;
-        echo.call(&requests[0])?;
+        echo.call(&requests[0], How::Owned)?;
         open.push(echo);
         if open.len() == BEFORE {
             before = server.memory()?;
