@@ -3,6 +3,7 @@
 use super::address::{addresses, first_address, name_of, system_address};
 use super::directory;
 use super::identity::{admits, peer_of};
+use super::interest::{self, Interests, Registration};
 use super::place::{Claim, Served};
 use super::socket::{new_socket, probe};
 use super::stream::{SocketStream, silence};
@@ -25,22 +26,12 @@ use std::sync::Arc;
 /// How many clients may wait to be taken in. The system takes less if it has a lower limit.
 const BACKLOG: i32 = 4096;
 
-/// What the poll reports of a client's socket. Urgent data makes a read come up short with more behind
-/// it, so it is reported too, where there is such a thing.
-///
-/// Writability is always asked for, although each reply that a client has read then makes an event: the
-/// server wakes while the client goes on to its next request. To ask for it only while something waits
-/// to be sent was tried and measured (`ARCHITECTURE.md`, Decisions): it saves a wait for each call, and
-/// makes calls one after the other slower where client and server have a CPU each.
-#[cfg(any(target_os = "linux", target_os = "android"))]
-const INTEREST: Interest = Interest::READABLE.add(Interest::WRITABLE).add(Interest::PRIORITY);
-#[cfg(not(any(target_os = "linux", target_os = "android")))]
-const INTEREST: Interest = Interest::READABLE.add(Interest::WRITABLE);
-
 /// A listening socket and its place.
 pub(crate) struct Listener {
     served: Served<mio::net::UnixListener>,
     token: Option<Token>,
+    /// For the clients' sockets, once the listener is open.
+    interests: Option<Arc<Interests>>,
     access: Access,
     carrier: Carrier,
     /// One that was taken in and could not be registered: it is next.
@@ -81,6 +72,7 @@ impl Listener {
         let listener = Listener {
             served: Served::new(mio::net::UnixListener::from_std(socket), place),
             token: None,
+            interests: None,
             access: options.access.clone(),
             carrier,
             held: None,
@@ -101,7 +93,7 @@ impl Listener {
             return Ok(Ok((socket, peer)));
         }
         let socket = mio::net::UnixStream::from_std(socket.into());
-        let stream = SocketStream::new(socket, self.carrier)?;
+        let stream = SocketStream::new(socket, self.carrier, None)?;
         Ok(Err(Next::NotAdmitted(stream, peer)))
     }
 }
@@ -217,6 +209,7 @@ impl Acceptor for Listener {
         let token = tokens.next();
         registry.register(&mut self.served.socket, token, Interest::READABLE)?;
         self.token = Some(token);
+        self.interests = Some(Arc::new(Interests::new(registry.try_clone()?)));
         Ok(())
     }
 
@@ -239,13 +232,15 @@ impl Acceptor for Listener {
         };
         let mut socket = mio::net::UnixStream::from_std(socket.into());
         let token = tokens.next();
-        if let Err(error) = registry.register(&mut socket, token, INTEREST) {
+        if let Err(error) = registry.register(&mut socket, token, interest::AT_FIRST) {
             // There is no room for more in the system's table (`epoll_ctl(2)`, ENOSPC, ENOMEM). The
             // client has done nothing wrong, and is tried again with the next turn.
             self.held = Some((socket.into(), peer));
             return Err(error);
         }
-        let stream = SocketStream::new(socket, self.carrier)?;
+        let registration =
+            self.interests.clone().map(|interests| Registration::new(interests, token));
+        let stream = SocketStream::new(socket, self.carrier, registration)?;
         // What has arrived already is told by an event: that is how epoll and kqueue begin.
         Ok(Next::Client(Accepted { token, stream, peer, readable: false }))
     }

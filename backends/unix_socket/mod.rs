@@ -7,6 +7,7 @@ mod client_stream;
 mod directory;
 mod explain;
 mod identity;
+mod interest;
 mod listener;
 mod place;
 mod socket;

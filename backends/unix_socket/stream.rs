@@ -1,5 +1,6 @@
 //! A client's socket, on the server.
 
+use super::interest::Registration;
 use crate::client_stream::ReadMessage;
 use crate::connections::{FLUSH_MOST, ServerStream};
 use crate::framing::{Carrier, SendQueue};
@@ -143,13 +144,45 @@ pub(crate) struct SocketStream {
     most: usize,
     /// The last read stopped with more behind it.
     cut: bool,
+    /// `None`: nothing is ever waited for, as it is only told why it may not come in.
+    registration: Option<Registration>,
 }
 
 impl SocketStream {
-    pub fn new(socket: mio::net::UnixStream, carrier: Carrier) -> io::Result<SocketStream> {
+    pub(super) fn new(
+        socket: mio::net::UnixStream,
+        carrier: Carrier,
+        registration: Option<Registration>,
+    ) -> io::Result<SocketStream> {
         let pieces = if carrier == Carrier::Stream { SLICES } else { 1 };
         let most = largest_message(&socket, carrier)?;
-        Ok(SocketStream { socket, pieces, most, cut: false })
+        Ok(SocketStream { socket, pieces, most, cut: false, registration })
+    }
+
+    /// Sends until all is sent, the system takes no more, or it is the others' turn.
+    fn send_some(&mut self, queue: &mut SendQueue) -> io::Result<usize> {
+        let mut sent = 0;
+        while !queue.is_empty() && sent < FLUSH_MOST {
+            let mut slices = [IoSlice::new(&[]); SLICES];
+            let filled = queue.slices(&mut slices[..self.pieces]);
+            match send(&self.socket, &slices[..filled], SendFlags::empty()) {
+                Ok(taken) => {
+                    queue.advance(taken);
+                    sent += taken;
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    self.set_blocked(true)?;
+                    return if sent > 0 { Ok(sent) } else { Err(error) };
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(sent)
+    }
+
+    fn set_blocked(&mut self, blocked: bool) -> io::Result<()> {
+        let registration = self.registration.as_mut();
+        registration.map_or(Ok(()), |it| it.set_blocked(&mut self.socket, blocked))
     }
 }
 
@@ -180,6 +213,9 @@ impl ServerStream for SocketStream {
             self.cut = received.cut;
             received.bytes
         });
+        if let Some(registration) = &self.registration {
+            registration.read();
+        }
         reset_is_the_end(received)
     }
 
@@ -197,18 +233,9 @@ impl ServerStream for SocketStream {
     }
 
     fn write(&mut self, queue: &mut SendQueue) -> io::Result<usize> {
-        let mut sent = 0;
-        while !queue.is_empty() && sent < FLUSH_MOST {
-            let mut slices = [IoSlice::new(&[]); SLICES];
-            let filled = queue.slices(&mut slices[..self.pieces]);
-            match send(&self.socket, &slices[..filled], SendFlags::empty()) {
-                Ok(taken) => {
-                    queue.advance(taken);
-                    sent += taken;
-                }
-                Err(error) if error.kind() == ErrorKind::WouldBlock && sent > 0 => break,
-                Err(error) => return Err(error),
-            }
+        let sent = self.send_some(queue)?;
+        if queue.is_empty() {
+            self.set_blocked(false)?;
         }
         Ok(sent)
     }

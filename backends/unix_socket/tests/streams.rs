@@ -36,7 +36,7 @@ fn a_write_that_goes_in_part_says_how_much_and_only_one_that_does_not_go_at_all_
     let (ours, mut theirs) = UnixStream::pair().unwrap();
     ours.set_nonblocking(true).unwrap();
     let ours = mio::net::UnixStream::from_std(ours);
-    let mut stream = SocketStream::new(ours, Carrier::Stream).unwrap();
+    let mut stream = SocketStream::new(ours, Carrier::Stream, None).unwrap();
     let mut queue = SendQueue::default();
     const SIZE: usize = 8 << 20;
     // Many pieces: what fits of them is taken by several calls before one blocks.

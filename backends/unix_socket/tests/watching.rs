@@ -1,16 +1,20 @@
-//! A client that cannot be watched yet.
+//! What the poll tells of clients.
 
 use super::{PATIENCE, Scratch};
 use crate::ServerOptions;
-use crate::backends::event_loop::{Acceptor, Next, Tokens, Wake};
+use crate::backends::event_loop::{Accepted, Acceptor, Next, Tokens, Wake};
+use crate::backends::unix_socket::interest::ONLY_ONE;
 use crate::backends::unix_socket::listener::Listener;
+use crate::connections::ServerStream;
 use crate::endpoint::Endpoint;
-use crate::framing::Carrier;
-use mio::{Events, Poll};
-use std::io::{self, ErrorKind};
+use crate::framing::{Carrier, SendQueue};
+use bytes::BytesMut;
+use mio::{Events, Poll, Token};
+use std::io::{self, ErrorKind, Read, Write};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// The system's table of what is watched can be full (ENOSPC) after a client was taken in.
 #[test]
@@ -55,4 +59,125 @@ fn a_client_for_which_there_is_no_room_in_the_systems_table_is_taken_in_later() 
     }
     let next = listener.accept(poll.registry(), &mut tokens, 1).unwrap();
     assert!(matches!(next, Next::Nobody));
+}
+
+/// A client of a listener, and what the poll tells of it.
+struct Watched {
+    poll: Poll,
+    tokens: Tokens,
+    listener: Listener,
+    token: Token,
+    stream: <Listener as Acceptor>::Stream,
+    client: UnixStream,
+    scratch: Scratch,
+}
+
+impl Watched {
+    fn new() -> Watched {
+        let scratch = Scratch::new();
+        let path = scratch.path("socket");
+        let endpoint = Endpoint::path(&path).unwrap();
+        let (mut listener, _) =
+            Listener::bind(&endpoint, &ServerOptions::new(), Carrier::Stream).unwrap();
+        let poll = Poll::new().unwrap();
+        let mut tokens = Tokens::starting_at(Token(1));
+        let wake = Arc::new(Wake::new(poll.registry()).unwrap());
+        listener.open(poll.registry(), &mut tokens, &wake).unwrap();
+        let client = UnixStream::connect(&path).unwrap();
+        let Next::Client(taken) = listener.accept(poll.registry(), &mut tokens, 1).unwrap() else {
+            panic!("no client")
+        };
+        let Accepted { token, stream, .. } = taken;
+        let mut watched = Watched { poll, tokens, listener, token, stream, client, scratch };
+        watched.events();
+        watched
+    }
+
+    /// Reads one request.
+    fn request(&mut self) {
+        request(&mut self.client, &mut self.stream);
+    }
+
+    /// Reads a request of another client.
+    fn request_of_another(&mut self) {
+        let mut client = UnixStream::connect(self.scratch.path("socket")).unwrap();
+        let next = self.listener.accept(self.poll.registry(), &mut self.tokens, 1).unwrap();
+        let Next::Client(mut taken) = next else { panic!("no client") };
+        request(&mut client, &mut taken.stream);
+    }
+
+    /// How many events there are of the client, and of how many it may be written to.
+    fn events(&mut self) -> (usize, usize) {
+        let mut events = Events::with_capacity(8);
+        self.poll.poll(&mut events, Some(Duration::ZERO)).unwrap();
+        let of_client = || events.iter().filter(|event| event.token() == self.token);
+        (of_client().count(), of_client().filter(|event| event.is_writable()).count())
+    }
+
+    /// Sends `size` bytes, as far as that goes at once; returns how many that are.
+    fn send(&mut self, size: usize) -> usize {
+        let mut queue = SendQueue::default();
+        queue.put_bytes(vec![7; size]);
+        while !queue.is_empty() && self.stream.write(&mut queue).is_ok() {}
+        size - queue.len()
+    }
+
+    fn receive(&mut self, size: usize) {
+        self.client.read_exact(&mut vec![0; size]).unwrap();
+    }
+}
+
+fn request(client: &mut UnixStream, stream: &mut impl ServerStream) {
+    client.write_all(b"request").unwrap();
+    assert_eq!(stream.read(&mut BytesMut::with_capacity(100)).unwrap(), 7);
+}
+
+/// Each would wake the server once more for a reply that its client has read.
+#[test]
+fn room_to_send_is_told_only_while_something_waits_for_it() {
+    let mut watched = Watched::new();
+    for _ in 0..3 {
+        assert_eq!(watched.send(100), 100);
+        watched.receive(100);
+        assert_eq!(watched.events(), (0, 0));
+    }
+    let sent = watched.send(64 << 20);
+    assert!(sent < 64 << 20, "the socket takes anything");
+    assert_eq!(watched.events().1, 0);
+    watched.receive(sent);
+    assert_eq!(watched.events(), (1, 1));
+    // With all sent, there is nothing to be told any more.
+    assert_eq!(watched.send(100), 100);
+    watched.receive(100);
+    assert_eq!(watched.events(), (0, 0));
+}
+
+/// There may be room again before it is asked to be told of it.
+#[test]
+fn room_that_came_before_it_was_waited_for_is_told() {
+    let mut watched = Watched::new();
+    let sent = watched.send(64 << 20);
+    assert_eq!(watched.events().1, 0);
+    watched.receive(sent);
+    let sent = watched.send(64 << 20);
+    watched.receive(sent);
+    assert_eq!(watched.events(), (1, 1));
+}
+
+/// While there is one client, the event wakes the server for what it asks next.
+#[test]
+fn the_only_client_that_is_read_has_its_room_told_until_there_is_another() {
+    let mut watched = Watched::new();
+    let round = |watched: &mut Watched| {
+        watched.request();
+        watched.events();
+        assert_eq!(watched.send(100), 100);
+        watched.receive(100);
+        watched.events().1
+    };
+    for reads in 1..=2 * ONLY_ONE {
+        assert_eq!(round(&mut watched), usize::from(reads >= ONLY_ONE), "read {reads}");
+    }
+    watched.request_of_another();
+    assert_eq!(round(&mut watched), 0, "another client has been read");
 }
