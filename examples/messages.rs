@@ -71,8 +71,10 @@ fn room(name: &str, until_input_ends: bool) -> Result<(), Error> {
             }
             Event::Message(from, line) => {
                 for &member in members.iter().filter(|&&member| member != from) {
-                    // Nor is one who does not listen: what is refused here is not heard there.
-                    let _ = server.send(member, line.clone());
+                    // One that does not read holds nobody up, and misses nothing unseen: it is put out.
+                    if server.send(member, line.clone()).is_err() {
+                        server.abort(member);
+                    }
                 }
             }
             Event::Closed(member, reason) => {

@@ -22,7 +22,8 @@
 //!   later, from any thread and in any order; a client may have many calls under way.
 //! - **Messages**: [`MessageServer`] is a trait for whole messages on many connections, implemented
 //!   by [`LocalServer`] for this operating system and by [`memory`] for tests; [`MessageClient`] is
-//!   the other end. What the messages mean is up to the application.
+//!   the other end. What the messages mean is up to the application. It is the level for a server that
+//!   speaks unasked: with calls a server only answers.
 //!
 //! # What is promised
 //!

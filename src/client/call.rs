@@ -10,7 +10,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 /// A request that was sent; its reply can be waited for. Dropped, the reply is not waited for, and
-/// is thrown away when it comes.
+/// is thrown away when it comes. Until then it counts against [`Limits::in_flight`](crate::Limits::in_flight),
+/// as does a call whose time is over.
 #[must_use = "a call that is dropped throws its reply away"]
 pub struct Call {
     inner: Arc<Inner>,

@@ -285,7 +285,7 @@ impl Client {
                 let end = calls.iter().map(Call::end).min().unwrap_or(u64::MAX);
                 let unsent = inner.channel.is_surely_unsent(end);
                 let progress = if unsent { Progress::NotBegun } else { Progress::of(&reason) };
-                Err(Error::closed(&inner.endpoint, reason, progress))
+                Err(Error::closed(&inner.endpoint, reason.of_open_call(), progress))
             }
             Err(Failure::Refused(at, problem)) => {
                 self.withdraw(calls);

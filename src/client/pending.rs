@@ -5,7 +5,6 @@ use crate::error::{CloseReason, ErrorReply};
 use crate::exchange::{Calls, Envelope, Kind, TooMany};
 use bytes::Bytes;
 use std::collections::VecDeque;
-use std::io;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread::{self, Thread};
 use std::time::Instant;
@@ -132,14 +131,7 @@ impl Pending {
 
     /// Ends all calls, and every later one.
     fn close(&self, reason: &CloseReason) {
-        // For a connection it is a normal end; for a call that was open it is not.
-        let ended = match reason {
-            CloseReason::Finished => {
-                let text = "the server went with this call open";
-                io::Error::new(io::ErrorKind::UnexpectedEof, text).into()
-            }
-            reason => reason.clone(),
-        };
+        let ended = reason.of_open_call();
         let mut state = self.lock();
         state.closed.get_or_insert_with(|| reason.clone());
         state.calls.close(|slot| slot.finish(Outcome::Closed(ended.clone())));
@@ -295,6 +287,25 @@ mod tests {
         pending.stop_leading();
         waiting.join().unwrap();
         assert!(pending.lock().led && pending.lock().followers.is_empty());
+    }
+
+    #[test]
+    fn a_call_says_that_the_server_ended_while_it_was_open() {
+        let reset = std::io::Error::from(std::io::ErrorKind::ConnectionReset);
+        let other = std::io::Error::other("something else");
+        let ended = "the server has ended while this call was open";
+        let reasons = [
+            (CloseReason::Finished, format!("the connection broke: {ended}")),
+            (reset.into(), format!("the connection broke: {ended}: ")),
+            (other.into(), "the connection broke: something else".to_owned()),
+        ];
+        for (reason, text) in reasons {
+            let pending = Pending::new(8);
+            let call = begun(&pending);
+            pending.close(&reason);
+            let Some(Outcome::Closed(said)) = pending.collect(call) else { panic!("{reason}") };
+            assert!(said.to_string().starts_with(&text), "{said}");
+        }
     }
 
     #[test]

@@ -98,6 +98,22 @@ fn fault_of_goodbye(code: u16) -> Fault {
 }
 
 impl CloseReason {
+    /// The reason for a call that was open then: what is a normal end for a connection is none for a call,
+    /// and a reset by the peer means that the server has ended.
+    pub(crate) fn of_open_call(&self) -> CloseReason {
+        use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
+        const ENDED: &str = "the server has ended while this call was open";
+        match self {
+            CloseReason::Finished => io::Error::new(UnexpectedEof, ENDED).into(),
+            CloseReason::Broken(error)
+                if matches!(error.kind(), BrokenPipe | ConnectionAborted | ConnectionReset) =>
+            {
+                io::Error::new(error.kind(), format!("{ENDED}: {error}")).into()
+            }
+            reason => reason.clone(),
+        }
+    }
+
     /// What the peer is told when this side closes for this reason; `None`: nothing.
     pub(crate) fn goodbye(&self) -> Option<Goodbye> {
         match self {

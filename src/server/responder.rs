@@ -134,6 +134,9 @@ impl Outbox {
 ///
 /// Dropped without an answer it answers with [`ErrorReply::UNANSWERED`], so that no caller waits
 /// for an answer that nobody will give; by a panic, with [`ErrorReply::FAILED`]. If the caller has gone, the answer is thrown away.
+///
+/// A server that is told to stop waits for the responders that are held, for [`Limits::drain`](crate::Limits::drain) at
+/// most: drop those that will not be used.
 #[derive(Debug)]
 #[must_use = "a responder that is dropped answers with an error"]
 pub struct Responder {
