@@ -68,7 +68,8 @@ pub(crate) struct Connections<S> {
     carrier: Carrier,
     limits: Limits,
     account: Account,
-    table: IdMap<ConnectionId, Connection<S>>,
+    /// Each in a box: a table has room for up to twice as many as are in it.
+    table: IdMap<ConnectionId, Box<Connection<S>>>,
     /// What is to be returned next.
     events: VecDeque<Event>,
     /// Who has ended, until the event that says so has been handled.
@@ -147,7 +148,7 @@ impl<S: ServerStream> Connections<S> {
             }
         };
         let connection = Connection::new(stream, peer, place, &*self.framing, now);
-        self.table.insert(id, connection);
+        self.table.insert(id, Box::new(connection));
         self.watch(id);
         self.events.push_back(Event::Connected(id));
         self.unsent.push_back(id); // what the framing begins with

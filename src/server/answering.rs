@@ -29,7 +29,8 @@ const REQUEST_COST: usize = 256;
 /// A server that runs.
 pub(super) struct Answering<M> {
     pub(super) messages: M,
-    pub(super) callers: IdMap<ConnectionId, Caller>,
+    /// Each in a box: a table has room for up to twice as many as are in it.
+    pub(super) callers: IdMap<ConnectionId, Box<Caller>>,
     hooks: Hooks,
     limits: Limits,
     outbox: Arc<Outbox>,
@@ -196,7 +197,7 @@ impl<M: MessageServer> Answering<M> {
             charge: Charge::new(share),
             finished: false,
         };
-        self.callers.insert(connection, caller);
+        self.callers.insert(connection, Box::new(caller));
         if let Some(tell) = &mut self.hooks.connected {
             guarded(|| tell(connection, &origin.peer));
         }
@@ -336,10 +337,8 @@ impl<M: MessageServer> Answering<M> {
         let is_late = until <= now;
         if is_late || (self.open == 0 && !self.says_goodbye) {
             self.says_goodbye = true;
-            let done = |(&id, caller): (&ConnectionId, &Caller)| {
-                (is_late || caller.answers.is_empty()).then_some(id)
-            };
-            let done: Vec<ConnectionId> = self.callers.iter().filter_map(done).collect();
+            let done = self.callers.iter().filter(|(_, it)| is_late || it.answers.is_empty());
+            let done: Vec<ConnectionId> = done.map(|(&id, _)| id).collect();
             done.into_iter().for_each(|connection| self.say_goodbye(connection));
         }
         is_late || self.callers.is_empty()
