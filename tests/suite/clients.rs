@@ -301,10 +301,10 @@ fn calls_are_refused_over_a_framing_that_cannot_carry_them() {
     options.connect_messages(name.as_str()).unwrap();
 }
 
-/// A reply that waited for longer than the server lets it is lost with the connection; the error says
+/// A reply that stays unread past the server.s write_stall is lost with the connection; the error says
 /// that this side had not read.
 #[test]
-fn who_waits_too_late_learns_that_it_was_too_late() {
+fn a_client_that_reads_its_reply_too_late_learns_why_the_connection_ended() {
     let hub = in_memory::Hub::new();
     let mut limits = Limits::default();
     limits.write_stall = Duration::from_millis(1100);
@@ -321,7 +321,7 @@ fn who_waits_too_late_learns_that_it_was_too_late() {
     let error = call.wait().unwrap_err();
     let text = error.to_string();
     assert!(matches!(error, Error::Closed { progress: Progress::Unknown, .. }), "{text}");
-    assert!(text.contains("had read nothing") && text.contains("write_stall"), "{text}");
+    assert!(text.contains("had not read") && text.contains("write_stall"), "{text}");
     stopper.stop();
     serving.join().unwrap().unwrap();
 }

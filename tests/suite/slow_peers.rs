@@ -280,7 +280,7 @@ fn who_is_silent_for_too_long_is_closed_and_who_talks_is_not() {
             reason: CloseReason::Peer(FramingError::Goodbye { code, text }), ..
         } => {
             assert_eq!(code, GoodbyeCode::IDLE);
-            assert!(text.contains("nothing came"), "{text}");
+            assert!(text.contains("no message in either direction"), "{text}");
         }
         error => panic!("{error}"),
     }
