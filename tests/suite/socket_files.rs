@@ -46,7 +46,7 @@ fn a_file_of_the_users_is_never_taken_for_a_lock() {
     all_are_there();
     // Also when nothing can be served there.
     fs::write(&path, "precious").unwrap();
-    assert!(problem(&path).contains("no socket"));
+    assert!(problem(&path).contains("not a socket"));
     all_are_there();
     assert_eq!(fs::read_to_string(&path).unwrap(), "precious");
     assert_eq!(names_in(&scratch).len(), files.len() + 1);
@@ -65,7 +65,7 @@ fn what_is_no_lock_of_ours_is_named_and_left_as_it_was() {
     set_mode(&lock, 0o644);
     assert!(
         problem(&path)
-            .contains(".socket.msgpipe-lock is in the place of its lock, and is not empty")
+            .contains(".socket.msgpipe-lock has the name of its lock file, and is not empty")
     );
     assert_eq!(fs::read_to_string(&lock).unwrap(), "precious");
     assert_eq!(fs::metadata(&lock).unwrap().mode() & 0o777, 0o644);
@@ -80,7 +80,7 @@ fn what_is_no_lock_of_ours_is_named_and_left_as_it_was() {
     fs::remove_file(&lock).unwrap();
 
     fs::create_dir(&lock).unwrap();
-    assert!(problem(&path).contains("no plain file"));
+    assert!(problem(&path).contains("not a regular file"));
     fs::remove_dir(&lock).unwrap();
 
     // A reader of a FIFO would wait for its writer.
@@ -88,7 +88,7 @@ fn what_is_no_lock_of_ours_is_named_and_left_as_it_was() {
     {
         use rustix::fs::{CWD, FileType, Mode};
         rustix::fs::mknodat(CWD, &lock, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
-        assert!(problem(&path).contains("no plain file"));
+        assert!(problem(&path).contains("not a regular file"));
         fs::remove_file(&lock).unwrap();
     }
     assert_eq!(names_in(&scratch), ["elsewhere"]);
@@ -153,11 +153,11 @@ fn a_server_whose_socket_was_removed_is_told_of_to_starters_and_clients() {
     fs::remove_file(&path).unwrap();
 
     let told = problem(&path);
-    assert!(told.contains("the socket was removed") && told.contains("stop that server"), "{told}");
+    assert!(told.contains("socket was removed") && told.contains("stop that server"), "{told}");
     assert!(told.contains(lock.to_str().unwrap()), "{told}");
     let connected = MessageClient::connect(Endpoint::path(&path).unwrap());
     let Err(Error::NoServer { cause, .. }) = connected else { panic!("{connected:?}") };
-    assert!(cause.to_string().contains("the socket was removed"), "{cause}");
+    assert!(cause.to_string().contains("socket was removed"), "{cause}");
 
     // By the way that is named there: the name is another server's, to which the old one does nothing.
     fs::remove_file(&lock).unwrap();

@@ -98,7 +98,7 @@ fn what_is_no_socket_is_left_alone() {
         let Err(Error::Insecure { problem, .. }) = listen(path) else {
             panic!("{path:?} was used")
         };
-        assert!(problem.contains("no socket"), "{problem}");
+        assert!(problem.contains("not a socket"), "{problem}");
     }
     assert_eq!(fs::read_to_string(&file).unwrap(), "precious");
     assert!(directory.is_dir());
@@ -187,7 +187,7 @@ fn a_client_is_told_why_there_is_no_server() {
     for name in ["file", "directory", "link"] {
         let error = told(name);
         assert!(matches!(error, Error::Insecure { .. }), "{name}: {error:?}");
-        assert!(error.to_string().contains("no socket: check the path"), "{error}");
+        assert!(error.to_string().contains("not a socket: check the path"), "{error}");
         assert!(!error.to_string().contains("start it"), "{error}");
     }
 

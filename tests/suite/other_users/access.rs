@@ -70,16 +70,16 @@ fn who_is_kept_out_is_told_by_what() {
         return assert_eq!(ask(&at_path(&path), Trust::SameUser).unwrap(), "hello");
     }
     let said = ANNA.plays("asks", &at_path(&path)).says();
-    assert!(said.contains("of user 0 and with mode 600, keeps user 60001 out"), "{said}");
+    assert!(said.contains("of user 0 and with mode 600, excludes user 60001"), "{said}");
     set_mode(scratch.directory(), 0o700);
     let said = ANNA.plays("asks", &at_path(&path)).says();
-    assert!(said.contains("a directory on the way to it keeps user 60001 out"), "{said}");
+    assert!(said.contains("a directory of its path excludes user 60001"), "{said}");
     set_mode(scratch.directory(), 0o777);
     // What another user has left cannot be started, nor removed, by anybody else.
     let stale = at_path(&scratch.path("stale"));
     assert_eq!(BERT.plays("leaves a socket", &stale).says(), "it has left");
     let told = ask(&stale, Trust::SameUser).unwrap_err().to_string();
-    assert!(told.contains("a socket of user 60002, who alone can serve there"), "{told}");
+    assert!(told.contains("a socket of user 60002; only that user can serve there"), "{told}");
 }
 
 /// A program that acts as another user than the one who started it serves as the one as whom it acts.

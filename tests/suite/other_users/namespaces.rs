@@ -180,7 +180,7 @@ fn where_root_has_no_number_a_path_is_used_by_who_accepts_the_risk() {
     };
     let refused = plays("binds", &place, &[]);
     assert!(refused.starts_with("failed Insecure"), "{refused}");
-    assert!(refused.contains("no number in this user namespace"), "{refused}");
+    assert!(refused.contains("unmapped in this user namespace"), "{refused}");
     assert!(refused.contains("Risk::UnknownOwner"), "{refused}");
     let mut serving = plays_as(1000, &map, "serves, accepts unknown", &place, &[]);
     assert_eq!(serving.says(), "it serves");
@@ -199,7 +199,7 @@ fn where_root_has_no_number_a_path_is_used_by_who_accepts_the_risk() {
     set_mode(scratch.directory(), 0o755);
     crate::common::leave_socket(&scratch.path("socket"));
     let refused = plays("binds, accepts unknown", &place, &[]);
-    assert!(refused.contains("a socket of a user who has no number"), "{refused}");
+    assert!(refused.contains("a socket of a user that is unmapped"), "{refused}");
     // And a server of root's is a stranger's.
     let place = at_abstract_name();
     let _serving = Serving::with_access(&place, &Access::Everyone).unwrap();

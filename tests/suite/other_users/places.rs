@@ -83,7 +83,7 @@ fn what_is_no_socket_of_ones_own_is_left_as_it_was() {
     symlink(path("stale"), path("link to stale")).unwrap();
     symlink(path("file"), path("link to file")).unwrap();
     for name in ["file", "directory", "dangling", "link to live", "link to stale", "link to file"] {
-        is_refused(&scratch, &at_path(&path(name)), "no socket");
+        is_refused(&scratch, &at_path(&path(name)), "not a socket");
     }
     // A link in the place of the lock would make its target the lock, or a file of its target.
     symlink(path("file"), path(".locked.msgpipe-lock")).unwrap();
@@ -158,7 +158,7 @@ fn a_way_that_leads_through_somebody_elses_directory_is_refused() {
     assert!(Serving::with_access(&place, &Access::Owner).is_ok());
     if there_are_others() {
         chown(&theirs, Some(ANNA.uid), Some(ANNA.gid)).unwrap();
-        is_refused(&scratch, &place, "on the way to it, belongs to user 60001");
+        is_refused(&scratch, &place, "a directory of its path, belongs to user 60001");
         // Also a link, which its owner can lead elsewhere.
         chown(&theirs, Some(0), Some(0)).unwrap();
         let link = scratch.path("link");
@@ -199,7 +199,7 @@ fn a_shared_directory_is_served_by_who_accepts_its_risk() {
             assert_eq!(all_in(scratch.directory()), before);
         };
         assert_eq!(ANNA.plays("leaves a socket", &place).says(), "it has left");
-        refused("a socket of user 60001 is in its place");
+        refused("a socket of user 60001 is at its path");
         fs::remove_file(&path).unwrap();
         let lock = scratch.path(".socket.msgpipe-lock");
         let mut holding = ANNA.plays("holds a lock", &at_path(&lock));
@@ -277,7 +277,7 @@ fn a_lock_file_of_somebody_else_is_named_and_left_as_it_was() {
         &scratch,
         &place,
         &format!(
-            ".socket.msgpipe-lock is in the place of its lock, and belongs to user {}",
+            ".socket.msgpipe-lock has the name of its lock file, and belongs to user {}",
             ANNA.uid
         ),
     );
@@ -287,7 +287,7 @@ fn a_lock_file_of_somebody_else_is_named_and_left_as_it_was() {
         &scratch,
         &place,
         &format!(
-            ".socket.msgpipe-lock is in the place of its lock, and belongs to user {}",
+            ".socket.msgpipe-lock has the name of its lock file, and belongs to user {}",
             ANNA.uid
         ),
     );
@@ -300,7 +300,7 @@ fn a_lock_file_of_somebody_else_is_named_and_left_as_it_was() {
             &scratch,
             &place,
             &format!(
-                ".socket.msgpipe-lock is in the place of its lock, and belongs to user {}",
+                ".socket.msgpipe-lock has the name of its lock file, and belongs to user {}",
                 ANNA.uid
             ),
         );
