@@ -49,7 +49,7 @@ fn come_and_go(server: &mut LocalServer, options: &ClientOptions, name: &str) {
 }
 
 #[test]
-fn clients_who_come_and_go_leave_nothing_behind() {
+fn connecting_and_disconnecting_clients_leak_nothing() {
     let native: Arc<dyn Framing> = Arc::new(Native::new(Layer::Messages, 4096));
     let framings = [
         native,

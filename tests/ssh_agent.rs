@@ -186,7 +186,7 @@ fn openssh_deletes_all_keys() {
 }
 
 #[test]
-fn what_cannot_be_kept_is_refused() {
+fn an_unsupported_key_is_refused() {
     let agent = Agent::start("refused");
     agent.make_key("ecdsa", "other");
     agent.make_key("ed25519", "key");
@@ -292,7 +292,7 @@ fn a_bad_request_is_a_failure_and_changes_nothing() {
 }
 
 #[test]
-fn garbage_disturbs_nobody_else() {
+fn garbage_affects_no_other_connection() {
     let agent = Agent::start("garbage");
     let mut witness = agent.connect();
     assert_eq!(ask(&mut witness, LIST), NO_KEYS);

@@ -177,7 +177,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
-    fn what_was_accepted_arrives_once_in_order_and_then_the_end(plan in plans()) {
+    fn accepted_messages_arrive_once_in_order_and_then_the_end(plan in plans()) {
         run(&plan);
     }
 }

@@ -116,7 +116,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn messages_of_no_bytes_fill_the_inbox_too() {
+    fn empty_messages_fill_the_inbox_too() {
         const LIMIT: usize = 10 * MESSAGE_COST;
         for (messages, size, more) in [(9, 0, true), (10, 0, false), (9, 7, true), (9, 8, false)] {
             let arrived = Arrived::new(LIMIT);
@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_taken_out_makes_room_again() {
+    fn a_received_message_frees_its_room() {
         let arrived = Arrived::new(MESSAGE_COST);
         arrived.deliver(&mut vec!["one".into()]).unwrap();
         assert!(!arrived.try_lead());

@@ -255,14 +255,14 @@ mod tests {
     }
 
     #[test]
-    fn a_client_that_only_listens_says_who_it_is() {
+    fn a_client_that_only_listens_sends_its_preface() {
         let (error, heard) = receive(b"");
         assert!(matches!(error, Error::Closed { reason: CloseReason::Finished, .. }), "{error}");
         assert_eq!(heard, preface());
     }
 
     #[test]
-    fn a_server_that_breaks_the_rules_is_told_which() {
+    fn a_server_that_breaks_the_protocol_gets_a_goodbye() {
         let (error, heard) = receive(&[&preface()[..], &[0xFF; 8]].concat());
         let damaged = FramingError::Damaged { what: "header", bytes: vec![0xFF; 8] };
         assert!(

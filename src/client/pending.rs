@@ -256,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn who_stops_waiting_is_forgotten() {
+    fn a_thread_that_stops_waiting_is_removed() {
         let pending = Pending::new(8);
         let (leader, follower) = (begun(&pending), begun(&pending));
         assert!(pending.lead_or_follow(leader, None));
@@ -269,7 +269,7 @@ mod tests {
 
     /// It stands in the list, and its thread has not come to wait yet.
     #[test]
-    fn who_is_about_to_wait_is_asked_too() {
+    fn a_thread_about_to_wait_gets_the_lead_too() {
         let pending = Pending::new(8);
         let (leader, follower) = (begun(&pending), begun(&pending));
         assert!(pending.lead_or_follow(leader, None));
@@ -281,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn the_right_to_read_passes_to_one_who_waits() {
+    fn the_lead_passes_to_a_waiting_thread() {
         let pending = Arc::new(Pending::new(8));
         let (leader, follower) = (begun(&pending), begun(&pending));
         assert!(pending.lead_or_follow(leader, None));

@@ -91,7 +91,7 @@ mod tests {
     use std::time::Duration;
 
     #[test]
-    fn a_turn_is_had_once_at_a_time_and_waited_for_until_the_deadline() {
+    fn the_lock_is_exclusive_and_a_wait_ends_at_the_deadline() {
         let turn = Turn::new(1);
         let mut taken = turn.take(None).unwrap();
         *taken += 1;
@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn turns_pass_from_thread_to_thread() {
+    fn the_lock_passes_from_thread_to_thread() {
         let turn = Turn::new(0);
         std::thread::scope(|scope| {
             for _ in 0..4 {

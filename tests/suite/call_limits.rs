@@ -13,10 +13,10 @@ crate::on_every_transport!(
     the_limit_of_sizes_is_exact_for_requests_and_replies,
     large_calls_in_flight_do_not_block_each_other,
     many_large_deferred_replies_are_held_until_they_are_read,
-    a_caller_with_hardly_any_room_is_answered_or_closed,
-    calls_given_up_give_their_places_back,
+    a_client_with_a_tiny_limit_is_answered_or_closed,
+    late_replies_of_abandoned_calls_free_their_places,
     replies_of_the_largest_size_given_at_once_arrive,
-    the_memory_for_replies_has_a_bound,
+    the_memory_for_replies_has_a_limit,
 );
 fn the_limit_of_calls_in_flight_is_exact_at_the_client<B: Backend>() {
     let backend = B::new();
@@ -150,7 +150,7 @@ fn many_large_deferred_replies_are_held_until_they_are_read<B: Backend>() {
 }
 
 /// The error that says that an answer is too large has to fit too.
-fn a_caller_with_hardly_any_room_is_answered_or_closed<B: Backend>() {
+fn a_client_with_a_tiny_limit_is_answered_or_closed<B: Backend>() {
     let backend = B::new();
     let _serving = Serving::start(backend.serve_calls(&limits()).unwrap(), |_, responder| {
         responder.reply(pattern(1000, 0));
@@ -170,7 +170,7 @@ fn a_caller_with_hardly_any_room_is_answered_or_closed<B: Backend>() {
 }
 
 /// Their replies have to be read for that, also when nobody waits for one.
-fn calls_given_up_give_their_places_back<B: Backend>() {
+fn late_replies_of_abandoned_calls_free_their_places<B: Backend>() {
     let backend = B::new();
     let _serving = Serving::echo(&backend, &limits());
     for places in [1, 2, 100] {
@@ -215,7 +215,7 @@ fn replies_of_the_largest_size_given_at_once_arrive<B: Backend>() {
 }
 
 /// Where there is no memory for one more, its caller is told, and the others arrive.
-fn the_memory_for_replies_has_a_bound<B: Backend>() {
+fn the_memory_for_replies_has_a_limit<B: Backend>() {
     const REPLIES: usize = 20;
     let backend = B::new();
     let mut server_limits = limits();

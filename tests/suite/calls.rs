@@ -15,14 +15,14 @@ crate::on_every_transport!(
     replies_come_in_any_order_from_any_thread,
     an_error_reply_has_its_code_and_text,
     a_dropped_responder_answers_with_an_error,
-    a_call_ends_at_its_deadline_and_its_late_reply_is_thrown_away,
+    a_call_ends_at_its_deadline_and_its_late_reply_is_dropped,
     a_dropped_call_does_not_disturb_the_others,
-    a_batch_that_is_not_sent_leaves_nothing_behind,
-    a_server_that_stops_gives_the_replies_it_owes,
-    calls_end_when_the_server_goes,
-    the_handler_knows_who_asks,
-    who_sends_is_not_stranded_when_who_reads_leaves,
-    who_reads_may_end_and_others_read_on,
+    an_unsent_batch_leaks_nothing,
+    a_server_that_stops_sends_the_outstanding_replies,
+    calls_end_when_the_server_ends,
+    the_handler_gets_the_peer,
+    a_sending_thread_reads_when_the_leader_stops,
+    a_leader_may_end_and_another_thread_reads_on,
 );
 
 fn a_request_gets_its_reply<B: Backend>() {
@@ -119,7 +119,7 @@ fn a_dropped_responder_answers_with_an_error<B: Backend>() {
     assert_eq!(client.call("answer").unwrap(), "here");
 }
 
-fn a_call_ends_at_its_deadline_and_its_late_reply_is_thrown_away<B: Backend>() {
+fn a_call_ends_at_its_deadline_and_its_late_reply_is_dropped<B: Backend>() {
     let backend = B::new();
     let mut held: Option<Responder> = None;
     let _serving =
@@ -159,7 +159,7 @@ fn a_dropped_call_does_not_disturb_the_others<B: Backend>() {
     }
 }
 
-fn a_batch_that_is_not_sent_leaves_nothing_behind<B: Backend>() {
+fn an_unsent_batch_leaks_nothing<B: Backend>() {
     let backend = B::new();
     let _serving = Serving::echo(&backend, &limits());
     let mut limits = limits();
@@ -173,7 +173,7 @@ fn a_batch_that_is_not_sent_leaves_nothing_behind<B: Backend>() {
     assert_eq!(client.call("three").unwrap(), "three");
 }
 
-fn a_server_that_stops_gives_the_replies_it_owes<B: Backend>() {
+fn a_server_that_stops_sends_the_outstanding_replies<B: Backend>() {
     let backend = B::new();
     let (send_held, held) = mpsc::channel();
     let server = backend.serve_calls(&limits()).unwrap();
@@ -207,7 +207,7 @@ fn a_server_that_stops_gives_the_replies_it_owes<B: Backend>() {
     let Err(Error::NoServer { .. }) = backend.client(&limits()) else { panic!("still there") };
 }
 
-fn calls_end_when_the_server_goes<B: Backend>() {
+fn calls_end_when_the_server_ends<B: Backend>() {
     const CALLS: usize = 5;
     let backend = B::new();
     let (arrived, all_arrived) = mpsc::channel();
@@ -238,7 +238,7 @@ fn calls_end_when_the_server_goes<B: Backend>() {
     });
 }
 
-fn the_handler_knows_who_asks<B: Backend>() {
+fn the_handler_gets_the_peer<B: Backend>() {
     let backend = B::new();
     let server = backend.serve_calls(&limits()).unwrap();
     let _serving = Serving::start(server, |request, responder| {
@@ -255,7 +255,7 @@ fn the_handler_knows_who_asks<B: Backend>() {
 
 /// One thread reads until its deadline; another sends more than fits, to a server that waits until
 /// its replies are read: when the first leaves, the second has to read.
-fn who_sends_is_not_stranded_when_who_reads_leaves<B: Backend>() {
+fn a_sending_thread_reads_when_the_leader_stops<B: Backend>() {
     let backend = B::new();
     let mut never = Vec::new();
     let server = backend.serve_calls(&limits()).unwrap();
@@ -280,7 +280,7 @@ fn who_sends_is_not_stranded_when_who_reads_leaves<B: Backend>() {
 }
 
 /// A thread that gave up reading ends; Windows then cancels the read that it had begun.
-fn who_reads_may_end_and_others_read_on<B: Backend>() {
+fn a_leader_may_end_and_another_thread_reads_on<B: Backend>() {
     let backend = B::new();
     let mut never = Vec::new();
     let server = backend.serve_calls(&limits()).unwrap();

@@ -11,18 +11,18 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 crate::on_every_transport!(
-    receiving_without_time_finds_what_is_there,
-    any_time_may_be_given,
-    the_rest_of_a_message_leaves_while_others_wait,
-    a_first_message_over_the_servers_limit_costs_nothing,
-    a_batch_leaves_whole_or_not_at_all,
-    what_was_not_begun_is_known,
-    a_closed_client_ends_whoever_waits,
-    a_reply_that_is_there_is_had_without_waiting,
-    a_call_ends_in_time_also_while_others_replies_come_without_an_end,
+    receiving_with_a_zero_timeout_returns_an_arrived_message,
+    any_duration_is_accepted,
+    the_rest_of_a_message_is_sent_while_others_wait,
+    a_first_message_over_the_servers_limit_does_not_end_the_connection,
+    a_batch_is_sent_as_a_whole_or_not_at_all,
+    the_error_says_whether_a_request_was_begun,
+    closing_a_client_ends_all_waits,
+    an_arrived_reply_is_returned_without_waiting,
+    a_call_ends_at_its_deadline_also_under_a_stream_of_other_replies,
 );
 
-fn receiving_without_time_finds_what_is_there<B: Backend>() {
+fn receiving_with_a_zero_timeout_returns_an_arrived_message<B: Backend>() {
     let backend = B::new();
     let mut server = backend.listen(&Limits::default()).unwrap();
     let client = backend.message_client(&Limits::default()).unwrap();
@@ -42,7 +42,7 @@ fn receiving_without_time_finds_what_is_there<B: Backend>() {
     assert_eq!(received, "hello");
 }
 
-fn any_time_may_be_given<B: Backend>() {
+fn any_duration_is_accepted<B: Backend>() {
     let backend = B::new();
     let mut server = backend.listen(&Limits::default()).unwrap();
     let client = backend.message_client(&Limits::default()).unwrap();
@@ -67,7 +67,7 @@ fn any_time_may_be_given<B: Backend>() {
 
 /// A hurried thread leaves a message half sent. Another waits on the same connection, for an answer that
 /// comes only once the server has that message.
-fn the_rest_of_a_message_leaves_while_others_wait<B: Backend>() {
+fn the_rest_of_a_message_is_sent_while_others_wait<B: Backend>() {
     const MUCH: usize = 4 << 20;
     let backend = B::new();
     let (tell, reads) = mpsc::channel::<()>();
@@ -118,7 +118,7 @@ fn the_rest_of_a_message_leaves_while_others_wait<B: Backend>() {
     serving.join().unwrap().unwrap();
 }
 
-fn a_first_message_over_the_servers_limit_costs_nothing<B: Backend>() {
+fn a_first_message_over_the_servers_limit_does_not_end_the_connection<B: Backend>() {
     let backend = B::new();
     let limits = small(1000);
     let server = backend.serve_calls(&limits).unwrap();
@@ -145,7 +145,7 @@ fn small(message: usize) -> Limits {
     limits
 }
 
-fn a_batch_leaves_whole_or_not_at_all<B: Backend>() {
+fn a_batch_is_sent_as_a_whole_or_not_at_all<B: Backend>() {
     let backend = B::new();
     let server = backend.serve_calls(&small(1000)).unwrap();
     let stopper = server.stopper();
@@ -174,7 +174,7 @@ fn a_batch_leaves_whole_or_not_at_all<B: Backend>() {
 }
 
 /// A request of which the last byte never left was surely not begun; of one that left, nothing is known.
-fn what_was_not_begun_is_known<B: Backend>() {
+fn the_error_says_whether_a_request_was_begun<B: Backend>() {
     let backend = B::new();
     let mut server = backend.listen_for_calls(&Limits::default());
     let client = backend.client(&Limits::default()).unwrap();
@@ -201,7 +201,7 @@ fn what_was_not_begun_is_known<B: Backend>() {
     });
 }
 
-fn a_closed_client_ends_whoever_waits<B: Backend>() {
+fn closing_a_client_ends_all_waits<B: Backend>() {
     let backend = B::new();
     let mut server = backend.listen(&Limits::default()).unwrap();
     let client = backend.message_client(&Limits::default()).unwrap();
@@ -216,7 +216,7 @@ fn a_closed_client_ends_whoever_waits<B: Backend>() {
     let Err(Error::Closed { .. }) = client.send("more") else { panic!("it was sent") };
 }
 
-fn a_reply_that_is_there_is_had_without_waiting<B: Backend>() {
+fn an_arrived_reply_is_returned_without_waiting<B: Backend>() {
     let backend = B::new();
     let server = backend.serve_calls(&Limits::default()).unwrap();
     let stopper = server.stopper();
@@ -254,7 +254,7 @@ fn a_reply_that_is_there_is_had_without_waiting<B: Backend>() {
 }
 
 /// The thread that reads has always something to read, for others.
-fn a_call_ends_in_time_also_while_others_replies_come_without_an_end<B: Backend>() {
+fn a_call_ends_at_its_deadline_also_under_a_stream_of_other_replies<B: Backend>() {
     let backend = B::new();
     let server = backend.serve_calls(&Limits::default()).unwrap();
     let stopper = server.stopper();

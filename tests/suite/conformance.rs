@@ -11,12 +11,12 @@ use std::time::Duration;
 
 crate::on_every_transport!(
     messages_of_every_size_arrive_whole_and_in_order,
-    many_clients_are_told_apart,
+    the_messages_of_many_clients_are_not_mixed,
     the_message_limit_is_exact,
     a_waker_wakes_from_another_thread_and_once,
-    a_client_that_does_not_read_is_held_at_the_limit,
+    a_client_that_does_not_read_is_limited_exactly,
     both_sides_may_send_without_reading_first,
-    polling_without_time_does_not_wait,
+    polling_with_a_zero_timeout_does_not_wait,
 );
 
 fn messages_of_every_size_arrive_whole_and_in_order<B: Backend>() {
@@ -70,7 +70,7 @@ fn messages_of_every_size_arrive_whole_and_in_order<B: Backend>() {
     echoed.join().unwrap();
 }
 
-fn many_clients_are_told_apart<B: Backend>() {
+fn the_messages_of_many_clients_are_not_mixed<B: Backend>() {
     const CLIENTS: usize = 30;
     const ROUNDS: usize = 20;
     let backend = B::new();
@@ -182,7 +182,7 @@ fn a_waker_wakes_from_another_thread_and_once<B: Backend>() {
     assert!(matches!(next(&mut server), Event::Woken), "it wakes again afterwards");
 }
 
-fn a_client_that_does_not_read_is_held_at_the_limit<B: Backend>() {
+fn a_client_that_does_not_read_is_limited_exactly<B: Backend>() {
     let backend = B::new();
     let mut limits = Limits::default();
     limits.queued = 100_000;
@@ -238,7 +238,7 @@ fn both_sides_may_send_without_reading_first<B: Backend>() {
     sending.join().unwrap();
 }
 
-fn polling_without_time_does_not_wait<B: Backend>() {
+fn polling_with_a_zero_timeout_does_not_wait<B: Backend>() {
     let backend = B::new();
     let mut server = backend.listen(&Limits::default()).unwrap();
     assert!(server.poll(Some(Duration::ZERO)).unwrap().is_none());

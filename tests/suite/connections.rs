@@ -10,21 +10,21 @@ use std::thread;
 use std::time::Duration;
 
 crate::on_every_transport!(
-    each_connection_comes_once_and_goes_once,
-    what_was_queued_before_a_close_arrives,
-    a_client_that_wrote_and_left_is_still_heard,
+    each_connection_opens_once_and_closes_once,
+    messages_queued_before_a_close_arrive,
+    a_client_that_wrote_and_closed_is_still_read,
     the_peer_is_known_while_it_is_connected,
     an_aborted_connection_ends_at_once,
-    a_client_that_never_reads_is_closed_and_nobody_else,
+    a_client_that_never_reads_is_closed_and_no_other,
     the_limit_of_connections_is_exact,
     without_a_server_connecting_fails_at_once,
     a_name_is_free_again_after_its_server,
-    nothing_is_sent_to_who_is_gone,
-    a_connection_closed_by_the_application_says_nothing_more,
+    nothing_is_sent_to_a_closed_connection,
+    a_connection_closed_by_the_application_returns_no_more_messages,
     a_name_has_one_server,
-    a_client_that_floods_keeps_nobody_waiting,
+    a_client_that_floods_delays_no_others,
 );
-fn each_connection_comes_once_and_goes_once<B: Backend>() {
+fn each_connection_opens_once_and_closes_once<B: Backend>() {
     const CLIENTS: usize = 40;
     let backend = B::new();
     let limits = Limits::default();
@@ -51,7 +51,7 @@ fn each_connection_comes_once_and_goes_once<B: Backend>() {
     });
 }
 
-fn what_was_queued_before_a_close_arrives<B: Backend>() {
+fn messages_queued_before_a_close_arrive<B: Backend>() {
     let backend = B::new();
     let limits = Limits::default();
     let mut server = backend.listen(&limits).unwrap();
@@ -80,7 +80,7 @@ fn what_was_queued_before_a_close_arrives<B: Backend>() {
     reading.join().unwrap();
 }
 
-fn a_client_that_wrote_and_left_is_still_heard<B: Backend>() {
+fn a_client_that_wrote_and_closed_is_still_read<B: Backend>() {
     let backend = B::new();
     let limits = Limits::default();
     let mut server = backend.listen(&limits).unwrap();
@@ -134,7 +134,7 @@ fn an_aborted_connection_ends_at_once<B: Backend>() {
     assert_eq!(other.receive(Some(PATIENCE)).unwrap(), "still here");
 }
 
-fn a_client_that_never_reads_is_closed_and_nobody_else<B: Backend>() {
+fn a_client_that_never_reads_is_closed_and_no_other<B: Backend>() {
     let backend = B::new();
     let mut limits = Limits::default();
     limits.write_stall = Duration::from_millis(100);
@@ -234,7 +234,7 @@ fn a_name_is_free_again_after_its_server<B: Backend>() {
     }
 }
 
-fn nothing_is_sent_to_who_is_gone<B: Backend>() {
+fn nothing_is_sent_to_a_closed_connection<B: Backend>() {
     let backend = B::new();
     let mut server = backend.listen(&Limits::default()).unwrap();
     drop(backend.message_client(&Limits::default()).unwrap());
@@ -247,7 +247,7 @@ fn nothing_is_sent_to_who_is_gone<B: Backend>() {
 }
 
 /// Its events may have been on their way already.
-fn a_connection_closed_by_the_application_says_nothing_more<B: Backend>() {
+fn a_connection_closed_by_the_application_returns_no_more_messages<B: Backend>() {
     const CLIENTS: usize = 8;
     let backend = B::new();
     let limits = Limits::default();
@@ -299,7 +299,7 @@ fn a_name_has_one_server<B: Backend>() {
 
 /// One client that always has more to be read, and one that wants an answer now and then: how many
 /// messages of the first are taken before one of the second is, is bounded.
-fn a_client_that_floods_keeps_nobody_waiting<B: Backend>() {
+fn a_client_that_floods_delays_no_others<B: Backend>() {
     let backend = B::new();
     let limits = Limits::default();
     let mut server = backend.listen(&limits).unwrap();

@@ -37,7 +37,7 @@ fn say(words: &str) {
 }
 
 #[test]
-fn a_process_plays_its_part() {
+fn a_process_plays_its_role() {
     let name = std::env::var(NAME).unwrap_or_default();
     match std::env::var(PART).as_deref() {
         Ok("messages") => {
@@ -98,7 +98,7 @@ impl Process {
     fn start(part: &str) -> Process {
         let name = unique_name();
         let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "descriptors::a_process_plays_its_part", "--nocapture"])
+            .args(["--exact", "descriptors::a_process_plays_its_role", "--nocapture"])
             .env(PART, part)
             .env(NAME, &name)
             .stdout(Stdio::piped())
@@ -198,7 +198,7 @@ fn a_server_without_descriptors_serves_those_it_has_and_recovers_by_itself() {
 }
 
 #[test]
-fn a_server_of_calls_tells_its_hook_when_it_cannot_take_clients_in() {
+fn a_server_of_calls_reports_an_accept_failure_to_its_hook() {
     let process = Process::start("calls");
     assert_eq!(process.says(), "serves");
     let clients: Vec<_> =
@@ -275,11 +275,11 @@ fn nothing_is_lost(part: &str) {
 }
 
 #[test]
-fn ten_thousand_clients_one_after_the_other_cost_nothing() {
+fn ten_thousand_sequential_clients_leak_nothing() {
     nothing_is_lost("cycles of streams");
 }
 
 #[test]
-fn ten_thousand_clients_of_the_systems_messages_cost_nothing() {
+fn ten_thousand_sequential_clients_of_os_messages_leak_nothing() {
     nothing_is_lost("cycles of the system's messages");
 }

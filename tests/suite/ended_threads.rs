@@ -45,7 +45,7 @@ fn serve_until_done<T>(server: &mut LocalServer, other: thread::JoinHandle<T>) -
 }
 
 #[test]
-fn what_a_server_has_sent_arrives_after_the_thread_that_sent_it() {
+fn a_servers_message_outlives_the_thread_that_sent_it() {
     for framing in framings() {
         let (mut server, client) = pair(&framing, &Limits::default());
         let id = connected(&mut server);
@@ -72,7 +72,7 @@ fn what_a_server_has_sent_arrives_after_the_thread_that_sent_it() {
 /// The deadline of a send strikes when a part of it is on its way: the rest goes first the next time,
 /// whoever sends then.
 #[test]
-fn what_a_client_has_sent_arrives_after_the_thread_that_sent_it() {
+fn a_clients_message_outlives_the_thread_that_sent_it() {
     for framing in framings() {
         let (mut server, client) = pair(&framing, &hasty());
         let client = Arc::new(client);
@@ -110,7 +110,7 @@ fn what_a_client_has_sent_arrives_after_the_thread_that_sent_it() {
 /// A message of more than a pipe holds is taken in parts by who reads in small ones, and is not whole
 /// anywhere while it is. Here the one at the other end has taken some when the thread ends.
 #[test]
-fn a_message_of_which_a_part_was_taken_arrives_once_and_whole() {
+fn a_partly_written_message_arrives_once_and_whole() {
     use std::io::Read;
     let pipe = format!(r"\\.\pipe\{}", unique_name());
     let endpoint = Endpoint::pipe(&pipe).unwrap();
@@ -148,7 +148,7 @@ fn a_message_of_which_a_part_was_taken_arrives_once_and_whole() {
 
 /// A read that a thread has begun goes with it, and has taken nothing.
 #[test]
-fn what_arrives_after_the_thread_that_waited_for_it_is_received_by_the_next() {
+fn a_message_that_outlives_its_reading_thread_is_received_by_the_next() {
     for framing in framings() {
         let (mut server, client) = pair(&framing, &Limits::default());
         let id = connected(&mut server);
@@ -178,7 +178,7 @@ fn what_arrives_after_the_thread_that_waited_for_it_is_received_by_the_next() {
 
 /// A write that cannot end well any more ends the client, and says why.
 #[test]
-fn a_write_that_fails_after_its_thread_has_ended_is_told() {
+fn a_write_that_fails_after_its_thread_has_ended_is_reported() {
     for framing in framings() {
         let (mut server, client) = pair(&framing, &hasty());
         let client = Arc::new(client);

@@ -136,7 +136,7 @@ fn a_burst_is_neither_split_nor_merged() {
 }
 
 #[test]
-fn a_silent_client_keeps_nobody_waiting() {
+fn a_silent_client_does_not_delay_others() {
     for is_killed in [false, true] {
         let pipe = unique_pipe();
         let serving = echo(&pipe, 3);
@@ -158,7 +158,7 @@ fn a_silent_client_keeps_nobody_waiting() {
 }
 
 #[test]
-fn who_has_left_before_being_taken_in_is_heard_to_the_end() {
+fn a_client_that_left_before_accept_is_read_to_the_end() {
     for (size, count) in [(1, 1), (4096, 1), (4096, 15), (10, 1000), (65_536, 1)] {
         let pipe = unique_pipe();
         let server = listen(&pipe);
@@ -171,7 +171,7 @@ fn who_has_left_before_being_taken_in_is_heard_to_the_end() {
 
 /// Many times what the pipe holds: it is written while it is read.
 #[test]
-fn who_never_reads_is_heard_as_long_as_it_is_not_answered() {
+fn a_client_that_never_reads_is_read_while_nothing_is_queued_for_it() {
     let pipe = unique_pipe();
     let server = listen(&pipe);
     let running = Program::start("hit_and_run", [pipe.as_str(), "10000", "500"]);
@@ -182,7 +182,7 @@ fn who_never_reads_is_heard_as_long_as_it_is_not_answered() {
 
 /// Answers wait for a client that has gone: they are lost, and what it said is not.
 #[test]
-fn those_who_leave_at_once_disturb_nobody() {
+fn clients_that_leave_at_once_affect_no_others() {
     const RUNNERS: usize = 24;
     const TALKERS: usize = 6;
     let pipe = unique_pipe();

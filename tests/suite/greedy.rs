@@ -10,10 +10,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 crate::on_every_transport!(
-    a_flood_of_requests_does_not_go_before_another_clients_one,
-    requests_of_who_has_gone_are_not_begun,
-    open_requests_take_no_more_than_the_memory_there_is,
-    replies_that_nobody_reads_take_no_more_than_the_memory_there_is,
+    a_flood_of_requests_does_not_delay_another_clients_one,
+    requests_of_a_disconnected_client_are_not_begun,
+    requests_in_flight_stay_within_the_memory_limit,
+    unread_replies_stay_within_the_memory_limit,
 );
 
 /// More requests than one read brings.
@@ -45,7 +45,7 @@ fn flooding(mut raw: Raw, requests: u32) -> thread::JoinHandle<Raw> {
 }
 
 /// The other client asks while the first request of the flood is being handled.
-fn a_flood_of_requests_does_not_go_before_another_clients_one<B: Backend>() {
+fn a_flood_of_requests_does_not_delay_another_clients_one<B: Backend>() {
     let backend = B::new();
     let server = backend.serve_calls(&Limits::default()).unwrap();
     let stopper = server.stopper();
@@ -75,7 +75,7 @@ fn a_flood_of_requests_does_not_go_before_another_clients_one<B: Backend>() {
     drop(flooding.join().unwrap());
 }
 
-fn requests_of_who_has_gone_are_not_begun<B: Backend>() {
+fn requests_of_a_disconnected_client_are_not_begun<B: Backend>() {
     let backend = B::new();
     let server = backend.serve_calls(&Limits::default()).unwrap();
     let stopper = server.stopper();
@@ -114,7 +114,7 @@ fn limits() -> Limits {
     limits
 }
 
-fn open_requests_take_no_more_than_the_memory_there_is<B: Backend>() {
+fn requests_in_flight_stay_within_the_memory_limit<B: Backend>() {
     const CALLS: usize = 14;
     let backend = B::new();
     let server = backend.serve_calls(&limits()).unwrap();
@@ -159,7 +159,7 @@ fn open_requests_take_no_more_than_the_memory_there_is<B: Backend>() {
 }
 
 /// Twenty clients ask for a large reply, and do not read it. Another one asks too.
-fn replies_that_nobody_reads_take_no_more_than_the_memory_there_is<B: Backend>() {
+fn unread_replies_stay_within_the_memory_limit<B: Backend>() {
     let backend = B::new();
     let server: Server<B::Messages> = backend.serve_calls(&limits()).unwrap();
     let stopper = server.stopper();

@@ -46,7 +46,7 @@ fn is_served(client: &MessageClient, server: &mut LocalServer) {
 }
 
 #[test]
-fn so_many_are_served_at_once_and_the_next_when_one_has_left() {
+fn the_fixed_number_is_exact_and_the_next_client_waits() {
     for framing in framings() {
         for count in [1, 2, 4] {
             let name = unique_name();
@@ -82,7 +82,7 @@ fn so_many_are_served_at_once_and_the_next_when_one_has_left() {
 }
 
 #[test]
-fn none_is_taken_for_one() {
+fn zero_instances_count_as_one() {
     let framing = &framings()[0];
     let name = unique_name();
     let mut server = listen(&name, framing, 0);
@@ -92,7 +92,7 @@ fn none_is_taken_for_one() {
 }
 
 #[test]
-fn a_silent_client_takes_no_place_but_its_own() {
+fn a_silent_client_takes_one_instance_only() {
     for framing in framings() {
         let name = unique_name();
         let mut server = listen(&name, &framing, 4);
@@ -114,7 +114,7 @@ fn a_silent_client_takes_no_place_but_its_own() {
 /// One that leaves with its answers unread, and one that is closed with its messages unread: whoever
 /// comes to the same place finds none of it.
 #[test]
-fn a_place_that_is_taken_again_is_empty() {
+fn a_reused_instance_holds_nothing_of_the_last_client() {
     const CYCLES: u8 = 120;
     const SIZE: usize = 10_000;
     for framing in framings() {
@@ -177,7 +177,7 @@ mod on_pipes {
     }
 
     #[test]
-    fn one_too_many_finds_the_pipe_busy() {
+    fn a_further_client_finds_the_pipe_busy() {
         for framing in framings() {
             for count in [1, 2, 4] {
                 let server = listen(&unique_name(), &framing, count);

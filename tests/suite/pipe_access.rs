@@ -59,7 +59,7 @@ fn is_served(client: &MessageClient, server: &mut LocalServer) {
 }
 
 #[test]
-fn a_name_that_somebody_serves_is_not_joined() {
+fn a_served_name_is_not_joined() {
     let pipe = unique_pipe();
     // Of four instances at most, which are there: that alone Wine would refuse.
     let mut other = Program::start("overlapped_server", [pipe.as_str(), "4"]);
@@ -82,7 +82,7 @@ fn a_name_that_somebody_serves_is_not_joined() {
 /// nevertheless: the system does not count that right for who opens. That it grants the one and refuses the
 /// other only Windows shows; here it is what the list says that is read back, by the client's own handle.
 #[test]
-fn a_client_gets_in_with_generic_rights_and_cannot_serve_the_name() {
+fn a_client_connects_with_generic_rights_and_cannot_serve_the_name() {
     let sid = own_sid();
     for (list, rights, may_add) in [
         // What others are given, and every right there is.
@@ -104,7 +104,7 @@ fn a_client_gets_in_with_generic_rights_and_cannot_serve_the_name() {
 }
 
 #[test]
-fn who_is_not_on_the_list_does_not_get_in() {
+fn a_user_who_is_not_in_the_list_is_refused() {
     let pipe = unique_pipe();
     for list in ["D:P", "D:P(D;;GA;;;WD)", "D:P(A;;GR;;;SID)"] {
         let mut server = listen(&pipe, list);
@@ -130,7 +130,7 @@ fn who_is_not_on_the_list_does_not_get_in() {
 /// A child process gets the handles that may be inherited. One of a pipe would keep the name taken, and
 /// its client waiting, for as long as the child lives.
 #[test]
-fn a_child_process_keeps_nothing_open() {
+fn a_child_process_inherits_no_handle() {
     for instances in [Instances::Unlimited, Instances::Fixed(2)] {
         let pipe = unique_pipe();
         let endpoint = Endpoint::pipe(&pipe).unwrap();

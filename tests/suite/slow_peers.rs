@@ -149,7 +149,7 @@ fn hears(raw: &mut Raw, code: u16, words: &str) {
 }
 
 #[test]
-fn a_slow_writer_is_closed_and_keeps_nobody_waiting() {
+fn a_slow_writer_is_closed_and_delays_no_others() {
     let mut limits = Limits::default();
     limits.message_time = SHORT;
     let (mut scene, undisturbed) = Scene::new(&limits);
@@ -169,7 +169,7 @@ fn a_slow_writer_is_closed_and_keeps_nobody_waiting() {
 }
 
 #[test]
-fn who_never_says_its_preface_is_closed_and_keeps_nobody_waiting() {
+fn a_client_without_a_preface_is_closed_and_delays_no_others() {
     let mut limits = Limits::default();
     limits.preface = SHORT;
     let (mut scene, undisturbed) = Scene::new(&limits);
@@ -189,7 +189,7 @@ fn ask_for_much(raw: &mut Raw, answers: usize) {
 }
 
 #[test]
-fn a_slow_reader_gets_everything_and_keeps_nobody_waiting() {
+fn a_slow_reader_gets_everything_and_delays_no_others() {
     const ANSWERS: usize = 8;
     let (mut scene, undisturbed) = Scene::new(&Limits::default());
     let mut raw = scene.backend.raw();
@@ -221,7 +221,7 @@ fn a_slow_reader_gets_everything_and_keeps_nobody_waiting() {
 }
 
 #[test]
-fn who_has_stopped_reading_is_closed_and_keeps_nobody_waiting() {
+fn a_client_that_stops_reading_is_closed_and_delays_no_others() {
     let mut limits = Limits::default();
     limits.write_stall = SHORT;
     let (mut scene, undisturbed) = Scene::new(&limits);
@@ -234,7 +234,7 @@ fn who_has_stopped_reading_is_closed_and_keeps_nobody_waiting() {
 }
 
 #[test]
-fn a_flood_of_the_largest_messages_keeps_nobody_waiting() {
+fn a_flood_of_the_largest_messages_delays_no_others() {
     let mut limits = Limits::default();
     limits.message = FLOOD;
     let (mut scene, undisturbed) = Scene::new(&limits);
@@ -261,7 +261,7 @@ fn a_flood_of_the_largest_messages_keeps_nobody_waiting() {
 }
 
 #[test]
-fn who_is_silent_for_too_long_is_closed_and_who_talks_is_not() {
+fn an_idle_client_is_closed_and_an_active_one_is_not() {
     const IDLE: Duration = Duration::from_secs(2);
     let mut limits = Limits::default();
     limits.idle = Some(IDLE);
@@ -295,7 +295,7 @@ fn who_is_silent_for_too_long_is_closed_and_who_talks_is_not() {
 
 /// The server's own application was busy for longer than the limits are: what came in time counts.
 #[test]
-fn a_server_that_was_busy_for_too_long_blames_nobody() {
+fn time_in_which_a_server_was_busy_counts_against_no_client() {
     const TINY: Duration = Duration::from_millis(50);
     let backend = Local::new();
     let mut limits = Limits::default();

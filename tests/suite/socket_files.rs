@@ -28,7 +28,7 @@ fn problem(path: &Path) -> String {
 
 /// `Cargo` is as good a name for a socket as any.
 #[test]
-fn a_file_of_the_users_is_never_taken_for_a_lock() {
+fn a_users_file_is_never_taken_for_a_lock() {
     let scratch = Scratch::new();
     let path = scratch.path("Cargo");
     let files = ["Cargo.lock", "Cargo.sock", ".Cargo", ".Cargo.lock", "Cargo~"];
@@ -54,7 +54,7 @@ fn a_file_of_the_users_is_never_taken_for_a_lock() {
 
 /// Only a file as a server of ours leaves it is a lock: plain, empty, with one name.
 #[test]
-fn what_is_no_lock_of_ours_is_named_and_left_as_it_was() {
+fn a_foreign_lock_file_is_named_and_left_unchanged() {
     let scratch = Scratch::new();
     let path = scratch.path("socket");
     let lock = scratch.path(".socket.msgpipe-lock");
@@ -97,7 +97,7 @@ fn what_is_no_lock_of_ours_is_named_and_left_as_it_was() {
 
 /// As after a logout, or a cleaner of temporary files.
 #[test]
-fn a_new_server_at_the_same_path_loses_nothing_to_the_old_one() {
+fn an_old_server_removes_nothing_of_a_new_one_at_the_same_path() {
     let scratch = Scratch::new();
     let directory = scratch.path("directory");
     let path = directory.join("socket");
@@ -119,7 +119,7 @@ fn a_new_server_at_the_same_path_loses_nothing_to_the_old_one() {
 }
 
 #[test]
-fn what_has_come_to_the_path_meanwhile_is_not_removed() {
+fn a_new_file_at_the_path_is_not_removed() {
     let scratch = Scratch::new();
     let path = scratch.path("socket");
     let lock = scratch.path(".socket.msgpipe-lock");
@@ -145,7 +145,7 @@ fn what_has_come_to_the_path_meanwhile_is_not_removed() {
 
 /// It goes on with the clients it has; that no other finds it is said, and how to get out of it.
 #[test]
-fn a_server_whose_socket_was_removed_is_told_of_to_starters_and_clients() {
+fn a_removed_socket_is_reported_to_servers_and_clients() {
     let scratch = Scratch::new();
     let path = scratch.path("socket");
     let lock = scratch.path(".socket.msgpipe-lock");
@@ -177,7 +177,7 @@ fn a_server_whose_socket_was_removed_is_told_of_to_starters_and_clients() {
 /// A program that a server starts would hold its lock, and its socket, for as long as it runs.
 #[cfg(target_os = "linux")]
 #[test]
-fn nothing_of_a_server_is_handed_down_to_the_programs_it_starts() {
+fn child_processes_inherit_nothing_of_a_server() {
     let scratch = Scratch::new();
     let path = scratch.path("socket");
     let _server = listen(&path).unwrap();

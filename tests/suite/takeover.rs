@@ -30,7 +30,7 @@ struct Starter {
 impl Starter {
     fn new(path: &Path) -> Starter {
         let mut process = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "takeover::a_starter_tries_when_it_is_told_to", "--nocapture"])
+            .args(["--exact", "takeover::a_starting_server_waits_for_its_signal", "--nocapture"])
             .env(STARTER, path)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -71,7 +71,7 @@ fn now() -> Duration {
 }
 
 #[test]
-fn a_starter_tries_when_it_is_told_to() {
+fn a_starting_server_waits_for_its_signal() {
     let Some(path) = std::env::var_os(STARTER) else {
         // Not a starter: that one which is told to start does, and leaves its file when it is killed.
         let scratch = Scratch::new();

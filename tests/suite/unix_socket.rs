@@ -37,7 +37,7 @@ fn a_named_socket_is_open_to_its_user_only() {
 }
 
 #[test]
-fn the_files_of_a_server_go_with_it() {
+fn the_files_of_a_server_are_removed_at_its_end() {
     let scratch = Scratch::new();
     drop(listen(&scratch.path("socket")).unwrap());
     assert_eq!(fs::read_dir(scratch.directory()).unwrap().count(), 0);
@@ -86,7 +86,7 @@ fn a_server_whose_backlog_is_full_is_not_displaced() {
 }
 
 #[test]
-fn what_is_no_socket_is_left_alone() {
+fn a_file_that_is_not_a_socket_is_left_alone() {
     let scratch = Scratch::new();
     let file = scratch.path("file");
     fs::write(&file, "precious").unwrap();
@@ -124,7 +124,7 @@ fn a_directory_that_others_can_write_to_is_refused() {
 
 /// Who can replace a directory can replace what lies in it.
 #[test]
-fn a_way_on_which_others_can_replace_something_is_refused() {
+fn a_path_with_a_component_that_others_can_replace_is_refused() {
     let scratch = Scratch::new();
     let (open, safe) = (scratch.path("open"), scratch.path("safe"));
     for directory in [&open, &safe, &open.join("inside")] {
@@ -172,7 +172,7 @@ fn a_path_too_long_is_refused_with_the_limit() {
 
 /// What a client is told of what lies at the path.
 #[test]
-fn a_client_is_told_why_there_is_no_server() {
+fn the_error_says_why_there_is_no_server() {
     let scratch = Scratch::new();
     let told = |name: &str| connect(&scratch.path(name)).map(drop).unwrap_err();
 
@@ -201,7 +201,7 @@ fn a_client_is_told_why_there_is_no_server() {
 
 /// A server of one's own process is not another process's.
 #[test]
-fn a_name_that_is_served_already_is_not_said_to_be_another_processs() {
+fn the_error_for_a_served_name_does_not_claim_another_process() {
     let scratch = Scratch::new();
     let path = scratch.path("socket");
     let _server = listen(&path).unwrap();
@@ -212,7 +212,7 @@ fn a_name_that_is_served_already_is_not_said_to_be_another_processs() {
 /// A client that speaks the other way is told so by the type of socket (EPROTOTYPE).
 #[cfg(any(target_os = "linux", target_os = "android"))]
 #[test]
-fn a_client_of_the_other_kind_of_framing_is_told_so() {
+fn the_error_for_the_other_carrier_says_so() {
     use msgpipe::framing::OsMessage;
     use msgpipe::{ClientOptions, ServerOptions};
     let scratch = Scratch::new();
@@ -238,7 +238,7 @@ fn a_client_of_the_other_kind_of_framing_is_told_so() {
 
 /// Linux calls it a reset.
 #[test]
-fn a_client_that_leaves_with_an_answer_unread_has_left_in_good_order() {
+fn a_close_with_an_unread_reply_is_a_normal_end() {
     let scratch = Scratch::new();
     let path = scratch.path("socket");
     let mut server = listen(&path).unwrap();

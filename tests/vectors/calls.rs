@@ -218,7 +218,7 @@ fn a_client_calls_as_the_vectors_say() {
 }
 
 #[test]
-fn the_conversation_of_the_protocol_page_is_held_so() {
+fn the_conversation_of_the_protocol_page_is_exact() {
     let page = root().join("docs/PROTOCOL.md");
     let page = fs::read_to_string(page).expect("the page can be read");
     let said = |side: &str| -> Vec<u8> {

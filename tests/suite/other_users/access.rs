@@ -38,7 +38,7 @@ fn mode_of(path: &Path) -> u32 {
 }
 
 #[test]
-fn by_default_the_files_mode_keeps_other_users_out() {
+fn by_default_the_files_mode_excludes_other_users() {
     let scratch = Scratch::with_mode(0o755);
     let path = scratch.path("socket");
     let serving = Serving::with_access(&at_path(&path), &Access::Owner).unwrap();
@@ -62,7 +62,7 @@ fn by_default_the_files_mode_keeps_other_users_out() {
 
 /// Each with what keeps it out, and what to do.
 #[test]
-fn who_is_kept_out_is_told_by_what() {
+fn the_error_says_what_excludes_a_user() {
     let scratch = Scratch::with_mode(0o755);
     let path = scratch.path("socket");
     let _serving = Serving::with_access(&at_path(&path), &Access::Owner).unwrap();
@@ -84,7 +84,7 @@ fn who_is_kept_out_is_told_by_what() {
 
 /// A program that acts as another user than the one who started it serves as the one as whom it acts.
 #[test]
-fn the_effective_user_is_the_one_who_serves() {
+fn the_effective_user_is_the_servers_user() {
     let place = at_abstract_name();
     if !there_are_others() {
         let _serving = Serving::with_access(&place, &Access::Owner).unwrap();
@@ -100,7 +100,7 @@ fn the_effective_user_is_the_one_who_serves() {
 
 /// An abstract name has no file and no mode: the server decides by who it is.
 #[test]
-fn at_an_abstract_name_another_user_is_turned_away_unheard() {
+fn at_an_abstract_name_another_user_is_refused_unread() {
     let place = at_abstract_name();
     let serving = Serving::with_access(&place, &Access::Owner).unwrap();
     assert_eq!(ask(&place, Trust::SameUser).unwrap(), "hello");
@@ -193,7 +193,7 @@ fn cases() -> Vec<(Access, User, Ends, Ends)> {
 }
 
 #[test]
-fn access_lets_in_those_it_names_and_nobody_else() {
+fn access_admits_the_named_users_and_no_others() {
     for (access, who, by_path, by_name) in cases() {
         let scratch = Scratch::with_mode(0o755);
         let places = [(at_path(&scratch.path("socket")), by_path), (at_abstract_name(), by_name)];
@@ -223,7 +223,7 @@ fn access_lets_in_those_it_names_and_nobody_else() {
 }
 
 #[test]
-fn access_for_others_is_refused_where_others_cannot_get() {
+fn access_for_others_is_refused_at_a_place_they_cannot_reach() {
     let anybody = Access::Only(vec![Principal::Uid(own_uid())]);
     for access in [anybody, Access::Everyone, custom(Some(0o600)), custom(None)] {
         let options = ServerOptions::new().access(access.clone());
@@ -247,7 +247,7 @@ fn access_for_others_is_refused_where_others_cannot_get() {
 }
 
 #[test]
-fn the_mode_of_the_file_is_what_the_access_says() {
+fn the_mode_of_the_file_follows_the_access() {
     let scratch = Scratch::new();
     let only = Access::Only(vec![Principal::Uid(1)]);
     for (access, mode) in [
@@ -290,7 +290,7 @@ pub fn unhex(text: &str) -> Vec<u8> {
 
 /// A directory that others cannot enter keeps them out whatever the access says of the socket.
 #[test]
-fn a_closed_directory_keeps_everyone_out() {
+fn a_closed_directory_excludes_other_users() {
     let scratch = Scratch::with_mode(0o700);
     let place = at_path(&scratch.path("socket"));
     let serving = Serving::with_access(&place, &Access::Everyone).unwrap();

@@ -28,7 +28,7 @@ fn with_hook(
 }
 
 #[test]
-fn who_is_not_authorized_hears_why_and_nothing_it_sent_is_looked_at() {
+fn an_unauthorized_client_learns_why_and_is_not_read() {
     let scratch = Scratch::with_mode(0o755);
     for place in [at_path(&scratch.path("socket")), at_abstract_name()] {
         let (serving, seen) = with_hook(&place, |_| false);
@@ -59,7 +59,7 @@ fn who_is_not_authorized_hears_why_and_nothing_it_sent_is_looked_at() {
 }
 
 #[test]
-fn the_hook_sees_who_it_is_and_decides_for_each() {
+fn the_hook_gets_the_peer_and_decides_for_each() {
     let scratch = Scratch::with_mode(0o755);
     for place in [at_path(&scratch.path("socket")), at_abstract_name()] {
         let (serving, seen) = with_hook(&place, |peer| peer.uid != Some(BERT.uid));
@@ -87,7 +87,7 @@ fn the_hook_sees_who_it_is_and_decides_for_each() {
 
 /// The hook is asked about those only whom the system and the access let in.
 #[test]
-fn the_hook_is_not_asked_about_whom_the_access_keeps_out() {
+fn the_hook_is_not_called_for_a_client_without_access() {
     let place = at_abstract_name();
     let seen = Arc::new(Mutex::new(Vec::new()));
     let options = ServerOptions::new().authorize({

@@ -124,7 +124,7 @@ fn play_in(
     env: &[(&str, &str)],
 ) -> Playing {
     let mut process = command
-        .args(["--exact", "other_users::parts::another_process_plays_its_part"])
+        .args(["--exact", "other_users::parts::another_process_plays_its_role"])
         .arg("--nocapture")
         .current_dir("/")
         .envs(env.iter().copied())

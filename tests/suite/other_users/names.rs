@@ -56,7 +56,7 @@ fn a_directory_for_plain_names_that_is_not_private_is_refused() {
 /// Nobody can keep a user from its names by taking a directory first: it is passed over, by the server
 /// and by its clients.
 #[test]
-fn a_runtime_directory_that_others_could_have_is_passed_over() {
+fn a_runtime_directory_that_others_could_have_is_skipped() {
     let scratch = Scratch::with_mode(0o755);
     let directory = scratch.path("runtime");
     fs::create_dir(&directory).unwrap();
@@ -100,7 +100,7 @@ fn a_runtime_directory_that_others_could_have_is_passed_over() {
 /// A server that was started before there was a session is found from within one; and is not joined by
 /// a second one. In a mount namespace of its own, whose `/run` no other test sees.
 #[test]
-fn a_server_without_a_session_is_met_by_a_client_in_one() {
+fn a_client_in_a_session_finds_a_server_without_one() {
     const INSIDE: &str = "MSGPIPE_TEST_OWN_RUN";
     if std::env::var_os(INSIDE).is_some() {
         return meets_across_sessions();
@@ -111,10 +111,9 @@ fn a_server_without_a_session_is_met_by_a_client_in_one() {
     let mut inside = Command::new("unshare");
     inside.args(["--mount", "sh", "-c"]);
     inside.arg(r#"mount -t tmpfs none /run || exit 77; mkdir /run/user; exec "$0" "$@""#);
-    inside.arg(std::env::current_exe().unwrap()).args([
-        "--exact",
-        "other_users::names::a_server_without_a_session_is_met_by_a_client_in_one",
-    ]);
+    inside
+        .arg(std::env::current_exe().unwrap())
+        .args(["--exact", "other_users::names::a_client_in_a_session_finds_a_server_without_one"]);
     let inside = inside.env(INSIDE, "1").env_remove("XDG_RUNTIME_DIR").output().unwrap();
     if inside.status.code() == Some(77) {
         return println!("nothing can be mounted here: the rest of this test was left out");

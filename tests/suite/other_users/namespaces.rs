@@ -66,7 +66,7 @@ fn plays_as(
 
 /// A server in a container and a client outside, and the other way round.
 #[test]
-fn a_process_that_cannot_be_seen_is_known_by_its_user() {
+fn an_invisible_process_is_identified_by_its_user() {
     if !there_are("--pid") {
         let place = at_abstract_name();
         let _serving = Serving::with_access(&place, &Access::Owner).unwrap();
@@ -100,7 +100,7 @@ fn a_process_that_cannot_be_seen_is_known_by_its_user() {
 /// In a container, strangers from outside all have the number of `nobody`, also for a server that is
 /// nobody itself.
 #[test]
-fn who_has_no_number_in_a_container_is_not_its_nobody() {
+fn an_unmapped_user_is_not_the_containers_nobody() {
     let nobody = overflow();
     if !there_are("--user") {
         let place = at_abstract_name();
@@ -167,7 +167,7 @@ fn outside_of_containers_nobody_is_a_user() {
 
 /// Where root has no number, `/` is a stranger's.
 #[test]
-fn where_root_has_no_number_a_path_is_used_by_who_accepts_the_risk() {
+fn where_root_is_unmapped_a_path_is_used_if_the_risk_is_accepted() {
     let scratch = Scratch::with_mode(0o755);
     let place = at_path(&scratch.path("socket"));
     if !there_are("--user") {

@@ -220,7 +220,7 @@ fn play(part: &str, place: &str) {
 }
 
 #[test]
-fn another_process_plays_its_part() {
+fn another_process_plays_its_role() {
     let place = std::env::var(PLACE).unwrap_or_default();
     if let Ok(part) = std::env::var(PART) {
         return play(&part, &place);

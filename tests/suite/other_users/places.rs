@@ -70,7 +70,7 @@ pub fn is_refused_with(
 }
 
 #[test]
-fn what_is_no_socket_of_ones_own_is_left_as_it_was() {
+fn a_file_that_is_not_an_own_socket_is_left_unchanged() {
     let scratch = Scratch::with_mode(0o755);
     let path = |name: &str| scratch.path(name);
     fs::write(path("file"), "precious").unwrap();
@@ -93,7 +93,7 @@ fn what_is_no_socket_of_ones_own_is_left_as_it_was() {
 }
 
 #[test]
-fn a_socket_of_somebody_else_is_left_as_it_was() {
+fn a_socket_of_another_user_is_left_unchanged() {
     let scratch = Scratch::with_mode(0o755);
     let stale = scratch.path("stale");
     if !there_are_others() {
@@ -147,7 +147,7 @@ fn a_directory_that_others_own_or_can_write_to_is_refused() {
 
 /// Who owns a directory on the way can put another one in its place.
 #[test]
-fn a_way_that_leads_through_somebody_elses_directory_is_refused() {
+fn a_path_through_another_users_directory_is_refused() {
     let scratch = Scratch::with_mode(0o755);
     let theirs = scratch.path("theirs");
     let inside = theirs.join("inside");
@@ -170,7 +170,7 @@ fn a_way_that_leads_through_somebody_elses_directory_is_refused() {
 
 /// Where programs that exist already look for a socket directly in /tmp.
 #[test]
-fn a_shared_directory_is_served_by_who_accepts_its_risk() {
+fn a_shared_directory_is_used_if_its_risk_is_accepted() {
     let scratch = Scratch::with_mode(0o1777);
     let path = scratch.path("socket");
     let place = at_path(&path);
@@ -215,7 +215,7 @@ fn a_shared_directory_is_served_by_who_accepts_its_risk() {
 /// A mode that keeps its own user from connecting: to see whether somebody listens there is not to
 /// take it for served.
 #[test]
-fn a_killed_server_whose_mode_keeps_its_own_user_out_is_taken_over() {
+fn a_killed_server_whose_mode_excludes_its_own_user_is_taken_over() {
     let scratch = Scratch::with_mode(0o755);
     let who = if there_are_others() { ANNA } else { own() };
     let home = scratch.path("home");
@@ -247,7 +247,7 @@ fn a_killed_server_whose_mode_keeps_its_own_user_out_is_taken_over() {
 
 /// Who changes its directory while it serves.
 #[test]
-fn a_relative_path_means_the_same_until_the_end() {
+fn a_relative_path_is_resolved_once() {
     let scratch = Scratch::new();
     let place = at_path(scratch.directory());
     let said = own().plays("serves relatively, and changes its directory", &place).says();
@@ -263,7 +263,7 @@ fn a_relative_path_means_the_same_until_the_end() {
 
 /// Whoever owns a lock file can hold its lock for ever: a file of somebody else's is no lock.
 #[test]
-fn a_lock_file_of_somebody_else_is_named_and_left_as_it_was() {
+fn a_lock_file_of_another_user_is_named_and_left_unchanged() {
     let scratch = Scratch::with_mode(0o755);
     let (socket, lock) = (scratch.path("socket"), scratch.path(".socket.msgpipe-lock"));
     let place = at_path(&socket);
@@ -313,7 +313,7 @@ fn a_lock_file_of_somebody_else_is_named_and_left_as_it_was() {
 
 /// Nobody owns an abstract name: whoever is first has it, and is told from others by who it is.
 #[test]
-fn an_abstract_name_that_somebody_else_has_is_taken() {
+fn an_abstract_name_of_another_user_is_taken() {
     let place = at_abstract_name();
     let first = if there_are_others() { ANNA } else { own() };
     let mut serving = first.plays("serves", &place);
