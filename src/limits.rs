@@ -151,7 +151,7 @@ pub struct Limits {
     /// - Unit: time. Side: clients.
     pub connect: Duration,
     /// The deadline of a call, counted from its start;
-    /// [`Client::within`](crate::Client::within) sets another one.
+    /// [`Client::with_timeout`](crate::Client::with_timeout) sets another one.
     ///
     /// - At the limit: the call ends with [`Error::Deadline`](crate::Error::Deadline). The connection goes on.
     /// - Default: 30 s, longer than a person would wait for a reply, so that it ends only lost calls.

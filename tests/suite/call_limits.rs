@@ -180,7 +180,7 @@ fn late_replies_of_abandoned_calls_free_their_places<B: Backend>() {
         let started = Instant::now();
         for _ in 0..3 {
             (0..places).for_each(|_| drop(client.start("nobody waits for this")));
-            let _ = client.within(Duration::ZERO).call("nor for this");
+            let _ = client.with_timeout(Duration::ZERO).call("nor for this");
             // The replies are on their way: once they are there, there is a place.
             while let Err(error) = client.call("but for this") {
                 assert!(matches!(error, Error::TooManyCalls { .. }), "{error}");

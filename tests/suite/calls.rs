@@ -138,7 +138,7 @@ fn a_call_ends_at_its_deadline_and_its_late_reply_is_dropped<B: Backend>() {
     let client = backend.client(&limits()).unwrap();
     let patience = Duration::from_millis(50);
     let started = Instant::now();
-    match client.within(patience).call("hold").unwrap_err() {
+    match client.with_timeout(patience).call("hold").unwrap_err() {
         Error::Deadline { after, .. } => assert!(after >= patience, "{after:?}"),
         error => panic!("{error}"),
     }
@@ -146,7 +146,9 @@ fn a_call_ends_at_its_deadline_and_its_late_reply_is_dropped<B: Backend>() {
     assert_eq!(client.call("now").unwrap(), "prompt");
     assert_eq!(client.call("again").unwrap(), "prompt", "the connection goes on");
     // A deadline that has passed already ends the call too.
-    let Err(Error::Deadline { .. }) = client.within(Duration::ZERO).call("hold") else { panic!() };
+    let Err(Error::Deadline { .. }) = client.with_timeout(Duration::ZERO).call("hold") else {
+        panic!()
+    };
 }
 
 fn a_dropped_call_does_not_disturb_the_others<B: Backend>() {
@@ -188,7 +190,7 @@ fn a_server_that_stops_sends_the_outstanding_replies<B: Backend>() {
     stopper.stop();
     // New requests are refused, or find the connection closed; the old one is still answered.
     let refused = loop {
-        match client.within(Duration::from_millis(20)).call("after") {
+        match client.with_timeout(Duration::from_millis(20)).call("after") {
             Err(Error::Answered { reply, .. }) => break reply,
             // It was asked before the server saw that it shall stop, and is held.
             Err(Error::Deadline { .. }) => {}
@@ -265,7 +267,7 @@ fn a_sending_thread_reads_when_the_leader_stops<B: Backend>() {
     });
     let client = backend.client(&limits()).unwrap();
     for round in 0..3 {
-        let reading = client.within(Duration::from_millis(20)).start("never").unwrap();
+        let reading = client.with_timeout(Duration::from_millis(20)).start("never").unwrap();
         thread::scope(|scope| {
             scope.spawn(|| reading.wait().unwrap_err());
             let mut batch = client.batch();
@@ -290,7 +292,7 @@ fn a_leader_may_end_and_another_thread_reads_on<B: Backend>() {
     });
     let client = backend.client(&limits()).unwrap();
     for _ in 0..5 {
-        let hasty = client.within(Duration::from_millis(5));
+        let hasty = client.with_timeout(Duration::from_millis(5));
         let ended = thread::spawn(move || hasty.call("never").unwrap_err()).join().unwrap();
         assert!(matches!(ended, Error::Deadline { .. }), "{ended}");
         assert_eq!(client.call("still there?").unwrap(), "still there?");

@@ -60,7 +60,7 @@ fn any_duration_is_accepted<B: Backend>() {
     let stopper = server.stopper();
     let serving = thread::spawn(move || server.serve(|request| request.body()));
     let client = backend.client(&Limits::default()).unwrap();
-    assert_eq!(client.within(Duration::MAX).call("hello").unwrap(), "hello");
+    assert_eq!(client.with_timeout(Duration::MAX).call("hello").unwrap(), "hello");
     stopper.stop();
     serving.join().unwrap().unwrap();
 }
@@ -99,14 +99,14 @@ fn the_rest_of_a_message_is_sent_while_others_wait<B: Backend>() {
         let waiting = scope.spawn(|| patient.wait());
         let _busy = client.start("busy").unwrap();
         // The server is kept from reading: a part of this is sent, and the thread that sent it gone.
-        let hurried = client.within(Duration::from_millis(50));
+        let hurried = client.with_timeout(Duration::from_millis(50));
         let error = thread::spawn(move || hurried.call(vec![7; MUCH]).unwrap_err()).join().unwrap();
         assert!(
             matches!(error, Error::Deadline { progress: Progress::Unknown, .. }),
             "{error}, of which a part was sent"
         );
         // Behind it there is no room for another.
-        let error = client.within(Duration::from_millis(1)).call("not sent").unwrap_err();
+        let error = client.with_timeout(Duration::from_millis(1)).call("not sent").unwrap_err();
         assert!(
             matches!(error, Error::Deadline { progress: Progress::NotBegun, .. }),
             "{error}, of which nothing was sent"
@@ -240,7 +240,7 @@ fn an_arrived_reply_is_returned_without_waiting<B: Backend>() {
         thread::yield_now();
     };
     assert_eq!(reply, "hello");
-    let mut late = client.within(Duration::from_millis(1)).start("late").unwrap();
+    let mut late = client.with_timeout(Duration::from_millis(1)).start("late").unwrap();
     let error = loop {
         if let Some(ended) = late.try_wait() {
             break ended.unwrap_err();
@@ -267,7 +267,7 @@ fn a_call_ends_at_its_deadline_also_under_a_stream_of_other_replies<B: Backend>(
     });
     let client = backend.client(&Limits::default()).unwrap();
     let (tell, ended) = mpsc::channel();
-    let never = client.within(Duration::from_millis(20)).start("never").unwrap();
+    let never = client.with_timeout(Duration::from_millis(20)).start("never").unwrap();
     thread::scope(|scope| {
         scope.spawn(move || {
             let error = never.wait().unwrap_err();

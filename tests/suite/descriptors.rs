@@ -204,7 +204,7 @@ fn a_server_of_calls_reports_an_accept_failure_to_its_hook() {
     let clients: Vec<_> =
         (0..CLIENTS).map(|_| Client::connect(process.name.as_str()).unwrap()).collect();
     // The requests of all are sent, also of those that wait.
-    let start = |client: &Client| client.within(PATIENCE).start("hello").unwrap();
+    let start = |client: &Client| client.with_timeout(PATIENCE).start("hello").unwrap();
     let mut calls: Vec<_> = clients.iter().map(start).collect();
     assert_eq!(process.runs_out(), 0);
     let waiting = calls.split_off(CLIENTS / 2);

@@ -1,6 +1,6 @@
-//! A channel over a stream that does what no system can be made to do on demand.
+//! A channel over a scripted stream, for outcomes that a real system does not produce on demand.
 
-use super::sending::LOOK_FOR_GOODBYE;
+use super::sending::GOODBYE_SEARCH_MAX;
 use super::*;
 use crate::body::Body;
 use crate::client::arrived::{Arrived, Next};
@@ -17,14 +17,14 @@ const ROOM: usize = 1 << 30;
 
 #[derive(Default)]
 struct State {
-    /// What reads bring, one after the other; then `again`, or nothing.
+    /// The outcomes of reads, in order; then `again`, or nothing.
     reads: VecDeque<Result<Bytes, ErrorKind>>,
     again: Bytes,
     read: usize,
-    /// How writes end, one after the other; then they take all.
+    /// The outcomes of writes, in order; then writes take everything.
     writes: VecDeque<Result<usize, ErrorKind>>,
     heard: Vec<u8>,
-    /// Where the last slice began that was to be written.
+    /// The address of the last slice of a write.
     last: usize,
 }
 
@@ -181,7 +181,7 @@ fn native() -> Native {
     Native::new(Layer::Messages, 1000)
 }
 
-/// What a server says that takes so much and closes at once.
+/// The bytes of a server with this limit that closes at once.
 fn preface_and_goodbye(limit: usize) -> Bytes {
     let mut encoder = Native::new(Layer::Messages, limit).encoder();
     let mut queue = SendQueue::default();
@@ -209,7 +209,8 @@ fn a_failed_send_finds_the_goodbye() {
 fn the_search_for_a_goodbye_is_limited_in_bytes_and_time() {
     let (script, channel, inbox) = lines();
     script.0.lock().unwrap().again = "0123456789012345678901234567890\n".repeat(2048).into();
-    for (late, least, most) in [(true, 0, 0), (false, LOOK_FOR_GOODBYE, LOOK_FOR_GOODBYE + 65_536)]
+    for (late, least, most) in
+        [(true, 0, 0), (false, GOODBYE_SEARCH_MAX, GOODBYE_SEARCH_MAX + 65_536)]
     {
         script.writes([Err(ErrorKind::BrokenPipe)]);
         let now = Instant::now();
@@ -223,7 +224,7 @@ fn the_search_for_a_goodbye_is_limited_in_bytes_and_time() {
     drop(inbox);
 }
 
-/// Behind a message that is not whole it would be taken for its rest.
+/// After an incomplete message it would be read as its rest.
 #[test]
 fn a_goodbye_is_sent_only_between_messages() {
     for whole in [false, true] {
