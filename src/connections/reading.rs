@@ -1,9 +1,8 @@
-//! From readiness to messages.
+//! From readiness to messages: the turns of connections.
 //!
-//! Each ready connection has one turn, then the others: so many messages, or so much of the
-//! application's time, whichever is over first. What it has sent beyond that waits for its next turn.
-//! Messages are handed out one by one, so that the answers to the first ones count before the next is
-//! looked at.
+//! Each ready connection gets one turn, then the next one: a number of messages or an amount of the
+//! application's time, whichever is used up first. Further bytes wait for its next turn. Messages are
+//! returned one by one, so that the replies to the first ones count before the next is decoded.
 
 use super::connection::Connection;
 use super::{Connections, ServerStream};
@@ -15,19 +14,18 @@ use bytes::BytesMut;
 use std::io::{self, ErrorKind};
 use std::time::{Duration, Instant};
 
-/// How many messages of one connection are handed out before it is another's turn. With a handler that
-/// takes no time at all they take about as long as the time below.
+/// The most messages of a turn. With a handler that takes no time, they take about as long as [`TURN_TIME`].
 pub(super) const TURN_MESSAGES: usize = 256;
 
-/// How long one connection's messages may be handed out, the application's time with them included,
-/// before it is another's turn. Some ten times what it costs to change from one to another; and the
-/// most that one connection adds to the time of another's call, where a handler takes less.
+/// The longest time of a turn, the application's time with the messages included. Some ten times the cost of a
+/// change between connections; and the most that one connection adds to the time of another's call, if a
+/// handler takes less.
 pub(super) const TURN_TIME: Duration = Duration::from_micros(100);
 
-/// The turn of the connection whose messages are being handed out.
+/// The turn of one connection: its time slice.
 pub(super) struct Turn {
     id: ConnectionId,
-    /// What has been read of it and not been cut yet.
+    /// Bytes that have been read and not decoded yet.
     input: BytesMut,
     began: Instant,
     messages: usize,
@@ -45,14 +43,14 @@ impl Turn {
 }
 
 impl<S: ServerStream> Connections<S> {
-    /// Reads once from a connection, and begins its turn with the bytes.
+    /// Reads once from a connection, and begins its turn.
     pub(super) fn read(&mut self, id: ConnectionId, now: Instant) {
         let Some(connection) = self.table.get_mut(&id) else {
             return;
         };
         connection.in_ready = false;
         if connection.finished {
-            // Nothing comes any more but its end.
+            // Only its end can still arrive.
             if connection.hung_up || connection.unwritable {
                 self.begin_close(id, CloseReason::Finished, now);
             }
@@ -74,7 +72,7 @@ impl<S: ServerStream> Connections<S> {
         }
         let outcome = match self.carrier {
             Carrier::Stream => read_bytes(connection, &mut buffer),
-            // After a message there may be another; that there is none is said by no other sign.
+            // After a message there may be another: only `WouldBlock` says that there is none.
             Carrier::Messages => {
                 let limit = self.framing.limit();
                 let read = connection.stream.read_message(&mut buffer, limit);
@@ -109,13 +107,13 @@ impl<S: ServerStream> Connections<S> {
         }
     }
 
-    /// The next message of the connection whose turn it is. When there is none left, or its turn is
-    /// over, what they were answered with is sent, and what is left of them kept.
+    /// The next message of the connection that has the turn. When no message is left, or the turn is over, the
+    /// queued replies are sent and the rest of the bytes is kept.
     pub(super) fn next_message(&mut self, now: Instant) -> Option<Event> {
         let mut turn = self.current.take()?;
         let id = turn.id;
         if self.table.get(&id).is_none_or(|connection| connection.closing.is_some()) {
-            // Closed while its messages were being handed out.
+            // Closed during its turn.
             self.buffers.give_back(turn.input, 0);
             return None;
         }
@@ -130,7 +128,7 @@ impl<S: ServerStream> Connections<S> {
             self.put_off(turn);
             return None;
         }
-        // What the messages before it have made the application hold counts too.
+        // Memory that the application holds for the messages before it counts too.
         if turn.messages > 0 && !turn.input.is_empty() && !self.may_begin(id) {
             self.put_off(turn);
             self.flush(id, now);
@@ -164,7 +162,7 @@ impl<S: ServerStream> Connections<S> {
         None
     }
 
-    /// Keeps what is left of a turn's bytes: they are looked at before the next read.
+    /// Keeps the rest of a turn's bytes: they are decoded before the next read.
     fn put_off(&mut self, turn: Turn) {
         if let Some(connection) = self.table.get_mut(&turn.id) {
             connection.undecoded = true;
@@ -173,7 +171,7 @@ impl<S: ServerStream> Connections<S> {
         }
     }
 
-    /// Whether so much waits for this peer that its next message has to wait too.
+    /// Backpressure: whether so much is queued for this peer that its next message must wait.
     fn must_pause(&mut self, id: ConnectionId, now: Instant) -> bool {
         let line = self.limits.queued / 2;
         let over = |connections: &Self| {
@@ -189,7 +187,7 @@ impl<S: ServerStream> Connections<S> {
     }
 }
 
-/// Reads bytes; also says whether there may be more to be read without a sign.
+/// Reads bytes; also returns whether more may have arrived without new readiness.
 fn read_bytes<S: ServerStream>(
     connection: &mut Connection<S>,
     buffer: &mut BytesMut,
