@@ -128,7 +128,7 @@ mod sockets {
     use std::os::fd::OwnedFd;
     use std::path::PathBuf;
 
-    /// A directory that goes when the test ends.
+    /// A directory that is removed when the test ends.
     struct Scratch(PathBuf);
 
     impl Scratch {

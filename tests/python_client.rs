@@ -14,10 +14,10 @@ use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-/// Longer than anything takes that works.
+/// A deadline that only a failing test reaches.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A name that no other test uses.
+/// A unique name.
 fn unique(test: &str) -> String {
     format!("msgpipe.python.{}.{test}", std::process::id())
 }

@@ -14,7 +14,7 @@ use proptest::prelude::*;
 use std::thread;
 use std::time::Duration;
 
-/// Longer than anything takes that works.
+/// A deadline that only a failing test reaches.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What one end has seen.

@@ -35,7 +35,7 @@ fn each_other_user_has_a_part_and_all_of_them_leave_a_quarter() {
     assert_eq!((own.room(), one.room(), two.room()), (600, 0, 350));
     two.charge(350);
     assert_eq!((own.room(), one.room(), two.room()), (250, 0, 0));
-    // Further connections of a user have the rest of that user.s part.
+    // Further connections of a user have the rest of that user's part.
     assert_eq!(account.share(&other(2)).room(), 0);
     own.charge(250);
     assert_eq!(own.room(), 0);

@@ -1,4 +1,4 @@
-//! What calls promise, whatever carries them: each ends exactly once, in any order, with a reply, an
+//! The promises of calls, on every transport: each ends exactly once, in any order, with a reply, an
 //! error or a reason.
 
 use crate::common::serving::{Serving, limits};
@@ -54,7 +54,7 @@ fn threads_that_share_a_client_get_their_own_replies<B: Backend>() {
     });
 }
 
-/// Holds three requests and answers them backwards, each from a thread of its own.
+/// Holds three requests and answers them in reverse order, each from a separate thread.
 fn replies_come_in_any_order_from_any_thread<B: Backend>() {
     let backend = B::new();
     let mut held = Vec::new();
@@ -127,7 +127,7 @@ fn a_call_ends_at_its_deadline_and_its_late_reply_is_dropped<B: Backend>() {
             match &request.body()[..] {
                 b"hold" => held = Some(responder),
                 _ => {
-                    // The late reply goes out before the one that is waited for.
+                    // The late reply is sent before the expected one.
                     if let Some(held) = held.take() {
                         held.reply("late");
                     }
@@ -192,7 +192,7 @@ fn a_server_that_stops_sends_the_outstanding_replies<B: Backend>() {
     let refused = loop {
         match client.with_timeout(Duration::from_millis(20)).call("after") {
             Err(Error::Answered { reply, .. }) => break reply,
-            // It was asked before the server saw that it shall stop, and is held.
+            // It was sent before the server noticed the stop, and is held.
             Err(Error::Deadline { .. }) => {}
             other => panic!("{other:?}"),
         }
@@ -255,8 +255,8 @@ fn the_handler_gets_the_peer<B: Backend>() {
     assert_eq!(ask(&clients[0]), ask(&clients[0].clone()), "a clone is the same connection");
 }
 
-/// One thread reads until its deadline; another sends more than fits, to a server that waits until
-/// its replies are read: when the first leaves, the second has to read.
+/// One thread reads until its deadline. Another sends more than fits, to a server that waits until
+/// its replies are read: when the first thread stops, the second has to read.
 fn a_sending_thread_reads_when_the_leader_stops<B: Backend>() {
     let backend = B::new();
     let mut never = Vec::new();
@@ -281,7 +281,7 @@ fn a_sending_thread_reads_when_the_leader_stops<B: Backend>() {
     }
 }
 
-/// A thread that gave up reading ends; Windows then cancels the read that it had begun.
+/// A thread that stopped reading ends; Windows then cancels its pending read.
 fn a_leader_may_end_and_another_thread_reads_on<B: Backend>() {
     let backend = B::new();
     let mut never = Vec::new();

@@ -1,5 +1,5 @@
-//! Clients that are shared, hurried, or badly used: what one thread does to a connection costs the
-//! others nothing.
+//! Shared clients and short deadlines: a thread's use of a connection does not harm the
+//! other threads.
 
 use crate::common::{Backend, PATIENCE, message, pattern, welcomed};
 use msgpipe::framing::Lines;
@@ -31,7 +31,7 @@ fn receiving_with_a_zero_timeout_returns_an_arrived_message<B: Backend>() {
     assert!(matches!(error, Error::Deadline { progress: Progress::NoRequest, .. }), "{error}");
     server.send(id, "hello".into()).unwrap();
     assert!(server.poll(Some(Duration::ZERO)).unwrap().is_none());
-    // It is there as soon as the system has it.
+    // It has arrived as soon as the system has it.
     let started = Instant::now();
     let received = loop {
         match client.receive(Some(Duration::ZERO)) {
@@ -65,8 +65,8 @@ fn any_duration_is_accepted<B: Backend>() {
     serving.join().unwrap().unwrap();
 }
 
-/// A hurried thread leaves a message half sent. Another waits on the same connection, for an answer that
-/// comes only once the server has that message.
+/// A thread with a short deadline leaves a message half sent. Another waits on the same connection for a reply that
+/// arrives only once the server has that message.
 fn the_rest_of_a_message_is_sent_while_others_wait<B: Backend>() {
     const MUCH: usize = 4 << 20;
     let backend = B::new();
@@ -79,7 +79,7 @@ fn the_rest_of_a_message_is_sent_while_others_wait<B: Backend>() {
         server.serve_deferred(move |request, responder| match &request.body()[..] {
             b"first" => responder.reply(""),
             b"patient" => patient = Some(responder),
-            // Nothing is read and nothing is sent meanwhile, nor afterwards.
+            // No thread reads or sends meanwhile or afterwards.
             b"busy" => {
                 busy = Some(responder);
                 reads.recv().unwrap();
@@ -98,14 +98,14 @@ fn the_rest_of_a_message_is_sent_while_others_wait<B: Backend>() {
         let patient = client.start("patient").unwrap();
         let waiting = scope.spawn(|| patient.wait());
         let _busy = client.start("busy").unwrap();
-        // The server is kept from reading: a part of this is sent, and the thread that sent it gone.
+        // The server does not read: a part of this is sent, and its thread has ended.
         let hurried = client.with_timeout(Duration::from_millis(50));
         let error = thread::spawn(move || hurried.call(vec![7; MUCH]).unwrap_err()).join().unwrap();
         assert!(
             matches!(error, Error::Deadline { progress: Progress::Unknown, .. }),
             "{error}, of which a part was sent"
         );
-        // Behind it there is no room for another.
+        // There is no room for another after it.
         let error = client.with_timeout(Duration::from_millis(1)).call("not sent").unwrap_err();
         assert!(
             matches!(error, Error::Deadline { progress: Progress::NotBegun, .. }),
@@ -173,7 +173,7 @@ fn a_batch_is_sent_as_a_whole_or_not_at_all<B: Backend>() {
     serving.join().unwrap().unwrap();
 }
 
-/// A request of which the last byte never left was surely not begun; of one that left, nothing is known.
+/// A request with an unsent last byte was certainly not begun; for a sent one it is unknown.
 fn the_error_says_whether_a_request_was_begun<B: Backend>() {
     let backend = B::new();
     let mut server = backend.listen_for_calls(&Limits::default());
@@ -182,7 +182,7 @@ fn the_error_says_whether_a_request_was_begun<B: Backend>() {
     thread::scope(|scope| {
         let call = client.start("arrives").unwrap();
         message(&mut server);
-        // Larger than what the system holds, and the server does not read.
+        // Larger than the system's buffer, and the server does not read.
         let large = scope.spawn(|| client.call(vec![0; 8 << 20]).unwrap_err());
         let started = Instant::now();
         while started.elapsed() < Duration::from_millis(50) {
@@ -253,7 +253,7 @@ fn an_arrived_reply_is_returned_without_waiting<B: Backend>() {
     serving.join().unwrap().unwrap();
 }
 
-/// The thread that reads has always something to read, for others.
+/// The reading thread always has more replies of other threads to read.
 fn a_call_ends_at_its_deadline_also_under_a_stream_of_other_replies<B: Backend>() {
     let backend = B::new();
     let server = backend.serve_calls(&Limits::default()).unwrap();
@@ -274,7 +274,7 @@ fn a_call_ends_at_its_deadline_also_under_a_stream_of_other_replies<B: Backend>(
             assert!(matches!(error, Error::Deadline { .. }), "{error}");
             tell.send(()).unwrap();
         });
-        // As many as keep something on its way until that one has ended.
+        // Enough to keep replies arriving until that call has ended.
         let mut calls = std::collections::VecDeque::new();
         while ended.try_recv().is_err() {
             calls.push_back(client.start("more").unwrap());
@@ -301,7 +301,7 @@ fn calls_are_refused_over_a_framing_that_cannot_carry_them() {
     options.connect_messages(name.as_str()).unwrap();
 }
 
-/// A reply that stays unread past the server.s write_stall is lost with the connection; the error says
+/// A reply that stays unread past the server's write_stall is lost with the connection; the error says
 /// that this side had not read.
 #[test]
 fn a_client_that_reads_its_reply_too_late_learns_why_the_connection_ended() {

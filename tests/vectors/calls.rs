@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 /// How many vectors there were when this was written: with fewer, some are not seen.
 const LEAST: usize = 22;
 
-/// Longer than anything takes that works.
+/// A deadline that only a failing test reaches.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 const OF_CALLS: [&str; 10] = [
