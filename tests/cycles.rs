@@ -1,6 +1,6 @@
-//! That clients who come and go leave nothing behind: no memory, and on Linux no descriptor. (The
+//! Connecting and disconnecting clients leak nothing: no memory, and on Linux no descriptor. (The
 //! handles of Windows are counted beside the code that opens them, in
-//! `backends/named_pipe/cycles.rs`.) A program of its own: what others keep would be counted too.
+//! `backends/named_pipe/cycles.rs`.) A separate program: the memory of other tests would be counted too.
 
 use cap::Cap;
 use msgpipe::framing::{Framing, Layer, Native};
@@ -29,7 +29,7 @@ fn descriptors() -> usize {
     if cfg!(target_os = "linux") { std::fs::read_dir("/proc/self/fd").unwrap().count() } else { 0 }
 }
 
-/// A client that says something, hears it and leaves.
+/// A client that sends a message, gets it back and closes.
 fn come_and_go(server: &mut LocalServer, options: &ClientOptions, name: &str) {
     let client = options.connect_messages(name).unwrap();
     client.send("hello").unwrap();

@@ -15,7 +15,7 @@ const ANSWER: &str = "Default answer from server";
 
 /// The example, of so many instances.
 fn example(instances: &str) -> Command {
-    // `cargo test` builds the examples beside the tests.
+    // `cargo test` builds the examples next to the tests.
     let test = std::env::current_exe().unwrap();
     let target = test.ancestors().nth(2).unwrap();
     let example =

@@ -24,7 +24,7 @@ proptest! {
         case.check();
     }
 
-    /// What the fuzzer tries for longer.
+    /// The fuzzer runs the same function for longer.
     #[test]
     fn any_script_of_a_stream_comes_out_as_the_protocol_says(
         script in prop::collection::vec(any::<u8>(), 0..300),

@@ -1,4 +1,4 @@
-//! A client that shares nothing with this crate but `docs/PROTOCOL.md`: `examples/python/client.py`.
+//! `examples/python/client.py`: a client that is based on `docs/PROTOCOL.md` only.
 #![cfg(target_os = "linux")]
 
 use msgpipe::framing::Native;
@@ -74,7 +74,7 @@ impl Ended {
 fn client() -> Command {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/python/client.py");
     let mut command = Command::new("python3");
-    // Whatever the locale of the machine is.
+    // With any locale.
     command.arg("-X").arg("utf8").arg(script);
     command
 }

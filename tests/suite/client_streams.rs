@@ -63,7 +63,7 @@ fn a_panic_of_a_decoder_ends_the_connection_for_all_threads() {
     assert!(client.send("more").is_err());
 }
 
-/// A stream that reads and writes as the test says, and never has to wait.
+/// A scripted stream that never blocks.
 struct Scripted<R, W> {
     read: R,
     write: W,

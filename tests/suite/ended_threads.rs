@@ -1,5 +1,5 @@
-//! What a thread has under way in a pipe when it ends: the system cancels some of it (see
-//! `backends/named_pipe/writer.rs`), and nothing may be lost by that, of either side.
+//! The pending I/O of a thread on a pipe when the thread ends: the system cancels some of it (see
+//! `backends/named_pipe/writer.rs`), and neither side may lose data by that.
 
 use crate::common::{PATIENCE, connected, message, next, pattern, unique_name};
 use msgpipe::framing::{Framing, LengthPrefix, OsMessage};
@@ -16,7 +16,7 @@ const SIZE: usize = 60_000;
 
 const LIMIT: usize = 1 << 20;
 
-/// As bytes, and as whole messages.
+/// With a stream of bytes, and with whole messages.
 fn framings() -> [Arc<dyn Framing>; 2] {
     [Arc::new(LengthPrefix::big_endian(LIMIT)), Arc::new(OsMessage::new(LIMIT))]
 }
@@ -28,7 +28,7 @@ fn pair(framing: &Arc<dyn Framing>, limits: &Limits) -> (LocalServer, MessageCli
     (server, options.connect_messages(&endpoint).unwrap())
 }
 
-/// Gives up soon where the other side takes nothing.
+/// Has a short deadline for a peer that does not read.
 fn hasty() -> Limits {
     let mut limits = Limits::default();
     limits.call = Duration::from_millis(50);
@@ -53,7 +53,7 @@ fn a_servers_message_outlives_the_thread_that_sent_it() {
             for seed in 0..5 {
                 server.send(id, pattern(SIZE, seed).into()).unwrap();
             }
-            // All that goes without the client's reading goes now.
+            // Everything that can be sent without a read of the client is sent now.
             while server.poll(Some(Duration::ZERO)).unwrap().is_some() {}
             server
         });
@@ -138,7 +138,7 @@ fn a_partly_written_message_arrives_once_and_whole() {
         });
         let (client, all) = serve_until_done(&mut server, reading);
         assert!(all[head..] == pattern(5 * SIZE, 1), "damaged");
-        // Nothing comes twice either: the next thing is the end.
+        // Nothing arrives twice: the next read is the end.
         drop(server);
         let mut more = Vec::new();
         let _ = (&client).read_to_end(&mut more);
@@ -146,7 +146,7 @@ fn a_partly_written_message_arrives_once_and_whole() {
     }
 }
 
-/// A read that a thread has begun goes with it, and has taken nothing.
+/// A pending read is cancelled with its thread, and has taken nothing.
 #[test]
 fn a_message_that_outlives_its_reading_thread_is_received_by_the_next() {
     for framing in framings() {
@@ -164,7 +164,7 @@ fn a_message_that_outlives_its_reading_thread_is_received_by_the_next() {
             let arrived = serve_until_done(&mut server, receiving);
             assert!(arrived == pattern(SIZE, round), "{} bytes", arrived.len());
 
-            // The same for the server: its thread waits, ends, and another one goes on.
+            // The same for the server: its thread waits and ends, and another one goes on.
             let waiting = thread::spawn(move || {
                 assert!(server.poll(Some(Duration::from_millis(20))).unwrap().is_none());
                 server
@@ -176,7 +176,7 @@ fn a_message_that_outlives_its_reading_thread_is_received_by_the_next() {
     }
 }
 
-/// A write that cannot end well any more ends the client, and says why.
+/// A write that fails closes the client with the reason.
 #[test]
 fn a_write_that_fails_after_its_thread_has_ended_is_reported() {
     for framing in framings() {

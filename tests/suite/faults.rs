@@ -1,4 +1,4 @@
-//! The transport in memory with its faults: everything that the systems do rarely, done always.
+//! The in-memory transport with injected faults: what real systems do rarely happens always.
 
 use crate::common::{PATIENCE, closed, connected, message, pattern};
 use msgpipe::memory::{Control, Faults, Hub};

@@ -41,7 +41,7 @@ fn fill(index: usize, size: usize) -> Vec<u8> {
     (0..size).map(|at| (31 * at + 7 * index + size) as u8).collect()
 }
 
-/// What a server has heard of one client.
+/// The messages that a server received from one client.
 #[derive(Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 struct Heard {
     messages: usize,
@@ -100,7 +100,7 @@ fn talks(program: &'static str, sizes: &[usize], connections: usize) {
 #[test]
 fn a_classic_blocking_client_gets_every_size_back() {
     let mut sizes = sizes();
-    // What the pipe cannot hold at once waits for its reader, on either side.
+    // Bytes that exceed the pipe's buffer wait for the reader, on either side.
     sizes.extend([65_537, 100_000, LIMIT - 1, LIMIT]);
     talks("message_client", &sizes, 1);
 }
@@ -180,7 +180,7 @@ fn a_client_that_never_reads_is_read_while_nothing_is_queued_for_it() {
     running.end().succeeded();
 }
 
-/// Answers wait for a client that has gone: they are lost, and what it said is not.
+/// Replies to a disconnected client are lost; its own messages are not.
 #[test]
 fn clients_that_leave_at_once_affect_no_others() {
     const RUNNERS: usize = 24;
@@ -233,7 +233,7 @@ fn foreign_server(pipe: &str, arguments: &[&str]) -> Program {
 fn connect(pipe: &str, wait: Duration) -> Result<MessageClient, Error> {
     let mut limits = Limits::default();
     limits.connect = wait;
-    // The owner of its pipe is the user who runs it, or with raised rights the Administrators.
+    // The owner of its pipe is the user who runs it, or the Administrators if it is elevated.
     let options = ClientOptions::new().limits(limits).trust(Trust::Anyone);
     options.framing(OsMessage::new(LIMIT)).connect_messages(Endpoint::pipe(pipe).unwrap())
 }

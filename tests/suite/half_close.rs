@@ -73,7 +73,7 @@ fn a_half_closed_client_is_sent_to_until_it_closes() {
         matches!(next(&mut server), Event::Message(from, message) if from == id && message == "hi")
     );
     assert!(matches!(next(&mut server), Event::Finished(who) if who == id));
-    // It is told once, and costs nothing meanwhile.
+    // The event is returned once, and the loop does not spin meanwhile.
     assert!(server.poll(Some(Duration::from_millis(20))).unwrap().is_none());
     for _ in 0..3 {
         server.send(id, "later".into()).unwrap();

@@ -1,4 +1,4 @@
-//! What a server's handler may do, and what the application learns of its callers.
+//! Handlers and hooks of a server.
 
 use crate::common::raw::{preface, request};
 use crate::common::{Backend, Local, PATIENCE, on_wine};
@@ -63,7 +63,7 @@ fn a_handler_that_panics_answers_with_an_error_and_the_server_goes_on<B: Backend
     }
 }
 
-/// What panics as it is dropped, when its panic has been caught.
+/// A panic payload that panics again when it is dropped.
 struct Again;
 
 impl Drop for Again {

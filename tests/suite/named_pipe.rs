@@ -35,7 +35,7 @@ fn a_busy_pipe_is_waited_for_up_to_the_deadline() {
         }
         error => panic!("{error}"),
     }
-    // Once it looks, who waits gets in.
+    // Once it polls, the waiting client is accepted.
     limits.connect = PATIENCE;
     std::thread::scope(|scope| {
         let connecting = scope.spawn(|| backend.message_client(&limits).map(drop));

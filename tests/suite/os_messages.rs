@@ -182,7 +182,7 @@ fn the_messages_of_many_clients_are_not_mixed() {
     assert_eq!(serving.join().unwrap().len(), 70);
 }
 
-/// A server and a client of whom it has had a message.
+/// A server and a client that has sent it a message.
 fn acquainted() -> (LocalServer, MessageClient, ConnectionId) {
     let name = unique_name();
     let mut server = listen(&name);
@@ -193,7 +193,7 @@ fn acquainted() -> (LocalServer, MessageClient, ConnectionId) {
     (server, client, id)
 }
 
-/// Linux tells of such a client by an error, before what it had sent has been read.
+/// Linux reports such a close by an error, before the client's own messages have been read.
 #[test]
 fn a_client_that_closes_with_an_unread_reply_is_still_read() {
     let (mut server, client, id) = acquainted();

@@ -17,7 +17,7 @@ fn unique_pipe() -> String {
     format!(r"\\.\pipe\{}", unique_name())
 }
 
-/// Whether the system keeps anybody out.
+/// Whether the system enforces access lists.
 fn is_enforced() -> bool {
     if on_wine() {
         println!("skipped: that the system refuses. Wine does not");
@@ -85,7 +85,7 @@ fn a_served_name_is_not_joined() {
 fn a_client_connects_with_generic_rights_and_cannot_serve_the_name() {
     let sid = own_sid();
     for (list, rights, may_add) in [
-        // What others are given, and every right there is.
+        // The rights of others, and all rights.
         ("D:P(A;;0x12019b;;;SID)", ["0x12019b", "0x12019b"], false),
         ("D:P(A;;GA;;;SID)", ["GA", "FA"], true),
     ] {

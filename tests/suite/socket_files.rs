@@ -44,7 +44,7 @@ fn a_users_file_is_never_taken_for_a_lock() {
     };
     drop(listen(&path).unwrap());
     all_are_there();
-    // Also when nothing can be served there.
+    // Even if nothing can be bound there.
     fs::write(&path, "precious").unwrap();
     assert!(problem(&path).contains("not a socket"));
     all_are_there();
@@ -143,7 +143,7 @@ fn a_new_file_at_the_path_is_not_removed() {
     assert!(fs::symlink_metadata(&path).is_ok());
 }
 
-/// It goes on with the clients it has; that no other finds it is said, and how to get out of it.
+/// The server goes on with its clients. The errors say that no client can find it, and how to repair that.
 #[test]
 fn a_removed_socket_is_reported_to_servers_and_clients() {
     let scratch = Scratch::new();
@@ -159,14 +159,14 @@ fn a_removed_socket_is_reported_to_servers_and_clients() {
     let Err(Error::NoServer { cause, .. }) = connected else { panic!("{connected:?}") };
     assert!(cause.to_string().contains("socket was removed"), "{cause}");
 
-    // By the way that is named there: the name is another server's, to which the old one does nothing.
+    // The first way: another server takes the name, and the old one does not affect it.
     fs::remove_file(&lock).unwrap();
     let new = listen(&path).unwrap();
     drop(old);
     assert!(MessageClient::connect(Endpoint::path(&path).unwrap()).is_ok());
     let Err(Error::AlreadyServed { .. }) = listen(&path) else { panic!("displaced") };
     drop(new);
-    // Or by the other: once it has ended there is nothing in the way.
+    // The second way: after its end the name is free.
     let old = listen(&path).unwrap();
     fs::remove_file(&path).unwrap();
     drop(old);

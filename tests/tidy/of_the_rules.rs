@@ -1,4 +1,4 @@
-//! The rules find what they are there to find, and nothing else.
+//! Tests of the rules: each finds its violations, and nothing else.
 
 use super::circles::circles;
 use super::rules::*;

@@ -60,7 +60,7 @@ fn limits(vector: &Vector) -> Limits {
     limits
 }
 
-/// A server in memory whose handler answers as told, and a client's stream to it.
+/// An in-memory server with scripted replies, and a client's stream to it.
 fn start_server(
     limits: &Limits,
     exchanges: Vec<(Vec<u8>, Option<Answer>)>,
@@ -80,7 +80,7 @@ fn start_server(
     (hub.connect("vectors").unwrap(), stopper, serving)
 }
 
-/// Reads until `heard` has so many bytes, or to the end of the stream.
+/// Reads until `heard` has that many bytes, or to the end of the stream.
 fn read(stream: &memory::MemoryStream, heard: &mut Vec<u8>, until: usize) {
     let deadline = Instant::now() + PATIENCE;
     while heard.len() < until {

@@ -11,10 +11,10 @@ use msgpipe::{Access, Error, Principal, ServerOptions, Trust};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-/// Permission denied: what the system says to whom a file's mode keeps out.
+/// Permission denied: the error of the system if a file's mode excludes the user.
 const EACCES: i32 = 13;
 
-/// What a client says whom the server has not let in: it was closed and had heard nothing.
+/// The output of a refused client: it was closed and got nothing.
 pub const TURNED_AWAY: &str = "turned away";
 
 /// What somebody who connected plainly has to say, where that was nothing but the goodbye of a server
@@ -75,14 +75,14 @@ fn the_error_says_what_excludes_a_user() {
     let said = ANNA.plays("asks", &at_path(&path)).says();
     assert!(said.contains("a directory of its path excludes user 60001"), "{said}");
     set_mode(scratch.directory(), 0o777);
-    // What another user has left cannot be started, nor removed, by anybody else.
+    // A socket of another user can be neither served nor removed by this user.
     let stale = at_path(&scratch.path("stale"));
     assert_eq!(BERT.plays("leaves a socket", &stale).says(), "it has left");
     let told = ask(&stale, Trust::SameUser).unwrap_err().to_string();
     assert!(told.contains("a socket of user 60002; only that user can serve there"), "{told}");
 }
 
-/// A program that acts as another user than the one who started it serves as the one as whom it acts.
+/// A program with another effective user serves as the effective user.
 #[test]
 fn the_effective_user_is_the_servers_user() {
     let place = at_abstract_name();
@@ -98,7 +98,7 @@ fn the_effective_user_is_the_servers_user() {
     assert_eq!(acting.says(), "answered hello");
 }
 
-/// An abstract name has no file and no mode: the server decides by who it is.
+/// An abstract name has no file and no mode: the server decides by the client's user.
 #[test]
 fn at_an_abstract_name_another_user_is_refused_unread() {
     let place = at_abstract_name();
@@ -122,7 +122,7 @@ fn at_an_abstract_name_another_user_is_refused_unread() {
     assert_eq!(serving.heard_of(), heard_of, "the application heard of somebody else");
 }
 
-/// Also when the server is not run by root, who may connect all the same.
+/// Even if the server's user is not root.
 #[test]
 fn root_may_connect_to_anybody() {
     if !there_are_others() {
@@ -165,7 +165,7 @@ const NEITHER: User = User { groups: &[60_021], ..ANNA };
 /// One in the group of the server's own file, which is root's.
 const WITH_ROOT: User = User { groups: &[0], ..ANNA };
 
-/// Who gets in at a path, and who at an abstract name.
+/// Which users may connect at a path, and which at an abstract name.
 fn cases() -> Vec<(Access, User, Ends, Ends)> {
     let only = |principal| Access::Only(vec![principal]);
     let anna = || only(Principal::Uid(ANNA.uid));
@@ -185,7 +185,7 @@ fn cases() -> Vec<(Access, User, Ends, Ends)> {
         (Access::Everyone, ANNA, In, In),
         (Access::Everyone, BERT, In, In),
         (custom(Some(0o666)), BERT, In, In),
-        // An abstract name has no file with a mode to keep anybody out.
+        // An abstract name has no file with a mode.
         (custom(Some(0o660)), WITH_ROOT, In, NoServer),
         (custom(Some(0o660)), ANNA, AtTheFile, NoServer),
         (custom(Some(0o600)), WITH_ROOT, AtTheFile, NoServer),
@@ -232,7 +232,7 @@ fn access_for_others_is_refused_at_a_place_they_cannot_reach() {
         };
         assert!(problem.contains("plain name"), "{problem}");
     }
-    // Without a mode nothing is said about this system, and nothing is made.
+    // Without a mode there is no setting for this system, and nothing is created.
     let scratch = Scratch::new();
     let windows_only = Access::Custom { sddl: Some("D:(A;;GA;;;WD)".into()), mode: None };
     for place in [at_path(&scratch.path("socket")), at_abstract_name()] {
@@ -263,7 +263,7 @@ fn the_mode_of_the_file_follows_the_access() {
     }
 }
 
-/// Neither one that takes too much away, nor one that takes nothing.
+/// Neither a umask that removes too much, nor one that removes nothing.
 #[test]
 fn the_umask_changes_nothing() {
     for (access, mode) in [("owner", 0o600), ("everyone", 0o666)] {
@@ -288,7 +288,7 @@ pub fn unhex(text: &str) -> Vec<u8> {
     digits.map(|pair| u8::from_str_radix(pair, 16).unwrap()).collect()
 }
 
-/// A directory that others cannot enter keeps them out whatever the access says of the socket.
+/// A directory that others cannot enter excludes them, whatever the access of the socket is.
 #[test]
 fn a_closed_directory_excludes_other_users() {
     let scratch = Scratch::with_mode(0o700);

@@ -1,4 +1,4 @@
-//! What others may have put where a socket shall be: it is refused, and left as it was.
+//! Files of other users at a socket's path: they are refused, and left unchanged.
 
 use super::{
     ANNA, BERT, Serving, User, ask, at_abstract_name, at_path, endpoint_of, own, there_are_others,
@@ -20,7 +20,7 @@ pub fn all_in(directory: &Path) -> BTreeMap<PathBuf, (Vec<u64>, Vec<u8>)> {
         let stat = fs::symlink_metadata(&path).unwrap();
         let (changed, nanos) = (stat.mtime() as u64, stat.mtime_nsec() as u64);
         let mut facts = vec![stat.ino(), stat.mode().into(), stat.uid().into(), stat.gid().into()];
-        // A directory's time is that of the lock file too, which has come and gone.
+        // The directory's time also changes with the lock file, which was created and removed.
         facts.extend((!stat.is_dir()).then_some([changed, nanos]).into_iter().flatten());
         let content = match stat.file_type() {
             kind if kind.is_file() => fs::read(&path).unwrap(),
@@ -37,7 +37,7 @@ pub fn all_in(directory: &Path) -> BTreeMap<PathBuf, (Vec<u64>, Vec<u8>)> {
     found
 }
 
-/// That nothing can be bound at `place`, for a reason with these words, and nothing is changed.
+/// Checks that binding at `place` fails with these words in the error, and changes nothing.
 #[track_caller]
 fn is_refused(scratch: &Scratch, place: &str, words: &str) {
     let before = all_in(scratch.directory());
@@ -49,7 +49,7 @@ fn is_refused(scratch: &Scratch, place: &str, words: &str) {
     assert_eq!(all_in(scratch.directory()), before);
 }
 
-/// As [`is_refused`], with another user who tries.
+/// As [`is_refused`], by another user.
 #[track_caller]
 fn is_refused_to(who: User, scratch: &Scratch, place: &str, words: &str) {
     is_refused_with(who, scratch, place, words, &[]);
@@ -145,7 +145,7 @@ fn a_directory_that_others_own_or_can_write_to_is_refused() {
     }
 }
 
-/// Who owns a directory on the way can put another one in its place.
+/// The owner of a directory of the path can replace what is below it.
 #[test]
 fn a_path_through_another_users_directory_is_refused() {
     let scratch = Scratch::with_mode(0o755);
@@ -186,7 +186,7 @@ fn a_shared_directory_is_used_if_its_risk_is_accepted() {
             is_refused_to(ANNA, &scratch, &place, "Risk::SharedDirectory");
         }
     }
-    // What a crash leaves is taken over; what others have put there is named and left.
+    // A crashed server's file is taken over; files of others are named and left unchanged.
     leave_socket(&path);
     drop(Serving::start(&place, &accepts()).unwrap());
     if there_are_others() {
@@ -233,7 +233,7 @@ fn a_killed_server_whose_mode_excludes_its_own_user_is_taken_over() {
         assert_eq!(format!("{:03o}", fs::symlink_metadata(&path).unwrap().mode() & 0o777), mode);
         drop(crashing); // it is killed
         assert_eq!(who.plays("binds", &at_path(&path)).says(), "bound", "mode {mode}");
-        // Nor is one displaced that knows nothing of our lock.
+        // A server without our lock is not displaced either.
         let mut foreign = who.plays("listens plainly", &at_path(&path));
         assert_eq!(foreign.says(), "it listens");
         set_mode(&path, u32::from_str_radix(mode, 8).unwrap());
@@ -261,7 +261,7 @@ fn a_relative_path_is_resolved_once() {
     );
 }
 
-/// Whoever owns a lock file can hold its lock for ever: a file of somebody else's is no lock.
+/// The owner of a lock file can hold its lock for ever: a file of another user is not used as a lock.
 #[test]
 fn a_lock_file_of_another_user_is_named_and_left_unchanged() {
     let scratch = Scratch::with_mode(0o755);
@@ -306,12 +306,12 @@ fn a_lock_file_of_another_user_is_named_and_left_unchanged() {
         );
     }
     drop(holding);
-    // What is in the way is named, so that it can be put out of it.
+    // The error names the file, so that it can be removed.
     fs::remove_file(&lock).unwrap();
     assert_eq!(BERT.plays("binds", &place).says(), "bound");
 }
 
-/// Nobody owns an abstract name: whoever is first has it, and is told from others by who it is.
+/// An abstract name has no owner: the first server has it, and clients check its user.
 #[test]
 fn an_abstract_name_of_another_user_is_taken() {
     let place = at_abstract_name();
@@ -321,7 +321,7 @@ fn an_abstract_name_of_another_user_is_taken() {
     let Err(Error::AlreadyServed { .. }) = Serving::with_access(&place, &Access::Owner) else {
         panic!("two servers")
     };
-    // It goes with the process, however that ends.
+    // It ends with the process, however that ends.
     drop(serving);
     let _serving = Serving::with_access(&place, &Access::Owner).unwrap();
     assert_eq!(ask(&place, Trust::SameUser).unwrap(), "hello");

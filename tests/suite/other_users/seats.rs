@@ -17,7 +17,7 @@ fn limits() -> Limits {
     limits
 }
 
-/// What one is told who connects plainly and finds no place.
+/// The goodbye for a raw client over the limit of connections.
 fn told(user: User, place: &str) -> String {
     let said = user.plays("connects plainly", place).says();
     let heard = unhex(said.strip_prefix("heard ").unwrap_or_else(|| panic!("{said}")));

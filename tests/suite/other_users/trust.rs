@@ -7,8 +7,8 @@ use super::{
 use crate::common::{Scratch, set_mode};
 use msgpipe::{Access, Error, Principal, Trust};
 
-/// A directory where anybody can serve, and an abstract name: the places where a client can meet
-/// somebody else.
+/// A directory where every user can serve, and an abstract name: places where a client can connect
+/// to a server of another user.
 fn open_places(scratch: &Scratch) -> [String; 2] {
     set_mode(scratch.directory(), 0o777);
     [at_path(&scratch.path("socket")), at_abstract_name()]
