@@ -13,8 +13,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// The [`MessageServer`] of this operating system: message-mode named pipes on Windows, Unix domain
-/// sockets elsewhere. One thread, driven by [`poll`](MessageServer::poll); only processes of the
-/// user who started it get in, unless [`Access`](crate::Access) says who else.
+/// sockets elsewhere. It runs on the thread that calls [`poll`](MessageServer::poll). Only processes of the
+/// user who started it may connect, unless [`Access`](crate::Access) allows others.
 ///
 /// ```no_run
 /// use msgpipe::{Event, LocalServer, MessageServer};
@@ -22,7 +22,7 @@ use std::time::Duration;
 /// let mut server = LocalServer::bind("com.example.shout")?;
 /// while let Some(event) = server.poll(None)? {
 ///     if let Event::Message(from, message) = event {
-///         // A client that does not read may be refused; here the message is then dropped.
+///         // Refused if the client does not read; the message is then dropped.
 ///         let _ = server.send(from, message.to_ascii_uppercase().into());
 ///     }
 /// }
@@ -33,9 +33,9 @@ pub struct LocalServer {
 }
 
 impl LocalServer {
-    /// A server of messages at `endpoint`, in this crate's framing and with the default
-    /// [`Limits`](crate::Limits). Clients can connect as soon as this returns. Everything else is set
-    /// by [`ServerOptions`].
+    /// A server of messages at `endpoint`, with the native framing and the default
+    /// [`Limits`](crate::Limits). Clients can connect as soon as this returns. [`ServerOptions`] has all
+    /// other settings.
     ///
     /// # Errors
     /// As [`Server::bind`](crate::Server::bind).

@@ -1,15 +1,15 @@
-//! A server for programs that were there before: whatever a client asks, in a message of the system's
-//! own with nothing around it, it gets one answer. So do the classic servers, of a few instances or of as
-//! many as it takes, that existing clients of message-mode pipes were written against.
+//! A server for existing programs: each request, a message of the operating system without a header,
+//! gets the same answer. It behaves like the classic Win32 pipe servers, with a fixed or an unlimited number
+//! of instances, that existing clients of message-mode pipes were written against.
 //!
 //! ```text
 //! cargo run --example default_answer                               # until it is killed
-//! cargo run --example default_answer -- --instances 4              # so many clients at once
+//! cargo run --example default_answer -- --instances 4              # four clients at once
 //! cargo run --example default_answer -- '\\.\pipe\another.name'    # on Unix /path/of/a.socket
 //! ```
 //!
-//! Without an endpoint it is `\\.\pipe\mynamedpipe`, and on Linux a `SOCK_SEQPACKET` socket whose path it
-//! prints. Requests and the answer are text in UTF-16, little end first, with a zero behind it.
+//! The default endpoint is `\\.\pipe\mynamedpipe`, and on Linux a `SOCK_SEQPACKET` socket whose path it
+//! prints. Requests and the answer are zero-terminated text in UTF-16LE.
 
 use msgpipe::framing::OsMessage;
 use msgpipe::{Endpoint, Event, Instances, MessageServer, ServerOptions};
@@ -55,7 +55,7 @@ fn serve() -> Result<(), Box<dyn std::error::Error>> {
     while let Some(event) = server.poll(None)? {
         if let Event::Message(client, request) = event {
             println!("{client}: {}", text(&request));
-            // A client that has left, or that never reads, does without.
+            // Refused if the client has disconnected or does not read; the answer is then dropped.
             let _ = server.send(client, answer.clone().into());
         }
     }

@@ -1,4 +1,4 @@
-//! A server that echoes, and a client that calls it.
+//! An echo server, and a client that calls it.
 //!
 //! ```text
 //! cargo run --example echo                       # both: starts the server as a second process
@@ -18,10 +18,10 @@ use std::time::Instant;
 
 const NAME: &str = "msgpipe.example.echo";
 
-/// What the server prints when a client may come.
+/// The server prints this when clients can connect.
 const LISTENING: &str = "listening at";
 
-/// Round trips that are timed.
+/// The number of timed round trips.
 const ROUNDS: u32 = 1000;
 
 fn main() -> ExitCode {
@@ -51,7 +51,7 @@ fn server(name: &str) -> Result<(), Error> {
     server.serve(|request| request.body())
 }
 
-/// A server that stops when whoever started it closes its input, or ends.
+/// A server that stops when its parent process closes its input, or ends.
 fn child(name: &str) -> Result<(), Error> {
     let server = Server::bind(name)?;
     println!("{LISTENING} {}", server.endpoint());
@@ -78,7 +78,7 @@ fn client(name: &str) -> Result<(), Error> {
 
 /// Starts the server as a second process, calls it, and stops it.
 fn both() -> Result<(), Box<dyn std::error::Error>> {
-    // A name of its own, so that two runs at once do not meet.
+    // A unique name, so that two runs at once do not interfere.
     let name = format!("{NAME}.{}", std::process::id());
     let mut server = Command::new(std::env::current_exe()?)
         .args(["child", &name])

@@ -1,9 +1,9 @@
-//! A chat room, on the level of messages: whatever one member says, all the others hear.
+//! A chat room with plain messages: all members receive what one member sends.
 //!
 //! ```text
-//! cargo run --example messages                     # a room and a few members who talk, then all end
+//! cargo run --example messages                     # a room and a few members that send, then all end
 //! cargo run --example messages -- room [NAME]      # the room alone, until it is killed
-//! cargo run --example messages -- join NICK [NAME] # one member: lines typed are said to the others
+//! cargo run --example messages -- join NICK [NAME] # one member: sends typed lines to the others
 //! ```
 //!
 //! The name is `msgpipe.example.chat` unless another is given. (Alone, the room is a second process,
@@ -18,14 +18,14 @@ use std::time::Duration;
 
 const NAME: &str = "msgpipe.example.chat";
 
-/// What the room prints when members may come.
+/// The room prints this when members can connect.
 const OPEN: &str = "the room is open at";
 
-/// Members who talk when the example runs by itself, and what each of them says.
+/// The members when the example runs alone, and the lines that each of them sends.
 const MEMBERS: usize = 5;
 const LINES: usize = 3;
 
-/// Longer than anything takes here.
+/// A deadline that is not reached normally.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 fn main() -> ExitCode {
@@ -66,7 +66,7 @@ fn room(name: &str, until_input_ends: bool) -> Result<(), Error> {
             Event::Connected(member) => {
                 members.insert(member);
                 let greeting = format!("welcome, there are {} of us", members.len());
-                // A member who has left already is not missed.
+                // Refused if a member has disconnected, which does not matter here.
                 let _ = server.send(member, greeting.into());
             }
             Event::Message(from, line) => {
@@ -88,7 +88,7 @@ fn room(name: &str, until_input_ends: bool) -> Result<(), Error> {
     Ok(())
 }
 
-/// One member: says what is typed, prints what is heard.
+/// One member: sends typed lines, prints received ones.
 fn join(nick: &str, name: &str) -> Result<(), Box<dyn std::error::Error>> {
     let client = MessageClient::connect(name)?;
     let listener = client.clone();
@@ -104,9 +104,9 @@ fn join(nick: &str, name: &str) -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
-/// A room as a second process, and members in this one who talk until all have heard all.
+/// A room as a second process, and members in this one that send until all have received all lines.
 fn by_itself() -> Result<(), Box<dyn std::error::Error>> {
-    // A name of its own, so that two runs at once do not meet.
+    // A unique name, so that two runs at once do not interfere.
     let name = format!("{NAME}.{}", std::process::id());
     let mut room = Command::new(std::env::current_exe()?)
         .args(["child", &name])
@@ -127,14 +127,14 @@ fn open(room: &mut Child) -> Result<(), Box<dyn std::error::Error>> {
     let mut first_line = String::new();
     output.read_line(&mut first_line)?;
     print!("{first_line}");
-    // What the room says later goes on to be read, so that it never waits for us.
+    // Read the room's further output, so that the room never blocks.
     thread::spawn(move || {
         output.lines().map_while(Result::ok).for_each(|line| println!("room: {line}"))
     });
     if first_line.starts_with(OPEN) { Ok(()) } else { Err("the room did not open".into()) }
 }
 
-/// Members come, then all of them talk at once. Returns how many lines were heard.
+/// Connects the members, which then all send at once. Returns the number of received lines.
 fn talk(name: &str) -> Result<usize, Box<dyn std::error::Error>> {
     let members: Vec<MessageClient> =
         (0..MEMBERS).map(|_| MessageClient::connect(name)).collect::<Result<_, _>>()?;
@@ -153,7 +153,7 @@ fn talk(name: &str) -> Result<usize, Box<dyn std::error::Error>> {
     Ok(heard)
 }
 
-/// One member says its lines and hears those of all others.
+/// One member sends its lines and receives those of all others.
 fn talk_and_listen(number: usize, member: &MessageClient) -> Result<usize, Error> {
     for line in 1..=LINES {
         member.send(format!("member {number} says line {line}"))?;

@@ -1,5 +1,5 @@
-//! A server for clients that exist already and speak RESP, the protocol of Redis: a few of its commands on
-//! a map in memory, over the message layer with a framing of its own.
+//! A server for existing clients of RESP, the protocol of Redis: a few of its commands on
+//! a map in memory, over the message layer with a custom framing.
 //!
 //! ```text
 //! cargo run --release --example redis -- /tmp/resp/socket     # in a directory of your own
@@ -7,7 +7,7 @@
 //! redis-benchmark -s /tmp/resp/socket -t get
 //! ```
 //!
-//! A message is a whole command (`*2\r\n$3\r\nGET\r\n$8\r\ngreeting\r\n`), a reply is written as it goes out.
+//! A message is a whole command (`*2\r\n$3\r\nGET\r\n$8\r\ngreeting\r\n`); a reply is sent without a frame.
 //! `scripts/compare-with-redis` measures it against redis-server.
 
 use bytes::{Bytes, BytesMut};
@@ -21,7 +21,7 @@ struct Resp {
     limit: usize,
 }
 
-/// A command has so many strings at most.
+/// The most strings of a command.
 const STRINGS: usize = 1024;
 
 impl Framing for Resp {
@@ -52,7 +52,7 @@ impl Decoder for Commands {
     }
 }
 
-/// Hands out the strings of the command at the front of `input` and returns its size, if it is all there.
+/// Passes the strings of the command at the front of `input` to the caller and returns its size, if it is complete.
 fn strings<'a>(
     input: &'a [u8],
     mut string: impl FnMut(&'a [u8]),
@@ -70,7 +70,7 @@ fn strings<'a>(
     Ok(Some(at))
 }
 
-/// The number behind `mark`, and how many bytes both take with the line's end.
+/// The number after `mark`, and the number of bytes of both with the line's end.
 fn number(input: &[u8], mark: u8, most: usize) -> Result<Option<(usize, usize)>, FramingError> {
     let wrong = || FramingError::Other(format!("no command of RESP: {:?}", input.first()));
     if input.first().is_some_and(|first| *first != mark) {
@@ -89,7 +89,7 @@ fn number(input: &[u8], mark: u8, most: usize) -> Result<Option<(usize, usize)>,
     Ok(None)
 }
 
-/// Replies go out as they are.
+/// Replies are sent unchanged.
 struct Replies;
 
 impl Encoder for Replies {
@@ -153,7 +153,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     while let Some(event) = server.poll(None)? {
         if let Event::Message(client, command) = event {
             let answer = store.answer(&command);
-            // Refused only if the client has gone, or reads nothing of a megabyte of replies.
+            // Refused only if the client has disconnected, or leaves a megabyte of replies unread.
             if server.send(client, answer).is_err() {
                 server.abort(client);
             }

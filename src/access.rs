@@ -1,4 +1,4 @@
-//! Who may connect to a server, and whom a client talks to.
+//! Which users may connect to a server, and which servers a client talks to.
 #![forbid(unsafe_code)]
 
 use crate::peer::Peer;
@@ -6,7 +6,7 @@ use std::fmt;
 
 /// A user or a group of the operating system.
 ///
-/// What is not of this system counts for nobody, so that one list serves all systems:
+/// A principal of another system matches no peer, so that one list serves all systems:
 ///
 /// ```
 /// use msgpipe::{Access, Principal};
@@ -18,11 +18,11 @@ use std::fmt;
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Principal {
-    /// Unix: the user with this number (`id -u NAME`). In a user namespace the number that stands for
-    /// everybody without one (`/proc/sys/kernel/overflowuid`) is nobody's, and so names nobody.
+    /// Unix: the user with this number (`id -u NAME`). In a user namespace the overflow uid
+    /// (`/proc/sys/kernel/overflowuid`), which stands for all unmapped users, matches no peer.
     Uid(u32),
-    /// Unix: everybody in the group with this number (`getent group NAME`): as the first of their
-    /// groups, or on Linux as any (`unix(7)`, SO_PEERGROUPS).
+    /// Unix: every user in the group with this number (`getent group NAME`). The group must be the user's
+    /// primary group, or on Linux any of the user's groups (`unix(7)`, SO_PEERGROUPS).
     Gid(u32),
     /// Windows: the user or group with this security identifier, `S-1-…` (`whoami /all`).
     Sid(String),
@@ -38,62 +38,61 @@ impl fmt::Display for Principal {
     }
 }
 
-/// Who may connect to a server; see [`ServerOptions::access`](crate::ServerOptions::access).
+/// Which users may connect to a server; see [`ServerOptions::access`](crate::ServerOptions::access).
 ///
-/// The user who runs the server may always, and so may root and LocalSystem, who can be anybody.
-/// Others get the right to read and to write, and nothing else: on Windows the rights `0x12019b`,
-/// without the one to add instances to the pipe, which the generic right to write contains
+/// The user who runs the server may always connect, and so may root and LocalSystem, which can act as any
+/// user. Other users get the right to read and to write, and nothing else. On Windows these are the rights
+/// `0x12019b`, without the right to add instances to the pipe, which the generic right to write contains
 /// (Named Pipe Security and Access Rights).
 ///
-/// A plain name is the user's own. For others, bind a pipe, a path or an abstract name that they
+/// A plain name belongs to one user. For other users, bind a pipe, a path or an abstract name that they
 /// know too.
 ///
-/// The user is the one as whom the process acts. A program with raised rights on Windows serves as the
-/// user who started it, not as the Administrators, whom the system would make the owner of what it
-/// makes: so that user's other programs get in, and trust it. A service that runs as LocalSystem,
-/// LocalService or root serves as that account: for the users of the machine it needs
-/// [`Only`](Access::Only) or [`Everyone`](Access::Everyone). Their clients trust LocalSystem and root
-/// as they are; another account has to be named in [`Trust::Only`].
+/// The user is the effective user of the process. An elevated program on Windows serves as the user who
+/// started it, not as the Administrators, which the system would make the owner of its objects: so that
+/// user's other programs may connect, and trust it. A service that runs as LocalSystem, LocalService or
+/// root serves as that account: for the users of the machine it needs [`Only`](Access::Only) or
+/// [`Everyone`](Access::Everyone). Their clients trust LocalSystem and root by default; another account has
+/// to be named in [`Trust::Only`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Access {
-    /// The user who runs the server, and nobody else.
+    /// Only the user who runs the server.
     #[default]
     Owner,
     /// These users and groups too.
     Only(Vec<Principal>),
-    /// Everyone on this machine.
+    /// Every user of this machine.
     Everyone,
-    /// What the caller says, for each system in its own words. Where nothing is said for the system
-    /// that it runs on, binding fails.
+    /// A setting in the terms of each system. If the one for the running system is `None`, binding fails.
     Custom {
         /// Windows: a security descriptor in its definition language (SDDL). Without an owner (`O:`)
-        /// it gets the user who runs the server, by whom clients tell who serves.
+        /// the owner becomes the user who runs the server; clients identify the server by it.
         sddl: Option<String>,
         /// Unix: the mode of the socket's file, such as `0o660`. The system then decides by that mode
-        /// alone. For an abstract name, which has no file, only a mode that lets everybody in is taken.
+        /// alone. For an abstract name, which has no file, only a mode that admits every user is accepted.
         mode: Option<u32>,
     },
 }
 
-/// Whom a client talks to; see [`ClientOptions::trust`](crate::ClientOptions::trust). Who serves is
-/// asked of the operating system before a byte is sent.
+/// Which servers a client talks to; see [`ClientOptions::trust`](crate::ClientOptions::trust). The client
+/// asks the operating system for the server's user before it sends a byte.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Trust {
-    /// A server that this user runs, or root or LocalSystem, who can be anybody.
+    /// A server of this user, of root or of LocalSystem, which can act as any user.
     #[default]
     SameUser,
-    /// These too. Of groups as for [`Access::Only`]; but of a server on Windows nothing is known but the
-    /// owner of its pipe, so a group there means the group as that owner.
+    /// Servers of these users and groups too. Groups match as in [`Access::Only`]. On Windows only the owner
+    /// of the pipe is known, so a group matches only if it is that owner.
     Only(Vec<Principal>),
-    /// Whoever serves the name: on a name that others could have taken first, anybody.
+    /// Any server. If others could have taken the name first, this can be a server of any user.
     Anyone,
 }
 
 impl Trust {
-    /// Whether a client talks to `server`. What `is_ours`, of this user or of one who can be anybody, each
-    /// system says in its own way; `groups` as for [`is_one_of`].
+    /// Whether a client talks to `server`. The backend determines `is_ours`: a server of this user, or of one
+    /// that can act as any user. `groups` as for [`is_one_of`].
     pub(crate) fn covers(
         &self,
         server: &Peer,
@@ -108,8 +107,8 @@ impl Trust {
     }
 }
 
-/// Whether `peer` is one of `principals`. `groups` gives those that it is in beside its first, and is asked
-/// only if a group is among them.
+/// Whether `peer` is one of `principals`. `groups` returns its supplementary groups; it is called only if
+/// `principals` contains a group.
 pub(crate) fn is_one_of(
     peer: &Peer,
     groups: impl FnOnce() -> Vec<u32>,
@@ -129,7 +128,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_peer_is_told_by_its_user_its_groups_or_its_identifier() {
+    fn a_peer_matches_by_its_user_its_groups_or_its_identifier() {
         let unix = Peer { uid: Some(1000), gid: Some(100), ..Peer::default() };
         let windows = Peer { sid: Some("S-1-5-21-1".into()), ..Peer::default() };
         let sid = |sid: &str| Principal::Sid(sid.into());
@@ -157,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn groups_are_asked_for_only_where_one_is_named() {
+    fn groups_are_queried_only_if_one_is_named() {
         let unasked = || unreachable!("no group is named");
         let peer = Peer { uid: Some(1000), ..Peer::default() };
         assert!(is_one_of(&peer, unasked, &[Principal::Uid(7), Principal::Uid(1000)]));
@@ -166,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn who_is_ours_is_trusted_and_others_only_by_name_or_by_all() {
+    fn the_own_user_is_trusted_and_others_only_by_name_or_with_anyone() {
         let peer = Peer { uid: Some(1000), ..Peer::default() };
         let named = Trust::Only(vec![Principal::Uid(1000)]);
         let other = Trust::Only(vec![Principal::Uid(7)]);

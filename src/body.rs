@@ -1,20 +1,20 @@
-//! What may be a message or a request.
+//! The bytes of a message or a request, owned or borrowed.
 #![forbid(unsafe_code)]
 
 use bytes::{Buf, Bytes, BytesMut};
 use std::borrow::Cow;
 use std::ops::Deref;
 
-/// The bytes of a message: owned, or borrowed from whoever sends it.
+/// The bytes of a message: owned, or borrowed from the sender.
 ///
-/// A client sends borrowed bytes from where they are. A server copies them, as it sends them later.
+/// A client sends borrowed bytes without a copy. A server copies them, as it sends them later.
 ///
 /// ```
 /// use msgpipe::Body;
 /// let text = String::from("notes");
 /// let (borrowed, owned) = (Body::from(text.as_bytes()), Body::from(text.clone()));
 /// assert_eq!(borrowed[..], owned[..]);
-/// assert_eq!(borrowed.into_bytes(), "notes"); // a copy; of `owned` there would be none
+/// assert_eq!(borrowed.into_bytes(), "notes"); // this copies; `owned.into_bytes()` would not
 /// ```
 #[derive(Clone, Debug)]
 pub struct Body<'a>(Repr<'a>);
@@ -54,8 +54,7 @@ impl Deref for Body<'_> {
     }
 }
 
-/// Bytes to be sent, or something that is turned into them: `Bytes`, vectors and strings as they are,
-/// slices borrowed.
+/// A value that can be sent as a message. `Bytes`, vectors and strings are moved, slices are borrowed.
 ///
 /// ```
 /// use msgpipe::IntoBody;
@@ -64,7 +63,7 @@ impl Deref for Body<'_> {
 /// assert_eq!(name.into_body().into_bytes(), "notes");
 /// ```
 pub trait IntoBody {
-    /// The bytes.
+    /// The bytes to send.
     fn into_body<'a>(self) -> Body<'a>
     where
         Self: 'a;
@@ -108,7 +107,7 @@ macro_rules! borrowed_is_a_body {
 owned_is_a_body!(Bytes, BytesMut, Vec<u8>, Box<[u8]>, String);
 borrowed_is_a_body!(str, [u8], String, Vec<u8>);
 
-/// Shared, not copied: nothing is borrowed longer than for this.
+/// Shares the buffer: neither a copy nor a borrow.
 impl IntoBody for &Bytes {
     fn into_body<'a>(self) -> Body<'a>
     where
@@ -166,7 +165,7 @@ impl IntoBody for Body<'_> {
     }
 }
 
-/// Nothing: a message of no bytes.
+/// An empty message.
 impl IntoBody for () {
     fn into_body<'a>(self) -> Body<'a> {
         Bytes::new().into()

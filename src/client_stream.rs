@@ -1,4 +1,4 @@
-//! What a client needs of a transport: the small trait behind which a backend does its I/O.
+//! The `ClientStream` trait: what a client needs of a transport.
 #![forbid(unsafe_code)]
 
 use crate::peer::Peer;
@@ -9,11 +9,10 @@ use std::time::Instant;
 /// A connected stream of bytes, used by the threads that share a client.
 ///
 /// [`Client`](crate::Client) and [`MessageClient`](crate::MessageClient) do their framing and their
-/// waiting on top of it, on the caller's own thread. At most one thread reads at a time and at most
-/// one writes, but a read and a write happen at once.
+/// waiting on top of it, on the caller's thread. At most one thread reads at a time and at most
+/// one writes, but a read and a write can run concurrently.
 ///
-/// A client over a stream of one's own is made with
-/// [`Client::over`](crate::Client::over):
+/// [`Client::over`](crate::Client::over) makes a client over a custom stream:
 ///
 /// ```
 /// use msgpipe::{Client, Limits, Server, memory};
@@ -31,16 +30,17 @@ use std::time::Instant;
 /// # Ok::<_, msgpipe::Error>(())
 /// ```
 pub trait ClientStream: Send + Sync {
-    /// Waits until bytes have arrived, until `deadline` at the latest, and appends them to `buffer`
-    /// within its spare capacity, which is not zero. Returns how many; 0 when the peer has closed.
+    /// Waits for bytes, until `deadline` at the latest, and appends them to `buffer` within its spare
+    /// capacity, which is not zero. Returns the number of bytes; 0 if the peer has closed.
     ///
     /// # Errors
-    /// `TimedOut` at the deadline; anything else ends the connection.
+    /// `TimedOut` at the deadline, `Interrupted` after [`wake`](ClientStream::wake); any other error ends
+    /// the connection.
     fn read(&self, buffer: &mut BytesMut, deadline: Option<Instant>) -> io::Result<usize>;
 
-    /// Waits until a whole message has arrived, until `deadline` at the latest, and appends it to
-    /// `buffer`, which grows for it. For framings that are carried by
-    /// [messages](crate::framing::Carrier::Messages); a stream that has none leaves it as it is.
+    /// Waits for a whole message, until `deadline` at the latest, and appends it to `buffer`, which grows
+    /// for it. For framings that need [`Carrier::Messages`](crate::framing::Carrier::Messages); the default
+    /// fails with `Unsupported`.
     ///
     /// # Errors
     /// As [`read`](ClientStream::read).
@@ -54,66 +54,66 @@ pub trait ClientStream: Send + Sync {
         Err(ErrorKind::Unsupported.into())
     }
 
-    /// The largest message that the system takes as one, on a stream of messages.
+    /// The largest message that the system sends as one, in bytes. For a stream of messages.
     fn largest_message(&self) -> usize {
         usize::MAX
     }
 
-    /// Takes some bytes of `slices` without waiting and returns how many. On a stream of messages
-    /// each slice is one, and is taken as a whole or not at all.
+    /// Writes some bytes of `slices` without blocking and returns how many. On a stream of messages
+    /// each slice is one message, and is written as a whole or not at all.
     ///
     /// # Errors
-    /// `WouldBlock` when none can be taken now; anything else ends the connection.
+    /// `WouldBlock` if nothing can be written now; any other error ends the connection.
     fn write(&self, slices: &[IoSlice<'_>]) -> io::Result<usize>;
 
-    /// Whether all that `write` took is beyond the reach of a crash of this process.
+    /// Whether the system has all bytes that `write` took, so that they arrive even if this process crashes.
     fn is_sent(&self) -> bool;
 
-    /// Waits until `write` may take more or [`is_sent`](ClientStream::is_sent) may have become
-    /// true, until `deadline` at the latest. With `or_readable` it also returns when there is
-    /// something to read. May return early.
+    /// Waits until `write` can write more or [`is_sent`](ClientStream::is_sent) has become true, until
+    /// `deadline` at the latest. With `or_readable` it also returns when there is something to read. May
+    /// return early.
     ///
     /// # Errors
-    /// `TimedOut` at the deadline; anything else ends the connection.
+    /// `TimedOut` at the deadline; any other error ends the connection.
     fn wait_writable(&self, or_readable: bool, deadline: Option<Instant>) -> io::Result<()>;
 
-    /// Makes a `read`, `read_message` or `wait_writable` that is under way return, from any thread; if
-    /// none is, the next one. Reading then fails with `Interrupted`; it may also find what is there.
+    /// Makes a pending `read`, `read_message` or `wait_writable` return, from any thread; if none is
+    /// pending, the next one. A read then fails with `Interrupted`, or returns what has arrived.
     fn wake(&self);
 
-    /// Ends both directions, from any thread: a `read` or `wait_writable` under way returns, and
-    /// each later call finds the stream closed.
+    /// Closes both directions, from any thread: a pending `read` or `wait_writable` returns, and each
+    /// later call finds the stream closed.
     fn shutdown(&self);
 
-    /// Who serves the other end.
+    /// The identity of the server.
     fn peer(&self) -> &Peer;
 }
 
-/// What came of reading a message.
+/// The outcome of reading a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ReadMessage {
-    /// It is there, whole.
+    /// The whole message was read.
     Whole,
-    /// One of so many bytes waits, which is over the limit. It was not read.
+    /// The next message has this many bytes, which is over the limit. It was not read.
     TooLarge(u64),
-    /// The peer will send nothing more.
+    /// The end of the stream: the peer sends nothing more.
     End,
 }
 
-/// What came of reading, be it bytes or a message.
+/// The outcome of reading bytes or a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ReadOutcome {
-    /// Something is there: some bytes, or a whole message.
+    /// Some bytes, or a whole message, were read.
     Some,
     /// As [`ReadMessage::TooLarge`].
     TooLarge(u64),
-    /// The peer will send nothing more.
+    /// The end of the stream.
     End,
 }
 
 impl ReadOutcome {
-    /// So many bytes were read.
+    /// The outcome of a read that returned `read` bytes.
     pub fn of_bytes(read: usize) -> ReadOutcome {
         if read == 0 { ReadOutcome::End } else { ReadOutcome::Some }
     }

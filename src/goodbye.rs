@@ -1,7 +1,7 @@
-//! What a side says when it closes a connection.
+//! The reason that a side sends when it closes a connection.
 #![forbid(unsafe_code)]
 
-/// Why this side closes a connection, as its peer will read it.
+/// The reason why this side closes a connection. It is sent to the peer.
 ///
 /// ```
 /// let why = msgpipe::Goodbye::new(200, "the licence has ended");
@@ -10,15 +10,14 @@
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Goodbye {
-    /// The reason's number: [`GoodbyeCode`](crate::framing::GoodbyeCode), or from 100 on the
-    /// application's own.
+    /// The code: a [`GoodbyeCode`](crate::framing::GoodbyeCode), or the application's own from 100 on.
     pub code: u16,
-    /// The reason in words, of which 512 bytes are sent.
+    /// The human-readable reason. At most 512 bytes of it are sent.
     pub text: String,
 }
 
 impl Goodbye {
-    /// A goodbye with this reason.
+    /// A goodbye with this code and text.
     pub fn new(code: u16, text: impl Into<String>) -> Goodbye {
         Goodbye { code, text: text.into() }
     }

@@ -1,9 +1,9 @@
-//! Maps whose keys are ids: numbers that this crate, or a peer within its limits, counts up.
+//! Maps with ids as keys: numbers that this crate counts up, or that a peer chooses within its limits.
 //!
-//! The standard library's hasher withstands keys that are chosen to collide, and that costs most of
-//! the time of a look-up; a message takes a dozen of them. Ids of connections are this side's own. A
-//! peer chooses the ids of its requests, but has only as many at once as
-//! [`Limits::in_flight`](crate::Limits::in_flight), in a table of its own.
+//! The standard library's hasher resists keys that are chosen to collide, and that takes most of the time of
+//! a look-up; a message needs a dozen look-ups. This side chooses the ids of connections. A peer chooses the
+//! ids of its requests, but has at most [`Limits::in_flight`](crate::Limits::in_flight) of them at once, in
+//! a table of its own.
 #![forbid(unsafe_code)]
 
 use std::collections::HashMap;
@@ -40,7 +40,7 @@ mod tests {
     use super::*;
     use std::collections::BTreeSet;
 
-    /// How many of 1024 buckets these 1024 ids get into.
+    /// How many of 1024 buckets these 1024 ids use.
     fn buckets(ids: impl Iterator<Item = u64>) -> usize {
         let bucket = |id| {
             let mut hasher = IdHasher::default();
@@ -52,7 +52,7 @@ mod tests {
 
     #[test]
     fn ids_that_are_counted_up_spread() {
-        // 647 is what chance gives.
+        // Random ids would use 647.
         for step in [1, 2, 256, 1 << 16, 1 << 22] {
             let spread = buckets((0..).map(|number| 1000 + number * step));
             assert!(spread > 600, "{spread} buckets of ids {step} apart");

@@ -1,8 +1,8 @@
-//! The two levels of this crate, as the sides of a connection tell them apart.
+//! The layer of a connection: plain messages or calls.
 #![forbid(unsafe_code)]
 
-/// What the messages of a connection are. Both sides say it in their preface, so that a program
-/// that speaks the other one is told so instead of misreading it.
+/// What the messages of a connection are. Both sides send it in their preface, so that a program of the
+/// other layer gets an error instead of misreading the messages.
 ///
 /// ```
 /// use msgpipe::framing::{Layer, Native};
@@ -12,7 +12,7 @@
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Layer {
-    /// Messages that mean whatever the application makes of them
+    /// Messages that the application defines
     /// ([`MessageServer`](crate::MessageServer), [`MessageClient`](crate::MessageClient)).
     Messages,
     /// Requests and replies ([`Server`](crate::Server), [`Client`](crate::Client)).
@@ -20,7 +20,7 @@ pub enum Layer {
 }
 
 impl Layer {
-    /// As the preface says it.
+    /// The number in the preface.
     pub(crate) fn number(self) -> u8 {
         match self {
             Layer::Messages => 0,
@@ -29,7 +29,7 @@ impl Layer {
     }
 }
 
-/// A layer in words, and what speaks it.
+/// A layer as text, with the types that use it.
 pub(crate) fn in_words(number: u8) -> String {
     match number {
         0 => "plain messages (MessageServer, MessageClient)".to_owned(),

@@ -1,5 +1,5 @@
-//! Whole messages and request/reply between processes of one machine: over message-mode named
-//! pipes on Windows, over Unix domain sockets elsewhere, behind one API.
+//! Local IPC: whole messages, and requests with their replies, between processes of one machine. The
+//! transport is message-mode named pipes on Windows and Unix domain sockets elsewhere, behind one API.
 //!
 //! A server in two lines, a client in two more:
 //!
@@ -18,25 +18,25 @@
 //!
 //! # Two levels
 //!
-//! - **Calls**: [`Server`] and [`Client`] match replies to requests. A handler may answer at once or
-//!   later, from any thread and in any order; a client may have many calls under way.
+//! - **Calls**: [`Server`] and [`Client`] match replies to requests. A handler may reply at once or
+//!   later, from any thread and in any order; a client may have many calls in flight.
 //! - **Messages**: [`MessageServer`] is a trait for whole messages on many connections, implemented
 //!   by [`LocalServer`] for this operating system and by [`memory`] for tests; [`MessageClient`] is
 //!   the other end. What the messages mean is up to the application. It is the level for a server that
 //!   speaks unasked: with calls a server only answers.
 //!
-//! # What is promised
+//! # Promises
 //!
-//! - Only the user who started the server gets in, and root or LocalSystem, unless it says who else
-//!   ([`Access`]).
-//! - Nothing grows without a limit: see [`Limits`]. A slow client costs itself only.
+//! - Only the user who started the server may connect, and root or LocalSystem, unless [`Access`]
+//!   allows others.
+//! - Nothing grows without a limit: see [`Limits`]. A slow client delays only itself.
 //! - Each call ends exactly once: with a reply, an error, or the reason why the connection ended.
 //! - Errors say who is at fault ([`Error::fault`]), name the endpoint, and say what to do.
 //!
-//! The bytes on the wire are specified in `docs/PROTOCOL.md`, so that programs in other languages
-//! can take part.
+//! `docs/PROTOCOL.md` specifies the bytes on the wire for programs in other languages. The glossary at
+//! the end of `ARCHITECTURE.md` defines the terms.
 
-/// The code in the README is true.
+/// Compiles the code in the README.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;
@@ -61,8 +61,8 @@ mod peer;
 mod server;
 mod text;
 
-// Everything that knows the operating system lives beside `src/`, not in it: the one path of this
-// package, so that each side can be read, checked and moved as a whole.
+// Code for an operating system is beside `src/`, not in it. This is the only path attribute of the
+// package, so that each side can be read, checked and moved separately.
 #[path = "../backends/mod.rs"]
 mod backends;
 
@@ -70,7 +70,7 @@ pub use access::{Access, Principal, Trust};
 pub use account::{Account, Share};
 pub use backends::{LocalServer, memory};
 pub use body::{Body, IntoBody};
-/// The buffers that messages come in.
+/// The crate of the buffers that hold messages.
 pub use bytes;
 pub use client::{Batch, Call, Client, ClientOptions, MessageClient};
 pub use client_stream::{ClientStream, ReadMessage};

@@ -1,13 +1,14 @@
-//! Every bound of the crate in one place, each with its default and the reason for it.
+//! Every limit of the crate in one place, each with its default and the reason for it.
 #![forbid(unsafe_code)]
 
 use std::time::{Duration, Instant};
 
-/// The bounds of a server or a client. Nothing in this crate grows past them.
+/// The limits of a server or a client. Nothing in this crate grows past them.
 ///
-/// One set serves both sides, so that a program that is both has its bounds in one place: each says whom it
-/// concerns, and does nothing on the other side. A value that no system can hold is brought inside when a
-/// server or a client is made of it.
+/// One set serves both sides, so that a program that is both keeps its limits in one place. Each field says
+/// what it bounds, what happens at the limit, its default with the reason, its unit and its side. A field has
+/// no effect on the other side. A value outside the range of the wire or the system is clamped when a server
+/// or a client is made.
 ///
 /// ```
 /// use msgpipe::Limits;
@@ -15,7 +16,7 @@ use std::time::{Duration, Instant};
 ///
 /// let limits = Limits::new()
 ///     .with_message(64 * 1024) // small messages only
-///     .with_call(Duration::from_secs(5)); // and impatient callers
+///     .with_call(Duration::from_secs(5)); // short deadlines for calls
 ///
 /// let mut same = Limits::default(); // the fields can be set too
 /// same.message = 64 * 1024;
@@ -25,120 +26,142 @@ use std::time::{Duration, Instant};
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Limits {
-    /// **Both sides.** The largest message in bytes, as the application sees it: headers and envelopes of this
-    /// crate do not count. Checked before anything is stored, on both sides.
+    /// The size of one message, as the application sees it. Headers and envelopes do not count.
     ///
-    /// Default 16 MiB: above the largest documents that editors and services exchange, far below
-    /// what would hurt a machine when a few clients send it at once. At most [`Limits::MESSAGE_MAX`].
+    /// - At the limit: the sender refuses to send it. The receiver closes the connection with the goodbye
+    ///   [`GoodbyeCode::TOO_LARGE`](crate::framing::GoodbyeCode::TOO_LARGE), before it stores anything.
+    /// - Default: 16 MiB, above the largest documents that editors and services exchange, and harmless for
+    ///   the machine when a few clients send it at once.
+    /// - Unit: bytes, at most [`Limits::MESSAGE_MAX`]. Side: both.
     pub message: usize,
-    /// **Servers.** How many bytes a server holds for all its clients together: messages that have not arrived
-    /// whole, requests that have no answer yet, and messages and replies that wait to be sent. At the
-    /// bound the server stops reading, first large messages (from three quarters on), then all; it
-    /// reads on, in the order in which they began to wait, as memory becomes free. A single message, and
-    /// what a read has brought already, may pass the line.
-    /// While somebody waits, a connection that holds more than its even part and has taken or sent
-    /// nothing for a second is closed; a connection inside its part never is. The even part is half of
-    /// the memory divided by the number of connections; for one of another user also not more than a
-    /// quarter of [`memory_each`](Limits::memory_each) divided by the number of that user's.
+    /// The memory that a server holds for all its clients together: incomplete messages, requests in flight,
+    /// and messages and replies that wait to be sent.
     ///
-    /// What the application keeps for itself does not count: bodies of requests that it has answered,
-    /// messages that it has taken from a [`MessageServer`](crate::MessageServer), and what a reply of more
-    /// than 64 KiB is a part of.
+    /// It does not count what the application keeps: bodies of requests that it has answered, messages taken
+    /// from a [`MessageServer`](crate::MessageServer), and the buffer that a reply of more than 64 KiB is a
+    /// slice of.
     ///
-    /// Default 256 MiB: sixteen of the largest messages at once, and little beside what a desktop
-    /// machine has. At least four times [`message`](Limits::message), so that one message leaves room
-    /// for others.
+    /// - At the limit: the server stops reading, large messages from three quarters on, then all. It resumes
+    ///   in the order in which the connections began to wait. One message, and what a read has already
+    ///   returned, may exceed the limit. While a connection waits, another one is closed if it holds more than
+    ///   its even part and has made no progress for a second. The even part is half of the memory divided by
+    ///   the number of connections; for a connection of another user also at most a quarter of
+    ///   [`memory_each`](Limits::memory_each) divided by that user's connections. A connection within its
+    ///   even part is never closed for this.
+    /// - Default: 256 MiB, sixteen of the largest messages, and little beside the memory of a desktop machine.
+    /// - Unit: bytes, at least four times [`message`](Limits::message). Side: servers.
     pub memory: usize,
-    /// **Servers.** How much of [`memory`](Limits::memory) the connections of one other user may hold together.
-    /// That user's connections wait at this line as all do at the other. All other users together
-    /// have three quarters of the memory: the last quarter is for the server's own user.
+    /// The part of [`memory`](Limits::memory) that the connections of one other user may hold together. All
+    /// other users together have three quarters; the last quarter is reserved for the server's own user.
     ///
-    /// Default 64 MiB: four of the largest messages. At least twice [`message`](Limits::message).
+    /// - At the limit: as with `memory`, for the connections of that user.
+    /// - Default: 64 MiB, four of the largest messages.
+    /// - Unit: bytes, at least twice [`message`](Limits::message). Side: servers.
     pub memory_each: usize,
-    /// **Servers.** How many clients a server serves at once. A further one is told so with the goodbye
-    /// [`GoodbyeCode::BUSY`](crate::framing::GoodbyeCode::BUSY) and closed, and its calls end in
-    /// [`Error::Busy`](crate::Error::Busy). With [`Instances::Fixed`](crate::Instances::Fixed) it waits
-    /// instead: in the backlog of the socket, or on a busy pipe.
+    /// The number of connections of a server.
     ///
-    /// Default 16 384: above any desktop use; at about one KiB each an idle crowd of that size
-    /// costs 16 MiB.
+    /// - At the limit: the server closes a further client with the goodbye
+    ///   [`GoodbyeCode::BUSY`](crate::framing::GoodbyeCode::BUSY); its calls end with
+    ///   [`Error::Busy`](crate::Error::Busy). With [`Instances::Fixed`](crate::Instances::Fixed) the client
+    ///   waits instead: in the socket's backlog, or until a pipe instance is free.
+    /// - Default: 16 384, above any desktop use; idle connections of about one KiB each then cost 16 MiB.
+    /// - Unit: connections, at least 1. Side: servers.
     pub connections: usize,
-    /// **Servers.** How many of these connections one other user may have, where others have
-    /// [access](crate::Access). A further one is told so as above.
+    /// The number of connections of one other user, where others have [access](crate::Access).
     ///
-    /// Default 1024: many programs of many windows, and a sixteenth of all.
+    /// - At the limit: as with [`connections`](Limits::connections).
+    /// - Default: 1024, many programs with many windows, and a sixteenth of all.
+    /// - Unit: connections, at least 1. Side: servers.
     pub connections_each: usize,
-    /// **Servers.** How many of these connections are kept for the server's own user: the others together have so
-    /// many less than [`connections`](Limits::connections). At most half of them.
+    /// The number of connections reserved for the server's own user. All other users together have
+    /// [`connections`](Limits::connections) less this number.
     ///
-    /// Default 256: the owner's own programs, and whatever is needed to set things right.
+    /// - At the limit: a client of another user is closed as with `connections`.
+    /// - Default: 256, for the owner's programs and for tools that repair something.
+    /// - Unit: connections, at most half of `connections`. Side: servers.
     pub connections_kept: usize,
-    /// **Both sides.** How many bytes may wait to be sent on one connection; of a client, how many may
-    /// have arrived that were not yet received. While more than half of it waits, no
-    /// further message of that peer is read; when it is full, [`MessageServer::send`] hands the
-    /// message back. A single message may pass the line, so that a limit below
-    /// [`message`](Limits::message) still lets every message through.
+    /// The send queue of one connection. For a [`MessageClient`](crate::MessageClient): the messages that
+    /// have been read and not yet received by the application.
     ///
-    /// Default 1 MiB: several times what a socket or a pipe holds itself, so that a peer that
-    /// reads at all never finds it full.
+    /// - At the limit: from half of it on, no further message of that peer is read (backpressure). When it is
+    ///   full, [`MessageServer::send`] returns the message in its error. One message may exceed the limit, so
+    ///   that a value below [`message`](Limits::message) still lets every message through.
+    /// - Default: 1 MiB, several times the buffer of a socket or a pipe, so that a peer that reads does not
+    ///   fill it.
+    /// - Unit: bytes, at least 1. Side: both.
     ///
     /// [`MessageServer::send`]: crate::MessageServer::send
     pub queued: usize,
-    /// **Both sides.** How many requests of one connection may be unanswered. A server answers the next one with
-    /// the error [`ErrorReply::TOO_MANY_REQUESTS`]; a client refuses to start it.
+    /// The number of requests in flight on one connection.
     ///
-    /// Default 1024: eight times the deepest pipeline that still gains speed.
+    /// - At the limit: a server sends the error reply [`ErrorReply::TOO_MANY_REQUESTS`]; a client refuses the
+    ///   request with [`Error::TooManyCalls`](crate::Error::TooManyCalls).
+    /// - Default: 1024, eight times the deepest pipeline that still gains speed.
+    /// - Unit: requests, at least 1. Side: both.
     ///
     /// [`ErrorReply::TOO_MANY_REQUESTS`]: crate::ErrorReply::TOO_MANY_REQUESTS
     pub in_flight: usize,
-    /// **Servers.** How long a peer may leave bytes unread that wait to be sent before its connection is closed.
+    /// The time in which a client reads nothing of its send queue.
     ///
-    /// Default 30 s: a program stopped in a debugger or swapped out comes back; one that is gone
-    /// does not hold its memory for ever.
+    /// - At the limit: the server ends the connection with
+    ///   [`CloseReason::Unread`](crate::CloseReason::Unread), without a goodbye.
+    /// - Default: 30 s. A program stopped in a debugger or swapped out comes back; one that hangs does not
+    ///   hold its memory for ever.
+    /// - Unit: time. Side: servers.
     pub write_stall: Duration,
-    /// **Servers.** How long the end of a connection may take in all, from
-    /// [`close`](crate::MessageServer::close) until everything that was queued before has been taken:
-    /// a client that reads a little again and again keeps to
-    /// [`write_stall`](Limits::write_stall) and would otherwise never be gone. What is left then is
-    /// thrown away.
+    /// The time from [`close`](crate::MessageServer::close) until the client has taken the send queue. A
+    /// client that reads a little again and again keeps within [`write_stall`](Limits::write_stall), and
+    /// would otherwise never be closed.
     ///
-    /// Default 10 s: some hundred times what the largest message takes.
+    /// - At the limit: the connection ends, and the rest of the queue is lost.
+    /// - Default: 10 s, some hundred times what the largest message takes.
+    /// - Unit: time. Side: servers.
     pub closing: Duration,
-    /// **Servers.** How long a client may take, from when it has connected, until it has sent what a stream of the
-    /// framing begins with: this crate's own begins with a preface of 16 bytes. One that is slower is
-    /// closed with the goodbye [`GoodbyeCode::TOO_SLOW`](crate::framing::GoodbyeCode::TOO_SLOW).
+    /// The time from connecting until the client has sent what a stream of the framing begins with. The native
+    /// framing begins with a preface of 16 bytes.
     ///
-    /// Default 10 s: clients send it as they connect, so this is for a machine that swaps.
+    /// - At the limit: the server closes the connection with the goodbye
+    ///   [`GoodbyeCode::TOO_SLOW`](crate::framing::GoodbyeCode::TOO_SLOW).
+    /// - Default: 10 s. Clients send the preface as they connect, so this allows for a machine that swaps.
+    /// - Unit: time. Side: servers.
     pub preface: Duration,
-    /// **Servers.** How long a client may take to finish a message that it has begun, counted from its first byte;
-    /// while it is not read from, because so much is [queued](Limits::queued) for it, the time does not
-    /// count. One that is slower is closed as with [`preface`](Limits::preface).
+    /// The time from the first byte of a message to its last. Time in which the server does not read from the
+    /// client, because of [backpressure](Limits::queued), does not count.
     ///
-    /// Default 30 s: a program stopped in a debugger comes back, and even the largest message takes
-    /// far less than a second between two processes of one machine.
+    /// - At the limit: the server closes the connection as with [`preface`](Limits::preface).
+    /// - Default: 30 s. A program stopped in a debugger comes back, and the largest message takes far less
+    ///   than a second between two processes of one machine.
+    /// - Unit: time. Side: servers.
     pub message_time: Duration,
-    /// **Servers.** How long a connection may be without a message in either direction; one that is just sending a
-    /// message is held against [`message_time`](Limits::message_time) instead. A request that is being
-    /// answered counts for nothing here: with calls, allow more than the slowest answer takes. One
-    /// that is quiet for longer is closed with the goodbye
-    /// [`GoodbyeCode::IDLE`](crate::framing::GoodbyeCode::IDLE).
+    /// The time without a message in either direction. While a message is arriving,
+    /// [`message_time`](Limits::message_time) applies instead. A request in flight does not count as a
+    /// message: with calls, allow more than the slowest reply takes.
     ///
-    /// Default `None`, as long as it likes: an idle connection costs less than a KiB, and programs
-    /// that talk to a service now and then keep theirs.
+    /// - At the limit: the server closes the connection with the goodbye
+    ///   [`GoodbyeCode::IDLE`](crate::framing::GoodbyeCode::IDLE).
+    /// - Default: `None`, no limit. An idle connection costs less than a KiB, and programs that use a service
+    ///   now and then keep theirs.
+    /// - Unit: time. Side: servers.
     pub idle: Option<Duration>,
-    /// **Clients.** How long a client tries to reach a server that is there but busy: a full backlog, or no
-    /// free pipe instance. Where there is no server at all, connecting fails at once.
+    /// The time in which a client tries to connect to a busy server: a full backlog, or no free pipe instance.
     ///
-    /// Default 20 s, the time-out of the classic Win32 pipe client.
+    /// - At the limit: connecting fails with [`Error::Busy`](crate::Error::Busy). If no server runs,
+    ///   connecting fails at once.
+    /// - Default: 20 s, the time-out of the classic Win32 pipe client.
+    /// - Unit: time. Side: clients.
     pub connect: Duration,
-    /// **Clients.** How long a call waits for its reply when it is not told otherwise.
+    /// The deadline of a call, counted from its start;
+    /// [`Client::with_timeout`](crate::Client::with_timeout) sets another one.
     ///
-    /// Default 30 s: longer than any answer a person would wait for, so that it only ends calls
-    /// that are lost.
+    /// - At the limit: the call ends with [`Error::Deadline`](crate::Error::Deadline). The connection goes on.
+    /// - Default: 30 s, longer than a person would wait for a reply, so that it ends only lost calls.
+    /// - Unit: time. Side: clients.
     pub call: Duration,
-    /// **Servers.** How long a server that was told to stop waits for replies still owed and bytes still unsent.
+    /// The time in which a stopping server waits for outstanding replies and sends its queues.
     ///
-    /// Default 5 s: what service managers grant before they kill (systemd 90 s, Windows 20 s), with room.
+    /// - At the limit: the server ends, and what is left is lost.
+    /// - Default: 5 s, well below what service managers grant before they kill (systemd 90 s, Windows 20 s).
+    /// - Unit: time. Side: servers.
     pub drain: Duration,
 }
 
@@ -149,24 +172,24 @@ impl Limits {
     }
 
     /// The largest value of [`Limits::message`]: 1 GiB. The wire could carry 4 GiB, but a message
-    /// is one piece of memory, and 32-bit systems have no larger ones to give.
+    /// is one allocation, and 32-bit systems have no larger ones.
     pub const MESSAGE_MAX: usize = 1 << 30;
 
-    /// What longer times are taken for: ten years, so that adding one to the time of day never
-    /// overflows on any system.
+    /// The longest time, ten years: a longer one is shortened to it. Adding it to an `Instant` does not
+    /// overflow on any system.
     const FOREVER: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 
-    /// A time as it is applied: inside what every system can hold.
+    /// A time, clamped to the range of every system.
     pub(crate) fn clamp(time: Duration) -> Duration {
         time.min(Limits::FOREVER)
     }
 
-    /// When `time` is over that begins now.
+    /// The deadline that is `time` from now.
     pub(crate) fn until(time: Duration) -> Instant {
         Instant::now() + Limits::clamp(time)
     }
 
-    /// The limits as they are applied: each inside what the wire and the system can hold.
+    /// The limits as they are applied: each clamped to the range of the wire and the system.
     pub(crate) fn clamped(&self) -> Limits {
         let mut limits = self.clone();
         limits.message = limits.message.min(Limits::MESSAGE_MAX);
@@ -250,7 +273,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn times_that_no_clock_can_hold_are_brought_inside() {
+    fn times_that_no_clock_can_hold_are_clamped() {
         let step = Duration::from_nanos(1);
         let forever = Limits::FOREVER;
         for (asked, applied) in
@@ -279,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn limits_are_brought_inside_what_can_be_held() {
+    fn limits_are_clamped_to_what_can_be_held() {
         let mut limits = Limits::default();
         for (asked, applied) in [
             (Limits::MESSAGE_MAX - 1, Limits::MESSAGE_MAX - 1),
@@ -301,7 +324,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_kept_is_never_more_than_half_and_each_has_one() {
+    fn the_reserve_is_at_most_half_and_each_user_has_a_connection() {
         for (connections, asked, applied) in [(8, 3, 3), (8, 4, 4), (8, 5, 4), (1, 1, 0)] {
             let limits = Limits { connections, connections_kept: asked, ..Limits::default() };
             assert_eq!(limits.clamped().connections_kept, applied, "{connections}, {asked}");

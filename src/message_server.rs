@@ -1,4 +1,4 @@
-//! The `MessageServer` trait: whole messages, many connections, no operating system.
+//! The `MessageServer` trait: whole messages on many connections, independent of the operating system.
 #![forbid(unsafe_code)]
 
 use crate::account::Share;
@@ -10,19 +10,19 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// A server of whole messages: the lower of the two levels of this crate. [`Server`] puts requests
-/// and replies on top of any implementation of it.
+/// A server of whole messages: the lower of the two levels of this crate. [`Server`] adds requests
+/// and replies on top of any implementation.
 ///
-/// The driver is one thread that calls [`poll`](MessageServer::poll) in a loop. Nothing happens
-/// between the calls: reading, sending and accepting are done inside `poll`.
+/// One thread calls [`poll`](MessageServer::poll) in a loop. `poll` reads, sends and accepts; nothing
+/// happens between two calls.
 ///
-/// What every implementation promises:
-/// - each connection gives one [`Event::Connected`], then its messages in the order they were
-///   sent, then one [`Event::Closed`], also when it was this side that closed it;
+/// Every implementation promises:
+/// - each connection returns one [`Event::Connected`], then its messages in the order they were
+///   sent, then one [`Event::Closed`], also when this side closed it;
 /// - a message arrives whole, or not at all;
-/// - what one peer does, or leaves undone, ends or delays that peer's connection only.
+/// - a faulty or slow peer ends or delays only its own connection.
 ///
-/// [`LocalServer`] is the one for this operating system, [`memory`] holds one for tests.
+/// [`LocalServer`] is the implementation for this operating system, [`memory`] has one for tests.
 ///
 /// ```
 /// use msgpipe::{Event, Limits, MessageServer, memory};
@@ -31,7 +31,7 @@ use std::time::Duration;
 ///     while let Some(event) = server.poll(None)? {
 ///         match event {
 ///             Event::Message(from, message) => {
-///                 // A refused message comes back in the error; here it is dropped.
+///                 // The error returns a refused message; here it is dropped.
 ///                 let _ = server.send(from, message);
 ///             }
 ///             Event::Closed(..) => break,
@@ -57,25 +57,26 @@ use std::time::Duration;
 /// [`LocalServer`]: crate::LocalServer
 /// [`memory`]: crate::memory
 pub trait MessageServer {
-    /// Waits for the next event, at most for `timeout`; without one, until there is an event.
+    /// Waits for the next event, at most for `timeout`; with `None`, until there is an event. With a timeout
+    /// of zero it does not wait.
     ///
-    /// Returns `Ok(None)` when the time has passed. What [`send`](MessageServer::send) queued
-    /// leaves at the latest when `poll` is about to wait. With a timeout of zero it does not wait.
+    /// Returns `Ok(None)` when the time has passed. Messages that [`send`](MessageServer::send) has queued
+    /// are sent before `poll` waits.
     ///
     /// # Errors
-    /// Only what ends the whole server: the operating system's event queue has failed. Whatever
-    /// happens to one connection comes as its [`Event::Closed`].
+    /// Only errors that end the whole server: the operating system's event queue has failed. An error of
+    /// one connection is reported by its [`Event::Closed`].
     fn poll(&mut self, timeout: Option<Duration>) -> Result<Option<Event>, Error>;
 
     /// Queues a message for a connection: `head` followed by `body`, which arrive as one message.
-    /// `head` lets a layer above set an envelope before a body without copying it; leave it empty
-    /// or call [`send`](MessageServer::send). Does not block and sends nothing by itself.
+    /// `head` lets a layer above put an envelope before a body without copying it; leave it empty
+    /// or call [`send`](MessageServer::send). Does not block. `poll` sends the message.
     ///
     /// # Errors
-    /// [`SendError`], with `body` handed back: the connection is gone or closing, the message is
-    /// over the limit, [`Limits::queued`](crate::Limits::queued) bytes wait there already, or
-    /// [`Limits::memory`](crate::Limits::memory) is taken; in the last two cases [`Event::Drained`]
-    /// tells when to send again.
+    /// [`SendError`], which returns `body`: the connection is closed or closing, the message is over the
+    /// limit, [`Limits::queued`](crate::Limits::queued) bytes are queued already, or
+    /// [`Limits::memory`](crate::Limits::memory) is used up. In the last two cases [`Event::Drained`]
+    /// reports when to send again.
     fn send_with_head(
         &mut self,
         to: ConnectionId,
@@ -88,52 +89,52 @@ pub trait MessageServer {
         self.send_with_head(to, &[], message)
     }
 
-    /// Closes a connection once all that was queued for it has left. No further message of it
-    /// arrives. Its [`Event::Closed`] follows: if the peer does not read, after
+    /// Closes a connection after its send queue has been sent. No further message of it is returned. Its
+    /// [`Event::Closed`] follows: if the peer does not read, after
     /// [`Limits::write_stall`](crate::Limits::write_stall); if it reads too slowly, after
-    /// [`Limits::closing`](crate::Limits::closing). Does nothing if the connection is gone.
+    /// [`Limits::closing`](crate::Limits::closing). Does nothing if the connection has ended.
     ///
-    /// `why` goes to the peer in words, where the framing has a way to say it.
+    /// `why` is sent to the peer, if the framing has a goodbye.
     fn close(&mut self, connection: ConnectionId, why: Goodbye);
 
-    /// Ends a connection at once: what waits to be sent is thrown away, and no further message of it
-    /// arrives. Its [`Event::Closed`] follows. Does nothing if the connection is gone.
+    /// Ends a connection at once: its send queue is dropped, and no further message of it is returned. Its
+    /// [`Event::Closed`] follows. Does nothing if the connection has ended.
     fn abort(&mut self, connection: ConnectionId);
 
-    /// Who is at the other end, as the operating system told it when the connection was made; also of
-    /// the connection whose [`Event::Closed`] was the last event. `None` once it was polled for the
-    /// next.
+    /// The identity of the other end, which the operating system gave when the connection was made.
+    /// Also valid for the connection of the last [`Event::Closed`], until the next `poll`; `None` after
+    /// that.
     fn peer(&self, connection: ConnectionId) -> Option<&Peer>;
 
-    /// Whether what is sent there can still arrive: not once the peer has closed both directions, or
-    /// sending has failed. What it sent before is still handed out; a
+    /// Whether a message can still arrive at the peer. `false` once the peer has closed both directions, or
+    /// sending has failed. Messages that the peer sent before are still returned; a
     /// [`Server`](crate::Server) drops its requests.
     ///
-    /// A server that cannot tell says yes.
+    /// An implementation that does not know returns `true`, the default.
     fn is_reachable(&self, connection: ConnectionId) -> bool {
         let _ = connection;
         true
     }
 
-    /// On what the memory that is held for a connection draws, so that a layer above draws on the same.
-    /// `None` if it is gone, or of a server that keeps no [`Account`](crate::Account): then the layer
-    /// above keeps its own.
+    /// The share that the connection's memory is charged to, so that a layer above can charge the same one.
+    /// `None` if the connection has ended, or if the server has no [`Account`](crate::Account): then the
+    /// layer above keeps its own.
     fn share(&self, connection: ConnectionId) -> Option<Share> {
         let _ = connection;
         None
     }
 
-    /// Takes no new clients from now on and gives the name free. Connections stay as they are.
+    /// Stops accepting clients and releases the name. Existing connections stay open.
     fn stop_accepting(&mut self);
 
     /// A handle that makes `poll` return [`Event::Woken`], from any thread.
     fn waker(&self) -> Waker;
 
-    /// The endpoint in words, for messages to people.
+    /// The endpoint as text, for logs and error messages.
     fn endpoint(&self) -> &str;
 }
 
-/// Implements the trait by calling the same of what is pointed to.
+/// Implements the trait by forwarding to the inner value.
 macro_rules! forward_to_inner {
     ($($pointer:ty),*) => {$(
         impl<M: MessageServer + ?Sized> MessageServer for $pointer {
@@ -187,34 +188,35 @@ macro_rules! forward_to_inner {
 
 forward_to_inner!(&mut M, Box<M>);
 
-/// What happened on a [`MessageServer`]; see there for an example.
+/// What happened on a [`MessageServer`], which has an example.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Event {
-    /// A client has connected; [`MessageServer::peer`] tells who it is.
+    /// A client has connected; [`MessageServer::peer`] returns its identity.
     Connected(ConnectionId),
     /// A whole message has arrived.
     ///
-    /// The bytes are a part of a larger buffer where that saves a copy. To keep a small message
-    /// for long, copy it (`Bytes::copy_from_slice`), so that the buffer can go.
+    /// The bytes can be a slice of a larger buffer. To keep a small message for long, copy it
+    /// (`Bytes::copy_from_slice`), so that the buffer can be freed.
     Message(ConnectionId, Bytes),
-    /// A connection that refused a message as [`Refusal::Full`] or [`Refusal::Memory`] takes messages
-    /// again: less than half of the limit waits there now, and there is memory.
+    /// A connection that refused a message with [`Refusal::Full`] or [`Refusal::Memory`] takes messages
+    /// again: its send queue holds at most half of the limit, and there is memory.
     Drained(ConnectionId),
-    /// Clients that wait cannot be taken in: the system refused (no descriptors, no memory). Those
-    /// that are connected are served as before, and it is tried again until it works. Told once, and
-    /// again only after it has worked in between.
+    /// The system refused to accept waiting clients (no descriptors, no memory). The server serves its
+    /// connections and tries again. This event is returned once, and again only after an accept has
+    /// succeeded in between.
     AcceptFailed(Error),
-    /// A client has closed its sending direction, and still reads: it sends nothing more, and is sent to
-    /// until it is closed. Only where [half-close](crate::ServerOptions::half_close) was asked for.
+    /// A client has closed its sending direction and still reads (half-close): it sends nothing more, and
+    /// can be sent to until it is closed. Only with
+    /// [`ServerOptions::half_close`](crate::ServerOptions::half_close).
     Finished(ConnectionId),
-    /// A connection has ended. Its id will not be used again.
+    /// A connection has ended. Its id is not reused.
     Closed(ConnectionId, CloseReason),
     /// [`Waker::wake`] was called since this event was last returned.
     Woken,
 }
 
-/// A connection of a [`MessageServer`]. Ids of one server are never used twice.
+/// The id of a connection of a [`MessageServer`]. A server never uses an id twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ConnectionId(u64);
 
@@ -241,21 +243,21 @@ impl fmt::Display for ConnectionId {
     }
 }
 
-/// A message that was not queued.
+/// A message was not queued.
 #[derive(Debug, thiserror::Error)]
 #[error("{connection}: {refusal}")]
 #[non_exhaustive]
 pub struct SendError {
-    /// Where it should have gone.
+    /// The connection that it was for.
     pub connection: ConnectionId,
     /// Why it was not queued.
     pub refusal: Refusal,
-    /// The message's body, handed back.
+    /// The body of the message.
     pub body: Bytes,
 }
 
 impl SendError {
-    /// An error that hands `body` back; for implementations of [`MessageServer`].
+    /// An error that returns `body`; for implementations of [`MessageServer`].
     pub fn new(connection: ConnectionId, refusal: Refusal, body: Bytes) -> SendError {
         SendError { connection, refusal, body }
     }
@@ -266,23 +268,23 @@ impl SendError {
 #[non_exhaustive]
 pub enum Refusal {
     /// The connection has ended or is being closed.
-    #[error("the connection is gone or closing")]
+    #[error("the connection has ended or is closing")]
     Gone,
-    /// So much waits to be sent there already. Send again after [`Event::Drained`].
-    #[error("{queued} bytes wait to be sent there, the limit is {limit}: the peer does not read")]
+    /// The send queue is full. Send again after [`Event::Drained`].
+    #[error("{queued} bytes are queued for it, the limit is {limit}: the peer does not read")]
     Full {
-        /// Bytes that wait.
+        /// The bytes in the send queue.
         queued: usize,
         /// [`Limits::queued`](crate::Limits::queued).
         limit: usize,
     },
-    /// The server has no memory for it: [`Limits::memory`](crate::Limits::memory), or the part of the
-    /// peer's user, is taken. Send again after [`Event::Drained`].
+    /// The memory of the server ([`Limits::memory`](crate::Limits::memory)), or the part of the peer's
+    /// user, is used up. Send again after [`Event::Drained`].
     #[error(
-        "{held} bytes are held for all clients, and there is no memory for more: raise Limits::memory, or send less to those who do not read"
+        "{held} bytes are held for all clients, and there is no memory for more: raise Limits::memory, or send less to clients that do not read"
     )]
     Memory {
-        /// Bytes that are held for all clients together.
+        /// The bytes that are held for all clients together.
         held: usize,
     },
     /// The framing cannot carry this message.
@@ -292,7 +294,7 @@ pub enum Refusal {
 
 /// Makes [`MessageServer::poll`] return, from any thread and at any time. Cheap to clone.
 ///
-/// Many calls before the server gets to it give one [`Event::Woken`].
+/// Several calls between two returns of `poll` cause one [`Event::Woken`].
 ///
 /// ```
 /// use std::sync::atomic::{AtomicUsize, Ordering};

@@ -1,29 +1,29 @@
-//! Who is at the other end of a connection.
+//! The identity of the other end of a connection.
 #![forbid(unsafe_code)]
 
 use std::fmt;
 
-/// Who is at the other end of a connection. A part that the system does not have, or does not
-/// tell, is `None`.
+/// The identity of the other end of a connection. A field that the system does not have, or does not
+/// give, is `None`.
 ///
 /// ```
-/// let mut peer = msgpipe::Peer::default(); // of whom nothing is known
+/// let mut peer = msgpipe::Peer::default(); // nothing is known
 /// peer.pid = Some(4711);
 /// assert_eq!(peer.to_string(), "process 4711");
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Peer {
-    /// Its process. A number may be given to another process once this one has ended. Linux: `None` if
-    /// it lives in a PID namespace that cannot be seen from here.
+    /// The process id. The system can reuse it once the process has ended. Linux: `None` if the process is
+    /// in a PID namespace that is not visible to this process.
     pub pid: Option<u32>,
-    /// Unix: its effective user. Linux: `None` if it has no number in this process's user namespace.
+    /// Unix: the effective user. Linux: `None` if the user is unmapped in this process's user namespace.
     pub uid: Option<u32>,
-    /// Unix: its effective group, and `None` as for the user.
+    /// Unix: the effective group. Linux: `None` if the group is unmapped.
     pub gid: Option<u32>,
-    /// Windows: its user's security identifier, `S-1-5-…`.
+    /// Windows: the user's security identifier, `S-1-5-…`.
     pub sid: Option<String>,
-    /// Whether it is of the same user as this process. Not true of one that cannot be told.
+    /// Whether the peer's user is the user of this process. `false` if the user is not known.
     pub same_user: bool,
 }
 

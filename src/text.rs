@@ -1,17 +1,17 @@
-//! Texts that come from a peer, or go to one.
+//! Texts that a peer sends or receives.
 #![forbid(unsafe_code)]
 
 use std::borrow::Cow;
 
-/// The front of a text, of `most` bytes at most, cut between two characters.
+/// The first characters of a text, at most `most` bytes.
 pub(crate) fn cut(text: &str, most: usize) -> &str {
     let most = most.min(text.len());
     let end = (0..=most).rev().find(|&at| text.is_char_boundary(at)).unwrap_or(0);
     &text[..end]
 }
 
-/// A peer's text as it may be printed: with its control characters escaped, so that it cannot make a
-/// line of its own in a log, or move the cursor of a terminal.
+/// A peer's text with its control characters escaped, so that it cannot forge a line in a log, or move the
+/// cursor of a terminal.
 pub(crate) fn escaped(text: &str) -> Cow<'_, str> {
     if !text.chars().any(is_control) {
         return text.into();

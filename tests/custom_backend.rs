@@ -14,7 +14,7 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
-/// What clients and wakers put into the server's one channel.
+/// The items that clients and wakers put into the server's one channel.
 enum Input {
     New(ConnectionId, Out),
     Bytes(ConnectionId, Vec<u8>),
@@ -30,7 +30,7 @@ struct Connection {
     peer: Peer,
 }
 
-/// What a server has sent to one client.
+/// The bytes that a server has sent to one client.
 #[derive(Default)]
 struct Sent {
     bytes: BytesMut,
@@ -67,7 +67,7 @@ struct ChannelServer {
     accepting: bool,
 }
 
-/// Where clients of a `ChannelServer` come from.
+/// The source of a `ChannelServer`'s clients.
 #[derive(Clone)]
 struct Dialer {
     server: Sender<Input>,

@@ -1,6 +1,6 @@
-//! That clients who come and go leave nothing behind: no memory, and on Linux no descriptor. (The
+//! Connecting and disconnecting clients leak nothing: no memory, and on Linux no descriptor. (The
 //! handles of Windows are counted beside the code that opens them, in
-//! `backends/named_pipe/cycles.rs`.) A program of its own: what others keep would be counted too.
+//! `backends/named_pipe/cycles.rs`.) A separate program: the memory of other tests would be counted too.
 
 use cap::Cap;
 use msgpipe::framing::{Framing, Layer, Native};
@@ -12,7 +12,7 @@ use std::time::Duration;
 #[global_allocator]
 static HEAP: Cap<System> = Cap::new(System, usize::MAX);
 
-/// Longer than anything takes that works.
+/// A deadline that only a failing test reaches.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// On Wine each takes some milliseconds.
@@ -29,7 +29,7 @@ fn descriptors() -> usize {
     if cfg!(target_os = "linux") { std::fs::read_dir("/proc/self/fd").unwrap().count() } else { 0 }
 }
 
-/// A client that says something, hears it and leaves.
+/// A client that sends a message, gets it back and closes.
 fn come_and_go(server: &mut LocalServer, options: &ClientOptions, name: &str) {
     let client = options.connect_messages(name).unwrap();
     client.send("hello").unwrap();
@@ -49,7 +49,7 @@ fn come_and_go(server: &mut LocalServer, options: &ClientOptions, name: &str) {
 }
 
 #[test]
-fn clients_who_come_and_go_leave_nothing_behind() {
+fn connecting_and_disconnecting_clients_leak_nothing() {
     let native: Arc<dyn Framing> = Arc::new(Native::new(Layer::Messages, 4096));
     let framings = [
         native,

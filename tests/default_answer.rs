@@ -15,7 +15,7 @@ const ANSWER: &str = "Default answer from server";
 
 /// The example, of so many instances.
 fn example(instances: &str) -> Command {
-    // `cargo test` builds the examples beside the tests.
+    // `cargo test` builds the examples next to the tests.
     let test = std::env::current_exe().unwrap();
     let target = test.ancestors().nth(2).unwrap();
     let example =
@@ -49,7 +49,7 @@ fn has_heard(server: &mut Program, requests: &[String]) {
 }
 
 #[test]
-fn what_is_no_number_of_instances_is_refused() {
+fn an_invalid_number_of_instances_is_refused() {
     for arguments in [&["--instances"][..], &["--instances", "many"], &["--instances", "-1"]] {
         let mut command = example("4");
         command.args(arguments);
@@ -68,7 +68,7 @@ mod pipes {
     }
 
     #[test]
-    fn without_a_name_it_is_the_classic_one() {
+    fn the_default_pipe_is_the_classic_one() {
         let (mut server, pipe) = start(example("unlimited"));
         assert_eq!(pipe, r"\\.\pipe\mynamedpipe");
         for text in ["", "Default message from client.", "gr\u{fc}\u{df}e, \u{4e16}\u{754c}"] {
@@ -89,7 +89,7 @@ mod pipes {
     }
 
     #[test]
-    fn many_are_answered_at_once() {
+    fn many_clients_are_served_at_once() {
         let mut command = example("unlimited");
         command.arg(endpoint("many"));
         let (mut server, pipe) = start(command);
@@ -100,7 +100,7 @@ mod pipes {
     }
 
     #[test]
-    fn a_fixed_number_is_answered_at_once_and_the_next_in_turn() {
+    fn a_fixed_number_of_clients_is_served_and_the_next_one_waits() {
         let mut command = example("4");
         command.arg(endpoint("fixed"));
         let (mut server, pipe) = start(command);
@@ -128,7 +128,7 @@ mod sockets {
     use std::os::fd::OwnedFd;
     use std::path::PathBuf;
 
-    /// A directory that goes when the test ends.
+    /// A directory that is removed when the test ends.
     struct Scratch(PathBuf);
 
     impl Scratch {
@@ -175,7 +175,7 @@ mod sockets {
     }
 
     #[test]
-    fn without_a_name_it_prints_where_it_is() {
+    fn without_a_name_it_prints_its_path() {
         let scratch = Scratch::new("place");
         let mut command = example("unlimited");
         command.env("XDG_RUNTIME_DIR", &scratch.0);
@@ -188,7 +188,7 @@ mod sockets {
     }
 
     #[test]
-    fn many_are_answered_at_once() {
+    fn many_clients_are_served_at_once() {
         let scratch = Scratch::new("many");
         let mut command = example("unlimited");
         command.arg(scratch.0.join("socket"));
@@ -200,7 +200,7 @@ mod sockets {
     }
 
     #[test]
-    fn a_fixed_number_is_answered_at_once_and_the_next_in_turn() {
+    fn a_fixed_number_of_clients_is_served_and_the_next_one_waits() {
         let scratch = Scratch::new("fixed");
         let mut command = example("4");
         command.arg(scratch.0.join("socket"));

@@ -24,7 +24,7 @@ proptest! {
         case.check();
     }
 
-    /// What the fuzzer tries for longer.
+    /// The fuzzer runs the same function for longer.
     #[test]
     fn any_script_of_a_stream_comes_out_as_the_protocol_says(
         script in prop::collection::vec(any::<u8>(), 0..300),
@@ -33,7 +33,7 @@ proptest! {
     }
 
     #[test]
-    fn any_bytes_at_all_are_taken_without_a_panic(
+    fn any_bytes_are_decoded_without_a_panic(
         bytes in prop::collection::vec(any::<u8>(), 0..200),
         with_preface: bool,
     ) {
@@ -128,7 +128,7 @@ fn a_header_split_at_every_byte_is_one_header() {
 }
 
 #[test]
-fn an_end_inside_a_message_is_told_from_one_between_messages() {
+fn an_end_inside_a_message_differs_from_one_between_messages() {
     let bytes = frame(b"payload");
     for cut in 0..=bytes.len() {
         let mut decoder = begun_decoder();
@@ -156,7 +156,7 @@ fn a_goodbye_ends_the_stream_with_its_reason() {
 }
 
 #[test]
-fn the_other_layer_is_told_apart() {
+fn the_other_layer_is_an_error() {
     let mut queue = SendQueue::default();
     Native::new(Layer::Calls, LIMIT).encoder().begin(&mut queue);
     let error = native().decoder().decode(&mut BytesMut::from(&queue.to_bytes()[..]));

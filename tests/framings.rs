@@ -16,7 +16,7 @@ proptest! {
         stream.check();
     }
 
-    /// What the fuzzer tries for longer.
+    /// The fuzzer runs the same function for longer.
     #[test]
     fn any_script_of_a_stream_gives_the_messages_in_it(
         script in prop::collection::vec(any::<u8>(), 0..200),

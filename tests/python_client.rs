@@ -1,4 +1,4 @@
-//! A client that shares nothing with this crate but `docs/PROTOCOL.md`: `examples/python/client.py`.
+//! `examples/python/client.py`: a client that is based on `docs/PROTOCOL.md` only.
 #![cfg(target_os = "linux")]
 
 use msgpipe::framing::Native;
@@ -14,10 +14,10 @@ use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-/// Longer than anything takes that works.
+/// A deadline that only a failing test reaches.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A name that no other test uses.
+/// A unique name.
 fn unique(test: &str) -> String {
     format!("msgpipe.python.{}.{test}", std::process::id())
 }
@@ -74,7 +74,7 @@ impl Ended {
 fn client() -> Command {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/python/client.py");
     let mut command = Command::new("python3");
-    // Whatever the locale of the machine is.
+    // With any locale.
     command.arg("-X").arg("utf8").arg(script);
     command
 }
@@ -122,7 +122,7 @@ fn a_reply_larger_than_any_buffer_arrives_whole() {
 }
 
 #[test]
-fn an_error_reply_is_told_from_a_reply() {
+fn an_error_reply_is_not_a_reply() {
     let name = unique("errors");
     let serving = Serving::start(&name, Limits::default(), |request| match &request.body()[..] {
         b"good" => Ok("fine"),
@@ -136,7 +136,7 @@ fn an_error_reply_is_told_from_a_reply() {
 }
 
 #[test]
-fn the_servers_limit_is_kept() {
+fn the_servers_limit_is_respected() {
     let mut limits = Limits::default();
     limits.message = 100;
     let serving = Serving::start(&unique("limit"), limits, |request| request.body());
@@ -146,7 +146,7 @@ fn the_servers_limit_is_kept() {
 }
 
 #[test]
-fn a_goodbye_is_passed_on_in_words() {
+fn a_goodbye_is_reported_with_its_text() {
     let name = Endpoint::name(&unique("goodbye")).unwrap();
     let limits = Limits::default();
     let options = ServerOptions::new().framing(Native::for_calls(limits.message));
@@ -167,7 +167,7 @@ fn a_goodbye_is_passed_on_in_words() {
 }
 
 #[test]
-fn the_other_layer_is_told_apart() {
+fn the_other_layer_is_an_error() {
     let mut server = LocalServer::bind(unique("layer").as_str()).unwrap();
     let path = server.endpoint().to_owned();
     let calling = thread::spawn(move || call(&path, &["hello"]));
@@ -176,7 +176,7 @@ fn the_other_layer_is_told_apart() {
 }
 
 #[test]
-fn a_server_that_breaks_the_protocol_is_left() {
+fn a_connection_is_closed_if_the_server_breaks_the_protocol() {
     let good = b"\xE5msg\x01\x01\x01\0\x08\x04\0\0\0\0\x40\xF3";
     let with_preface = |frame: &[u8]| [good, frame].concat();
     let reply_to_99 = b"\x08\0\0\0\0\0\x52\x03\x02\0\0\0\x63\0\0\0";
@@ -275,7 +275,7 @@ fn a_server_in_a_later_place_is_found() {
 }
 
 #[test]
-fn without_a_request_it_says_how_it_is_used() {
+fn without_a_request_it_prints_its_usage() {
     for arguments in [&[][..], &["com.example.notes"]] {
         let ended = run(client().args(arguments));
         assert_eq!((ended.status, ended.stdout.as_str()), (Some(2), ""));

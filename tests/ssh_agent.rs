@@ -1,4 +1,4 @@
-//! Clients that know nothing of this crate: OpenSSH's own, with the agent in `examples/ssh_agent/`.
+//! OpenSSH's own clients with the agent in `examples/ssh_agent/`.
 #![cfg(target_os = "linux")]
 
 use ed25519_compact::{KeyPair, Seed, Signature};
@@ -11,10 +11,10 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-/// Longer than anything takes that works.
+/// A deadline that only a failing test reaches.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// What is done in time; a test that would hang ends here.
+/// A deadline that only a hanging test reaches.
 #[track_caller]
 fn in_time<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     let (sender, receiver) = mpsc::channel();
@@ -22,7 +22,7 @@ fn in_time<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     receiver.recv_timeout(PATIENCE).expect("it hangs, or panicked")
 }
 
-/// The example as a process, with a directory of its own. Both end with the test.
+/// The example as a process with a separate directory. Both end with the test.
 struct Agent {
     process: Child,
     directory: PathBuf,
@@ -84,7 +84,7 @@ impl Agent {
         self.run("ssh-keygen", &arguments, None).succeeded();
     }
 
-    /// What the agent has, as `ssh-add` tells it: the lines of the public keys' files.
+    /// The agent's keys by `ssh-add`: the lines of the public key files.
     #[track_caller]
     fn has(&self, keys: &[&str]) {
         let listed = self.ssh_add(&["-L"]);
@@ -111,7 +111,7 @@ impl Drop for Agent {
     }
 }
 
-/// `cargo test` builds the examples beside the tests.
+/// `cargo test` builds the examples next to the tests.
 fn example() -> PathBuf {
     let test = std::env::current_exe().unwrap();
     let example = test.ancestors().nth(2).map(|target| target.join("examples/ssh_agent")).unwrap();
@@ -186,7 +186,7 @@ fn openssh_deletes_all_keys() {
 }
 
 #[test]
-fn what_cannot_be_kept_is_refused() {
+fn an_unsupported_key_is_refused() {
     let agent = Agent::start("refused");
     agent.make_key("ecdsa", "other");
     agent.make_key("ed25519", "key");
@@ -209,7 +209,7 @@ fn framed(request: &[u8]) -> Vec<u8> {
     [&(request.len() as u32).to_be_bytes(), request].concat()
 }
 
-/// A message of these strings behind its number.
+/// A message: its number, then these strings.
 fn strings(number: u8, strings: &[&[u8]]) -> Vec<u8> {
     let strings: Vec<u8> = strings.iter().flat_map(|string| framed(string)).collect();
     [&[number], &strings[..]].concat()
@@ -260,7 +260,7 @@ fn a_bad_request_is_a_failure_and_changes_nothing() {
         bad.extend((0..request.len()).map(|end| request[..end].to_vec()));
         bad.push([&request[..], &[0]].concat());
     }
-    // A length past the end: as far as it goes, and by one.
+    // A length past the end: the largest one, and by one.
     for length in [u32::MAX, 12] {
         bad.push([&[17], &length.to_be_bytes()[..], b"ssh-ed25519"].concat());
     }
@@ -292,7 +292,7 @@ fn a_bad_request_is_a_failure_and_changes_nothing() {
 }
 
 #[test]
-fn garbage_disturbs_nobody_else() {
+fn garbage_affects_no_other_connection() {
     let agent = Agent::start("garbage");
     let mut witness = agent.connect();
     assert_eq!(ask(&mut witness, LIST), NO_KEYS);
@@ -324,7 +324,7 @@ fn the_limits_of_keys_and_comments_are_exact() {
         let expected = if number <= 128 { SUCCEEDED } else { FAILED };
         assert_eq!(ask(&mut socket, &add(&key(number), &[b'c'; 1024])), expected, "{number}");
     }
-    // One that is there already may come again. All of them fit in one answer.
+    // A known key may be added again. All of them fit into one reply.
     assert_eq!(ask(&mut socket, &add(&key(128), &[b'c'; 1024])), SUCCEEDED);
     let list = ask(&mut socket, LIST);
     assert_eq!((&list[..5], list.len()), (&[12, 0, 0, 0, 128][..], 5 + 128 * (4 + 51 + 4 + 1024)));

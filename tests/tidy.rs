@@ -19,7 +19,7 @@ fn keep(reason: &str, complaints: &[String]) {
 }
 
 #[test]
-fn every_room_is_seen() {
+fn every_directory_is_read() {
     let least = [("src", 12), ("backends", 8), ("tests", 4), ("examples", 2), ("benches", 1)];
     keep(
         "the rules below read these directories; one that is not there passes them unread",
@@ -33,7 +33,7 @@ fn every_room_is_seen() {
 }
 
 #[test]
-fn src_holds_no_operating_system() {
+fn src_depends_on_no_operating_system() {
     keep(
         "src/ is the same on every system, so that what is tested on one holds on all; \
          what differs belongs in backends/",
@@ -66,7 +66,7 @@ fn one_path_attribute_reaches_backends() {
 }
 
 #[test]
-fn backends_hold_no_protocol() {
+fn backends_depend_on_no_protocol() {
     keep(
         "a backend moves bytes and connections; what a message means is decided in src/",
         &rules::protocol_in_backends(&checkout()),
@@ -74,7 +74,7 @@ fn backends_hold_no_protocol() {
 }
 
 #[test]
-fn backends_know_no_other_backend() {
+fn backends_import_no_other_backend() {
     keep(
         "a backend can be changed, or left out, with no look at another; \
          what two of them share is in backends/event_loop, which knows neither",

@@ -14,10 +14,10 @@ use proptest::prelude::*;
 use std::thread;
 use std::time::Duration;
 
-/// Longer than anything takes that works.
+/// A deadline that only a failing test reaches.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// What one end has seen.
+/// The events of one end.
 struct Seen {
     /// The messages that were accepted for sending.
     accepted: Vec<Bytes>,
@@ -27,7 +27,7 @@ struct Seen {
     end: CloseReason,
 }
 
-/// Serves one client until it has gone.
+/// Serves one client until it has disconnected.
 fn serve(mut server: MemoryServer, plan: &Plan) -> Seen {
     let mut left = plan.to_client.iter().map(Message::bytes);
     let mut next = None;
@@ -71,7 +71,7 @@ fn serve(mut server: MemoryServer, plan: &Plan) -> Seen {
     }
 }
 
-/// Sends what the plan says, until it is all sent or the connection has ended.
+/// Sends the messages of the plan, until all are sent or the connection has ended.
 fn send_all(client: &MessageClient, plan: &Plan) -> (Vec<Bytes>, Option<Bytes>) {
     let mut accepted = Vec::new();
     for message in plan.to_server.iter().map(Message::bytes) {
@@ -94,7 +94,7 @@ fn ask(client: &MessageClient, plan: &Plan) -> Seen {
         let mut received = Vec::new();
         let mut sending = Some(sending);
         let mut join = || sending.take().map(|thread| thread.join().unwrap());
-        // Of what the server refuses nothing arrives.
+        // Nothing of a refused message arrives.
         let arrives = plan.to_client.iter().filter(|m| plan.carries(&m.bytes())).count();
         let (end, sent) = loop {
             match plan.end {
@@ -102,7 +102,7 @@ fn ask(client: &MessageClient, plan: &Plan) -> Seen {
                     client.close();
                     break (CloseReason::Local, join());
                 }
-                // One that is not read does not read either: all of its messages come first.
+                // A client that is not read does not read either: all of its messages arrive first.
                 End::ClientIsDone | End::Breaks { .. } if received.len() >= arrives => {
                     let sent = join();
                     client.close();
@@ -156,7 +156,7 @@ fn run(plan: &Plan) {
             assert!(matches!(at_server.end, CloseReason::Local), "{:?}", at_server.end);
         }
         End::ClientCloses { .. } | End::ClientIsDone => {
-            // What was accepted has left: it arrives, whether the client is there or not.
+            // Accepted messages have been sent: they arrive, whether the client still runs or not.
             assert!(at_server.received.len() >= at_client.accepted.len(), "{}", at_server.end);
             match &at_server.end {
                 CloseReason::Finished => {}
@@ -177,7 +177,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
-    fn what_was_accepted_arrives_once_in_order_and_then_the_end(plan in plans()) {
+    fn accepted_messages_arrive_once_in_order_and_then_the_end(plan in plans()) {
         run(&plan);
     }
 }

@@ -1,4 +1,4 @@
-//! The client's end of a connection in memory.
+//! The client's end of an in-memory connection.
 
 use super::wire::{Control, End, Exchange, State, Wire};
 use crate::client_stream::ClientStream;
@@ -8,8 +8,8 @@ use std::io::{self, ErrorKind, IoSlice};
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
-/// A client's connection to a [`MemoryServer`](super::MemoryServer), from
-/// [`Hub::connect`](super::Hub::connect). Dropping it closes it.
+/// A client's connection to a [`MemoryServer`](super::MemoryServer);
+/// [`Hub::connect`](super::Hub::connect) returns it. Dropping it closes the connection.
 #[derive(Debug)]
 pub struct MemoryStream {
     exchange: Arc<Exchange>,
@@ -21,12 +21,12 @@ impl MemoryStream {
         MemoryStream { exchange, id }
     }
 
-    /// A handle that does things to this connection while it is in use.
+    /// A handle that stalls or resets this connection while it is in use.
     pub fn control(&self) -> Control {
         Control { exchange: self.exchange.clone(), id: self.id }
     }
 
-    /// Does something at this end and lets the server know.
+    /// Changes the wire at this end and notifies the server.
     fn at_wire<T>(&self, act: impl FnOnce(&mut Wire) -> io::Result<T>) -> io::Result<T> {
         let mut state = self.exchange.lock();
         let done = self.wire(&mut state).and_then(act);
@@ -40,7 +40,7 @@ impl MemoryStream {
         state.wires.get_mut(&self.id).ok_or_else(|| ErrorKind::NotConnected.into())
     }
 
-    /// Waits until `ready` says so; `Interrupted` if it was woken instead.
+    /// Waits until `ready` returns true, until `deadline` at the latest; `Interrupted` if it was woken instead.
     fn wait(&self, deadline: Option<Instant>, ready: impl Fn(&Wire) -> bool) -> io::Result<()> {
         let mut state = self.exchange.lock();
         while !self.wire(&mut state).is_ok_and(|wire| wire.is_closed_here() || ready(wire)) {
@@ -114,7 +114,7 @@ impl Drop for MemoryStream {
     }
 }
 
-/// Both ends of a connection in memory are here.
+/// The peer of both ends: this process.
 pub(super) fn this_process() -> &'static Peer {
     static PEER: OnceLock<Peer> = OnceLock::new();
     PEER.get_or_init(|| Peer { pid: Some(std::process::id()), same_user: true, ..Peer::default() })

@@ -1,4 +1,4 @@
-//! Names and the servers behind them.
+//! The hub: names and their servers.
 
 use super::client::MemoryStream;
 use super::server::MemoryServer;
@@ -9,28 +9,28 @@ use std::collections::HashMap;
 use std::io::{self, ErrorKind};
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// A namespace of servers in memory; see the [module](super) for an example. Cheap to clone.
+/// A namespace of in-memory servers; the [module](super) has an example. Cheap to clone.
 #[derive(Clone, Debug, Default)]
 pub struct Hub {
     servers: Arc<Mutex<HashMap<String, Arc<Exchange>>>>,
 }
 
 impl Hub {
-    /// A hub with no server in it.
+    /// An empty hub.
     pub fn new() -> Hub {
         Hub::default()
     }
 
-    /// A server of messages at `name`, in this crate's own framing.
+    /// A server of messages at `name`, with the native framing.
     ///
     /// # Errors
-    /// [`Error::AlreadyServed`] when a server at that name accepts clients.
+    /// [`Error::AlreadyServed`] if a server at that name accepts clients.
     pub fn listen(&self, name: &str, limits: Limits) -> Result<MemoryServer, Error> {
         let framing = Native::new(Layer::Messages, limits.clamped().message);
         self.listen_with(name, limits, framing)
     }
 
-    /// A server of messages that [`Server`](crate::Server) can be put on.
+    /// A server of messages for [`Server::over`](crate::Server::over).
     ///
     /// # Errors
     /// As [`listen`](Hub::listen).
@@ -39,11 +39,11 @@ impl Hub {
         self.listen_with(name, limits, framing)
     }
 
-    /// A server of messages at `name`, in a framing of the caller's choice.
+    /// A server of messages at `name`, with the given framing.
     ///
     /// # Errors
-    /// As [`listen`](Hub::listen); [`Error::System`] for a framing that needs a
-    /// [`Carrier::Messages`]: what is carried here is bytes.
+    /// As [`listen`](Hub::listen); [`Error::System`] for a framing that needs [`Carrier::Messages`]: this
+    /// transport carries a stream of bytes.
     pub fn listen_with(
         &self,
         name: &str,
@@ -68,18 +68,18 @@ impl Hub {
         Ok(MemoryServer::new(exchange, Arc::new(framing), &limits, endpoint(name)))
     }
 
-    /// A connection to the server at `name`. Does not wait for the server to look.
+    /// Connects to the server at `name`. Does not wait until the server accepts.
     ///
     /// # Errors
-    /// [`Error::NoServer`].
+    /// [`Error::NoServer`] if no server accepts clients there.
     pub fn connect(&self, name: &str) -> Result<MemoryStream, Error> {
         self.connect_with(name, Faults::default())
     }
 
-    /// A connection that misbehaves.
+    /// Connects with injected faults.
     ///
     /// # Errors
-    /// [`Error::NoServer`].
+    /// As [`connect`](Hub::connect).
     pub fn connect_with(&self, name: &str, faults: Faults) -> Result<MemoryStream, Error> {
         let no_server = || {
             let source = io::Error::from(ErrorKind::NotFound);
@@ -104,15 +104,15 @@ impl Hub {
     /// A client for calls to the server at `name`.
     ///
     /// # Errors
-    /// [`Error::NoServer`].
+    /// As [`connect`](Hub::connect).
     pub fn client(&self, name: &str, limits: Limits) -> Result<Client, Error> {
         self.client_with(name, limits, Faults::default())
     }
 
-    /// A client for calls over a connection that misbehaves.
+    /// A client for calls with injected faults.
     ///
     /// # Errors
-    /// [`Error::NoServer`].
+    /// As [`connect`](Hub::connect).
     pub fn client_with(&self, name: &str, limits: Limits, faults: Faults) -> Result<Client, Error> {
         let stream = self.connect_with(name, faults)?;
         Ok(Client::over(Box::new(stream), &endpoint(name), limits))
@@ -121,7 +121,7 @@ impl Hub {
     /// A client for messages to the server at `name`.
     ///
     /// # Errors
-    /// [`Error::NoServer`].
+    /// As [`connect`](Hub::connect).
     pub fn message_client(&self, name: &str, limits: Limits) -> Result<MessageClient, Error> {
         let stream = self.connect(name)?;
         Ok(MessageClient::over(Box::new(stream), &endpoint(name), limits))

@@ -1,8 +1,8 @@
-//! A transport inside one process: for tests of one's own, and for the examples in these docs.
+//! An in-memory transport within one process, for tests and for the examples in these docs.
 //!
-//! A [`Hub`] is a namespace of its own, so that tests do not meet. Streams behave as sockets do,
-//! and worse on demand: [`Faults`] cuts every read and write short, [`Control`] stalls or resets a
-//! connection. Nothing depends on time or chance.
+//! Each [`Hub`] is a separate namespace, so that tests do not interfere. Streams behave as sockets do, with
+//! fault injection: [`Faults`] cuts every read and write short, [`Control`] stalls or resets a connection.
+//! Faults do not depend on time or chance.
 //!
 //! ```
 //! use msgpipe::{Limits, Server, memory};

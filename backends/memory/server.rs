@@ -1,4 +1,4 @@
-//! The server's end: the connections of `crate::connections`, with queues for streams.
+//! The server's end: `crate::connections` on in-memory streams.
 
 use super::client::this_process;
 use super::wire::{End, Exchange};
@@ -14,7 +14,7 @@ use std::io::{self, ErrorKind, IoSlice};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// A [`MessageServer`] in memory, from [`Hub::listen`](super::Hub::listen).
+/// An in-memory [`MessageServer`]; [`Hub::listen`](super::Hub::listen) returns it.
 pub struct MemoryServer {
     exchange: Arc<Exchange>,
     connections: Connections<Accepted>,
@@ -38,14 +38,14 @@ impl MemoryServer {
         MemoryServer { exchange, connections, endpoint }
     }
 
-    /// Takes over what the clients have done since the last look.
-    fn look(&mut self) {
+    /// Reports to the connections what the clients have done since the last call.
+    fn collect(&mut self) {
         let mut state = self.exchange.lock();
         if std::mem::take(&mut state.woken) {
             self.connections.push_event(Event::Woken);
         }
         let waiting = std::mem::take(&mut state.backlog);
-        // One for whom there is no place goes at once, for which its end needs the lock.
+        // A client over the limit of connections is closed at once, and its drop needs the lock.
         drop(state);
         for id in waiting {
             let stream = Accepted { exchange: self.exchange.clone(), id };
@@ -82,7 +82,7 @@ impl MessageServer for MemoryServer {
     fn poll(&mut self, timeout: Option<Duration>) -> Result<Option<Event>, Error> {
         let until = timeout.map(Limits::until);
         loop {
-            self.look();
+            self.collect();
             let now = Instant::now();
             if let Some(event) = self.connections.next(now) {
                 return Ok(Some(event));
@@ -167,7 +167,7 @@ impl ServerStream for Accepted {
         let mut state = self.exchange.lock();
         let wire = state.wires.get_mut(&self.id).ok_or(ErrorKind::NotConnected)?;
         let moved = wire.read(End::Server, buffer);
-        // A short read here does not mean that nothing is left.
+        // A short read does not mean that no bytes are left.
         if wire.is_readable(End::Server) {
             state.touched.push_back(self.id);
         }

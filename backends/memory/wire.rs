@@ -1,26 +1,26 @@
-//! Two queues of bytes between a client and a server, and what can be wrong with them.
+//! The wire: two queues of bytes between a client and a server, and their faults.
 
 use bytes::{Buf, BufMut, BytesMut};
 use std::collections::{HashMap, VecDeque};
 use std::io::{self, ErrorKind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-/// How a connection misbehaves from its beginning on.
+/// The injected faults of a connection.
 ///
 /// ```
 /// let mut faults = msgpipe::memory::Faults::default();
-/// faults.chunk = 1; // every split there is
-/// faults.capacity = 8; // and a peer that is always slow
+/// faults.chunk = 1; // bytes arrive one at a time
+/// faults.capacity = 8; // and writes soon block
 /// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Faults {
-    /// The most bytes that one read or one write moves; at least 1. Default: no limit.
+    /// The most bytes of one read or write. At least 1. Default: no limit.
     pub chunk: usize,
-    /// How many bytes are under way in each direction before a write has to wait; at least 1. Default
-    /// 64 KiB, about what a socket holds.
+    /// The bytes in flight in each direction before a write would block. At least 1. Default: 64 KiB, about
+    /// the buffer of a socket.
     pub capacity: usize,
-    /// The connection breaks when the client has sent so many bytes. Default: never.
+    /// The bytes that the client sends before the connection is reset. Default: never.
     pub reset_after: Option<u64>,
 }
 
@@ -30,7 +30,7 @@ impl Default for Faults {
     }
 }
 
-/// What has happened to one connection since its server looked.
+/// The state of one connection.
 #[derive(Debug, Default)]
 pub(super) struct Wire {
     to_server: BytesMut,
@@ -41,19 +41,19 @@ pub(super) struct Wire {
     server_gone: bool,
     stalled: bool,
     reset: bool,
-    /// The client's thread that waits, or the next one, is to return.
+    /// The client's pending or next wait must return.
     pub woken: bool,
 }
 
-/// Which end of a wire.
+/// An end of a wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum End {
     Client,
     Server,
 }
 
-/// What a read finds. Reading and the question whether it would wait share this, so that they cannot
-/// disagree: a reader that is told to go on and finds nothing would ask again for ever.
+/// What a read finds. Both the read and the readiness use it, so that they cannot disagree: a reader that is
+/// reported as ready and would block retries for ever.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Incoming {
     Nothing,
@@ -73,7 +73,7 @@ enum Outgoing {
 
 impl Wire {
     pub fn new(mut faults: Faults) -> Wire {
-        // With nothing at all that moves, a read could not be told from the end.
+        // A read of zero bytes would mean the end of the stream.
         faults.chunk = faults.chunk.max(1);
         faults.capacity = faults.capacity.max(1);
         Wire { faults, ..Wire::default() }
@@ -88,7 +88,7 @@ impl Wire {
         if closed_here {
             Incoming::End
         } else if self.stalled {
-            // Nothing arrives any more, the peer's close included; a break is noticed all the same.
+            // Nothing arrives while stalled, not even the peer's close. Only a reset is noticed.
             if self.reset { Incoming::Broken } else { Incoming::Nothing }
         } else if !queue.is_empty() {
             Incoming::Bytes
@@ -101,7 +101,7 @@ impl Wire {
         }
     }
 
-    /// Appends to the spare capacity of `buffer` what has arrived at `end`.
+    /// Appends bytes that have arrived at `end` to the spare capacity of `buffer`.
     pub fn read(&mut self, end: End, buffer: &mut BytesMut) -> io::Result<usize> {
         match self.incoming(end) {
             Incoming::Bytes => {}
@@ -132,7 +132,7 @@ impl Wire {
         }
     }
 
-    /// Takes some of `bytes` at `end`.
+    /// Writes some of `bytes` at `end`.
     pub fn write(&mut self, end: End, bytes: &[u8]) -> io::Result<usize> {
         let room = match self.outgoing(end) {
             Outgoing::Room(room) => room,
@@ -154,17 +154,17 @@ impl Wire {
         Ok(moved)
     }
 
-    /// Whether a read at `end` would not wait.
+    /// Whether a read at `end` would not block.
     pub fn is_readable(&self, end: End) -> bool {
         self.incoming(end) != Incoming::Nothing
     }
 
-    /// Whether a write at `end` would not wait.
+    /// Whether a write at `end` would not block.
     pub fn is_writable(&self, end: End) -> bool {
         self.outgoing(end) != Outgoing::Full
     }
 
-    /// `end` has closed. What it sent can still be read.
+    /// Closes `end`. Bytes that it sent can still be read.
     pub fn close(&mut self, end: End) {
         match end {
             End::Client => self.client_gone = true,
@@ -177,40 +177,40 @@ impl Wire {
         self.client_gone
     }
 
-    /// Both ends are gone: nobody needs it any more.
+    /// Whether both ends have closed.
     pub fn is_over(&self) -> bool {
         self.client_gone && self.server_gone
     }
 
-    /// Whether the client has closed its end, or lost it.
+    /// Whether the client has closed its end, or the connection was reset.
     pub fn is_ended(&self) -> bool {
         self.client_gone || self.reset
     }
 }
 
-/// All that a server and its clients share.
+/// The state that a server and its clients share.
 #[derive(Debug, Default)]
 pub(super) struct Exchange {
     state: Mutex<State>,
-    /// Something in the state has changed.
+    /// Notified when the state has changed.
     changed: Condvar,
 }
 
 #[derive(Debug, Default)]
 pub(super) struct State {
     pub wires: HashMap<u64, Wire>,
-    /// Wires that the server has not taken yet.
+    /// Wires that the server has not accepted yet.
     pub backlog: VecDeque<u64>,
-    /// Wires on which something has happened that the server has not looked at.
+    /// Wires with changes that the server has not seen.
     pub touched: VecDeque<u64>,
     pub next: u64,
-    /// The server takes new clients.
+    /// The server accepts clients.
     pub listening: bool,
     pub woken: bool,
 }
 
 impl State {
-    /// One end of a wire closes; with the second the wire is gone.
+    /// Closes one end of a wire. When both are closed, removes the wire.
     pub fn close(&mut self, id: u64, end: End) {
         if let Some(wire) = self.wires.get_mut(&id) {
             wire.close(end);
@@ -222,17 +222,17 @@ impl State {
 }
 
 impl Exchange {
-    /// The state; a thread that panicked with it has left it whole, since no step is a half one.
+    /// Locks the state. A poisoned lock is used as it is: every change is complete before the next can panic.
     pub fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Tells both sides to look again.
+    /// Wakes both sides.
     pub fn notify(&self) {
         self.changed.notify_all();
     }
 
-    /// Waits until something has changed, until `deadline` at the latest. May return early.
+    /// Waits for a change of the state, until `deadline` at the latest. May return early.
     pub fn wait<'a>(
         &self,
         state: MutexGuard<'a, State>,
@@ -248,7 +248,7 @@ impl Exchange {
     }
 }
 
-/// Does things to a connection while it is in use; from [`MemoryStream::control`].
+/// Stalls or resets a connection while it is in use; [`MemoryStream::control`] returns it.
 ///
 /// ```
 /// use msgpipe::{Event, Limits, MessageServer, memory};
@@ -271,8 +271,8 @@ pub struct Control {
 }
 
 impl Control {
-    /// Nothing moves from now on, in either direction: neither bytes nor a close. A
-    /// [`reset`](Control::reset) is noticed all the same.
+    /// Stops all traffic in both directions: neither bytes nor a close arrive. Only a
+    /// [`reset`](Control::reset) is noticed.
     pub fn stall(&self) {
         self.change(|wire| wire.stalled = true);
     }
@@ -282,7 +282,7 @@ impl Control {
         self.change(|wire| wire.stalled = false);
     }
 
-    /// Breaks the connection, as if the other process had been killed: what was under way is lost.
+    /// Resets the connection, as if the other process had been killed: bytes in flight are lost.
     pub fn reset(&self) {
         self.change(|wire| {
             wire.reset = true;
@@ -308,7 +308,7 @@ mod tests {
 
     const CAPACITY: usize = 4;
 
-    /// Every state that a wire can be in: what has happened to it, and what is under way.
+    /// Every state of a wire: its flags, and the bytes in flight.
     fn all_states() -> Vec<Wire> {
         let mut states = Vec::new();
         for bits in 0..16_u8 {
@@ -332,10 +332,10 @@ mod tests {
         states
     }
 
-    /// Whoever is told that an end is ready and then finds that it would block asks again at once, for
-    /// ever; whoever is told that it is not, waits for ever.
+    /// A caller that finds a ready end blocking retries for ever; a caller that is not notified of a ready end
+    /// waits for ever.
     #[test]
-    fn an_end_is_ready_just_if_a_read_or_write_there_would_not_block() {
+    fn an_end_is_ready_exactly_if_a_read_or_write_would_not_block() {
         let would_block =
             |done: io::Result<usize>| done.is_err_and(|e| e.kind() == ErrorKind::WouldBlock);
         for wire in all_states() {

@@ -1,4 +1,4 @@
-//! Where an endpoint's socket is on this system, for this user, now.
+//! The address of an endpoint's socket on this system, for this user.
 
 use super::directory::is_safe;
 use super::identity::effective_user;
@@ -19,38 +19,37 @@ const PATH_MAX: usize =
 
 const HAS_ABSTRACT: bool = cfg!(any(target_os = "linux", target_os = "android"));
 
-/// What the directories of plain names depend on.
-trait Surroundings {
+/// The properties that the directories of plain names depend on.
+trait Environment {
     fn uid(&self) -> u32;
     /// `$XDG_RUNTIME_DIR`.
     fn variable(&self) -> Option<PathBuf>;
-    /// The system's own directory for what runs for a user.
-    fn of_the_system(&self) -> Option<PathBuf>;
-    /// The user's home, from the user database and not from `$HOME`, which need not be the user's.
+    /// The system's runtime directory for the user (macOS).
+    fn system_directory(&self) -> Option<PathBuf>;
+    /// The user's home by the user database. `$HOME` may belong to another user.
     fn home(&self) -> Option<PathBuf>;
-    /// Whether only this user can put something there.
+    /// Whether only this user can write to the directory.
     fn is_safe(&self, directory: &Path) -> bool;
 }
 
-/// The directories in which a plain name may lie, in the order of `docs/PROTOCOL.md`, section 1: a
-/// server binds in the first, a client looks in one after the other. None of them can be taken by
-/// somebody else: what others could write to, or own, is passed over. The user database is asked only
-/// by who gets so far.
-fn directories<S: Surroundings>(surroundings: S) -> impl Iterator<Item = PathBuf> {
-    let usual = Path::new("/run/user").join(surroundings.uid().to_string());
+/// The directories of plain names, in the order of `docs/PROTOCOL.md`, section 1: a server binds in the first,
+/// a client tries one after the other. A place that other users own or can write to is skipped, so that none
+/// of them can take a name first. The iterator is lazy: the user database is queried only if it gets there.
+fn directories<S: Environment>(environment: S) -> impl Iterator<Item = PathBuf> {
+    let usual = Path::new("/run/user").join(environment.uid().to_string());
     let mut chosen = false;
     (0..4).filter_map(move |place| {
-        // Who chose a directory of its own wants to be by itself.
+        // A chosen directory is the only one.
         if chosen {
             return None;
         }
         let directory = match place {
-            0 => surroundings.variable().filter(|chosen| *chosen != usual)?,
+            0 => environment.variable().filter(|chosen| *chosen != usual)?,
             1 => usual.clone(),
-            2 => surroundings.of_the_system()?,
-            _ => surroundings.home()?,
+            2 => environment.system_directory()?,
+            _ => environment.home()?,
         };
-        if !directory.is_absolute() || !surroundings.is_safe(&directory) {
+        if !directory.is_absolute() || !environment.is_safe(&directory) {
             return None;
         }
         chosen = place == 0;
@@ -58,9 +57,8 @@ fn directories<S: Surroundings>(surroundings: S) -> impl Iterator<Item = PathBuf
     })
 }
 
-/// The addresses that an endpoint may have, the likeliest first; for all but plain names it is one. An
-/// error stands for a place that cannot be used: a directory in which the name is too long for a
-/// socket's path, or that there is none at all. Never empty.
+/// The addresses of an endpoint, in order; only a plain name has more than one. An error stands for a place
+/// that cannot be used: the path would be too long for a socket, or there is no directory. Never empty.
 pub(super) fn addresses(
     endpoint: &Endpoint,
 ) -> Box<dyn Iterator<Item = Result<SocketAddress, Error>>> {
@@ -70,7 +68,7 @@ pub(super) fn addresses(
         endpoint.socket_address(runtime).map_err(Error::from)
     };
     if !endpoint.is_own() {
-        // What a relative path means now it shall mean as long as there is a server.
+        // The path must not change with the current directory.
         let absolute = at(&endpoint, None).and_then(|address| match address {
             SocketAddress::File { path, .. } if path.is_relative() => {
                 let failed = |error| {
@@ -84,17 +82,17 @@ pub(super) fn addresses(
         return Box::new(std::iter::once(absolute));
     }
     let mut is_empty = true;
-    let steps = directories(Here).map(Some).chain([None]);
+    let steps = directories(ProcessEnvironment).map(Some).chain([None]);
     Box::new(steps.filter_map(move |directory| match directory {
         Some(directory) => {
             is_empty = false;
             Some(at(&endpoint, Some(&directory)))
         }
-        None => is_empty.then(|| Err(nowhere(&endpoint))),
+        None => is_empty.then(|| Err(no_directory(&endpoint))),
     }))
 }
 
-/// The address at which a server of this endpoint would be bound.
+/// The address that a server of this endpoint binds.
 pub(super) fn first_address(endpoint: &Endpoint) -> Result<SocketAddress, Error> {
     let mut failed = None;
     for address in addresses(endpoint) {
@@ -103,15 +101,15 @@ pub(super) fn first_address(endpoint: &Endpoint) -> Result<SocketAddress, Error>
             Err(error) => failed = failed.or(Some(error)),
         }
     }
-    Err(failed.unwrap_or_else(|| nowhere(endpoint)))
+    Err(failed.unwrap_or_else(|| no_directory(endpoint)))
 }
 
-/// What this system calls an endpoint, here and now.
+/// The path of an endpoint on this system.
 pub(crate) fn locate(endpoint: &Endpoint) -> Result<PathBuf, Error> {
     first_address(endpoint).map(|address| PathBuf::from(&*name_of(&address)))
 }
 
-fn nowhere(endpoint: &Endpoint) -> Error {
+fn no_directory(endpoint: &Endpoint) -> Error {
     let problem = format!(
         "user {} has no directory for plain names: neither $XDG_RUNTIME_DIR nor /run/user nor a \
          home of that user's own that only it can write to. Set XDG_RUNTIME_DIR to such a directory \
@@ -121,7 +119,7 @@ fn nowhere(endpoint: &Endpoint) -> Error {
     super::directory::insecure(&endpoint.to_string().into(), problem)
 }
 
-/// The address in words.
+/// The address as text.
 pub(super) fn name_of(address: &SocketAddress) -> Arc<str> {
     match address {
         SocketAddress::File { path, .. } => path.display().to_string().into(),
@@ -129,7 +127,7 @@ pub(super) fn name_of(address: &SocketAddress) -> Arc<str> {
     }
 }
 
-/// The address as the system takes it.
+/// The address as the system's type.
 pub(super) fn system_address(address: &SocketAddress) -> io::Result<SocketAddrUnix> {
     match address {
         SocketAddress::File { path, .. } => Ok(SocketAddrUnix::new(path)?),
@@ -140,10 +138,10 @@ pub(super) fn system_address(address: &SocketAddress) -> io::Result<SocketAddrUn
     }
 }
 
-/// This process, as it is now.
-struct Here;
+/// The environment of this process.
+struct ProcessEnvironment;
 
-impl Surroundings for Here {
+impl Environment for ProcessEnvironment {
     fn uid(&self) -> u32 {
         effective_user()
     }
@@ -154,12 +152,12 @@ impl Surroundings for Here {
 
     /// `confstr(3)`, _CS_DARWIN_USER_TEMP_DIR.
     #[cfg(target_vendor = "apple")]
-    fn of_the_system(&self) -> Option<PathBuf> {
+    fn system_directory(&self) -> Option<PathBuf> {
         let mut path = [0u8; libc::PATH_MAX as usize];
         let name = libc::_CS_DARWIN_USER_TEMP_DIR;
-        // SAFETY: the buffer has as many bytes as are said, and outlives the call.
+        // SAFETY: the buffer has `path.len()` bytes and outlives the call.
         let len = unsafe { libc::confstr(name, path.as_mut_ptr().cast(), path.len()) };
-        // With its terminating zero; 0 for an error, and more than fit if it was cut.
+        // The length includes the terminating zero. It is 0 on an error, and larger than the buffer if truncated.
         if !(1..=path.len()).contains(&len) {
             return None;
         }
@@ -168,17 +166,17 @@ impl Surroundings for Here {
     }
 
     #[cfg(not(target_vendor = "apple"))]
-    fn of_the_system(&self) -> Option<PathBuf> {
+    fn system_directory(&self) -> Option<PathBuf> {
         None
     }
 
     fn home(&self) -> Option<PathBuf> {
-        // Where a record is longer than that, it is not asked for again (`getpwuid_r(3)`, ERANGE).
+        // A longer record fails with ERANGE (`getpwuid_r(3)`) and counts as no home.
         let mut text = vec![0u8; 64 * 1024];
         let mut record = std::mem::MaybeUninit::<libc::passwd>::uninit();
         let mut found: *mut libc::passwd = std::ptr::null_mut();
-        // SAFETY: the buffer has as many bytes as are said; all three outlive the call and what is
-        // read of the record below.
+        // SAFETY: the buffer has `text.len()` bytes; all three outlive the call and the read of the record
+        // below.
         let failed = unsafe {
             libc::getpwuid_r(
                 effective_user(),
@@ -206,23 +204,23 @@ impl Surroundings for Here {
 mod tests {
     use super::*;
 
-    /// A system in which these directories are safe.
+    /// An environment in which only the directories in `safe` are safe.
     #[derive(Clone, Default)]
-    struct Told {
+    struct FakeEnvironment {
         variable: Option<&'static str>,
-        of_the_system: Option<&'static str>,
+        system_directory: Option<&'static str>,
         safe: Vec<&'static str>,
     }
 
-    impl Surroundings for Told {
+    impl Environment for FakeEnvironment {
         fn uid(&self) -> u32 {
             1000
         }
         fn variable(&self) -> Option<PathBuf> {
             self.variable.map(PathBuf::from)
         }
-        fn of_the_system(&self) -> Option<PathBuf> {
-            self.of_the_system.map(PathBuf::from)
+        fn system_directory(&self) -> Option<PathBuf> {
+            self.system_directory.map(PathBuf::from)
         }
         fn home(&self) -> Option<PathBuf> {
             Some("/home/anna".into())
@@ -233,8 +231,8 @@ mod tests {
     }
 
     #[track_caller]
-    fn lie_in(told: Told, expected: &[&str]) {
-        let found: Vec<PathBuf> = directories(told).collect();
+    fn expect_directories(fake: FakeEnvironment, expected: &[&str]) {
+        let found: Vec<PathBuf> = directories(fake).collect();
         assert_eq!(found, expected.iter().map(PathBuf::from).collect::<Vec<_>>());
     }
 
@@ -242,48 +240,60 @@ mod tests {
     const HOME: &str = "/home/anna/.msgpipe";
 
     #[test]
-    fn a_session_without_the_variable_meets_one_with_it() {
+    fn a_session_without_the_variable_finds_a_server_with_it() {
         let safe = vec!["/run/user/1000", "/home/anna"];
         for variable in [None, Some("/run/user/1000"), Some("/run/user/1000/"), Some("")] {
-            lie_in(Told { variable, safe: safe.clone(), ..Told::default() }, &[USUAL, HOME]);
+            expect_directories(
+                FakeEnvironment { variable, safe: safe.clone(), ..FakeEnvironment::default() },
+                &[USUAL, HOME],
+            );
         }
-        // Before there was a session, and after.
-        lie_in(Told { safe: vec!["/home/anna"], ..Told::default() }, &[HOME]);
+        // Before a session exists, or after.
+        expect_directories(
+            FakeEnvironment { safe: vec!["/home/anna"], ..FakeEnvironment::default() },
+            &[HOME],
+        );
     }
 
     #[test]
-    fn a_directory_that_was_chosen_is_the_only_one() {
+    fn a_chosen_directory_is_the_only_one() {
         let safe = vec!["/chosen", "/run/user/1000", "/home/anna"];
-        lie_in(Told { variable: Some("/chosen"), safe, ..Told::default() }, &["/chosen/msgpipe"]);
+        expect_directories(
+            FakeEnvironment { variable: Some("/chosen"), safe, ..FakeEnvironment::default() },
+            &["/chosen/msgpipe"],
+        );
     }
 
-    /// One of another user's (su), one that is open to all (WSLg), one that does not exist or is no
+    /// A directory of another user (su), one that is open to all (WSLg), one that does not exist, a relative
     /// path.
     #[test]
-    fn one_that_others_could_have_is_passed_over() {
+    fn a_directory_that_is_not_safe_is_skipped() {
         let safe = vec!["/run/user/1000", "/home/anna", "chosen"];
         for variable in ["/run/user/0", "/mnt/wslg/runtime-dir", "/tmp", "chosen"] {
             let variable = Some(variable);
-            lie_in(Told { variable, safe: safe.clone(), ..Told::default() }, &[USUAL, HOME]);
+            expect_directories(
+                FakeEnvironment { variable, safe: safe.clone(), ..FakeEnvironment::default() },
+                &[USUAL, HOME],
+            );
         }
-        lie_in(Told::default(), &[]);
+        expect_directories(FakeEnvironment::default(), &[]);
     }
 
     #[test]
-    fn the_systems_own_comes_before_the_home() {
-        let (of_the_system, safe) =
+    fn the_systems_directory_comes_before_the_home() {
+        let (system_directory, safe) =
             (Some("/var/folders/x/T"), vec!["/var/folders/x/T", "/home/anna"]);
-        let told = Told { of_the_system, safe, ..Told::default() };
-        lie_in(told, &["/var/folders/x/T/msgpipe", HOME]);
+        let fake = FakeEnvironment { system_directory, safe, ..FakeEnvironment::default() };
+        expect_directories(fake, &["/var/folders/x/T/msgpipe", HOME]);
     }
 
     #[test]
-    fn the_home_is_the_users_own() {
-        let home = Here.home();
+    fn the_home_is_that_of_the_user_database() {
+        let home = ProcessEnvironment.home();
         let listed = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
         let uid = effective_user().to_string();
         let line = listed.lines().find(|line| line.split(':').nth(2) == Some(&uid));
-        // Not every user is listed there.
+        // The file does not list every user.
         if let Some(line) = line {
             assert_eq!(home, line.split(':').nth(5).map(PathBuf::from));
         }

@@ -1,4 +1,4 @@
-//! The client's end of a socket: blocking, with deadlines.
+//! Connecting a client: blocking, with a deadline.
 
 use super::address::{addresses, name_of};
 use super::client_stream::ClientSocket;
@@ -15,7 +15,7 @@ use crate::limits::Limits;
 use std::io::ErrorKind;
 use std::os::fd::AsFd;
 
-/// Connects to the server at `endpoint`; returns the name in words too.
+/// Connects to the server at `endpoint`. Also returns the address as text.
 pub(crate) fn connect(
     endpoint: &Endpoint,
     limits: &Limits,
@@ -25,7 +25,7 @@ pub(crate) fn connect(
     let mut nobody = None;
     for address in addresses(endpoint) {
         match address.and_then(|address| connect_at(&address, limits, carrier, trust)) {
-            // Another place may have one.
+            // Another directory may have the server.
             Err(error @ (Error::NoServer { .. } | Error::Name(_))) => {
                 nobody = Some(without(nobody, error));
             }
@@ -46,16 +46,16 @@ fn connect_at(
     let name = name_of(address);
     let socket = connect_socket(address, limits.connect, carrier)
         .map_err(|source| explained(address, &name, limits, source))?;
-    let (socket, peer) =
-        peer_of(socket).map_err(|source| Error::system(&name, "asking who serves", source))?;
+    let (socket, peer) = peer_of(socket)
+        .map_err(|source| Error::system(&name, "reading the server's credentials", source))?;
     if !trusts(trust, &peer, socket.as_fd()) {
         let remedy = match peer.uid {
             Some(_) => {
-                "if it is the right one, name its user to ClientOptions::trust (Trust::Only)"
+                "if it is the right server, name its user in ClientOptions::trust (Trust::Only)"
             }
-            None => "that user has no number here, so only Trust::Anyone would do",
+            None => "its user is unmapped in this user namespace, so only Trust::Anyone accepts it",
         };
-        let problem = format!("it is served by {peer}, whom this client does not trust: {remedy}");
+        let problem = format!("the client does not trust its server, {peer}: {remedy}");
         return Err(Error::Insecure { endpoint: name, problem });
     }
     let failed = |source| Error::system(&name, "setting up the socket", source);

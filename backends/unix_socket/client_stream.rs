@@ -1,11 +1,11 @@
-//! The client's end of a socket, as it is read and written.
+//! The client's end of a socket: reading and writing.
 //!
-//! A blocking recv(2) costs one system call, and cannot be woken; poll(2) before it costs one more, and
-//! can. Most clients are used by one thread, which nobody has to wake: so the first kind is used until a
-//! second thread comes.
+//! A blocking recv(2) costs one system call, and cannot be woken. A poll(2) before it costs one more, and can
+//! be woken. Most clients are used by one thread, which no other thread has to wake: so reads block until a
+//! second thread uses the client.
 
-use super::bell::Bell;
 use super::stream::{receive_bytes, receive_message, send, waiting_message};
+use super::wakeup::Wakeup;
 use crate::client_stream::{ClientStream, ReadMessage};
 use crate::framing::Carrier;
 use crate::peer::Peer;
@@ -20,28 +20,28 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-/// How long one receive of a client's only thread lasts at most. In this time it sees that a second one
-/// has come, if that was while it waited.
-const ALONE: Duration = Duration::from_secs(1);
+/// The longest time of one blocking receive. After it the only thread of a client notices that a second one
+/// has begun to use it meanwhile.
+const RECHECK: Duration = Duration::from_secs(1);
 
 /// A connected socket in blocking mode.
 pub(super) struct ClientSocket {
     socket: OwnedFd,
     peer: Peer,
-    /// Each record is a message.
-    is_whole: bool,
-    /// The most bytes of one message.
+    /// Each record is a message (`SOCK_SEQPACKET`).
+    is_records: bool,
+    /// The largest message in bytes.
     most: usize,
-    /// A blocking receive ends after [`ALONE`].
+    /// A blocking receive times out after [`RECHECK`].
     blocks: bool,
-    /// The first thread that has used it.
+    /// The first thread that used this socket.
     user: AtomicU64,
-    /// Wakes the threads that wait; there since a second thread has used it. `None`: the system gave
-    /// none (no descriptors). Then they look each [`ALONE`].
-    bell: OnceLock<Option<Bell>>,
+    /// Wakes waiting threads. It is created when a second thread uses the socket. `None`: creating it failed
+    /// (no descriptors). Then waiting threads check again after [`RECHECK`].
+    wakeup: OnceLock<Option<Wakeup>>,
 }
 
-/// A number of this thread's own.
+/// A number that identifies this thread.
 fn this_thread() -> u64 {
     static NEXT: AtomicU64 = AtomicU64::new(1);
     thread_local! {
@@ -53,14 +53,14 @@ fn this_thread() -> u64 {
 impl ClientSocket {
     pub fn new(socket: OwnedFd, peer: Peer, carrier: Carrier, most: usize) -> ClientSocket {
         // macOS refuses if the peer has closed already (`setsockopt(2)`, EINVAL).
-        let blocks = set_socket_timeout(&socket, Timeout::Recv, Some(ALONE)).is_ok();
-        let is_whole = carrier != Carrier::Stream;
-        let (user, bell) = (AtomicU64::new(0), OnceLock::new());
-        ClientSocket { socket, peer, is_whole, most, blocks, user, bell }
+        let blocks = set_socket_timeout(&socket, Timeout::Recv, Some(RECHECK)).is_ok();
+        let is_records = carrier != Carrier::Stream;
+        let (user, wakeup) = (AtomicU64::new(0), OnceLock::new());
+        ClientSocket { socket, peer, is_records, most, blocks, user, wakeup }
     }
 
-    /// Whether no other thread than this one has used it.
-    fn is_alone(&self) -> bool {
+    /// Whether only this thread has used the socket.
+    fn is_only_user(&self) -> bool {
         let this = this_thread();
         let user = match self.user.load(Ordering::Relaxed) {
             0 => match self.user.compare_exchange(0, this, Ordering::Relaxed, Ordering::Relaxed) {
@@ -70,22 +70,22 @@ impl ClientSocket {
             user => user,
         };
         if user != this {
-            self.bell.get_or_init(|| Bell::new().ok());
+            self.wakeup.get_or_init(|| Wakeup::new().ok());
         }
-        self.bell.get().is_none()
+        self.wakeup.get().is_none()
     }
 
-    /// Waits until something of `interest` is so, until `deadline` at the latest. May return early;
-    /// `false`: it was woken instead.
+    /// Waits for one of the events in `interest`, until `deadline` at the latest. May return early.
+    /// `false`: the thread was woken instead.
     fn wait(&self, interest: PollFlags, deadline: Option<Instant>) -> io::Result<bool> {
-        let bell = self.bell.get().and_then(Option::as_ref);
+        let wakeup = self.wakeup.get().and_then(Option::as_ref);
         let left = deadline.map(|at| at.saturating_duration_since(Instant::now()));
-        let look = bell.is_none().then_some(ALONE);
+        let look = wakeup.is_none().then_some(RECHECK);
         let timeout = left.into_iter().chain(look).min();
         let timeout = timeout.and_then(|timeout| Timespec::try_from(timeout).ok());
         let socket = PollFd::new(&self.socket, interest);
-        let mut waited = match bell {
-            Some(bell) => [socket, bell.poll_fd()],
+        let mut waited = match wakeup {
+            Some(wakeup) => [socket, wakeup.poll_fd()],
             None => [socket.clone(), socket],
         };
         match rustix::event::poll(&mut waited, timeout.as_ref()) {
@@ -95,8 +95,8 @@ impl ClientSocket {
             Ok(0) => Ok(false),
             Ok(_) => {
                 let is_so = !waited[0].revents().is_empty();
-                if let Some(bell) = bell.filter(|_| !waited[1].revents().is_empty()) {
-                    bell.heard();
+                if let Some(wakeup) = wakeup.filter(|_| !waited[1].revents().is_empty()) {
+                    wakeup.reset();
                 }
                 Ok(is_so)
             }
@@ -105,8 +105,8 @@ impl ClientSocket {
         }
     }
 
-    /// Receives as soon as something is there, until `deadline` at the latest.
-    fn when_there(
+    /// Receives as soon as the socket is readable, until `deadline` at the latest.
+    fn receive_when_readable(
         &self,
         deadline: Option<Instant>,
         mut receive: impl FnMut(RecvFlags) -> io::Result<usize>,
@@ -114,8 +114,8 @@ impl ClientSocket {
         loop {
             let left = deadline.map(|at| at.saturating_duration_since(Instant::now()));
             let is_over = left == Some(Duration::ZERO);
-            let has_time = left.is_none_or(|left| left >= ALONE);
-            let is_blocking = self.is_alone() && self.blocks && has_time;
+            let has_time = left.is_none_or(|left| left >= RECHECK);
+            let is_blocking = self.is_only_user() && self.blocks && has_time;
             if !is_over && !is_blocking && !self.wait(PollFlags::IN, deadline)? {
                 return Err(ErrorKind::Interrupted.into());
             }
@@ -124,7 +124,7 @@ impl ClientSocket {
                 Err(error) if error.kind() == ErrorKind::WouldBlock && is_over => {
                     return Err(ErrorKind::TimedOut.into());
                 }
-                // The caller may have something to do that another thread has left.
+                // Another thread may have left a message half sent, which the caller sends on.
                 Err(error) if error.kind() == ErrorKind::WouldBlock && is_blocking => {
                     return Err(ErrorKind::Interrupted.into());
                 }
@@ -138,7 +138,7 @@ impl ClientSocket {
 
 impl ClientStream for ClientSocket {
     fn read(&self, buffer: &mut BytesMut, deadline: Option<Instant>) -> io::Result<usize> {
-        self.when_there(deadline, |flags| receive_bytes(&self.socket, buffer, flags))
+        self.receive_when_readable(deadline, |flags| receive_bytes(&self.socket, buffer, flags))
     }
 
     fn read_message(
@@ -147,7 +147,8 @@ impl ClientStream for ClientSocket {
         limit: usize,
         deadline: Option<Instant>,
     ) -> io::Result<ReadMessage> {
-        let size = self.when_there(deadline, |flags| waiting_message(&self.socket, flags))?;
+        let size =
+            self.receive_when_readable(deadline, |flags| waiting_message(&self.socket, flags))?;
         receive_message(&self.socket, buffer, size, limit)
     }
 
@@ -156,10 +157,10 @@ impl ClientStream for ClientSocket {
     }
 
     fn write(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        // A thread that only sends may leave something to the one that reads.
-        self.is_alone();
-        // A gathering write would make one record of several messages.
-        let slices = if self.is_whole { &slices[..slices.len().min(1)] } else { slices };
+        // A thread that only sends must be noticed too: it may have to wake the reading thread.
+        self.is_only_user();
+        // A gathering write would merge several messages into one record.
+        let slices = if self.is_records { &slices[..slices.len().min(1)] } else { slices };
         send(&self.socket, slices, SendFlags::DONTWAIT)
     }
 
@@ -174,13 +175,13 @@ impl ClientStream for ClientSocket {
     }
 
     fn wake(&self) {
-        if let Some(Some(bell)) = self.bell.get() {
-            bell.ring();
+        if let Some(Some(wakeup)) = self.wakeup.get() {
+            wakeup.wake();
         }
     }
 
     fn shutdown(&self) {
-        // It fails only if the peer has closed before.
+        // This fails only if the peer has already closed.
         let _: Result<(), Errno> = rustix::net::shutdown(&self.socket, Shutdown::Both);
     }
 

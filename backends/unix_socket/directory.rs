@@ -1,5 +1,5 @@
-//! The directory of a socket's file: made where it is ours to make, and checked: nobody else may be
-//! able to put something in the socket's place.
+//! The directory of a socket's file: created for a plain name, and checked: no other user may be able to
+//! replace the socket.
 
 use super::identity::{Owner, owner_of};
 use crate::Risk;
@@ -11,15 +11,15 @@ use std::sync::Arc;
 
 const OWN: Mode = Mode::RWXU;
 
-/// How many symbolic links may follow one another: as many as Linux follows (`path_resolution(7)`).
+/// The longest chain of symbolic links: as many as Linux follows (`path_resolution(7)`).
 const LINKS: usize = 40;
 
 pub(super) fn insecure(endpoint: &Arc<str>, problem: String) -> Error {
     Error::Insecure { endpoint: endpoint.clone(), problem }
 }
 
-/// Whether a directory of this user's may hold what only this user may put there: it is one, it is
-/// ours, and nobody else can write to it.
+/// Whether only this user can write to a directory: it is a directory, this user owns it, and neither group nor
+/// others may write.
 pub(super) fn is_safe(directory: &Path) -> bool {
     let stat = rustix::fs::stat(directory);
     stat.is_ok_and(|stat| {
@@ -30,13 +30,13 @@ pub(super) fn is_safe(directory: &Path) -> bool {
     })
 }
 
-/// Makes a directory of this crate's own, if it is not there, and checks that it is one: real, ours,
-/// closed to others. What it lies in [is safe](is_safe).
+/// Creates a directory of this crate if it does not exist, and checks it: a real directory, owned by this user,
+/// closed to others. Its parent [is safe](is_safe).
 pub(super) fn make_private(directory: &Path, endpoint: &Arc<str>) -> Result<(), Error> {
-    let failed = |error: Errno| Error::system(endpoint, "making its directory", error.into());
+    let failed = |error: Errno| Error::system(endpoint, "creating its directory", error.into());
     match rustix::fs::mkdir(directory, OWN) {
         Ok(()) => {
-            // What the umask took away; others it has never been open to.
+            // The umask may have removed bits. It was never open to others.
             let made = Mode::from_raw_mode(rustix::fs::stat(directory).map_err(failed)?.st_mode);
             if !made.contains(OWN) {
                 rustix::fs::chmod(directory, made | OWN).map_err(failed)?;
@@ -66,39 +66,39 @@ fn check_private(directory: &Path, endpoint: &Arc<str>) -> Result<(), Error> {
     Ok(())
 }
 
-/// Checks the directory of a socket at a path of the caller's choice, and the way to it. `path` is
+/// Checks the directory of a socket at an exact path, and each component of the path to it. `path` is
 /// absolute.
 pub(super) fn check(path: &Path, risks: &[Risk], endpoint: &Arc<str>) -> Result<(), Error> {
     let failed = |error: Errno| Error::system(endpoint, "looking at its directory", error.into());
     let parent = path.parent().unwrap_or(Path::new("/"));
     let what = format!("its directory {}", parent.display());
     let stat = rustix::fs::stat(parent).map_err(|error| match error {
-        Errno::NOENT => insecure(endpoint, format!("{what} does not exist: make it")),
+        Errno::NOENT => insecure(endpoint, format!("{what} does not exist: create it")),
         error => failed(error),
     })?;
     let may_be_shared = risks.contains(&Risk::SharedDirectory);
     if let Some(problem) = fault_in(&stat, &what, may_be_shared, risks) {
         return Err(insecure(endpoint, problem));
     }
-    check_way(parent, LINKS, risks, endpoint)
+    check_components(parent, LINKS, risks, endpoint)
 }
 
-/// Looks at each directory on the way to one, and at the links: who can replace one of them can
-/// replace all that lies behind it.
-fn check_way(
+/// Checks each directory and link of a path: a user who can replace one of them can replace everything
+/// below it.
+fn check_components(
     directory: &Path,
     links: usize,
     risks: &[Risk],
     endpoint: &Arc<str>,
 ) -> Result<(), Error> {
     let failed = |error| Error::system(endpoint, "looking at its directory", error);
-    let mut way: Vec<&Path> = directory.ancestors().collect();
-    way.reverse();
-    for step in way {
-        let stat = rustix::fs::lstat(step).map_err(|error| failed(error.into()))?;
-        let what = format!("{}, on the way to it,", step.display());
+    let mut components: Vec<&Path> = directory.ancestors().collect();
+    components.reverse();
+    for component in components {
+        let stat = rustix::fs::lstat(component).map_err(|error| failed(error.into()))?;
+        let what = format!("{}, a directory of its path,", component.display());
         if FileType::from_raw_mode(stat.st_mode) != FileType::Symlink {
-            // What is ours in a sticky directory nobody else can replace.
+            // In a sticky directory other users cannot replace this user's files.
             if let Some(problem) = fault_in(&stat, &what, true, risks) {
                 return Err(insecure(endpoint, problem));
             }
@@ -108,16 +108,16 @@ fn check_way(
             return Err(insecure(endpoint, problem));
         }
         let links = links.checked_sub(1).ok_or_else(|| failed(Errno::LOOP.into()))?;
-        let target = std::fs::read_link(step).map_err(failed)?;
-        let base = step.parent().unwrap_or(Path::new("/"));
-        check_way(&base.join(target), links, risks, endpoint)?;
+        let target = std::fs::read_link(component).map_err(failed)?;
+        let base = component.parent().unwrap_or(Path::new("/"));
+        check_components(&base.join(target), links, risks, endpoint)?;
     }
     Ok(())
 }
 
-/// What is wrong with a directory in which others could put something in the place of what is ours.
-/// In a sticky one they cannot, but they can be there first (`unlink(2)`, EPERM).
-fn fault_in(stat: &Stat, what: &str, sticky_will_do: bool, risks: &[Risk]) -> Option<String> {
+/// Why other users could replace a file of this user in a directory. In a sticky directory they cannot
+/// (`unlink(2)`, EPERM), but they can create the file first.
+fn fault_in(stat: &Stat, what: &str, sticky_is_fine: bool, risks: &[Risk]) -> Option<String> {
     if let Some(problem) = owner_fault(stat, what, risks) {
         return Some(problem);
     }
@@ -126,7 +126,7 @@ fn fault_in(stat: &Stat, what: &str, sticky_will_do: bool, risks: &[Risk]) -> Op
         (mode.intersects(Mode::WGRP | Mode::WOTH), mode.contains(Mode::SVTX));
     match (is_open, is_sticky) {
         (false, _) => None,
-        (true, true) if sticky_will_do => None,
+        (true, true) if sticky_is_fine => None,
         (true, true) => Some(format!(
             "others can write to {what}: choose one of your own, or accept \
              Risk::SharedDirectory in ServerOptions"

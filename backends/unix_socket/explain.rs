@@ -1,4 +1,4 @@
-//! Why a client found no server, in words that say what to do.
+//! Why a client found no server, and what to do.
 
 use super::identity::{Owner, effective_user, owner_of};
 use super::place::lock_of;
@@ -11,7 +11,7 @@ use std::io::{self, ErrorKind};
 use std::path::Path;
 use std::sync::Arc;
 
-/// What the system's refusal to connect means.
+/// The error for a failed connect(2).
 pub(super) fn explained(
     address: &SocketAddress,
     name: &Arc<str>,
@@ -26,44 +26,45 @@ pub(super) fn explained(
     let there = path.and_then(|path| rustix::fs::stat(path).ok());
     match (source.kind(), path, there) {
         (ErrorKind::ConnectionRefused, _, Some(there)) if !is_socket(&there) => {
-            let problem = "what lies there is no socket: check the path, or remove it".to_owned();
+            let problem = "it is not a socket: check the path, or remove it".to_owned();
             Error::Insecure { endpoint, problem }
         }
         (ErrorKind::ConnectionRefused, _, Some(there)) => {
             Error::no_server(name, more(&source, &stale(&there)))
         }
         (ErrorKind::NotFound, Some(path), _) if has_lock(path) => {
-            let text = "its lock is there, but no socket: if its server still runs, the socket was \
+            let text = "its lock file exists, but no socket: if its server still runs, the socket was \
                         removed, and that server has to be stopped first";
             Error::no_server(name, more(&source, text))
         }
         (ErrorKind::NotFound | ErrorKind::ConnectionRefused, ..) => Error::no_server(name, source),
         (ErrorKind::WouldBlock | ErrorKind::TimedOut, ..) => Error::busy(&endpoint, limits.connect),
         (ErrorKind::PermissionDenied, _, there) => {
-            Error::system(name, "connecting", more(&source, &kept_out(there)))
+            Error::system(name, "connecting", more(&source, &permission_denied(there)))
         }
         _ if is_other_type(&source) => {
-            let action = "connecting in this framing (the server's carries the other of whole \
-                          messages and bytes: choose the server's framing)";
+            let action = "connecting in this framing (one side carries whole messages and the other a \
+                          stream of bytes: choose the server's framing)";
             Error::system(name, action, source)
         }
         _ => Error::system(name, "connecting", source),
     }
 }
 
-/// The first of the errors, with the place of the second: of the same name there is no server either.
+/// Merges the errors of two directories of a name: the first error, with the path of the second.
 pub(super) fn without(first: Option<Error>, error: Error) -> Error {
     match (first, error) {
         (None, error) | (Some(Error::Name(_)), error @ Error::NoServer { .. }) => error,
         (Some(Error::NoServer { endpoint, cause }), Error::NoServer { endpoint: other, .. }) => {
-            let cause = io::Error::new(cause.kind(), format!("{cause}; nor is one at {other}"));
+            let cause =
+                io::Error::new(cause.kind(), format!("{cause}; no server at {other} either"));
             Error::NoServer { endpoint, cause }
         }
         (Some(first), _) => first,
     }
 }
 
-/// What the system said, and more.
+/// The error of the system with an explanation.
 fn more(source: &io::Error, text: &str) -> io::Error {
     io::Error::new(source.kind(), format!("{source}: {text}"))
 }
@@ -77,30 +78,32 @@ fn has_lock(path: &Path) -> bool {
 }
 
 fn stale(there: &Stat) -> String {
-    let crowd = if REFUSED_IS_STALE { "" } else { ", or one whose backlog is full" };
+    let or_busy = if REFUSED_IS_STALE { "" } else { ", or one whose backlog is full" };
     match owner_of(there.st_uid) {
         Owner::Us => format!(
-            "it is the socket of a server that ended without removing it{crowd}; the next one \
+            "it is the socket of a server that ended without removing it{or_busy}; the next one \
              takes it over"
         ),
         owner => {
-            format!("it is a socket of {owner}{crowd}, who alone can serve there or remove it")
+            format!(
+                "it is a socket of {owner}{or_busy}; only that user can serve there or remove it"
+            )
         }
     }
 }
 
-fn kept_out(there: Option<Stat>) -> String {
+fn permission_denied(there: Option<Stat>) -> String {
     let us = effective_user();
     match there {
         Some(there) => format!(
-            "its socket, of user {} and with mode {:o}, keeps user {us} out: connect as its user, \
-             or let the server give Access",
+            "its socket, of user {} and with mode {:o}, excludes user {us}: connect as its user, \
+             or allow that user in the server's Access",
             there.st_uid,
             there.st_mode & 0o777
         ),
         None => format!(
-            "a directory on the way to it keeps user {us} out: connect as its user, or choose a \
-             place that both can reach"
+            "a directory of its path excludes user {us}: connect as its user, or choose a \
+             path that both can reach"
         ),
     }
 }

@@ -1,7 +1,7 @@
-//! Who is at the other end of a socket, who owns a file, and who we are.
+//! The identity of a socket's peer, of a file's owner, and of this process.
 //!
-//! In a user namespace the kernel shows every user that has no number there under one number, the
-//! overflow uid (`user_namespaces(7)`): it stands for all of them, and is nobody's. See [`unmapped`].
+//! In a user namespace the kernel shows every unmapped user under one number, the overflow uid
+//! (`user_namespaces(7)`). It identifies no user. See [`unmapped`].
 
 use super::unmapped;
 use crate::access::{Access, Trust, is_one_of};
@@ -12,9 +12,9 @@ use std::io;
 use std::os::fd::AsRawFd;
 use std::os::fd::{BorrowedFd, OwnedFd};
 
-/// Reads who is at the other end: for the server as it was when the client called connect(2), for
-/// the client as it was when the server called listen(2) (`unix(7)`, SO_PEERCRED). It does not
-/// change afterwards. The socket comes back unchanged; an error says that there is nobody.
+/// Reads the credentials of the other end. The server gets those of the client at connect(2), the client
+/// those of the server at listen(2) (`unix(7)`, SO_PEERCRED); they do not change afterwards. Returns the
+/// socket unchanged; an error if there are no credentials.
 pub(super) fn peer_of(socket: OwnedFd) -> io::Result<(OwnedFd, Peer)> {
     let (socket, [pid, uid, gid]) = credentials(socket)?;
     Ok((socket, peer(pid, uid, gid)))
@@ -28,11 +28,11 @@ fn peer(pid: Option<u32>, uid: Option<u32>, gid: Option<u32>) -> Peer {
     Peer { pid, uid, gid, sid: None, same_user }
 }
 
-/// Process, user and group of the other end. The system has no process number for one that lives in
-/// a PID namespace which cannot be seen from here, and says 0 (`pid_namespaces(7)`).
+/// Process, user and group of the other end. For a process in a PID namespace that is not visible here the
+/// system returns the process id 0 (`pid_namespaces(7)`).
 #[cfg(any(target_os = "linux", target_os = "android"))]
 fn credentials(socket: OwnedFd) -> io::Result<(OwnedFd, [Option<u32>; 3])> {
-    // What the system says of a socket that never had another end.
+    // The uid that the system returns for a socket without a peer.
     const NOBODY: u32 = u32::MAX;
     let mut said = libc::ucred { pid: 0, uid: NOBODY, gid: NOBODY };
     let mut len = size_of::<libc::ucred>() as libc::socklen_t;
@@ -55,8 +55,8 @@ fn credentials(socket: OwnedFd) -> io::Result<(OwnedFd, [Option<u32>; 3])> {
     Ok((socket, [u32::try_from(said.pid).ok(), Some(said.uid), Some(said.gid)]))
 }
 
-/// Process, user and group of the other end: each of these systems has a call of its own for it,
-/// which interprocess knows.
+/// Process, user and group of the other end. Each of these systems has its own call for it;
+/// interprocess wraps them.
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 fn credentials(socket: OwnedFd) -> io::Result<(OwnedFd, [Option<u32>; 3])> {
     use interprocess::local_socket::traits::StreamCommon as _;
@@ -68,20 +68,20 @@ fn credentials(socket: OwnedFd) -> io::Result<(OwnedFd, [Option<u32>; 3])> {
     Ok((stream.into(), who))
 }
 
-/// The user as whom this process acts.
+/// The effective user of this process.
 pub(super) fn effective_user() -> u32 {
     rustix::process::geteuid().as_raw()
 }
 
-/// Whose a file is.
+/// The owner of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Owner {
-    /// The user's as whom this process acts.
+    /// The effective user of this process.
     Us,
-    /// Root's, who can be anybody.
+    /// Root, which can act as any user.
     Root,
     Other(u32),
-    /// Of a user without a number here.
+    /// An unmapped user.
     Unknown,
 }
 
@@ -91,7 +91,7 @@ impl fmt::Display for Owner {
             Owner::Us => f.write_str("this user"),
             Owner::Root => f.write_str("user 0"),
             Owner::Other(uid) => write!(f, "user {uid}"),
-            Owner::Unknown => f.write_str("a user who has no number in this user namespace"),
+            Owner::Unknown => f.write_str("a user that is unmapped in this user namespace"),
         }
     }
 }
@@ -107,38 +107,37 @@ pub(super) fn owner_of(uid: u32) -> Owner {
     }
 }
 
-/// Whether `peer` is this process's user, or root, who can be anybody. One who cannot be told is
-/// neither.
+/// Whether `peer` is this process's user, or root, which can act as any user. An unknown user is neither.
 fn is_ours(peer: &Peer) -> bool {
     peer.same_user || peer.uid == Some(0)
 }
 
-/// Whether a server lets `peer`, at the other end of `socket`, in.
+/// Whether a server admits `peer`, the other end of `socket`.
 pub(super) fn admits(access: &Access, peer: &Peer, socket: BorrowedFd<'_>) -> bool {
     match access {
         Access::Owner => is_ours(peer),
         Access::Only(principals) => {
-            is_ours(peer) || is_one_of(peer, || groups_told(socket), principals)
+            is_ours(peer) || is_one_of(peer, || peer_groups(socket), principals)
         }
-        // The file's mode has decided.
+        // The file's mode has already decided.
         Access::Everyone | Access::Custom { .. } => true,
     }
 }
 
-/// The groups of the peer. Who does not tell its groups is in none.
-fn groups_told(socket: BorrowedFd<'_>) -> Vec<u32> {
+/// The groups of the peer; none if the system does not give them.
+fn peer_groups(socket: BorrowedFd<'_>) -> Vec<u32> {
     groups_of(socket).unwrap_or_default()
 }
 
-/// Whether a client talks to `peer`, at the other end of `socket`.
+/// Whether a client talks to `peer`, the other end of `socket`.
 pub(super) fn trusts(trust: &Trust, peer: &Peer, socket: BorrowedFd<'_>) -> bool {
-    trust.covers(peer, is_ours(peer), || groups_told(socket))
+    trust.covers(peer, is_ours(peer), || peer_groups(socket))
 }
 
-/// The groups that the peer is in beside its first one.
+/// The supplementary groups of the peer.
 #[cfg(target_os = "linux")]
 fn groups_of(socket: BorrowedFd<'_>) -> io::Result<Vec<u32>> {
-    // What the system allows one process (`setgroups(2)`, NGROUPS_MAX).
+    // The limit for one process (`setgroups(2)`, NGROUPS_MAX).
     const MOST: usize = 65_536;
     let mut groups = vec![0u32; MOST];
     let mut len = (MOST * size_of::<u32>()) as libc::socklen_t;
@@ -174,7 +173,7 @@ mod tests {
     use std::os::unix::net::UnixStream;
 
     #[test]
-    fn one_who_is_there_is_told_and_nobody_is_an_error() {
+    fn a_peer_is_identified_and_a_missing_peer_is_an_error() {
         let (one, _other) = UnixStream::pair().unwrap();
         let (socket, peer) = peer_of(one.into()).unwrap();
         assert_eq!((peer.uid, peer.same_user), (Some(effective_user()), true));
@@ -185,10 +184,9 @@ mod tests {
         assert!(peer_of(alone.unwrap()).is_err());
     }
 
-    /// As it is for somebody in another PID namespace, and in a user namespace in which its user and
-    /// group have no number.
+    /// As for a peer in another PID namespace and in a user namespace that does not map its user and group.
     #[test]
-    fn who_has_no_number_here_is_no_user_of_ours_and_none_that_is_named() {
+    fn an_unmapped_peer_is_neither_the_own_user_nor_a_named_one() {
         let (socket, _other) = UnixStream::pair().unwrap();
         let unknown = peer(None, None, None);
         assert_eq!(unknown.to_string(), "a process");

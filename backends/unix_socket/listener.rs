@@ -6,7 +6,7 @@ use super::identity::{admits, peer_of};
 use super::interest::{self, Interests, Registration};
 use super::place::{Claim, Served};
 use super::socket::{new_socket, probe};
-use super::stream::{SocketStream, silence};
+use super::stream::{SocketStream, suppress_sigpipe};
 use crate::ServerOptions;
 use crate::access::Access;
 use crate::backends::event_loop::{Accepted, Acceptor, Next, Tokens, Wake};
@@ -23,7 +23,7 @@ use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::sync::Arc;
 
-/// How many clients may wait to be taken in. The system takes less if it has a lower limit.
+/// How many clients may wait to be accepted. The system may have a lower limit.
 const BACKLOG: i32 = 4096;
 
 /// A listening socket and its place.
@@ -34,12 +34,12 @@ pub(crate) struct Listener {
     interests: Option<Arc<Interests>>,
     access: Access,
     carrier: Carrier,
-    /// One that was taken in and could not be registered: it is next.
+    /// An accepted client that could not be registered: it is the next one.
     held: Option<(OwnedFd, Peer)>,
 }
 
 impl Listener {
-    /// Listens at `endpoint`; returns the name in words too.
+    /// Listens at `endpoint`. Also returns the address as text.
     pub fn bind(
         endpoint: &Endpoint,
         options: &ServerOptions,
@@ -80,13 +80,13 @@ impl Listener {
         Ok((listener, name))
     }
 
-    /// The next client that waits and may come in.
+    /// Accepts the next waiting client and checks its access.
     fn next_client(&self) -> io::Result<Result<(OwnedFd, Peer), Next<SocketStream>>> {
         let socket = match self.served.socket.accept() {
             Ok((socket, _)) => OwnedFd::from(socket),
             Err(error) => return without_client(error).map(Err),
         };
-        let Some((socket, peer)) = known(socket) else {
+        let Some((socket, peer)) = identified(socket) else {
             return Ok(Err(Next::TurnedAway));
         };
         if admits(&self.access, &peer, socket.as_fd()) {
@@ -98,26 +98,27 @@ impl Listener {
     }
 }
 
-/// A client's socket and who it is. Who cannot be told may not come in, whoever may.
-pub(super) fn known(socket: OwnedFd) -> Option<(OwnedFd, Peer)> {
+/// A client's socket and its identity. `None`: the system gives no credentials; such a client is refused with
+/// any `Access`.
+pub(super) fn identified(socket: OwnedFd) -> Option<(OwnedFd, Peer)> {
     let (socket, peer) = peer_of(socket).ok()?;
-    // It fails only for one that has closed already, and what that one wrote is still to be read.
-    let _ = silence(&socket);
+    // This fails only if the client has closed already; its bytes are still read.
+    let _ = suppress_sigpipe(&socket);
     Some((socket, peer))
 }
 
-/// What a failure to take somebody in means.
+/// What an error of accept(2) means.
 pub(super) fn without_client(error: io::Error) -> io::Result<Next<SocketStream>> {
     match error.kind() {
         ErrorKind::WouldBlock => Ok(Next::Nobody),
-        // The client was gone before its turn; or nothing has happened yet.
+        // The client has closed already, or a signal interrupted the call.
         ErrorKind::ConnectionAborted | ErrorKind::Interrupted => Ok(Next::TurnedAway),
         _ => Err(error),
     }
 }
 
-/// A plain name may lie in several places, of which `bound` is this user's first now. A server that
-/// found another one first, as there was no session yet, is one of the same name.
+/// Fails if the plain name is served in another directory than `bound`, the first one now. A server that
+/// started before the session existed uses another directory.
 fn is_served_elsewhere(endpoint: &Endpoint, bound: &Path) -> Result<(), Error> {
     let mut others = addresses(endpoint).flatten().filter(|address| match address {
         SocketAddress::File { path, .. } => path != bound && probe(path).is_ok(),
@@ -129,13 +130,13 @@ fn is_served_elsewhere(endpoint: &Endpoint, bound: &Path) -> Result<(), Error> {
     Ok(())
 }
 
-/// The mode of the socket's file. Whoever may write to it may connect (`unix(7)`); who then is
-/// served is decided when it does, but for a mode that the caller chose.
+/// The mode of the socket's file. Users who may write to it may connect (`unix(7)`). The server checks each
+/// client against the access list when it connects, unless the application chose the mode.
 fn mode_for(access: &Access, address: &SocketAddress, name: &Arc<str>) -> Result<Mode, Error> {
     match access {
         Access::Owner => Ok(Mode::RUSR | Mode::WUSR),
         Access::Only(_) | Access::Everyone => Ok(Mode::from_raw_mode(0o666)),
-        // An abstract name has no mode, and nobody else would keep out whom the caller does not want.
+        // An abstract name has no mode, so nothing would exclude the users that the mode excludes.
         Access::Custom { mode: Some(mode), .. }
             if mode & 0o666 != 0o666 && matches!(address, SocketAddress::Abstract(_)) =>
         {
@@ -157,8 +158,8 @@ fn mode_for(access: &Access, address: &SocketAddress, name: &Arc<str>) -> Result
     }
 }
 
-/// A socket that listens, closed to others from its first moment: the mode is set before there is a
-/// file, so that there is no time in which it could be opened by whom it should not.
+/// A listening socket that is never open to others: the mode is set before the file exists, so that no other
+/// user can open it at any time.
 ///
 /// `at` is called at each step, for tests.
 pub(super) fn listen(
@@ -169,8 +170,8 @@ pub(super) fn listen(
 ) -> io::Result<OwnedFd> {
     let socket = new_socket(carrier)?;
     if matches!(address, SocketAddress::File { .. }) {
-        // Only Linux takes over the mode; on the others the directory keeps people out until the
-        // mode is set again behind bind.
+        // Only Linux applies this mode to the file. On other systems the directory excludes other users
+        // until the mode is set after bind.
         match rustix::fs::fchmod(&socket, Mode::RUSR | Mode::WUSR) {
             Ok(()) | Err(Errno::INVAL | Errno::OPNOTSUPP) => {}
             Err(error) => return Err(error.into()),
@@ -179,21 +180,21 @@ pub(super) fn listen(
     rustix::net::bind(&socket, &system_address(address)?)?;
     at(Step::Bound);
     if let SocketAddress::File { path, .. } = address {
-        // Whatever the umask took away.
+        // The umask may have removed bits.
         rustix::fs::chmod(path, mode)?;
     }
-    // Last: nobody can connect to a socket that does not listen, whatever its mode was meanwhile.
+    // Last: nobody can connect to a socket before it listens, whatever its mode was meanwhile.
     at(Step::Opened);
     rustix::net::listen(&socket, BACKLOG)?;
     Ok(socket)
 }
 
-/// How far a socket is.
+/// The steps of creating a listening socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Step {
-    /// It has a file.
+    /// The file exists.
     Bound,
-    /// The file has its mode.
+    /// The file has its final mode.
     Opened,
 }
 
@@ -246,9 +247,9 @@ impl Acceptor for Listener {
     }
 
     fn close(mut self, registry: &Registry) {
-        // Not by a forked child: it has the same epoll, and would take the socket out of its parent's.
+        // Not in a forked child: it shares the epoll with its parent, and would remove the parent's socket.
         if self.served.is_ours() {
-            // It fails only for what is not registered.
+            // This fails only if the socket is not registered.
             let _ = registry.deregister(&mut self.served.socket);
         }
     }

@@ -1,7 +1,6 @@
 //! Unix domain sockets.
 
 mod address;
-mod bell;
 mod client;
 mod client_stream;
 mod directory;
@@ -15,6 +14,7 @@ mod stream;
 #[cfg(test)]
 mod tests;
 mod unmapped;
+mod wakeup;
 
 pub(crate) use address::locate;
 pub(crate) use client::connect;

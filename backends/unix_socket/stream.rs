@@ -1,4 +1,4 @@
-//! A client's socket, on the server.
+//! A client's socket on the server.
 
 use super::interest::Registration;
 use crate::client_stream::ReadMessage;
@@ -10,36 +10,35 @@ use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags};
 use std::io::{self, ErrorKind, IoSlice};
 use std::os::fd::{AsFd, AsRawFd};
 
-/// How many pieces go into one gathering write.
+/// The most slices of one gathering write.
 const SLICES: usize = 16;
 
-/// No signal when the peer has gone, where the system asks for that per call; elsewhere Rust's
-/// runtime ignores the signal.
+/// Suppresses SIGPIPE, on systems with a flag for it in each call. Elsewhere Rust's runtime ignores the signal.
 #[cfg(not(target_vendor = "apple"))]
 const SEND: SendFlags = SendFlags::NOSIGNAL;
 #[cfg(target_vendor = "apple")]
 const SEND: SendFlags = SendFlags::empty();
 
-/// Sees to it that no signal comes when the peer has gone, where that is set per socket. A host program
-/// that is not Rust's own may not have ignored it.
-pub(super) fn silence(socket: impl AsFd) -> io::Result<()> {
+/// Suppresses SIGPIPE, on systems with an option of the socket for it. A host program in another language
+/// may not ignore the signal.
+pub(super) fn suppress_sigpipe(socket: impl AsFd) -> io::Result<()> {
     #[cfg(target_vendor = "apple")]
     sockopt::set_socket_nosigpipe(socket, true)?;
     let _ = socket;
     Ok(())
 }
 
-/// What a receive has brought.
+/// The result of a receive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Received {
     pub bytes: usize,
-    /// It stopped at something that came beside the bytes, and there may be more behind.
+    /// The read stopped at ancillary data, and more bytes may follow.
     pub cut: bool,
 }
 
-/// Receives into the spare capacity of `buffer`. What comes beside the bytes is not taken: without a
-/// buffer for it the system closes descriptors that a peer has sent (`unix(7)`, SCM_RIGHTS), and says
-/// by MSG_CTRUNC that there was something. A read ends behind such bytes, also with more to come.
+/// Receives into the spare capacity of `buffer`. Ancillary data is not received: without a buffer for it the
+/// system closes descriptors that a peer has sent (`unix(7)`, SCM_RIGHTS), and sets MSG_CTRUNC. A read ends
+/// at such data even if more bytes have arrived.
 pub(super) fn receive(
     socket: impl AsFd,
     buffer: &mut BytesMut,
@@ -64,8 +63,8 @@ pub(super) fn receive(
     Ok(Received { bytes, cut: header.msg_flags & libc::MSG_CTRUNC != 0 })
 }
 
-/// Receives into the spare capacity of `buffer`, and does not ask whether something came beside the
-/// bytes: for one who reads on until there is nothing.
+/// Receives into the spare capacity of `buffer`, without a look at ancillary data: for a caller that reads
+/// until the socket is empty.
 pub(super) fn receive_bytes(
     socket: impl AsFd,
     buffer: &mut BytesMut,
@@ -79,23 +78,23 @@ pub(super) fn receive_bytes(
     Ok(read)
 }
 
-/// Asks for the size of a record in full. Where there is no such thing there are no such sockets either
-/// (`client::socket_type`).
+/// Makes recv return the full size of a record. Systems without this flag have no record sockets either
+/// (`socket::socket_type`).
 #[cfg(not(target_vendor = "apple"))]
 const FULL_SIZE: RecvFlags = RecvFlags::TRUNC;
 #[cfg(target_vendor = "apple")]
 const FULL_SIZE: RecvFlags = RecvFlags::empty();
 
-/// The size of the record that waits, 0 at the end. On Linux MSG_TRUNC gives it in full, whatever
-/// there is room for (`recv(2)`).
+/// The size of the next record, 0 at the end of the stream. On Linux MSG_TRUNC returns the full size, whatever
+/// the buffer's size is (`recv(2)`).
 pub(super) fn waiting_message(socket: impl AsFd, flags: RecvFlags) -> io::Result<usize> {
     let flags = flags | RecvFlags::PEEK | FULL_SIZE;
     let peek = || Ok(rustix::net::recv(&socket, &mut [0u8; 0], flags)?.1);
     once_more_after_a_reset(peek)
 }
 
-/// Linux says once that the peer has closed without reading all that it was sent; of records it says so
-/// before those that the peer had sent itself have been read. Then they come, and the end.
+/// Linux returns ECONNRESET once if the peer has closed without reading everything; for records it does so
+/// before the peer's own records have been read. A second receive returns them, and then the end.
 fn once_more_after_a_reset<T>(mut receive: impl FnMut() -> io::Result<T>) -> io::Result<T> {
     match receive() {
         Err(error) if error.kind() == ErrorKind::ConnectionReset => receive(),
@@ -103,7 +102,7 @@ fn once_more_after_a_reset<T>(mut receive: impl FnMut() -> io::Result<T>) -> io:
     }
 }
 
-/// Receives the record of `size` bytes that waits. None waits at the end.
+/// Receives the next record, of `size` bytes. A size of 0 is the end of the stream.
 pub(super) fn receive_message(
     socket: impl AsFd,
     buffer: &mut BytesMut,
@@ -121,7 +120,7 @@ pub(super) fn receive_message(
     Ok(ReadMessage::Whole)
 }
 
-/// Sends what the system takes of `slices`.
+/// Sends as many bytes of `slices` as the system takes.
 pub(super) fn send(
     socket: impl AsFd,
     slices: &[IoSlice<'_>],
@@ -135,14 +134,14 @@ pub(super) fn send(
     Ok(sent?)
 }
 
-/// A client's socket.
+/// A client's socket on the server.
 pub(crate) struct SocketStream {
     socket: mio::net::UnixStream,
-    /// How many pieces of a queue go into one write: where each record is a message, one.
+    /// The most slices of one write: 1 if each record is a message.
     pieces: usize,
-    /// The most bytes of one message.
+    /// The largest message in bytes.
     most: usize,
-    /// The last read stopped with more behind it.
+    /// The last read stopped at ancillary data.
     cut: bool,
     /// `None`: nothing is ever waited for, as it is only told why it may not come in.
     registration: Option<Registration>,
@@ -187,8 +186,8 @@ impl SocketStream {
 }
 
 /// The largest message that the system sends through a socket of this carrier. A record has to fit into
-/// the send buffer, less 32 bytes (`unix_dgram_sendmsg` in Linux). The buffer stays as it is: for a
-/// record the system needs memory in one piece, and may have none of that size.
+/// the send buffer, less 32 bytes (`unix_dgram_sendmsg` in Linux). The buffer is not enlarged: the kernel
+/// needs contiguous memory for a record, and may have none of that size.
 pub(super) fn largest_message(socket: impl AsFd, carrier: Carrier) -> io::Result<usize> {
     const OVERHEAD: usize = 32;
     match carrier {
@@ -197,8 +196,8 @@ pub(super) fn largest_message(socket: impl AsFd, carrier: Carrier) -> io::Result
     }
 }
 
-/// How Linux says that the client has closed without reading all that it was sent; on a stream, once
-/// everything that it had sent itself has been read: an end like any other.
+/// Linux returns ECONNRESET if the client has closed without reading everything; on a stream, after all of
+/// the client's own bytes have been read. So it is a normal end.
 fn reset_is_the_end(received: io::Result<usize>) -> io::Result<usize> {
     match received {
         Err(error) if error.kind() == ErrorKind::ConnectionReset => Ok(0),

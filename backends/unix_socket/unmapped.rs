@@ -1,36 +1,36 @@
-//! The number that stands for every user whom the kernel cannot name: the overflow uid, and the
-//! same of groups (`user_namespaces(7)`, "Unmapped user and group IDs").
+//! The overflow uid and gid: the numbers that stand for all unmapped users and groups
+//! (`user_namespaces(7)`, "Unmapped user and group IDs").
 //!
-//! In a user namespace that does not map every user it is nobody's: all strangers have it at once,
-//! and so does the user of that number, if the namespace has one. Who has it is therefore taken for
-//! unknown. Outside of such namespaces it is an ordinary user's, usually `nobody`, and counts as one.
+//! In a user namespace that does not map every user, the overflow uid identifies no user: all unmapped users
+//! have it, and so does the user of that number, if the namespace has one. A peer with it is therefore
+//! unknown. Outside of such namespaces it is an ordinary user, usually `nobody`.
 
 use std::fs;
 use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::OnceLock;
 
-/// The kernel's own value, where the system does not let it be read (`/proc/sys/kernel/overflowuid`).
+/// The kernel's default, used if `/proc/sys/kernel/overflowuid` cannot be read.
 const KERNEL_DEFAULT: u32 = 65_534;
 
-/// Whether this system has namespaces of users at all.
+/// Whether this system has user namespaces.
 const HAS_NAMESPACES: bool = cfg!(any(target_os = "linux", target_os = "android"));
 
-/// Every number but the last, which means "none" (`user_namespaces(7)`).
+/// The number of all ids: every value except the last, which means "none" (`user_namespaces(7)`).
 const ALL: u32 = u32::MAX;
 
-/// Whether `uid` stands for users that have no number here.
+/// Whether `uid` stands for unmapped users.
 pub(super) fn is_user(uid: u32) -> bool {
     static OVERFLOW: OnceLock<u32> = OnceLock::new();
     if !HAS_NAMESPACES {
         return false;
     }
     let overflow = *OVERFLOW.get_or_init(|| overflow_in("/proc/sys/kernel/overflowuid"));
-    // The map is read each time: a process may change its namespace.
+    // Read the map each time: a process may change its namespace.
     uid == overflow && !has_all("/proc/self/uid_map")
 }
 
-/// Whether `gid` stands for groups that have no number here.
+/// Whether `gid` stands for unmapped groups.
 pub(super) fn is_group(gid: u32) -> bool {
     static OVERFLOW: OnceLock<u32> = OnceLock::new();
     if !HAS_NAMESPACES {
@@ -45,8 +45,8 @@ fn overflow_in(file: &str) -> u32 {
     text.trim().parse().unwrap_or(KERNEL_DEFAULT)
 }
 
-/// Whether the namespace has a number for everybody, as in a system that knows no namespaces of users
-/// and so has no such file. What cannot be read is taken for one that has not.
+/// Whether the namespace maps every user. A kernel without user namespaces has no such file and maps every
+/// user. A file that cannot be read counts as a namespace that does not.
 fn has_all(file: &str) -> bool {
     match fs::read_to_string(file) {
         Ok(map) => maps_all(&map),
@@ -54,7 +54,7 @@ fn has_all(file: &str) -> bool {
     }
 }
 
-/// Whether a map has one line for all users, and leaves each as it is.
+/// Whether a map is the identity for all users.
 fn maps_all(map: &str) -> bool {
     let numbers: Vec<Option<u32>> = map.split_whitespace().map(|n| n.parse().ok()).collect();
     numbers == [Some(0), Some(0), Some(ALL)]
@@ -65,7 +65,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_the_map_that_changes_nothing_has_everybody() {
+    fn only_the_identity_map_maps_every_user() {
         assert!(maps_all("         0          0 4294967295\n"));
         for map in [
             "",
@@ -82,16 +82,16 @@ mod tests {
 
     #[cfg(any(target_os = "linux", target_os = "android"))]
     #[test]
-    fn a_system_without_namespaces_has_everybody() {
+    fn a_system_without_namespaces_maps_every_user() {
         assert!(has_all("/proc/self/no_such_map"));
         assert!(!has_all("/proc/self")); // which cannot be read
     }
 
     #[cfg(any(target_os = "linux", target_os = "android"))]
     #[test]
-    fn a_number_that_cannot_be_read_is_the_kernels_own() {
+    fn an_unreadable_number_is_the_kernels_default() {
         assert_eq!(overflow_in("/no/such/file"), KERNEL_DEFAULT);
-        // Whatever the machine says, it is one that no test user has.
+        // The value depends on the machine, but no test user has it.
         assert!(overflow_in("/proc/sys/kernel/overflowuid") > 60_010);
     }
 }

@@ -20,7 +20,7 @@ MAGIC, VERSION, CALLS = b"\xe5msg", 1, 1
 MESSAGE, GOODBYE = 0, 1  # kinds of frame
 REQUEST, REPLY, ERROR_REPLY = 1, 2, 3  # kinds of message
 ENVELOPE = struct.Struct("<BBHI")
-LIMIT = (16 << 20) + ENVELOPE.size  # the largest message that we take
+LIMIT = (16 << 20) + ENVELOPE.size  # the largest message that this client accepts
 
 
 class Ended(Exception):
@@ -31,7 +31,7 @@ def with_check(data):
     return data + struct.pack("<H", binascii.crc_hqx(data, 0xFFFF))
 
 
-def is_safe(directory):  # only this user can put something there
+def is_safe(directory):  # only this user can write to it
     try:
         found = os.stat(directory)
     except OSError:

@@ -1,9 +1,9 @@
-//! The keys, and the protocol without its framing (draft-miller-ssh-agent): a request in, an
-//! answer out.
+//! The keys, and the protocol without its framing (draft-miller-ssh-agent): from a request to an
+//! answer.
 
 use ed25519_compact::KeyPair;
 
-// The first byte of a message says what it is.
+// The first byte of a message is its type.
 const FAILURE: u8 = 5;
 const SUCCESS: u8 = 6;
 const REQUEST_IDENTITIES: u8 = 11;
@@ -15,17 +15,17 @@ const REMOVE_IDENTITY: u8 = 18;
 const REMOVE_ALL_IDENTITIES: u8 = 19;
 const ADD_ID_CONSTRAINED: u8 = 25;
 
-/// The one kind of keys that is kept, as it is called in keys and in signatures.
+/// The only supported type of keys, by its name in keys and signatures.
 const ED25519: &[u8] = b"ssh-ed25519";
 
-/// Bounds that let the list of all keys fit into one message. Nobody is known to need more.
+/// Limits with which the list of all keys fits into one message.
 const KEYS_MAX: usize = 128;
 const COMMENT_MAX: usize = 1024;
 
-/// Some keys, and what can be done with them.
+/// The agent's keys.
 #[derive(Default)]
 pub struct Agent {
-    /// In the order in which they came; no two are the same.
+    /// In the order in which they were added, without duplicates.
     keys: Vec<Key>,
 }
 
@@ -36,7 +36,7 @@ struct Key {
 }
 
 impl Key {
-    /// The public key as it is said on the wire, where it is also the key's name.
+    /// The public key in its wire form, which also identifies the key.
     fn blob(&self) -> Vec<u8> {
         let mut blob = Vec::new();
         put_string(&mut blob, ED25519);
@@ -46,8 +46,8 @@ impl Key {
 }
 
 impl Agent {
-    /// The answer to a request. Whatever is wrong with it, that is a failure without reasons: the
-    /// protocol has no words for them.
+    /// The answer to a request. Any error is a failure without a reason: the
+    /// protocol has none.
     pub fn answer(&mut self, request: &[u8]) -> Vec<u8> {
         self.try_answer(request).unwrap_or_else(|| vec![FAILURE])
     }
@@ -58,7 +58,7 @@ impl Agent {
         match kind {
             REQUEST_IDENTITIES => self.list(contents),
             SIGN_REQUEST => self.sign(contents),
-            // What is behind the key is its constraints. None can be kept here, so both are one.
+            // Constraints follow the key. None are supported, so they are an error.
             ADD_IDENTITY | ADD_ID_CONSTRAINED => self.add(contents),
             REMOVE_IDENTITY => self.remove(contents),
             REMOVE_ALL_IDENTITIES => self.remove_all(contents),
@@ -82,7 +82,7 @@ impl Agent {
         let data = contents.string()?;
         let flags = contents.u32()?;
         contents.end()?;
-        // The flags that there are choose among the hashes of RSA keys.
+        // The defined flags select hashes of RSA keys only.
         if flags != 0 {
             return None;
         }
@@ -102,7 +102,7 @@ impl Agent {
         let pair = KeyPair::from_slice(contents.string()?).ok()?;
         let comment = contents.string()?.to_vec();
         contents.end()?;
-        // With a public key that is not its own, a secret one can be worked out from its signatures.
+        // Signatures with a foreign public key would reveal the secret key.
         let is_pair = pair.validate().is_ok() && pair.pk[..] == *public;
         if !is_pair || comment.len() > COMMENT_MAX {
             return None;
@@ -134,8 +134,8 @@ impl Agent {
     }
 }
 
-/// What is left to be read of a request, in the types of RFC 4251, section 5. A number or a string
-/// that is not all there is `None`.
+/// The unread rest of a request, in the types of RFC 4251, section 5. An incomplete number or string
+/// is `None`.
 struct Reader<'a>(&'a [u8]);
 
 impl<'a> Reader<'a> {
@@ -152,7 +152,7 @@ impl<'a> Reader<'a> {
         Some(string)
     }
 
-    /// Nothing may be left.
+    /// Checks that nothing is left.
     fn end(&self) -> Option<()> {
         self.0.is_empty().then_some(())
     }

@@ -1,5 +1,5 @@
-//! An SSH agent: a server in a protocol that was there before this crate, for clients that do not
-//! know it (`ssh`, `ssh-add`, `ssh-keygen`, `git`).
+//! An SSH agent: a server for an existing protocol and existing clients
+//! (`ssh`, `ssh-add`, `ssh-keygen`, `git`).
 //!
 //! ```text
 //! cargo run --example ssh_agent -- "$HOME/.ssh/agent.sock"    # until it is killed; prints the next line
@@ -9,12 +9,12 @@
 //! ssh some-host
 //! ```
 //!
-//! On Windows the argument is a pipe. `\\.\pipe\openssh-ssh-agent` is where the system's own OpenSSH
-//! looks, once the service "OpenSSH Authentication Agent" has been stopped.
+//! On Windows the argument is a pipe. The system's own OpenSSH uses `\\.\pipe\openssh-ssh-agent`, which is free
+//! once the service "OpenSSH Authentication Agent" has been stopped.
 //!
-//! It keeps Ed25519 keys, in memory, for as long as it runs. What it cannot keep it refuses: keys of
-//! other kinds, in hardware or with certificates, and constraints (`ssh-add -t`, `-c`, `-h`). It is an
-//! example also in this: not every copy of a key in its memory is wiped after use, and nothing keeps
+//! It keeps Ed25519 keys in memory while it runs. It refuses all others: keys of
+//! other types, in hardware or with certificates, and constraints (`ssh-add -t`, `-c`, `-h`). It is only an
+//! example: it does not wipe every copy of a key in its memory after use, and does not prevent
 //! the system from swapping it out.
 
 mod agent;
@@ -58,7 +58,7 @@ fn serve(place: &str) -> Result<(), Box<dyn std::error::Error>> {
             Event::Message(client, request) => {
                 let answer = agent.answer(&request);
                 if server.send(client, answer.into()).is_err() {
-                    // It has gone, or asks and asks and does not read.
+                    // It has disconnected, or sends requests without reading.
                     server.close(client, Goodbye::new(GoodbyeCode::UNREAD, "answers left unread"));
                 }
             }

@@ -1,8 +1,8 @@
-//! What is held for the clients of one server, and for whom: memory, and places.
+//! The account of one server: the memory held for its clients, and its connections, by user.
 //!
-//! Everything of a server that can grow draws on one [`Account`]. Its bound, and the part of each
-//! other user, are looked at before something is read, not after: then it waits in the system, where
-//! its sender pays for it.
+//! Everything of a server that can grow is charged to one [`Account`]. Its limit, and the part of each
+//! other user, are checked before something is read, not after: unread bytes wait in the system, at their
+//! sender's cost (backpressure).
 #![forbid(unsafe_code)]
 
 #[cfg(test)]
@@ -18,8 +18,8 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 /// The account of a server: how many bytes are held for its clients, and how many clients there are.
 /// Cheap to clone.
 ///
-/// The servers of this crate have theirs. One of your own ([`MessageServer`](crate::MessageServer))
-/// makes one from its limits, and hands each connection's [`Share`] out.
+/// The servers of this crate have their own. A custom [`MessageServer`](crate::MessageServer) makes one from
+/// its limits, and returns each connection's [`Share`].
 ///
 /// ```
 /// use msgpipe::{Account, Limits, Peer};
@@ -43,12 +43,12 @@ struct Inner {
     memory_each: usize,
     places: usize,
     places_each: usize,
-    /// Places for the server's own user only.
+    /// Places reserved for the server's own user.
     places_kept: usize,
     all: Usage,
-    /// Of all, what is of other users than the server's own.
+    /// The part of `all` that belongs to other users than the server's own.
     others: Usage,
-    /// Counts up whenever something becomes free.
+    /// Counts up whenever memory becomes free.
     freed: AtomicU64,
     users: Mutex<HashMap<User, Weak<Group>>>,
     next_group: AtomicU64,
@@ -57,19 +57,19 @@ struct Inner {
 #[derive(Default)]
 struct Usage {
     bytes: AtomicUsize,
-    /// Of these, the beginnings of large messages that wait for the memory that the rest will take.
+    /// The part of `bytes` that is beginnings of large messages that wait for the memory of their rest.
     parked: AtomicUsize,
     places: AtomicUsize,
 }
 
-/// Whose connections share a part.
+/// The user whose connections have one share.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum User {
-    /// The user as whom the server acts.
+    /// The effective user of the server.
     Own,
     Uid(u32),
     Sid(String),
-    /// Whom the system does not tell.
+    /// All users that the system does not identify.
     Unknown,
 }
 
@@ -92,7 +92,7 @@ struct Group {
 }
 
 impl Account {
-    /// An account with the bounds of `limits`.
+    /// An empty account with these limits.
     pub fn new(limits: Limits) -> Account {
         let limits = limits.clamped();
         let inner = Inner {
@@ -110,15 +110,15 @@ impl Account {
         Account { inner: Arc::new(inner) }
     }
 
-    /// The share on which what is held for `peer` draws: one for all connections of its user.
+    /// The share that memory held for `peer` is charged to: one for all connections of its user.
     pub fn share(&self, peer: &Peer) -> Share {
         let user = User::of(peer);
         let mut users = self.inner.users.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(group) = users.get(&user).and_then(Weak::upgrade) {
             return Share { account: self.clone(), group };
         }
-        // Who has left is forgotten when the next one comes: there are no more entries than users
-        // with connections, and one.
+        // Entries of users without connections are removed when a new user connects: so there is at most
+        // one entry more than users with connections.
         users.retain(|_, group| group.strong_count() > 0);
         let number = self.inner.next_group.fetch_add(1, Relaxed);
         let own = user == User::Own;
@@ -127,7 +127,7 @@ impl Account {
         Share { account: self.clone(), group }
     }
 
-    /// How many bytes are held.
+    /// The bytes that are held for all clients.
     pub fn held(&self) -> usize {
         self.inner.all.bytes.load(Relaxed)
     }
@@ -137,12 +137,12 @@ impl Account {
         self.inner.freed.load(Relaxed)
     }
 
-    /// The bound.
+    /// The limit of memory in bytes.
     pub(crate) fn memory(&self) -> usize {
         self.inner.memory
     }
 
-    /// A place for one more connection of `peer`, until it is dropped.
+    /// Takes a place for one more connection of `peer`. Dropping it releases it.
     pub(crate) fn place(&self, peer: &Peer) -> Result<Place, NoPlace> {
         let share = self.share(peer);
         let Inner { places, places_each, places_kept, all, others, .. } = &*self.inner;
@@ -169,7 +169,7 @@ impl fmt::Debug for Account {
     }
 }
 
-/// Why there is no place for a client, as it is told.
+/// Why there is no place for a client. The text is sent to the client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum NoPlace {
     #[error("all {limit} connections are taken: close some, or try later")]
@@ -178,8 +178,8 @@ pub(crate) enum NoPlace {
     Yours { limit: usize },
 }
 
-/// The part of an [`Account`] that the connections of one user share; from [`Account::share`], which
-/// see for an example. Cheap to clone.
+/// The part of an [`Account`] that the connections of one user share; [`Account::share`] returns it, and
+/// [`Account`] has an example. Cheap to clone.
 #[derive(Clone)]
 pub struct Share {
     account: Account,
@@ -187,13 +187,13 @@ pub struct Share {
 }
 
 impl Share {
-    /// Counts `bytes` as held, also where there is no [`room`](Share::room): what is there already
+    /// Counts `bytes` as held, even without [`room`](Share::room): memory that is already used always
     /// counts.
     pub fn charge(&self, bytes: usize) {
         self.each_usage(|usage| usage.bytes.fetch_add(bytes, Relaxed));
     }
 
-    /// Counts `bytes` that were charged as no longer held.
+    /// Counts `bytes` that were charged before as free again.
     pub fn release(&self, bytes: usize) {
         self.each_usage(|usage| usage.bytes.fetch_sub(bytes, Relaxed));
         self.account.inner.freed.fetch_add(1, Relaxed);
@@ -204,8 +204,9 @@ impl Share {
         self.room_of(|bound| bound)
     }
 
-    /// Whether another message may be begun: not while an eighth of a bound is taken by beginnings of
-    /// large messages. They wait for what is left, and could else fill it until none of them can end.
+    /// Whether another message may be begun. It may not while parked beginnings of large messages take more
+    /// than a quarter of the memory; for another user also not more than an eighth of it or of that user's
+    /// part. They could otherwise fill the memory that they wait for, and none would be completed.
     pub(crate) fn may_begin(&self) -> bool {
         let Inner { memory, memory_each, all, others, .. } = &*self.account.inner;
         let below = |usage: &Usage, bound: usize| usage.parked.load(Relaxed) <= bound;
@@ -214,14 +215,14 @@ impl Share {
         own && (self.group.own || of_others())
     }
 
-    /// Counts bytes that are held as the beginning of a message that waits, until that is dropped.
+    /// Counts held bytes as the beginning of a waiting message, until the result is dropped.
     pub(crate) fn park(&self, bytes: usize) -> Parked {
         self.each_usage(|usage| usage.parked.fetch_add(bytes, Relaxed));
         Parked { share: self.clone(), bytes }
     }
 
-    /// How many more bytes large messages may take: a quarter of each bound is for small ones, which
-    /// so never wait for large ones to arrive.
+    /// How many more bytes large messages may take. A quarter of each limit is reserved for small ones, so
+    /// that they never wait for large ones to arrive.
     pub(crate) fn room_for_large(&self) -> usize {
         self.room_of(|bound| bound - bound / 4)
     }
@@ -239,8 +240,9 @@ impl Share {
         }
     }
 
-    /// What a connection may hold in any case, as far as its user goes: of a quarter of the user's bound
-    /// an even part. A large message waits from there on, so that somebody holds more when one does.
+    /// The even part of a connection within its user's limit: a quarter of that limit divided by the user's
+    /// connections. A large message waits only while more than that quarter is in use, so some connection
+    /// then holds more than its even part.
     pub(crate) fn even_part(&self) -> usize {
         match self.group.own {
             true => usize::MAX,
@@ -251,7 +253,7 @@ impl Share {
         }
     }
 
-    /// Which user's share it is: the same number for all connections of one user.
+    /// The number of the user's group: the same for all connections of one user.
     pub(crate) fn group(&self) -> u64 {
         self.group.number
     }
@@ -272,7 +274,7 @@ impl fmt::Debug for Share {
     }
 }
 
-/// The place of one connection. It is free again when this is dropped.
+/// The place of one connection in the account. Dropping it releases the place.
 pub(crate) struct Place {
     share: Share,
 }
@@ -302,7 +304,7 @@ impl Drop for Parked {
     }
 }
 
-/// Bytes that are charged to a share for one connection; released when this is dropped.
+/// The bytes that are charged to a share for one connection. Dropping it releases them.
 #[derive(Debug)]
 pub(crate) struct Charge {
     share: Share,
@@ -322,7 +324,7 @@ impl Charge {
         self.bytes
     }
 
-    /// So many bytes are held now.
+    /// Sets the charge to `bytes`.
     pub fn set(&mut self, bytes: usize) {
         if bytes > self.bytes {
             self.share.charge(bytes - self.bytes);

@@ -1,4 +1,4 @@
-//! The bounds of an account, each at its line, one below and one above.
+//! The limits of an account, each at the limit, one below and one above.
 
 use super::*;
 
@@ -13,7 +13,7 @@ fn account(limits: Limits) -> Account {
 }
 
 #[test]
-fn the_bound_of_all_is_exact() {
+fn the_limit_of_all_is_exact() {
     let account = account(Limits { memory: 1000, memory_each: 1000, ..Limits::default() });
     let own = account.share(&OWN);
     for (held, room) in [(0, 1000), (999, 1), (1000, 0), (1001, 0)] {
@@ -21,7 +21,7 @@ fn the_bound_of_all_is_exact() {
         charge.set(held);
         assert_eq!((account.held(), own.room()), (held, room));
     }
-    assert_eq!(account.held(), 0, "a charge that was dropped stays");
+    assert_eq!(account.held(), 0, "a dropped charge is still counted");
 }
 
 #[test]
@@ -35,7 +35,7 @@ fn each_other_user_has_a_part_and_all_of_them_leave_a_quarter() {
     assert_eq!((own.room(), one.room(), two.room()), (600, 0, 350));
     two.charge(350);
     assert_eq!((own.room(), one.room(), two.room()), (250, 0, 0));
-    // Further connections of a user have what that user has left.
+    // Further connections of a user have the rest of that user's part.
     assert_eq!(account.share(&other(2)).room(), 0);
     own.charge(250);
     assert_eq!(own.room(), 0);
@@ -57,7 +57,7 @@ fn places(account: &Account, peer: &Peer) -> Vec<Place> {
 }
 
 #[test]
-fn places_are_bounded_for_all_for_each_and_some_are_kept() {
+fn connections_are_limited_for_all_and_for_each_user_and_some_are_reserved() {
     let limits =
         Limits { connections: 10, connections_each: 4, connections_kept: 3, ..Limits::default() };
     let account = account(limits);
@@ -73,18 +73,18 @@ fn places_are_bounded_for_all_for_each_and_some_are_kept() {
 }
 
 #[test]
-fn whom_the_system_does_not_tell_shares_with_all_such() {
+fn unidentified_peers_share_one_part() {
     let account = account(Limits { connections_each: 1, ..Limits::default() });
     let unknown = places(&account, &Peer::default());
     assert_eq!((unknown.len(), account.place(&Peer::default()).is_err()), (1, true));
     let sid = |sid: &str| Peer { sid: Some(sid.into()), ..Peer::default() };
     let _one = account.place(&sid("S-1-5-21-7")).unwrap_or_else(|why| panic!("{why}"));
-    assert!(account.place(&sid("s-1-5-21-7")).is_err(), "the same user in small letters");
+    assert!(account.place(&sid("s-1-5-21-7")).is_err(), "the same user in lower case");
     assert!(account.place(&sid("S-1-5-21-8")).is_ok());
 }
 
 #[test]
-fn users_who_have_left_are_forgotten() {
+fn users_without_connections_are_removed() {
     let account = account(Limits::default());
     for uid in 0..1000 {
         drop(account.share(&other(uid)));

@@ -1,4 +1,4 @@
-//! Messages that have been read and not been asked for yet.
+//! The inbox of a `MessageClient`: messages that have been read and not yet received by the application.
 
 use super::lead::Inbox;
 use crate::error::CloseReason;
@@ -7,23 +7,23 @@ use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-/// What a message in the inbox costs beside its bytes: its place in the queue and its part of the buffer
-/// it came in. So that a peer cannot fill the memory with messages of no bytes.
+/// The cost of a message in the inbox besides its bytes: its entry in the queue and its part of the read buffer.
+/// With it a peer cannot fill the memory with empty messages.
 const MESSAGE_COST: usize = 64;
 
 pub(super) struct Arrived {
     state: Mutex<State>,
     changed: Condvar,
-    /// Nothing is read for a thread that sends while so much is kept.
+    /// The bytes from which on a sending thread reads no more.
     limit: usize,
 }
 
 #[derive(Default)]
 struct State {
     messages: VecDeque<Bytes>,
-    /// What they cost.
+    /// The cost of the messages.
     bytes: usize,
-    /// A thread reads.
+    /// A thread has the lead.
     led: bool,
     closed: Option<CloseReason>,
 }
@@ -31,7 +31,7 @@ struct State {
 pub(super) enum Next {
     Message(Bytes),
     Closed(CloseReason),
-    /// The right to read is this thread's now.
+    /// This thread has the lead now.
     Lead,
     Deadline,
 }
@@ -45,13 +45,13 @@ impl Arrived {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Why the connection has ended, if it has.
+    /// The reason why the connection has ended, if it has.
     pub fn closed(&self) -> Option<CloseReason> {
         self.lock().closed.clone()
     }
 
-    /// The next message, or the right to read, whichever comes first. At the deadline only what is
-    /// there: the right to read too, if this thread has not `read` yet.
+    /// Waits for the next message or the lead, whichever comes first. At the deadline it returns only a message
+    /// that has arrived, or the free lead if this thread has not `read` yet.
     pub fn next_or_lead(&self, deadline: Option<Instant>, read: bool) -> Next {
         let mut state = self.lock();
         loop {
@@ -116,7 +116,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn messages_of_no_bytes_fill_the_inbox_too() {
+    fn empty_messages_fill_the_inbox_too() {
         const LIMIT: usize = 10 * MESSAGE_COST;
         for (messages, size, more) in [(9, 0, true), (10, 0, false), (9, 7, true), (9, 8, false)] {
             let arrived = Arrived::new(LIMIT);
@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_taken_out_makes_room_again() {
+    fn a_received_message_frees_its_room() {
         let arrived = Arrived::new(MESSAGE_COST);
         arrived.deliver(&mut vec!["one".into()]).unwrap();
         assert!(!arrived.try_lead());

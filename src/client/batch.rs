@@ -1,4 +1,4 @@
-//! Requests that leave together.
+//! Requests that are sent together.
 
 use super::{Call, Client};
 use crate::body::IntoBody;
@@ -6,8 +6,8 @@ use crate::error::Error;
 use bytes::Bytes;
 use std::fmt;
 
-/// Collects requests that leave together, in one write: for many small ones several times faster
-/// than one by one. Nothing is under way before it is [sent](Batch::send).
+/// Collects requests and sends them in one write. For many small requests this is several times faster than
+/// one by one. No call begins before [`send`](Batch::send).
 ///
 /// ```no_run
 /// let client = msgpipe::Client::connect("com.example.notes")?;
@@ -37,13 +37,12 @@ impl<'a> Batch<'a> {
         self
     }
 
-    /// Sends what was collected: all of it, or nothing. The calls come in the order in which their
-    /// requests were added; the time for their replies counts from here. Blocks while the server does
-    /// not take it, for the time of one call.
+    /// Sends all requests, or none. Returns the calls in the order of their requests; their deadlines count
+    /// from here. Blocks while the server does not read, at most for the time of one call.
     ///
     /// # Errors
-    /// As [`Client::start`]. [`Error::TooLarge`], [`Error::Unsendable`] and [`Error::TooManyCalls`] hand
-    /// back the request that was refused; then none was sent.
+    /// As [`Client::start`]. [`Error::TooLarge`], [`Error::Unsendable`] and [`Error::TooManyCalls`] return
+    /// the refused request; none was sent then.
     pub fn send(self) -> Result<Vec<Call>, Error> {
         self.client.start_all(self.requests)
     }

@@ -1,4 +1,4 @@
-//! A call that is under way.
+//! A call in flight.
 
 use super::Inner;
 use super::lead::Lead;
@@ -18,9 +18,9 @@ pub struct Call {
     id: u32,
     began: Instant,
     deadline: Instant,
-    /// Where in the stream its request ends; behind everything as long as it is not queued.
+    /// The position in the stream at which its request ends; `u64::MAX` until it is queued.
     end: u64,
-    /// Its outcome has been taken.
+    /// Its outcome has been returned.
     collected: bool,
 }
 
@@ -41,7 +41,7 @@ impl Call {
         self.end = end;
     }
 
-    /// Waits for the reply, until the call's time is over.
+    /// Waits for the reply, until the call's deadline.
     ///
     /// # Errors
     /// As [`Client::call`](crate::Client::call).
@@ -58,8 +58,8 @@ impl Call {
         }
     }
 
-    /// The reply, if it is there; reads what has arrived, and does not wait. `None`: there is none yet.
-    /// After `Some` the call is over: there is nothing more to be had of it.
+    /// Returns the reply if it has arrived. Reads arrived bytes and does not wait. `None`: no reply yet. After
+    /// `Some` the call has ended, and every further call of this function returns `None`.
     ///
     /// # Errors
     /// As [`Client::call`](crate::Client::call).
@@ -82,22 +82,22 @@ impl Call {
         if let Some(result) = self.collect() {
             return Some(result);
         }
-        // Whoever has the right to read delivers what comes.
+        // If another thread has the lead, that thread delivers the reply.
         if let Some(lead) = Lead::take(&self.inner.channel, &self.inner.pending) {
-            self.inner.read_what_is_there(&lead);
+            self.inner.read_arrived(&lead);
         }
         self.expire();
         self.collect()
     }
 
-    /// The outcome, if there is one.
+    /// The outcome, if the call has ended.
     fn collect(&mut self) -> Option<Result<Bytes, Error>> {
         let outcome = self.inner.pending.collect(self.id)?;
         self.collected = true;
         Some(self.result(outcome))
     }
 
-    /// Ends it, and others, if its time is over and it has not ended before.
+    /// If the deadline has passed and the call has not ended: ends all calls with passed deadlines.
     fn expire(&self) {
         let now = Instant::now();
         if self.deadline <= now && !self.inner.pending.is_ended(self.id) {

@@ -1,4 +1,4 @@
-//! From options to a client of an endpoint.
+//! Connects a client with its options.
 
 use super::{Client, ClientOptions, MessageClient};
 use crate::backends;
@@ -11,10 +11,11 @@ use crate::limits::Limits;
 use std::sync::Arc;
 
 impl ClientOptions {
-    /// Connects for calls. Blocks while the server is busy, [`Limits::connect`] at most.
+    /// Connects for calls. Blocks while the server is busy, at most for [`Limits::connect`].
     ///
     /// # Errors
-    /// As [`Client::connect`].
+    /// As [`Client::connect`]; [`Error::Misuse`] for a framing that does not carry any bytes
+    /// ([`Framing::carries_any_bytes`]).
     pub fn connect<E>(&self, endpoint: E) -> Result<Client, Error>
     where
         E: TryInto<Endpoint>,
@@ -27,7 +28,7 @@ impl ClientOptions {
         Ok(Client::over_framing(stream, framing, &name, self.limits.clone()))
     }
 
-    /// Connects for messages. Blocks while the server is busy, [`Limits::connect`] at most.
+    /// Connects for messages. Blocks while the server is busy, at most for [`Limits::connect`].
     ///
     /// # Errors
     /// As [`Client::connect`].

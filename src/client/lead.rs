@@ -1,4 +1,5 @@
-//! The right to read: at most one of the threads that share a client has it, and reads for all.
+//! The lead, which is the right to read: at most one of the threads that share a client has it, and reads for
+//! all (leader/follower pattern).
 
 use super::channel::Channel;
 use crate::error::CloseReason;
@@ -6,39 +7,38 @@ use bytes::Bytes;
 use std::io;
 use std::thread;
 
-/// Where messages go, and who may read them.
+/// The destination of messages, and the lead.
 pub(super) trait Inbox {
-    /// Takes the right to read, if no thread has it and there is room for what may come.
+    /// Takes the lead, if no thread has it and there is room for more messages.
     fn try_lead(&self) -> bool;
 
-    /// Gives the right to read back, and hands it on to a thread that waits.
+    /// Releases the lead, and offers it to a waiting thread.
     fn stop_leading(&self);
 
-    /// Takes these messages, in their order; an error says how the peer broke the protocol with one of
-    /// them.
+    /// Takes these messages, in order. An error says how the peer broke the protocol.
     fn deliver(&self, messages: &mut Vec<Bytes>) -> Result<(), String>;
 
-    /// The connection has ended for this reason; the first one counts.
+    /// The connection has ended for this reason. The first reason counts.
     fn end(&self, reason: &CloseReason);
 
-    /// Why the connection has ended, if it has.
+    /// The reason why the connection has ended, if it has.
     fn ended(&self) -> Option<CloseReason>;
 }
 
-/// The right to read. It is given back when this is dropped; by a panic too, which ends the connection:
-/// what had been read was then lost half-way.
+/// Holds the lead. Dropping it releases the lead. A drop by a panic also ends the connection, because read
+/// bytes may be lost.
 pub(super) struct Lead<'a> {
     channel: &'a Channel,
     pub inbox: &'a dyn Inbox,
 }
 
 impl<'a> Lead<'a> {
-    /// Takes the right to read if it is free.
+    /// Takes the lead if it is free.
     pub fn take(channel: &'a Channel, inbox: &'a dyn Inbox) -> Option<Lead<'a>> {
         inbox.try_lead().then(|| Lead::taken(channel, inbox))
     }
 
-    /// Holds the right that this thread has just taken.
+    /// The guard of a lead that this thread has just taken.
     pub fn taken(channel: &'a Channel, inbox: &'a dyn Inbox) -> Lead<'a> {
         Lead { channel, inbox }
     }
@@ -50,11 +50,11 @@ impl Drop for Lead<'_> {
             self.inbox.end(&panicked());
         }
         self.inbox.stop_leading();
-        self.channel.lead_is_free();
+        self.channel.lead_released();
     }
 }
 
-/// Why a connection ends in which a framing has panicked.
+/// The reason for the end of a connection after a panic of its framing.
 pub(super) fn panicked() -> CloseReason {
-    io::Error::other("the framing panicked, and left the stream half-way").into()
+    io::Error::other("the framing panicked, and the stream is out of step").into()
 }

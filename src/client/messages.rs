@@ -16,15 +16,14 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// A connection to a [`MessageServer`](crate::MessageServer): whole messages, both ways, with
-/// nothing between them and the application.
+/// A connection to a [`MessageServer`](crate::MessageServer), for plain messages in both directions.
 ///
-/// It blocks. Cloning is cheap and shares the connection, so that one thread can send while another
-/// receives. See [`MessageServer`](crate::MessageServer) for an example of both ends.
+/// It blocks. A clone is cheap and uses the same connection, so that one thread can send while another
+/// receives. [`MessageServer`](crate::MessageServer) has an example of both ends.
 #[derive(Clone)]
 pub struct MessageClient {
     inner: Arc<Inner>,
-    /// How long sending may take.
+    /// The time limit of sending.
     timeout: Duration,
 }
 
@@ -35,7 +34,8 @@ struct Inner {
 }
 
 impl MessageClient {
-    /// Connects to the server at `endpoint` with the default [`Limits`]. Blocks while it is busy.
+    /// Connects to the server at `endpoint` with the default [`Limits`]. Blocks while the server is busy, at most
+    /// for [`Limits::connect`].
     ///
     /// # Errors
     /// As [`Client::connect`](crate::Client::connect).
@@ -54,7 +54,7 @@ impl MessageClient {
         MessageClient::connect_with(endpoint, Limits::default())
     }
 
-    /// Connects with limits of one's own.
+    /// Connects with the given limits; otherwise as [`connect`](MessageClient::connect).
     ///
     /// # Errors
     /// As [`Client::connect`](crate::Client::connect).
@@ -66,13 +66,13 @@ impl MessageClient {
         ClientOptions::new().limits(limits).connect_messages(endpoint)
     }
 
-    /// A client over a stream that is connected already; `endpoint` is its name in errors.
+    /// A client over a connected stream. `endpoint` is its name in errors.
     pub fn over(stream: Box<dyn ClientStream>, endpoint: &str, limits: Limits) -> MessageClient {
         let framing = Native::new(Layer::Messages, limits.clamped().message);
         MessageClient::over_framing(stream, framing, endpoint, limits)
     }
 
-    /// As [`over`](MessageClient::over), in another framing than this crate's own.
+    /// As [`over`](MessageClient::over), with another framing.
     pub fn over_framing(
         stream: Box<dyn ClientStream>,
         framing: impl Framing,
@@ -86,15 +86,14 @@ impl MessageClient {
         MessageClient { inner: Arc::new(inner), timeout: limits.call }
     }
 
-    /// Sends a message. Blocks while the server does not take it, [`Limits::call`] at most; what
-    /// the server sends meanwhile is kept for [`receive`](MessageClient::receive), up to
-    /// [`Limits::queued`] bytes. The first message waits for the server's preface, if it is larger than
-    /// every server takes (256 bytes).
+    /// Sends a message. Blocks while the server does not read, at most for [`Limits::call`]. Messages that
+    /// arrive meanwhile are kept for [`receive`](MessageClient::receive), up to [`Limits::queued`] bytes. If the
+    /// first message is larger than every server accepts (256 bytes), it waits for the server's preface.
     ///
     /// # Errors
-    /// [`Error::TooLarge`] and [`Error::Unsendable`] for one that was not sent, [`Error::Deadline`] for
-    /// one that may have been begun: its rest leaves with the next [`receive`](MessageClient::receive)
-    /// or `send` of any thread. [`Error::Closed`] when the connection has ended.
+    /// [`Error::TooLarge`] and [`Error::Unsendable`] for a message that was not sent. [`Error::Deadline`] at
+    /// the deadline: a part may have been sent, and the next [`receive`](MessageClient::receive) or `send` of
+    /// any thread sends the rest. [`Error::Closed`] if the connection has ended.
     pub fn send(&self, message: impl IntoBody) -> Result<(), Error> {
         let (inner, message) = (&self.inner, message.into_body());
         let endpoint = inner.endpoint.clone();
@@ -121,11 +120,11 @@ impl MessageClient {
         }
     }
 
-    /// Waits for the next message, at most for `timeout`; without one, until there is a message. With a
-    /// timeout of zero it reads what has arrived and does not wait.
+    /// Waits for the next message, at most for `timeout`; with `None`, until a message arrives. With a timeout
+    /// of zero it reads arrived bytes and does not wait.
     ///
     /// # Errors
-    /// [`Error::Deadline`] when none came in time, [`Error::Closed`] when the connection has ended
+    /// [`Error::Deadline`] if no message arrived in time, [`Error::Closed`] if the connection has ended
     /// and every message before its end has been received.
     pub fn receive(&self, timeout: Option<Duration>) -> Result<Bytes, Error> {
         let inner = &self.inner;
@@ -139,7 +138,7 @@ impl MessageClient {
                     return Err(Error::closed(&inner.endpoint, reason, Progress::NoRequest));
                 }
                 Next::Lead => {
-                    // An end is told to whoever asks next.
+                    // The next pass of the loop returns an error of the connection.
                     let lead = Lead::taken(&inner.channel, &inner.arrived);
                     let _ = inner.channel.receive(&lead, deadline);
                     read = true;
@@ -152,23 +151,23 @@ impl MessageClient {
         }
     }
 
-    /// Who serves, as the operating system told it when the connection was made.
+    /// The identity of the server, which the operating system gave when the connection was made.
     pub fn server(&self) -> &Peer {
         self.inner.channel.stream.peer()
     }
 
-    /// The endpoint in words.
+    /// The endpoint as text.
     pub fn endpoint(&self) -> &str {
         &self.inner.endpoint
     }
 
-    /// Whether the connection has ended, as far as is known.
+    /// Whether the client knows that the connection has ended.
     pub fn is_closed(&self) -> bool {
         self.inner.arrived.closed().is_some()
     }
 
-    /// Ends the connection, for all that share it: a thread that waits in
-    /// [`receive`](MessageClient::receive) returns, with [`CloseReason::Local`].
+    /// Closes the connection, for all clones. A thread that waits in [`receive`](MessageClient::receive)
+    /// returns with [`CloseReason::Local`].
     pub fn close(&self) {
         self.inner.close(CloseReason::Local);
     }
@@ -182,7 +181,7 @@ impl fmt::Debug for MessageClient {
 }
 
 impl Inner {
-    /// Ends the connection; returns why it has ended, which may have been known before.
+    /// Closes the connection. Returns the reason why it has ended: the first one counts.
     fn close(&self, reason: CloseReason) -> CloseReason {
         self.arrived.end(&reason);
         let reason = self.arrived.closed().unwrap_or(reason);
@@ -200,23 +199,23 @@ mod tests {
     use std::io::{self, IoSlice};
     use std::sync::Mutex;
 
-    /// A server that has said all it will say.
+    /// A server that sends a fixed sequence of bytes.
     struct Script {
-        says: Mutex<BytesMut>,
-        heard: Arc<Mutex<Vec<u8>>>,
+        sends: Mutex<BytesMut>,
+        received: Arc<Mutex<Vec<u8>>>,
         peer: Peer,
     }
 
     impl ClientStream for Script {
         fn read(&self, buffer: &mut BytesMut, _deadline: Option<Instant>) -> io::Result<usize> {
-            let says = std::mem::take(&mut *self.says.lock().unwrap());
-            buffer.extend_from_slice(&says);
-            Ok(says.len())
+            let sends = std::mem::take(&mut *self.sends.lock().unwrap());
+            buffer.extend_from_slice(&sends);
+            Ok(sends.len())
         }
 
         fn write(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-            let mut heard = self.heard.lock().unwrap();
-            slices.iter().for_each(|slice| heard.extend_from_slice(slice));
+            let mut received = self.received.lock().unwrap();
+            slices.iter().for_each(|slice| received.extend_from_slice(slice));
             Ok(slices.iter().map(|slice| slice.len()).sum())
         }
 
@@ -237,15 +236,15 @@ mod tests {
         }
     }
 
-    /// What a client receives from such a server, and what the server hears.
-    fn receive(says: &[u8]) -> (Error, Vec<u8>) {
-        let heard = Arc::new(Mutex::new(Vec::new()));
-        let says = Mutex::new(BytesMut::from(says));
-        let script = Script { says, heard: heard.clone(), peer: Peer::default() };
+    /// The error of a client of such a server, and the bytes that the server received.
+    fn receive(sends: &[u8]) -> (Error, Vec<u8>) {
+        let received = Arc::new(Mutex::new(Vec::new()));
+        let sends = Mutex::new(BytesMut::from(sends));
+        let script = Script { sends, received: received.clone(), peer: Peer::default() };
         let client = MessageClient::over(Box::new(script), "a script", Limits::default());
         let error = client.receive(None).unwrap_err();
-        let heard = heard.lock().unwrap().clone();
-        (error, heard)
+        let received = received.lock().unwrap().clone();
+        (error, received)
     }
 
     fn preface() -> Vec<u8> {
@@ -255,21 +254,21 @@ mod tests {
     }
 
     #[test]
-    fn a_client_that_only_listens_says_who_it_is() {
-        let (error, heard) = receive(b"");
+    fn a_client_that_only_listens_sends_its_preface() {
+        let (error, received) = receive(b"");
         assert!(matches!(error, Error::Closed { reason: CloseReason::Finished, .. }), "{error}");
-        assert_eq!(heard, preface());
+        assert_eq!(received, preface());
     }
 
     #[test]
-    fn a_server_that_breaks_the_rules_is_told_which() {
-        let (error, heard) = receive(&[&preface()[..], &[0xFF; 8]].concat());
+    fn a_server_that_breaks_the_protocol_gets_a_goodbye() {
+        let (error, received) = receive(&[&preface()[..], &[0xFF; 8]].concat());
         let damaged = FramingError::Damaged { what: "header", bytes: vec![0xFF; 8] };
         assert!(
             matches!(&error, Error::Closed { reason: CloseReason::Peer(e), .. } if *e == damaged),
             "{error}"
         );
-        let said = String::from_utf8_lossy(&heard);
-        assert!(said.contains(&damaged.to_string()), "{said}");
+        let text = String::from_utf8_lossy(&received);
+        assert!(text.contains(&damaged.to_string()), "{text}");
     }
 }

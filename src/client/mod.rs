@@ -1,4 +1,4 @@
-//! The client for calls. It blocks, and does its I/O on the caller's own thread.
+//! The client for calls. It blocks, and does its I/O on the calling thread.
 #![forbid(unsafe_code)]
 
 mod arrived;
@@ -6,11 +6,11 @@ mod batch;
 mod call;
 mod channel;
 mod connect;
+mod deadline_lock;
 mod lead;
 mod messages;
 mod options;
 mod pending;
-mod turn;
 
 pub use batch::Batch;
 pub use call::Call;
@@ -35,8 +35,8 @@ use std::time::{Duration, Instant};
 
 /// A connection to a [`Server`](crate::Server), for calls.
 ///
-/// Calls block until their reply is there. A clone is cheap and uses the same connection; threads
-/// that share it have their calls under way at once, and whichever of them waits reads for all.
+/// A call blocks until its reply has arrived. A clone is cheap and uses the same connection. Threads that
+/// share a client have their calls in flight at once; one of the waiting threads reads for all.
 ///
 /// ```no_run
 /// let client = msgpipe::Client::connect("com.example.notes")?;
@@ -46,7 +46,7 @@ use std::time::{Duration, Instant};
 #[derive(Clone)]
 pub struct Client {
     inner: Arc<Inner>,
-    /// How long a call waits; each clone may have its own.
+    /// The deadline of a call after its start; each clone may have its own.
     timeout: Duration,
 }
 
@@ -59,12 +59,12 @@ struct Inner {
 impl Client {
     /// Connects to the server at `endpoint` with the default [`Limits`].
     ///
-    /// Blocks while the server is busy, [`Limits::connect`] at most.
+    /// Blocks while the server is busy, at most for [`Limits::connect`].
     ///
     /// # Errors
-    /// [`Error::NoServer`] at once when there is none, [`Error::Busy`] when its time passed,
-    /// [`Error::Insecure`] when whoever serves it is not [trusted](crate::Trust),
-    /// [`Error::Name`] for a bad name, [`Error::System`] when the system refused.
+    /// [`Error::NoServer`] at once if no server runs, [`Error::Busy`] at the deadline,
+    /// [`Error::Insecure`] if the server is not [trusted](crate::Trust),
+    /// [`Error::Name`] for an invalid name, [`Error::System`] if a system call failed.
     pub fn connect<E>(endpoint: E) -> Result<Client, Error>
     where
         E: TryInto<Endpoint>,
@@ -73,7 +73,7 @@ impl Client {
         Client::connect_with(endpoint, Limits::default())
     }
 
-    /// Connects with limits of one's own; else as [`connect`](Client::connect).
+    /// Connects with the given limits; otherwise as [`connect`](Client::connect).
     ///
     /// # Errors
     /// As [`connect`](Client::connect).
@@ -92,15 +92,14 @@ impl Client {
         ClientOptions::new().limits(limits).connect(endpoint)
     }
 
-    /// A client over a stream that is connected already; `endpoint` is its name in errors. See
-    /// [`ClientStream`] for an example.
+    /// A client over a connected stream. `endpoint` is its name in errors. [`ClientStream`] has an example.
     pub fn over(stream: Box<dyn ClientStream>, endpoint: &str, limits: Limits) -> Client {
         let framing = Native::for_calls(limits.clamped().message);
         Client::over_framing(stream, framing, endpoint, limits)
     }
 
-    /// As [`over`](Client::over), in another framing than this crate's own: one that leaves room for the
-    /// envelope of eight bytes and carries any bytes ([`Framing::carries_any_bytes`]).
+    /// As [`over`](Client::over), with another framing. Its limit must leave room for the envelope of eight
+    /// bytes, and it must carry any bytes ([`Framing::carries_any_bytes`]).
     ///
     /// ```
     /// use msgpipe::framing::LengthPrefix;
@@ -135,37 +134,37 @@ impl Client {
         Client { inner: Arc::new(inner), timeout: limits.call }
     }
 
-    /// The same connection with another time for its calls than [`Limits::call`].
+    /// The same connection with another deadline for its calls, instead of [`Limits::call`].
     ///
     /// ```no_run
     /// use std::time::Duration;
     /// let client = msgpipe::Client::connect("com.example.notes")?;
-    /// let reply = client.within(Duration::from_millis(500)).call("quick question")?;
+    /// let reply = client.with_timeout(Duration::from_millis(500)).call("quick question")?;
     /// # Ok::<_, msgpipe::Error>(())
     /// ```
     #[must_use]
-    pub fn within(&self, timeout: Duration) -> Client {
+    pub fn with_timeout(&self, timeout: Duration) -> Client {
         Client { inner: self.inner.clone(), timeout: Limits::clamp(timeout) }
     }
 
-    /// Sends a request and waits for its reply.
+    /// Sends a request and waits for its reply, until the call's deadline.
     ///
     /// # Errors
-    /// [`Error::Answered`] when the server answered with an error, [`Error::Deadline`] when nothing
-    /// came in time; the connection goes on after both. [`Error::TooLarge`], [`Error::Unsendable`] and
-    /// [`Error::TooManyCalls`] for a request that was not sent, [`Error::Busy`] when the server had no
-    /// place for this connection, [`Error::Closed`] when it has ended.
+    /// [`Error::Answered`] for an error reply, [`Error::Deadline`] at the deadline; the connection stays
+    /// usable after both. [`Error::TooLarge`], [`Error::Unsendable`] and [`Error::TooManyCalls`] for a request
+    /// that was not sent, [`Error::Busy`] if the server is at its limit of connections, [`Error::Closed`] if
+    /// the connection has ended.
     pub fn call(&self, request: impl IntoBody) -> Result<Bytes, Error> {
         self.start(request)?.wait()
     }
 
-    /// Sends a request and does not wait: any number up to [`Limits::in_flight`] may be under way.
-    /// The time for the reply counts from here. The first request waits for the server's preface, if it
-    /// is larger than every server takes (256 bytes).
+    /// Sends a request and does not wait for its reply. Up to [`Limits::in_flight`] calls may be in flight.
+    /// The deadline counts from here. If the first request is larger than every server accepts (256 bytes), it
+    /// waits for the server's preface.
     ///
-    /// Replies are read only while a thread waits for one. A server closes a connection on which
-    /// nothing of what it sent is read for long ([`Limits::write_stall`]): replies that are more than
-    /// the system holds, some 100 KB, have to be waited for before.
+    /// The client reads replies only while a thread waits for one. A server closes a connection on which
+    /// nothing is read for [`Limits::write_stall`]: if the replies are larger than the system's buffers, some
+    /// 100 KB, wait for them before that.
     ///
     /// ```no_run
     /// let client = msgpipe::Client::connect("com.example.notes")?;
@@ -176,8 +175,8 @@ impl Client {
     /// ```
     ///
     /// # Errors
-    /// As [`call`](Client::call), less [`Error::Answered`]. A request that ran into its time while it
-    /// was being sent is an [`Error::Deadline`]; its rest is sent by whoever sends or reads next.
+    /// As [`call`](Client::call), without [`Error::Answered`]. [`Error::Deadline`] if the deadline passes
+    /// while the request is being sent; the next thread that sends or reads sends the rest.
     pub fn start(&self, request: impl IntoBody) -> Result<Call, Error> {
         let (began, body) = (Instant::now(), self.fitting(request.into_body())?);
         let deadline = began + self.timeout;
@@ -192,12 +191,12 @@ impl Client {
         Ok(call)
     }
 
-    /// Collects requests that leave together, in one write; see [`Batch`].
+    /// A batch: requests that are sent together, in one write. See [`Batch`].
     pub fn batch(&self) -> Batch<'_> {
         Batch::new(self)
     }
 
-    /// Who serves, as the operating system told it when the connection was made.
+    /// The identity of the server, which the operating system gave when the connection was made.
     ///
     /// ```no_run
     /// let client = msgpipe::Client::connect("com.example.notes")?;
@@ -208,22 +207,22 @@ impl Client {
         self.inner.channel.stream.peer()
     }
 
-    /// The endpoint in words.
+    /// The endpoint as text.
     pub fn endpoint(&self) -> &str {
         &self.inner.endpoint
     }
 
-    /// Whether the connection has ended, as far as is known.
+    /// Whether the client knows that the connection has ended.
     pub fn is_closed(&self) -> bool {
         self.inner.pending.closed().is_some()
     }
 
-    /// Ends the connection, for all that share it. Calls under way end with [`CloseReason::Local`].
+    /// Closes the connection, for all clones. Calls in flight end with [`CloseReason::Local`].
     pub fn close(&self) {
         self.inner.close(CloseReason::Local);
     }
 
-    /// Begins a call for each of these requests and sends them: all or none.
+    /// Begins a call for each of these requests and sends them: all of them or none.
     fn start_all(&self, mut requests: Vec<Bytes>) -> Result<Vec<Call>, Error> {
         let began = Instant::now();
         let deadline = began + self.timeout;
@@ -243,7 +242,7 @@ impl Client {
         Ok(calls)
     }
 
-    /// The request, if it is not too large.
+    /// Returns the request if it is not too large.
     fn fitting<'a>(&self, request: Body<'a>) -> Result<Body<'a>, Error> {
         let (size, limit) =
             (request.len(), self.inner.channel.limit().saturating_sub(ENVELOPE_LEN));
@@ -254,7 +253,7 @@ impl Client {
         Ok(request)
     }
 
-    /// Why a call has not begun.
+    /// The error for a call that was not begun.
     fn not_begun(&self, why: Option<NotBegun>, request: Body<'_>) -> Error {
         let endpoint = &self.inner.endpoint;
         match why {
@@ -268,7 +267,7 @@ impl Client {
         }
     }
 
-    /// Sends the requests of calls that are registered.
+    /// Sends the requests of registered calls.
     fn send(
         &self,
         calls: &mut [Call],
@@ -301,7 +300,7 @@ impl Client {
         }
     }
 
-    /// The requests of these calls were not sent, and will not be.
+    /// Removes calls with requests that were not sent and will not be.
     fn withdraw(&self, calls: &[Call]) {
         calls.iter().for_each(|call| self.inner.pending.withdraw(call.id()));
     }
@@ -315,8 +314,8 @@ fn envelope(call: &Call) -> [u8; ENVELOPE_LEN] {
 type Message<'a> = ([u8; ENVELOPE_LEN], Body<'a>);
 
 impl Inner {
-    /// Begins so many calls. Replies to calls that nobody waits for any more free their places only once
-    /// they are read: if that is why there is no place, they are read now.
+    /// Begins `count` calls. Late replies of abandoned calls free their places only when they are read: at the
+    /// limit they are read first.
     fn begin(
         &self,
         count: usize,
@@ -328,13 +327,13 @@ impl Inner {
             return result;
         }
         if let Some(lead) = Lead::take(&self.channel, &self.pending) {
-            while self.pending.room() < count && self.read_what_is_there(&lead) {}
+            while self.pending.room() < count && self.read_arrived(&lead) {}
         }
         self.pending.begin(count, Some(deadline), begun)
     }
 
-    /// Reads what has arrived, for whoever waits for it. `false`: that was nothing.
-    fn read_what_is_there(&self, lead: &Lead<'_>) -> bool {
+    /// Reads arrived bytes and delivers the replies in them. `false`: no bytes had arrived.
+    fn read_arrived(&self, lead: &Lead<'_>) -> bool {
         match self.channel.receive_now(lead) {
             Ok(read) => read > 0,
             Err(Failure::Closed(reason)) => {
@@ -345,7 +344,7 @@ impl Inner {
         }
     }
 
-    /// Ends all calls; returns why the connection has ended, which may have been known before.
+    /// Ends all calls. Returns the reason why the connection has ended: the first one counts.
     fn close(&self, reason: CloseReason) -> CloseReason {
         self.pending.end(&reason);
         let reason = self.pending.closed().unwrap_or(reason);
@@ -353,7 +352,7 @@ impl Inner {
         reason
     }
 
-    /// Reads until the call has ended or the time is over, for every call whose reply comes by.
+    /// Reads, and delivers all replies, until this call has ended or its deadline has passed.
     fn lead(&self, lead: &Lead<'_>, id: u32, deadline: Instant) {
         while !self.pending.is_ended(id) {
             match self.channel.receive(lead, Some(deadline)) {
@@ -361,7 +360,7 @@ impl Inner {
                 Err(Failure::Closed(reason)) => drop(self.close(reason)),
                 Err(_) => break,
             }
-            // While others' replies come without an end, there is always something to read.
+            // A stream of other replies must not prevent the check of the deadline.
             if !self.pending.is_ended(id) && deadline <= Instant::now() {
                 break;
             }

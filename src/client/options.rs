@@ -1,4 +1,4 @@
-//! How a client is set up.
+//! The options of a client.
 
 use crate::access::Trust;
 use crate::framing::Framing;
@@ -6,13 +6,13 @@ use crate::limits::Limits;
 use std::fmt;
 use std::sync::Arc;
 
-/// How a client is set up. The order of the calls does not matter.
+/// The options of a client. The setters can be called in any order.
 ///
 /// ```no_run
 /// use msgpipe::framing::OsMessage;
 /// use msgpipe::{ClientOptions, Endpoint};
 ///
-/// // A classic server, which knows nothing of this crate: one message out, one back.
+/// // A classic Win32 pipe server: one message out, one back.
 /// let client = ClientOptions::new()
 ///     .framing(OsMessage::new(64 * 1024))
 ///     .connect_messages(&Endpoint::pipe(r"\\.\pipe\mynamedpipe")?)?;
@@ -28,26 +28,26 @@ pub struct ClientOptions {
 }
 
 impl ClientOptions {
-    /// The defaults: a server of this user or of the system, the default [`Limits`].
+    /// The defaults: [`Trust::SameUser`], the native framing, the default [`Limits`].
     pub fn new() -> ClientOptions {
         ClientOptions::default()
     }
 
-    /// The bounds.
+    /// Sets the limits.
     #[must_use]
     pub fn limits(mut self, limits: Limits) -> ClientOptions {
         self.limits = limits;
         self
     }
 
-    /// Who may be the server.
+    /// Sets which servers the client talks to.
     #[must_use]
     pub fn trust(mut self, trust: Trust) -> ClientOptions {
         self.trust = trust;
         self
     }
 
-    /// Another framing than this crate's own. Its own limit takes the place of [`Limits::message`].
+    /// Sets another framing than the native one. The framing's limit replaces [`Limits::message`].
     #[must_use]
     pub fn framing(mut self, framing: impl Framing + 'static) -> ClientOptions {
         self.framing = Some(Arc::new(framing));

@@ -1,4 +1,4 @@
-//! What the threads that share a client share: the calls that wait, and whose turn it is to read.
+//! The calls in flight of a client, and which of its threads has the lead.
 
 use super::lead::Inbox;
 use crate::error::{CloseReason, ErrorReply};
@@ -18,13 +18,13 @@ pub(super) enum Outcome {
     Closed(CloseReason),
 }
 
-/// What is kept for the caller of one call.
+/// The state of one call's caller.
 #[derive(Debug, Default)]
 struct Slot {
     outcome: Option<Outcome>,
-    /// The thread that waits without reading.
+    /// The thread that waits as a follower.
     waiter: Option<Thread>,
-    /// Nobody reads any more: the waiter should.
+    /// The lead is offered to the waiter.
     lead: bool,
 }
 
@@ -50,14 +50,14 @@ pub(super) struct Pending {
 #[derive(Debug)]
 struct State {
     calls: Calls<Slot>,
-    /// A thread reads.
+    /// A thread has the lead.
     led: bool,
-    /// Calls whose threads wait for the one that reads.
+    /// The calls of threads that wait for the leader.
     followers: VecDeque<u32>,
     closed: Option<CloseReason>,
 }
 
-/// Why a call cannot begin.
+/// Why a call was not begun.
 #[derive(Debug)]
 pub(super) enum NotBegun {
     TooMany(TooMany),
@@ -75,7 +75,7 @@ impl Pending {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Begins `count` calls, or none; `begun` is given their ids.
+    /// Begins `count` calls, or none. `begun` gets their ids.
     pub fn begin(
         &self,
         count: usize,
@@ -99,18 +99,18 @@ impl Pending {
         self.lock().calls.room()
     }
 
-    /// Nobody will ask for this call's outcome.
+    /// Abandons a call: its outcome will not be collected.
     pub fn abandon(&self, id: u32) {
         let abandoned = self.lock().calls.abandon(id);
         drop(abandoned); // not under the lock: it may be a large reply
     }
 
-    /// The call's request was not sent, and will not be.
+    /// Removes a call with a request that was not sent and will not be.
     pub fn withdraw(&self, id: u32) {
         self.lock().calls.withdraw(id);
     }
 
-    /// The call's outcome, if it has ended: once.
+    /// Returns the outcome of a call that has ended, once.
     pub fn collect(&self, id: u32) -> Option<Outcome> {
         self.lock().calls.collect(id)?.outcome
     }
@@ -119,17 +119,17 @@ impl Pending {
         self.lock().calls.is_ended(id)
     }
 
-    /// Ends the calls whose time is over.
+    /// Ends the calls with passed deadlines.
     pub fn expire(&self, now: Instant) {
         self.lock().calls.expire(now, |slot| slot.finish(Outcome::Deadline));
     }
 
-    /// Why the connection has ended, if it has.
+    /// The reason why the connection has ended, if it has.
     pub fn closed(&self) -> Option<CloseReason> {
         self.lock().closed.clone()
     }
 
-    /// Ends all calls, and every later one.
+    /// Ends all calls, and refuses later ones.
     fn close(&self, reason: &CloseReason) {
         let ended = reason.of_open_call();
         let mut state = self.lock();
@@ -137,8 +137,8 @@ impl Pending {
         state.calls.close(|slot| slot.finish(Outcome::Closed(ended.clone())));
     }
 
-    /// Takes the right to read, or waits while another thread has it: until that thread has ended
-    /// the call or stopped reading, or until the deadline. `true`: the right was taken.
+    /// Takes the lead, or follows: waits until the leader has ended the call or released the lead, or until the
+    /// deadline. `true`: this thread has the lead.
     pub fn lead_or_follow(&self, id: u32, deadline: Option<Instant>) -> bool {
         let mut state = self.lock();
         if !state.led {
@@ -150,7 +150,7 @@ impl Pending {
         self.follow(id, deadline);
         let mut state = self.lock();
         state.followers.retain(|follower| *follower != id);
-        // Whoever was asked to read but leaves passes the question on.
+        // A thread that was offered the lead but leaves passes the offer on.
         let is_over = deadline.is_some_and(|at| at <= Instant::now());
         if !state.led && (is_over || state.calls.waiting(id).is_none()) {
             state.offer_lead();
@@ -158,7 +158,7 @@ impl Pending {
         false
     }
 
-    /// Waits until the call has ended, until this thread should read, or until the deadline.
+    /// Waits until the call has ended, until this thread is offered the lead, or until the deadline.
     fn follow(&self, id: u32, deadline: Option<Instant>) {
         loop {
             let mut state = self.lock();
@@ -181,7 +181,7 @@ impl Pending {
 }
 
 impl State {
-    /// Asks one who waits, or is about to, to read from now on.
+    /// Offers the lead to a thread that waits or is about to wait.
     fn offer_lead(&mut self) {
         while let Some(follower) = self.followers.pop_front() {
             if let Some(slot) = self.calls.waiting(follower) {
@@ -248,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn who_stops_waiting_is_forgotten() {
+    fn a_thread_that_stops_waiting_is_removed() {
         let pending = Pending::new(8);
         let (leader, follower) = (begun(&pending), begun(&pending));
         assert!(pending.lead_or_follow(leader, None));
@@ -259,9 +259,9 @@ mod tests {
         }
     }
 
-    /// It stands in the list, and its thread has not come to wait yet.
+    /// The call is in the list, and its thread does not wait yet.
     #[test]
-    fn who_is_about_to_wait_is_asked_too() {
+    fn a_thread_about_to_wait_gets_the_lead_too() {
         let pending = Pending::new(8);
         let (leader, follower) = (begun(&pending), begun(&pending));
         assert!(pending.lead_or_follow(leader, None));
@@ -269,11 +269,11 @@ mod tests {
         pending.stop_leading();
         let deadline = Instant::now() + Duration::from_secs(60);
         pending.follow(follower, Some(deadline));
-        assert!(Instant::now() < deadline, "it was not asked");
+        assert!(Instant::now() < deadline, "it was not offered the lead");
     }
 
     #[test]
-    fn the_right_to_read_passes_to_one_who_waits() {
+    fn the_lead_passes_to_a_waiting_thread() {
         let pending = Arc::new(Pending::new(8));
         let (leader, follower) = (begun(&pending), begun(&pending));
         assert!(pending.lead_or_follow(leader, None));

@@ -1,5 +1,5 @@
-//! Peers that take too long: with their preface, with a message, with reading, with their end, or
-//! with anything at all. One clock for all of it.
+//! The deadlines of connections: for the preface, a message, reading the queue, closing, and idleness. One
+//! clock has all of them.
 
 use super::connection::{Connection, Times};
 use super::sending::LOOK_AGAIN;
@@ -10,27 +10,27 @@ use crate::message_server::ConnectionId;
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-/// When to look at which connection. Each stands here once at most, and is not moved when the time
-/// begins anew: the look finds the next time then. A connection of which nothing is waited for is taken
-/// out, as the system's wait is cheaper without an end.
+/// When to check which connection. Each connection has at most one entry, which is not moved when a deadline
+/// is extended: the check finds the new deadline. A connection without a deadline has no entry, as the system's
+/// wait is cheaper without a timeout.
 pub(super) type Clock = BTreeSet<(Instant, ConnectionId)>;
 
-/// How much longer a peer has whose time was over while the application kept the server from looking:
-/// what it did meanwhile may take several looks to be seen, as a pipe's reads end one by one.
+/// The extra time of a peer if its deadline passed while the application kept the server from polling. Several
+/// polls may be needed to see what the peer did meanwhile, as a pipe's reads complete one by one.
 pub(super) const REPRIEVE: Duration = Duration::from_millis(100);
 
-/// What is to be done when a time is over.
+/// What to do at a deadline.
 enum Due {
-    /// To look whether the last bytes have left.
+    /// Check whether the last bytes have been sent.
     Look,
-    /// To close it and to say why.
+    /// Send a goodbye and close.
     GiveUp(CloseReason),
-    /// To end it at once.
+    /// End the connection at once.
     CutOff(CloseReason),
 }
 
 impl<S> Connection<S> {
-    /// The next time that will be over, and what is to be done then.
+    /// The next deadline, and what to do then.
     fn due(&self, limits: &Limits) -> Option<(Instant, Due)> {
         let Times { connected, partial, last, waiting, closing, look, .. } = self.times;
         let slow = |from: Instant, what, waited: Duration| {
@@ -40,11 +40,11 @@ impl<S> Connection<S> {
         let is_let_in = is_open && self.waits.is_none();
         let unsaid = is_let_in && !self.inbound.has_begun();
         let preface = unsaid.then(|| slow(connected, "preface", limits.preface));
-        // While it is not read, it cannot be blamed for what is not read.
+        // While the server does not read, the rest of the message may have arrived.
         let is_read = is_let_in && !unsaid && !self.paused;
         let message = partial.filter(|_| is_read);
         let message = message.map(|from| slow(from, "message", limits.message_time));
-        // One that is sending a message is not idle.
+        // A peer that is sending a message is not idle.
         let idle = limits.idle.filter(|_| is_let_in && partial.is_none());
         let idle = idle.map(|waited| (last + waited, Due::GiveUp(CloseReason::Idle { waited })));
         let waited = limits.write_stall;
@@ -56,8 +56,8 @@ impl<S> Connection<S> {
         all.into_iter().flatten().min_by_key(|(at, _)| *at)
     }
 
-    /// Until when it is let be although its time was over at `due`: as long as there is more to be
-    /// read, perhaps just what it is waited for; and once, if nobody looked when its time was over.
+    /// The extended deadline, if the one at `due` does not count yet: while more bytes are ready to be read,
+    /// which may be the missing ones; and once, if the server did not poll at the deadline.
     fn reprieve(&mut self, due: Instant, now: Instant) -> Option<Instant> {
         if self.in_ready {
             return Some(now + LOOK_AGAIN);
@@ -69,15 +69,14 @@ impl<S> Connection<S> {
 }
 
 impl<S: ServerStream> Connections<S> {
-    /// Sees to it that the connection is looked at when its next limit is over, and not at all if
-    /// nothing of it is waited for.
+    /// Sets the connection's entry in the clock to its next deadline; none if it has no deadline.
     pub(super) fn watch(&mut self, id: ConnectionId) {
         let Some(connection) = self.table.get_mut(&id) else {
             return;
         };
         let due = connection.due(&self.limits).map(|(at, _)| at);
         let entry = connection.times.entry;
-        // An entry that comes too early is moved when its time has come.
+        // An entry that is too early is moved when it is due.
         if due.is_some_and(|at| entry.is_some_and(|entry| entry <= at)) {
             return;
         }
@@ -90,8 +89,7 @@ impl<S: ServerStream> Connections<S> {
         }
     }
 
-    /// What has been read of a connection has been cut: the time of an incomplete message begins with
-    /// its first bytes.
+    /// Notes after decoding whether a message is incomplete. Its time begins with its first bytes.
     pub(super) fn note_partial(&mut self, id: ConnectionId, now: Instant) {
         let Some(connection) = self.table.get_mut(&id) else {
             return;
@@ -106,7 +104,7 @@ impl<S: ServerStream> Connections<S> {
         self.watch(id);
     }
 
-    /// Sees to those whose time is over.
+    /// Handles the entries that are due.
     pub(super) fn ring(&mut self, now: Instant) {
         while let Some(&(at, id)) = self.clock.first().filter(|(at, _)| *at <= now) {
             self.clock.remove(&(at, id));
@@ -132,7 +130,7 @@ impl<S: ServerStream> Connections<S> {
         }
     }
 
-    /// Takes a connection that has ended out of the clock.
+    /// Removes the entry of a connection that has ended.
     pub(super) fn unwatch(&mut self, id: ConnectionId, times: Times) {
         if let Some(at) = times.entry {
             self.clock.remove(&(at, id));

@@ -1,4 +1,4 @@
-//! What is kept of one connection. An idle one holds no buffers.
+//! The state of one connection. An idle connection holds no buffers.
 
 use crate::account::{Charge, Parked, Place};
 use crate::error::CloseReason;
@@ -6,29 +6,29 @@ use crate::framing::{Framing, Inbound, Outbound};
 use crate::peer::Peer;
 use std::time::Instant;
 
-/// From so many bytes on a message waits for the memory that all of it takes before the rest of it
-/// is read: less than a few reads bring is not worth it.
+/// A message over this size needs a grant of its whole memory before its rest is read. A few reads return
+/// smaller ones, for which a grant does not pay.
 pub(super) const LARGE: usize = 64 * 1024;
 
-/// What of a connection the time limits are counted from.
+/// The times from which a connection's limits are counted.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Times {
     pub connected: Instant,
-    /// When what has arrived of an incomplete message began to be waited for.
+    /// When the server began to wait for the rest of an incomplete message.
     pub partial: Option<Instant>,
     /// When bytes last arrived.
     pub arrived: Instant,
-    /// When the last message came or went.
+    /// When the last message was received or sent.
     pub last: Instant,
-    /// When the peer last took something, while something waits for it.
+    /// When the peer last read, while bytes are queued for it.
     pub waiting: Option<Instant>,
-    /// When it began to be closed.
+    /// When closing began.
     pub closing: Option<Instant>,
-    /// When to look whether its last bytes have left.
+    /// When to check whether the last bytes have been sent.
     pub look: Option<Instant>,
     /// The connection's entry in the clock.
     pub entry: Option<Instant>,
-    /// It has had its reprieve.
+    /// It has had its one reprieve.
     pub reprieved: bool,
 }
 
@@ -47,7 +47,7 @@ impl Times {
         }
     }
 
-    /// The time of a message that has begun was not counted until `now`.
+    /// Restarts the limits at `now`: the time before does not count.
     pub fn restart(&mut self, now: Option<Instant>) {
         if let Some(now) = now {
             self.partial = self.partial.map(|_| now);
@@ -59,15 +59,15 @@ impl Times {
 /// What a connection waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Class {
-    /// To read on.
+    /// Memory to read on.
     Small,
-    /// The rest of a large message.
+    /// The grant of a large message.
     Large,
-    /// To be sent something.
+    /// Memory for a message to send.
     Sending,
 }
 
-/// Whose turn it is: first the user's group, then what is waited for, then who has waited longest.
+/// The order of waiting: the user's group, then the class, then the time.
 pub(super) type Entry = (u64, Class, u64);
 
 pub(super) struct Connection<S> {
@@ -75,40 +75,40 @@ pub(super) struct Connection<S> {
     pub peer: Peer,
     pub inbound: Inbound,
     pub outbound: Outbound,
-    /// It is being closed, for this reason: nothing more is read, and once all is sent it goes.
+    /// The reason for which it is being closed: nothing more is read, and it ends once its queue is sent.
     pub closing: Option<CloseReason>,
-    /// It stands in the list of those to be read.
+    /// It is in the list of ready connections.
     pub in_ready: bool,
-    /// The peer will send nothing more than what is there: reads go on until they say so.
+    /// No more bytes will arrive: it is read until the end of the stream.
     pub ended: bool,
-    /// The peer has closed its sending direction, and is still sent to.
+    /// The peer has half-closed: it is still sent to.
     pub finished: bool,
-    /// Its messages are not looked at until more of what waits for it has been sent.
+    /// Backpressure: its messages are not decoded until more of its queue has been sent.
     pub paused: bool,
-    /// Its messages are not looked at until there is memory for them: its entry in the list of those
-    /// who wait.
+    /// Its messages are not decoded until there is memory for them: its entry in the list of waiting
+    /// connections.
     pub waits: Option<Entry>,
-    /// A message to it was refused for want of memory: as above.
+    /// A message to it was refused because there was no memory: its entry in that list.
     pub waits_to_send: Option<Entry>,
-    /// Whole messages may be among the bytes kept: they come before the next read.
+    /// The kept bytes may contain whole messages: they are decoded before the next read.
     pub undecoded: bool,
-    /// A message was refused because too much waited; when that has changed, it is told.
+    /// A message was refused because the queue was full or there was no memory; `Drained` is owed.
     pub refused: bool,
-    /// Sending has failed: what it has sent is still read, but nothing goes there any more.
+    /// Sending has failed: the peer's bytes are still read, but nothing more is sent.
     pub unwritable: bool,
-    /// The peer has closed both directions: nothing that is sent can arrive.
+    /// The peer has closed both directions: nothing can arrive there.
     pub hung_up: bool,
-    /// It could not send all it had: the next sign that more may be sent is looked for.
+    /// A flush left bytes unsent: it continues when the stream is writable.
     pub blocked: bool,
     /// A message was queued since the queue was last flushed.
     pub sent: bool,
-    /// What its time limits are counted from.
+    /// The times from which its limits are counted.
     pub times: Times,
     /// The memory that is held for it.
     pub held: Charge,
-    /// The memory that was granted to the message that is arriving, of a [`LARGE`] one all.
+    /// The memory granted to the arriving message; for a [`LARGE`] one its whole size.
     pub granted: usize,
-    /// It waits for the memory of a large message whose beginning it holds.
+    /// Set while it waits for the grant of a large message and holds its beginning.
     pub parked: Option<Parked>,
     _place: Place,
 }

@@ -1,4 +1,4 @@
-//! The memory of a whole server at its bound: nobody gets past it, and everybody gets through.
+//! The memory of a whole server at its limit: it is never exceeded, and every connection makes progress.
 
 use super::scene::Peer as Client;
 use super::waiting::STALLED;
@@ -12,10 +12,10 @@ use std::time::Duration;
 pub(super) const MESSAGE: usize = 1 << 20;
 pub(super) const MEMORY: usize = 8 << 20;
 const EACH: usize = 4 << 20;
-/// What may pass the line: one message, and what one read has brought before.
+/// The allowed excess: one message, and the bytes of one read.
 const PAST: usize = MESSAGE + 4 * 64 * 1024;
 
-/// A server with many clients, and how many messages each has sent.
+/// A server with many clients, and the number of messages of each.
 pub(super) struct Crowd {
     memory: usize,
     pub connections: Connections<Client>,
@@ -23,7 +23,7 @@ pub(super) struct Crowd {
     pub now: Instant,
     pub heard: BTreeMap<u64, usize>,
     pub gone: BTreeMap<u64, CloseReason>,
-    /// The application answers each message with so many bytes, and holds what is refused.
+    /// The application answers each message with that many bytes, and keeps refused replies.
     pub answers: usize,
     pub held: VecDeque<(ConnectionId, Bytes)>,
 }
@@ -67,7 +67,7 @@ impl Crowd {
         }
     }
 
-    /// A client of this user comes, who has said what a stream begins with.
+    /// Connects a client of this user, which has sent its preface.
     pub fn comes(&mut self, uid: u32) -> usize {
         let client = Client::default();
         let mut begin = SendQueue::default();
@@ -93,7 +93,7 @@ impl Crowd {
         self.runs();
     }
 
-    /// Turns, until nobody has anything to do.
+    /// Runs turns until there is nothing to do.
     pub fn runs(&mut self) {
         loop {
             self.connections.begin_turn(self.now);
@@ -130,7 +130,7 @@ impl Crowd {
         }
     }
 
-    /// Time passes, and the backend looks at each deadline.
+    /// Lets time pass, with a poll at each deadline.
     pub fn waits(&mut self, time: Duration) {
         let until = self.now + time;
         while let Some(at) = self.connections.deadline().filter(|at| *at <= until) {
@@ -155,14 +155,14 @@ fn large_messages_wait_for_all_of_their_memory() {
     let mut crowd = Crowd::new();
     let frame = frame(MESSAGE);
     let clients: Vec<_> = (0..60).map(|_| crowd.comes(0)).collect();
-    // Each has sent all but the last byte: more than seven times what there is.
+    // Each has sent all but the last byte: more than seven times the memory.
     for &client in &clients {
         crowd.says(client, &frame[..frame.len() - 1]);
     }
     assert!(crowd.held() <= MEMORY, "{} bytes are held", crowd.held());
     let read = clients.iter().filter(|&&client| !crowd.clients[client].is_unheard()).count();
     assert!((2..8).contains(&read), "{read} are read to their end");
-    // Whoever ends gives way to others.
+    // A connection that ends frees its memory for others.
     let mut left = clients;
     while !left.is_empty() {
         let (read, waits): (Vec<_>, Vec<_>) =
@@ -206,7 +206,7 @@ fn who_does_not_read_the_answers_is_not_read_and_others_are_closed_for_it_only_i
     let good = crowd.comes(0);
     crowd.says(good, &frame(10));
     assert_eq!(crowd.heard(good), 0, "there was memory for its answer");
-    // Somebody waits: who holds much and takes nothing goes, one after the other.
+    // A connection waits: stalled ones that hold much are closed, one after the other.
     crowd.waits(STALLED - Duration::from_nanos(1));
     assert_eq!(crowd.gone.len(), 0);
     crowd.waits(Duration::from_nanos(1));
@@ -254,7 +254,7 @@ fn the_memory_of_who_leaves_is_free_at_once() {
     assert_eq!(crowd.connections.waiting.look_at(), None, "somebody is waited for");
 }
 
-/// It is not read any more, so what it had begun is of no use.
+/// It is not read any more, so its incomplete message is dropped.
 #[test]
 fn who_is_being_closed_holds_only_what_waits_to_be_sent() {
     let mut crowd = Crowd::new();
@@ -269,7 +269,7 @@ fn who_is_being_closed_holds_only_what_waits_to_be_sent() {
     assert!((100_000..101_000).contains(&crowd.held()), "{} bytes are held", crowd.held());
 }
 
-/// Who was let go on and found nothing to read leaves its place to the next.
+/// A resumed connection without bytes to read leaves its memory to the next one.
 #[test]
 fn a_place_that_is_not_taken_goes_to_the_next() {
     let mut crowd = Crowd::new();
@@ -288,13 +288,13 @@ fn a_place_that_is_not_taken_goes_to_the_next() {
     assert_eq!(crowd.heard(waits), 1);
 }
 
-/// What a client does next.
+/// The next action of a client.
 #[derive(Clone, Debug)]
 enum Deed {
     Comes {
         uid: u32,
     },
-    /// The next message, whole or its front.
+    /// Sends the next message, whole or its beginning.
     Says {
         client: usize,
         size: usize,
@@ -328,8 +328,8 @@ fn deeds() -> impl Strategy<Value = Deed> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
-    /// Whatever clients do, in whatever order: the bound holds (looked at with each event), and once
-    /// they all say the rest of what they began and read, every message of those who are still there
+    /// For any actions of clients in any order: the limit holds (checked at each event), and once
+    /// all clients send the rest of their messages and read, every message of the connected ones
     /// arrives, and nothing is held.
     #[test]
     fn nobody_gets_past_the_bound_and_everybody_gets_through(
@@ -338,7 +338,7 @@ proptest! {
     ) {
         let mut crowd = Crowd::new();
         crowd.answers = answers;
-        // Of each client, what is left to be said of its message, and how many it has begun.
+        // For each client, the unsent rest of its message, and the number of begun messages.
         let mut left: Vec<Bytes> = Vec::new();
         let mut begun: Vec<usize> = Vec::new();
         for deed in deeds {

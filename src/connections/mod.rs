@@ -1,13 +1,13 @@
-//! The connections of one server, whatever carries them: who is to be read, what is to be sent,
-//! who is slow, who has ended. No operating system and no clock: a backend brings the streams, says
-//! which of them are ready, and passes the time in.
+//! The connections of one server, on any transport: which one is read next, what is sent, which one is
+//! slow, which one has ended. No operating system and no clock: a backend provides the streams, reports
+//! their readiness, and passes the time in.
 //!
-//! A backend drives it so: [`add`](Connections::add) each client, report readiness with
-//! [`readable`](Connections::readable) and [`writable`](Connections::writable), then
+//! A backend drives it as follows: [`add`](Connections::add) each client, report readiness with
+//! [`readable`](Connections::readable) and [`writable`](Connections::writable), then call
 //! [`begin_turn`](Connections::begin_turn) and [`step`](Connections::step) until it is idle; then wait
 //! for readiness until [`deadline`](Connections::deadline) at the latest, and not at all while it is
-//! [busy](Connections::is_busy). Readiness is edge-triggered: told once, it counts until a read has
-//! come up short or a write would block.
+//! [busy](Connections::is_busy). Readiness is edge-triggered: reported once, it holds until a read
+//! returns fewer bytes than fit, or a write would block.
 #![forbid(unsafe_code)]
 
 mod clock;
@@ -48,15 +48,15 @@ use std::sync::Arc;
 use std::time::Instant;
 use waiting::Waiting;
 
-/// How many flushes there may be in a turn at least. Else as many as there are connections: an
-/// application that sends more whenever something has left must not keep the backend from looking.
+/// The least number of flushes in a turn; otherwise the number of connections. An application that sends more
+/// whenever a queue shrinks must not keep the backend from polling.
 const FLUSHES_LEAST: usize = 16;
 
-/// What came of a [`step`](Connections::step).
+/// The outcome of a [`step`](Connections::step).
 #[derive(Debug)]
 pub(crate) enum Step {
     Event(Event),
-    /// Something was done, of which there is nothing to tell; there may be more.
+    /// Something was done without an event; there may be more.
     More,
     /// The turn is over.
     Idle,
@@ -72,28 +72,28 @@ pub(crate) struct Connections<S> {
     table: IdMap<ConnectionId, Box<Connection<S>>>,
     /// What is to be returned next.
     events: VecDeque<Event>,
-    /// Who has ended, until the event that says so has been handled.
+    /// The peers of ended connections, until their `Closed` event has been handled.
     departed: IdMap<ConnectionId, Peer>,
     last_closed: Option<ConnectionId>,
     /// Connections with something to read, each once.
     ready: VecDeque<ConnectionId>,
-    /// How many of them are read before the backend looks for others again: a client that always
-    /// has more must not keep those waiting whose readiness is not known yet.
+    /// How many of them are read before the backend polls again: a client that always sends more must not
+    /// delay connections with readiness that is not reported yet.
     turn: usize,
-    /// The connection whose bytes are being cut into messages.
+    /// The connection that has the turn: its bytes are being decoded.
     current: Option<Turn>,
     /// Connections with something queued since they were last flushed.
     unsent: VecDeque<ConnectionId>,
-    /// How many of them may be flushed before the backend looks for readiness again.
+    /// How many of them may be flushed before the backend polls again.
     flushes: usize,
     /// Connections that wait for memory.
     waiting: Waiting,
-    /// When to look for those that take too long.
+    /// The deadlines of the connections.
     clock: Clock,
-    /// When the backend last reported all readiness. Whose time was over by then had it; what happened
-    /// since, while the application was busy, nobody has looked at yet.
+    /// When the backend last reported all readiness. Deadlines before that have really passed. Events after
+    /// it, while the application was busy, have not been polled yet.
     looked: Option<Instant>,
-    /// What is read into, shared by all whose messages are complete.
+    /// The read buffers, shared by all connections without an incomplete message.
     buffers: ReadBuffers,
     /// Memory for the next small messages to be sent, lent to a queue until all of it has left.
     send_memory: BytesMut,
@@ -131,15 +131,15 @@ impl<S: ServerStream> Connections<S> {
         }
     }
 
-    /// Goes on with peers that close their sending direction, as
-    /// [`half_close`](crate::ServerOptions::half_close) says.
+    /// Sets whether a half-close leaves the connection open; see
+    /// [`half_close`](crate::ServerOptions::half_close).
     pub fn with_half_close(mut self, half_close: bool) -> Connections<S> {
         self.half_close = half_close;
         self
     }
 
-    /// A client has connected. `readable`: it may have sent something already. One for whom there is no
-    /// place is told so and goes.
+    /// A client has connected. `readable`: it may have sent bytes already. A client over the limit of
+    /// connections gets a goodbye and is closed.
     pub fn add(&mut self, id: ConnectionId, stream: S, peer: Peer, readable: bool, now: Instant) {
         let place = match self.account.place(&peer) {
             Ok(place) => place,
@@ -151,24 +151,23 @@ impl<S: ServerStream> Connections<S> {
         self.table.insert(id, Box::new(connection));
         self.watch(id);
         self.events.push_back(Event::Connected(id));
-        self.unsent.push_back(id); // what the framing begins with
+        self.unsent.push_back(id); // the preface
         if readable {
             self.readable(id, false);
         }
     }
 
-    /// A client that may not come in is told so, where the framing has words for it and it can be told
-    /// at once, and goes.
+    /// Refuses a client: sends the goodbye, if the framing has one and it can be sent at once, and closes.
     pub fn turn_away(&self, mut stream: S, why: &Goodbye) {
         let mut outbound = Outbound::new(&*self.framing);
         outbound.goodbye(why.code, &why.text);
         if !outbound.queue.is_empty() {
-            // A client that has gone already, or takes nothing, is turned away all the same.
+            // Errors are ignored: the client is closed in any case.
             let _ = stream.write(&mut outbound.queue);
         }
     }
 
-    /// Something may be there to be read; `ended`: that is all there will ever be.
+    /// Bytes may have arrived; `ended`: no more will follow.
     pub fn readable(&mut self, id: ConnectionId, ended: bool) {
         if let Some(connection) = self.table.get_mut(&id) {
             connection.ended |= ended;
@@ -179,7 +178,7 @@ impl<S: ServerStream> Connections<S> {
         }
     }
 
-    /// More may be sent now.
+    /// More can be sent now.
     pub fn writable(&mut self, id: ConnectionId) {
         let Some(connection) = self.table.get_mut(&id) else {
             return;
@@ -190,7 +189,7 @@ impl<S: ServerStream> Connections<S> {
         }
     }
 
-    /// The peer has closed both directions. What it sent can still be read.
+    /// The peer has closed both directions. Bytes that it sent can still be read.
     pub fn hung_up(&mut self, id: ConnectionId) {
         if let Some(connection) = self.table.get_mut(&id) {
             connection.hung_up = true;
@@ -200,12 +199,12 @@ impl<S: ServerStream> Connections<S> {
         }
     }
 
-    /// Puts in an event that is not of any connection.
+    /// Queues an event that does not belong to a connection.
     pub fn push_event(&mut self, event: Event) {
         self.events.push_back(event);
     }
 
-    /// All readiness that there is `now` has been reported: each ready connection has its turn.
+    /// All readiness of `now` has been reported: each ready connection gets a turn.
     pub fn begin_turn(&mut self, now: Instant) {
         self.turn = self.ready.len();
         self.looked = Some(now);
@@ -213,13 +212,13 @@ impl<S: ServerStream> Connections<S> {
         self.waiting.begin_turn(now);
     }
 
-    /// Whether there is something to do in the next turn, whatever the backend has to report.
+    /// Whether there is something to do in the next turn without any new readiness.
     pub fn is_busy(&self) -> bool {
         !self.ready.is_empty() || !self.unsent.is_empty() || self.waiting.is_busy(&self.account)
     }
 
-    /// Does one thing: returns an event, reads or cuts or sends for one connection, or looks at the
-    /// clock. The application's time passes between two steps, so `now` is asked for each.
+    /// Does one thing: returns an event, reads, decodes or sends for one connection, or checks the
+    /// deadlines. The application's time passes between two steps, so each step gets a new `now`.
     pub fn step(&mut self, now: Instant) -> Step {
         if let Some(id) = self.last_closed.take() {
             self.departed.remove(&id);
@@ -274,18 +273,18 @@ impl<S: ServerStream> Connections<S> {
         self.deadline().is_some_and(|at| at <= now)
     }
 
-    /// When [`step`](Connections::step) has something to do without any readiness, in a new turn.
+    /// The time at which [`step`](Connections::step) has something to do without any readiness.
     pub fn deadline(&self) -> Option<Instant> {
         let ring = self.clock.first().map(|(at, _)| *at);
         self.waiting.look_at().into_iter().chain(ring).min()
     }
 
-    /// How many connections there are, closing ones included.
+    /// The number of connections, closing ones included.
     pub fn len(&self) -> usize {
         self.table.len()
     }
 
-    /// Drops all connections, with what waits on them. Nothing comes after that but the end of this.
+    /// Drops all connections and their queues, at the end of the server.
     pub fn clear(&mut self) {
         for connection in self.table.values_mut() {
             if !connection.stream.is_sent() {
@@ -295,23 +294,23 @@ impl<S: ServerStream> Connections<S> {
         self.table.clear();
     }
 
-    /// Whether it is a connection.
+    /// Whether the connection exists.
     pub fn contains(&self, id: ConnectionId) -> bool {
         self.table.contains_key(&id)
     }
 
-    /// Who is there; also of one that has just ended, until the next step.
+    /// The peer; also of a connection that has just ended, until the next step.
     pub fn peer(&self, id: ConnectionId) -> Option<&Peer> {
         let connected = self.table.get(&id).map(|connection| &connection.peer);
         connected.or_else(|| self.departed.get(&id))
     }
 
-    /// On what the memory that is held for it draws.
+    /// The share that the connection's memory is charged to.
     pub fn share(&self, id: ConnectionId) -> Option<Share> {
         self.table.get(&id).map(|connection| connection.held.share().clone())
     }
 
-    /// Whether what is sent there can still arrive.
+    /// Whether a message can still arrive at the peer.
     pub fn is_reachable(&self, id: ConnectionId) -> bool {
         self.table.get(&id).is_some_and(|c| c.takes_messages() && !c.hung_up)
     }
@@ -341,7 +340,7 @@ impl<S: ServerStream> Connections<S> {
             return Err(SendError::new(id, error.into(), body));
         }
         connection.sent = true;
-        // What leaves before anything else is done need not be charged.
+        // A small message is sent before anything else is done, and need not be charged.
         if connection.outbound.queue.len() > connection::LARGE {
             connection.settle();
         }

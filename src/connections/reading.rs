@@ -1,9 +1,8 @@
-//! From readiness to messages.
+//! From readiness to messages: the turns of connections.
 //!
-//! Each ready connection has one turn, then the others: so many messages, or so much of the
-//! application's time, whichever is over first. What it has sent beyond that waits for its next turn.
-//! Messages are handed out one by one, so that the answers to the first ones count before the next is
-//! looked at.
+//! Each ready connection gets one turn, then the next one: a number of messages or an amount of the
+//! application's time, whichever is used up first. Further bytes wait for its next turn. Messages are
+//! returned one by one, so that the replies to the first ones count before the next is decoded.
 
 use super::connection::{Class, Connection};
 use super::{Connections, ServerStream};
@@ -15,19 +14,18 @@ use bytes::BytesMut;
 use std::io::{self, ErrorKind};
 use std::time::{Duration, Instant};
 
-/// How many messages of one connection are handed out before it is another's turn. With a handler that
-/// takes no time at all they take about as long as the time below.
+/// The most messages of a turn. With a handler that takes no time, they take about as long as [`TURN_TIME`].
 pub(super) const TURN_MESSAGES: usize = 256;
 
-/// How long one connection's messages may be handed out, the application's time with them included,
-/// before it is another's turn. Some ten times what it costs to change from one to another; and the
-/// most that one connection adds to the time of another's call, where a handler takes less.
+/// The longest time of a turn, the application's time with the messages included. Some ten times the cost of a
+/// change between connections; and the most that one connection adds to the time of another's call, if a
+/// handler takes less.
 pub(super) const TURN_TIME: Duration = Duration::from_micros(100);
 
-/// The turn of the connection whose messages are being handed out.
+/// The turn of one connection: its time slice.
 pub(super) struct Turn {
     id: ConnectionId,
-    /// What has been read of it and not been cut yet.
+    /// Bytes that have been read and not decoded yet.
     input: BytesMut,
     began: Instant,
     messages: usize,
@@ -75,14 +73,14 @@ enum Stop {
 }
 
 impl<S: ServerStream> Connections<S> {
-    /// Reads once from a connection, and begins its turn with the bytes.
+    /// Reads once from a connection, and begins its turn.
     pub(super) fn read(&mut self, id: ConnectionId, now: Instant) {
         let Some(connection) = self.table.get_mut(&id) else {
             return;
         };
         connection.in_ready = false;
         if connection.finished {
-            // Nothing comes any more but its end.
+            // Only its end can still arrive.
             if connection.hung_up || connection.unwritable {
                 self.begin_close(id, CloseReason::Finished, now);
             }
@@ -104,7 +102,7 @@ impl<S: ServerStream> Connections<S> {
         }
         let outcome = match self.carrier {
             Carrier::Stream => read_bytes(connection, &mut buffer),
-            // After a message there may be another; that there is none is said by no other sign.
+            // After a message there may be another: only `WouldBlock` says that there is none.
             Carrier::Messages => {
                 let limit = self.framing.limit();
                 let read = connection.stream.read_message(&mut buffer, limit);
@@ -139,8 +137,8 @@ impl<S: ServerStream> Connections<S> {
         }
     }
 
-    /// The next message of the connection whose turn it is. When there is none left, or its turn is
-    /// over, what they were answered with is sent, and what is left of them kept.
+    /// The next message of the connection that has the turn. When no message is left, or the turn is over, the
+    /// queued replies are sent and the rest of the bytes is kept.
     pub(super) fn next_message(&mut self, now: Instant) -> Option<Event> {
         let (line, to_begin) = (self.limits.queued / 2, self.to_begin());
         let turn = self.current.as_mut()?;
@@ -225,7 +223,7 @@ impl<S: ServerStream> Connections<S> {
     }
 }
 
-/// Reads bytes; also says whether there may be more to be read without a sign.
+/// Reads bytes; also returns whether more may have arrived without new readiness.
 fn read_bytes<S: ServerStream>(
     connection: &mut Connection<S>,
     buffer: &mut BytesMut,

@@ -1,4 +1,4 @@
-//! Connections whose peers do what the test says, at the times that it says.
+//! A scene: connections with scripted peers and a scripted clock.
 
 use crate::connections::{Connections, ServerStream};
 use crate::framing::{Framing, FramingError, Layer, Native, SendQueue};
@@ -13,26 +13,26 @@ use std::time::Instant;
 
 pub const ID: ConnectionId = ConnectionId::from_number(1);
 
-/// A peer that does what the test says.
+/// A scripted peer.
 #[derive(Clone, Default)]
 pub struct Peer(Rc<RefCell<State>>);
 
 #[derive(Default)]
 struct State {
-    /// What it has said and nobody has read.
+    /// The bytes that it has sent and that have not been read.
     said: BytesMut,
-    /// What it has been told.
+    /// The bytes that it has received.
     heard: BytesMut,
     takes_nothing: bool,
-    /// It takes so many bytes, and then nothing.
+    /// The number of bytes that it reads before it stops.
     takes_bytes: usize,
     aborted: bool,
-    /// How its next read and its next write end.
+    /// The outcomes of its next read and its next write.
     read_fails: Option<ErrorKind>,
     write_fails: Option<ErrorKind>,
-    /// What it was told last is still on its way.
+    /// The last written bytes have not been sent yet.
     on_its_way: bool,
-    /// How often it was asked whether it takes something.
+    /// The number of writes.
     looks: u64,
 }
 
@@ -45,7 +45,7 @@ impl Peer {
         self.0.borrow_mut().takes_nothing = !something;
     }
 
-    /// It takes so many bytes more, of a peer that takes nothing.
+    /// Lets it read that many more bytes.
     pub fn takes_bytes(&self, bytes: usize) {
         self.0.borrow_mut().takes_bytes += bytes;
     }
@@ -58,7 +58,7 @@ impl Peer {
         self.0.borrow_mut().write_fails = Some(once);
     }
 
-    /// What it was told is taken from the queue, and has not left.
+    /// Written bytes are taken from the queue, and not sent yet.
     pub fn is_on_its_way(&self, yes: bool) {
         self.0.borrow_mut().on_its_way = yes;
     }
@@ -71,17 +71,17 @@ impl Peer {
         self.0.borrow().looks
     }
 
-    /// How many bytes it has been told.
+    /// The number of bytes that it has received.
     pub fn heard(&self) -> usize {
         self.0.borrow().heard.len()
     }
 
-    /// Whether it has said something that was not read.
+    /// Whether it has sent bytes that were not read.
     pub fn is_unheard(&self) -> bool {
         !self.0.borrow().said.is_empty()
     }
 
-    /// The number of the goodbye that it has heard.
+    /// The code of the goodbye that it has received.
     pub fn goodbye(&self) -> Option<u16> {
         let mut heard = self.0.borrow().heard.clone();
         let mut decoder = framing().decoder();
@@ -152,7 +152,7 @@ pub fn frame(size: usize) -> Bytes {
     queue.to_bytes()
 }
 
-/// One peer that has connected at `start`.
+/// A scene with one peer that has connected at `start`.
 pub struct Scene {
     pub connections: Connections<Peer>,
     pub peer: Peer,
@@ -169,25 +169,25 @@ impl Scene {
         scene
     }
 
-    /// As [`new`](Scene::new), with a peer that has said its preface.
+    /// As [`new`](Scene::new), with a peer that has sent its preface.
     pub fn begun(limits: &Limits) -> Scene {
         let mut scene = Scene::new(limits);
         assert!(scene.says(&preface(), scene.start).is_empty());
         scene
     }
 
-    /// The backend looks, at this time: what then happens.
+    /// The backend polls at this time. Returns the events.
     pub fn at(&mut self, now: Instant) -> Vec<Event> {
         self.connections.begin_turn(now);
         self.without_a_look(now)
     }
 
-    /// The application asks again, before the backend looks.
+    /// The application asks for the next event, before the backend polls.
     pub fn without_a_look(&mut self, now: Instant) -> Vec<Event> {
         std::iter::from_fn(|| self.connections.next(now)).collect()
     }
 
-    /// The peer says something, and the backend notices.
+    /// The peer sends bytes, and the backend reports them.
     pub fn says(&mut self, bytes: &[u8], now: Instant) -> Vec<Event> {
         self.peer.says(bytes);
         self.connections.readable(ID, false);

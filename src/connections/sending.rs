@@ -1,4 +1,4 @@
-//! From queues to peers, and the end of connections.
+//! Sending queues to peers, and closing connections.
 
 use super::{Connections, FLUSH_MOST, ServerStream};
 use crate::error::CloseReason;
@@ -7,12 +7,12 @@ use crate::message_server::{ConnectionId, Event};
 use std::io::ErrorKind;
 use std::time::{Duration, Instant};
 
-/// How soon a connection is looked at again that has nothing queued, but whose last bytes are still
-/// on their way. Nobody waits for the answer but who closes it.
+/// The pause before the next check of a connection with an empty queue and last bytes that the system has not
+/// taken yet. Only closing depends on it.
 pub(super) const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
 impl<S: ServerStream> Connections<S> {
-    /// Sends what can be sent to one peer, and sees to what follows from it.
+    /// Sends as much of a peer's queue as possible, and handles the outcome.
     pub(super) fn flush(&mut self, id: ConnectionId, now: Instant) {
         let Some(connection) = self.table.get_mut(&id) else {
             return;
@@ -34,7 +34,7 @@ impl<S: ServerStream> Connections<S> {
                     connection.outbound.queue = SendQueue::default();
                     connection.unwritable = true;
                     if has_gone(&error) {
-                        // What it sent before it went is still read; reading then finds its end.
+                        // Bytes that it sent before are still read; then reading finds the end.
                         self.readable(id, false);
                     } else {
                         connection.closing.get_or_insert(error.into());
@@ -59,7 +59,7 @@ impl<S: ServerStream> Connections<S> {
         if connection.blocked {
             connection.outbound.queue.own();
             connection.times.waiting.get_or_insert(now);
-            // No sign will tell that the last of it has gone.
+            // No readiness reports that the last bytes have been sent.
             connection.times.look = (queued == 0).then(|| now + LOOK_AGAIN);
             self.watch(id);
         } else {
@@ -78,19 +78,19 @@ impl<S: ServerStream> Connections<S> {
             self.events.push_back(Event::Drained(id));
         }
         if std::mem::take(&mut connection.paused) {
-            // The time of what it has begun did not count meanwhile.
+            // The time of its incomplete message did not count meanwhile.
             connection.times.restart(Some(now));
             self.readable(id, false);
             self.watch(id);
         }
     }
 
-    /// Ends a connection once all that was queued for it has left.
+    /// Ends a connection once its queue has been sent.
     pub(super) fn begin_close(&mut self, id: ConnectionId, reason: CloseReason, now: Instant) {
         if let Some(connection) = self.table.get_mut(&id) {
             connection.closing.get_or_insert(reason);
             connection.times.closing.get_or_insert(now);
-            // Nothing more is read: what had arrived need not be kept until the rest has been sent.
+            // Nothing more is read: free the kept bytes now, before the queue has been sent.
             connection.inbound.forget();
             connection.granted = 0;
             self.waiting.remove(connection);
@@ -99,7 +99,7 @@ impl<S: ServerStream> Connections<S> {
         }
     }
 
-    /// Closes a connection and tells its peer why.
+    /// Sends a goodbye and closes a connection.
     pub(super) fn give_up(&mut self, id: ConnectionId, reason: CloseReason, now: Instant) {
         if let (Some(why), Some(connection)) = (reason.goodbye(), self.table.get_mut(&id)) {
             connection.outbound.goodbye(why.code, &why.text);
@@ -107,7 +107,7 @@ impl<S: ServerStream> Connections<S> {
         self.begin_close(id, reason, now);
     }
 
-    /// Ends a connection at once; what waits to be sent is thrown away.
+    /// Ends a connection at once and drops its queue.
     pub(super) fn cut_off(&mut self, id: ConnectionId, reason: CloseReason) {
         if let Some(connection) = self.table.get_mut(&id) {
             connection.stream.abort();
@@ -116,7 +116,7 @@ impl<S: ServerStream> Connections<S> {
         }
     }
 
-    /// Drops the connection and tells that it has ended.
+    /// Drops the connection and queues its `Closed` event.
     fn finish(&mut self, id: ConnectionId) {
         let Some(mut connection) = self.table.remove(&id) else {
             return;
@@ -130,7 +130,7 @@ impl<S: ServerStream> Connections<S> {
     }
 }
 
-/// Whether an error of writing says that the peer has gone.
+/// Whether an error of writing means that the peer has closed.
 fn has_gone(error: &std::io::Error) -> bool {
     use ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, NotConnected};
     matches!(error.kind(), BrokenPipe | ConnectionAborted | ConnectionReset | NotConnected)

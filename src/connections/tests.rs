@@ -1,4 +1,4 @@
-//! Connections with streams that do what no system can be made to do on demand.
+//! Connections with scripted streams, for outcomes that a real system does not produce on demand.
 
 use super::reading::{TURN_MESSAGES, TURN_TIME};
 use super::*;
@@ -8,9 +8,9 @@ use std::io::{self, ErrorKind};
 use std::rc::Rc;
 use std::time::Duration;
 
-/// A client that always has more to be read, and takes as much as it is allowed to.
+/// A client that always sends more, and reads as much as it may.
 struct Endless {
-    /// What it says first, then what it says again and again.
+    /// The bytes that it sends first, then the bytes that it repeats.
     first: Bytes,
     again: Bytes,
     said: usize,
@@ -33,7 +33,7 @@ impl ServerStream for Endless {
         let room = buffer.capacity() - buffer.len();
         let stream = self.first.iter().chain(self.again.iter().cycle());
         let period = self.again.len();
-        // The same place in the stream, without going through all that was said before.
+        // The same position in the stream, computed without the bytes before.
         let skip = match self.said.checked_sub(self.first.len()) {
             Some(again) => self.first.len() + again % period,
             None => self.said,
@@ -89,7 +89,7 @@ fn each_ready_connection_has_one_read_in_a_turn() {
     }
 }
 
-/// What each connection has said in each of so many turns; each message takes the application so long.
+/// The messages of each connection in each turn; each message takes the application that long.
 fn turns(count: usize, handler: Duration) -> Vec<[usize; 3]> {
     let mut now = Instant::now();
     let mut connections = connections(&Limits::default());
@@ -125,14 +125,14 @@ fn a_turn_has_so_much_of_the_applications_time_and_one_message_in_any_case() {
         [(TURN_TIME * 10, 1), (TURN_TIME, 1), (TURN_TIME - step, 2), (TURN_TIME / 4, 4)]
     {
         for heard in turns(20, handler) {
-            // Where the bytes of one read end within a message, its turn ends there too.
+            // If the bytes of one read end inside a message, the turn ends there too.
             assert!(heard.iter().all(|&heard| heard <= messages), "{heard:?}, {handler:?}");
         }
         assert_eq!(turns(1, handler), [[messages; 3]], "{handler:?}");
     }
 }
 
-/// A client that takes all there is, however much.
+/// A client that reads everything.
 struct Greedy {
     taken: Rc<Cell<usize>>,
 }
@@ -232,9 +232,9 @@ fn who_takes_nothing_is_not_read_past_half_of_the_limit() {
             }
         }
     }
-    // Answers of 18 bytes with their header, and what the framing begins with.
+    // Replies of 18 bytes with their header, and the preface.
     assert!((5_000..5_100).contains(&(answered * 18 + 16)), "{answered} messages were read");
-    // It stays so until it is closed, at the deadline and not before.
+    // This does not change until it is closed at the deadline.
     assert_eq!(connections.deadline(), Some(start + limits.write_stall));
     let just_before = start + limits.write_stall - Duration::from_nanos(1);
     connections.begin_turn(just_before);
@@ -251,12 +251,12 @@ fn the_limit_of_what_is_queued_is_exact() {
     let mut connections = connections(&limits);
     connections.add(id(0), Endless::new(false), Peer::default(), false, Instant::now());
     while connections.next(Instant::now()).is_some() {}
-    // The framing begins with 16 bytes, and each message has a header of 8.
+    // The preface has 16 bytes, and each message a header of 8.
     let fill = |connections: &mut Connections<Endless>, queued: usize| {
         connections.send(id(0), b"", vec![0; queued - 16 - 8].into()).unwrap();
     };
     fill(&mut connections, 999);
-    // One byte below the limit a message of any size is taken; above it none is.
+    // One byte below the limit a message of any size is accepted; above it none.
     connections.send(id(0), b"", vec![0; 500_000].into()).unwrap();
     let refused = connections.send(id(0), b"", Bytes::new()).unwrap_err();
     assert!(

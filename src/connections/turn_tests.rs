@@ -1,5 +1,5 @@
-//! What is done for a connection in its turn, and what is not: streams that fail, that are paused or
-//! closing, and whose bytes must not get to anybody else.
+//! The turn of a connection: streams that fail, that are paused or
+//! closing, and buffers that must not leak bytes to another connection.
 
 use super::reading::{TURN_MESSAGES, TURN_TIME};
 use super::scene::{self, ID, Scene, frame, preface};
@@ -10,7 +10,7 @@ use std::time::Duration;
 
 const OTHER: ConnectionId = ConnectionId::from_number(2);
 
-/// Adds another peer, which has said its preface.
+/// Adds another peer, which has sent its preface.
 fn another(scene: &mut Scene) -> scene::Peer {
     let (peer, now) = (scene::Peer::default(), scene.start);
     peer.says(&preface());
@@ -27,13 +27,13 @@ fn one_that_is_paused_is_not_read_on() {
     scene.peer.takes(false);
     scene.sends(501, now);
     assert!(scene.says(&frame(1), now).is_empty());
-    // The one before is kept. This one stays with the system.
+    // The message before is kept. This one stays in the system's buffer.
     assert!(scene.says(&frame(2), now).is_empty());
     assert!(scene.peer.is_unheard());
     assert!(!scene.connections.is_busy());
 }
 
-/// What waits counts with its headers, of 8 bytes.
+/// The queue counts messages with their headers of 8 bytes.
 #[test]
 fn at_half_of_the_limit_it_is_read_on_and_the_application_hears_and_not_above() {
     let limits = Limits { queued: 1000, ..Limits::default() };
@@ -116,7 +116,7 @@ fn what_a_peer_said_before_it_went_is_heard_and_one_that_fails_is_closed_at_once
     }
 }
 
-/// The system says nothing when the last bytes have left.
+/// The system does not report when the last bytes have been sent.
 #[test]
 fn one_whose_last_bytes_are_on_their_way_is_looked_at_again_and_dropped_only_then() {
     let mut scene = Scene::begun(&Limits::default());
@@ -136,7 +136,7 @@ fn one_whose_last_bytes_are_on_their_way_is_looked_at_again_and_dropped_only_the
 /// All connections share one buffer for their reads.
 #[test]
 fn what_is_left_of_one_that_was_closed_gets_to_nobody_else() {
-    // Closed by the application, and for what it said.
+    // Closed by the application, and because of invalid bytes.
     for damaged in [false, true] {
         let mut scene = Scene::begun(&Limits::default());
         let now = scene.start;
@@ -160,7 +160,7 @@ fn what_is_left_of_one_that_was_closed_gets_to_nobody_else() {
     }
 }
 
-/// However long it took until they were looked at.
+/// However long it took until they were decoded.
 #[test]
 fn what_was_read_gives_one_message_in_any_case() {
     let mut scene = Scene::begun(&Limits::default());
@@ -192,7 +192,7 @@ fn the_answers_of_a_turn_leave_before_the_next_connection_has_its_own() {
     assert_eq!(scene.peer.heard() - before, TURN_MESSAGES * 8);
 }
 
-/// It is the application's then, and must not keep it from answering.
+/// The application has it then, and the charge must not block its reply.
 #[test]
 fn a_message_that_was_handed_out_is_not_charged_any_more() {
     let mut scene = Scene::begun(&Limits::default());

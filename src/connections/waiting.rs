@@ -1,7 +1,7 @@
-//! Waiting for memory: who reads on when there is some again, and who has to go if there is none.
+//! Waiting for memory: which connection reads on when memory becomes free, and which one is closed if none does.
 //!
-//! A large message is granted all the memory that it will take before its rest is read. With a part
-//! for each, several would hold what the others wait for, and none would ever be whole.
+//! A large message is granted its whole memory before its rest is read. With partial grants, several messages
+//! could hold the memory that the others wait for, and none would be completed (deadlock).
 
 use super::connection::{Class, Connection, Entry, LARGE};
 use super::{Connections, ServerStream};
@@ -11,29 +11,29 @@ use crate::message_server::{ConnectionId, Event};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-/// How long a connection may have taken and sent nothing while others wait for the memory that it
-/// holds. A program that runs does either within milliseconds.
+/// How long a connection may make no progress while others wait for the memory that it holds. A running
+/// program makes progress within milliseconds.
 pub(super) const STALLED: Duration = Duration::from_secs(1);
 
-/// How soon it is looked again who could go, when one has gone and others still wait.
+/// The pause after closing a connection before the next one is closed, if others still wait.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
-/// Who waits.
+/// The connections that wait for memory.
 #[derive(Default)]
 pub(super) struct Waiting {
     entries: BTreeMap<Entry, ConnectionId>,
     next: u64,
-    /// The account's count of what became free, as it was when they were last looked at.
+    /// The account's counter of releases at the last check.
     seen: u64,
-    /// Somebody was passed over for those who were let go on before: in the next turn it is known what
-    /// those have taken.
+    /// A connection was skipped because of those resumed before it: the next turn knows how much they have
+    /// taken.
     again: bool,
-    /// When to look who could go.
+    /// When to check which connection must be closed.
     look_at: Option<Instant>,
 }
 
 impl Waiting {
-    /// Puts a connection at the end of its queue, unless it stands there.
+    /// Adds a connection at the end of its class, unless it is there.
     pub fn add<S>(&mut self, id: ConnectionId, connection: &mut Connection<S>, class: Class) {
         let share = connection.held.share();
         let group = share.group();
@@ -52,7 +52,7 @@ impl Waiting {
         }
     }
 
-    /// Takes a connection out, wherever it stands.
+    /// Removes a connection from all lists.
     pub fn remove<S>(&mut self, connection: &mut Connection<S>) {
         connection.parked = None;
         for entry in [connection.waits.take(), connection.waits_to_send.take()] {
@@ -70,14 +70,14 @@ impl Waiting {
         }
     }
 
-    /// Whether they are to be looked at in the next turn, whatever happens.
+    /// Whether the next turn must check the waiting connections.
     pub fn is_busy(&self, account: &Account) -> bool {
-        // With the first who waits a time begins, which the next turn knows.
+        // The stall time begins with the first waiting connection; the next turn sets it.
         let begins = self.look_at.is_none() && !self.entries.is_empty();
         self.again || begins || self.may_go_on(account)
     }
 
-    /// Whether memory became free since they were looked at.
+    /// Whether memory became free since the last check.
     pub fn may_go_on(&self, account: &Account) -> bool {
         !self.entries.is_empty() && account.freed() != self.seen
     }
@@ -86,7 +86,7 @@ impl Waiting {
         self.look_at.filter(|_| !self.entries.is_empty())
     }
 
-    /// The first entry at or behind `from`.
+    /// The first entry at or after `from`.
     fn first(&self, from: Entry) -> Option<(Entry, ConnectionId)> {
         self.entries.range(from..).next().map(|(entry, id)| (*entry, *id))
     }
@@ -98,7 +98,7 @@ impl Waiting {
 }
 
 impl<S: ServerStream> Connections<S> {
-    /// Whether there is memory for what a connection would be read for; if not, it waits.
+    /// Whether there is memory to read from a connection; if not, it waits.
     pub(super) fn may_read(&mut self, id: ConnectionId) -> bool {
         let (largest, to_begin) = (self.limits.message, self.to_begin());
         let Some(connection) = self.table.get_mut(&id) else {
@@ -106,7 +106,7 @@ impl<S: ServerStream> Connections<S> {
         };
         let large = connection.whole(largest) > LARGE;
         let class = if large { Class::Large } else { Class::Small };
-        // Of one that has gone, no more comes than the system holds already.
+        // A disconnected peer sends no more than the system already holds.
         let may = connection.hung_up || connection.grant(class, largest, to_begin);
         if !may {
             self.waiting.add(id, connection, class);
@@ -120,13 +120,13 @@ impl<S: ServerStream> Connections<S> {
         self.limits.message.min(self.account.memory() / 8).max(1)
     }
 
-    /// Memory has become free: those who can go on do, in the order in which they began to wait. Who waits for
-    /// more than there is stands before those of the same user behind, and in nobody else's way.
+    /// Memory has become free: resumes connections in the order in which they began to wait. One that needs more
+    /// memory than there is blocks those of the same user and class behind it, and no others.
     pub(super) fn go_on(&mut self) {
         self.waiting.seen = self.account.freed();
         let (largest, to_begin) = (self.limits.message, self.to_begin());
         let mut from = (0, Class::Small, 0);
-        // What those take who have just been let go on.
+        // The memory that the connections resumed just now may take.
         let mut promised = 0;
         while let Some((entry, id)) = self.waiting.first(from) {
             let (group, class, number) = entry;
@@ -153,7 +153,7 @@ impl<S: ServerStream> Connections<S> {
                 promised += if class == Class::Small { to_begin } else { 0 };
                 connection.waits = None;
                 connection.parked = None;
-                // The time of what it has begun did not count meanwhile.
+                // The time of its incomplete message did not count meanwhile.
                 connection.times.restart(self.looked);
                 self.readable(id, false);
                 self.watch(id);
@@ -161,14 +161,14 @@ impl<S: ServerStream> Connections<S> {
         }
     }
 
-    /// While others wait for memory: of those that hold more than their even part, and have done
-    /// nothing about it for long, those that hold most go, until there is enough to begin with.
+    /// While others wait for memory: of the stalled connections that hold more than their even part, closes those
+    /// that hold most, until there is enough memory to begin a message.
     pub(super) fn relieve(&mut self, now: Instant) {
         if self.waiting.look_at().is_none_or(|at| at > now) {
             return;
         }
         self.waiting.look_at = Some(now + LOOK_AGAIN);
-        // Nobody waits for the memory of all while half of it is free: somebody holds more than this.
+        // No connection waits for the common memory while half of it is free: so one holds more than this part.
         let part = self.account.memory() / 2 / self.table.len().max(1);
         let is_scarce_for_all = self.account.held() >= self.account.memory() / 2;
         let stalled = self.table.iter().filter_map(|(&id, connection)| {
@@ -209,8 +209,8 @@ impl<S> Connection<S> {
         }
     }
 
-    /// What has been read has been cut. A small message that has begun has its memory from then on,
-    /// so that nothing but its sender keeps it from its end.
+    /// Updates the grant after decoding. A small message has its memory from its first bytes on, so that only its
+    /// sender can delay its end.
     pub(super) fn keep(&mut self, largest: usize) {
         match self.whole(largest) {
             0 => self.granted = 0,
@@ -220,7 +220,7 @@ impl<S> Connection<S> {
         self.settle();
     }
 
-    /// Whether there is memory for it to go on. For a large message, that memory is then its own.
+    /// Whether there is memory for it to go on. A large message is granted that memory.
     fn grant(&mut self, class: Class, largest: usize, to_begin: usize) -> bool {
         let whole = self.whole(largest);
         let share = self.held.share();
@@ -240,7 +240,7 @@ impl<S> Connection<S> {
         }
     }
 
-    /// Since when the peer has done nothing about what is held for it, and how that is called.
+    /// Since when the peer has made no progress, and the reason for closing it.
     fn stalled(&self) -> Option<(Instant, CloseReason)> {
         if let Some(since) = self.times.waiting {
             return Some((since, CloseReason::Unread { waited: STALLED }));

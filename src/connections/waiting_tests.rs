@@ -1,5 +1,5 @@
-//! Who waits for memory, and who is in the way: each rule by itself. The application holds what is to be
-//! missing.
+//! Waiting for memory: each rule on its own. The application holds the memory that
+//! must be missing.
 
 use super::clock::REPRIEVE;
 use super::memory_tests::{Crowd, MEMORY, MESSAGE, frame, limits};
@@ -7,7 +7,7 @@ use super::waiting::STALLED;
 use super::*;
 use std::time::Duration;
 
-/// Much may wait for each.
+/// With a large send queue for each connection.
 fn with_long_queues() -> Limits {
     Limits { queued: MEMORY, ..limits() }
 }
@@ -17,7 +17,7 @@ fn id(client: usize) -> ConnectionId {
 }
 
 impl Crowd {
-    /// The application holds all but so many bytes, on behalf of this client.
+    /// The application holds all but that many bytes, charged to this client.
     fn leaves(&self, client: usize, room: usize) -> usize {
         let share = self.connections.share(id(client)).unwrap();
         let bytes = share.room() - room;
@@ -25,13 +25,13 @@ impl Crowd {
         bytes
     }
 
-    /// It lets go of them.
+    /// It releases them.
     fn releases(&mut self, client: usize, bytes: usize) {
         self.connections.share(id(client)).unwrap().release(bytes);
         self.runs();
     }
 
-    /// One that takes nothing has been sent so much.
+    /// A client that does not read has that much in its queue.
     fn is_deaf_to(&mut self, client: usize, bytes: usize) {
         self.clients[client].takes(false);
         for piece in vec![1; bytes].chunks(MESSAGE) {
@@ -86,7 +86,7 @@ fn what_one_sent_before_it_went_does_not_wait() {
     assert_eq!(crowd.heard(client), 3);
 }
 
-/// Also if it has something to be read just when there is memory again.
+/// Even if its bytes arrive just when memory becomes free.
 #[test]
 fn who_waits_does_not_get_before_those_who_wait_longer() {
     let mut crowd = Crowd::new();
@@ -108,7 +108,7 @@ fn the_time_of_a_message_does_not_count_while_it_waits() {
     let mut crowd = Crowd::new();
     let (client, other) = (crowd.comes(0), crowd.comes(0));
     let message = frame(MESSAGE);
-    // Enough to begin with, and too little for the rest.
+    // Enough to begin a message, and too little for its rest.
     let held = crowd.leaves(other, MESSAGE + MESSAGE / 2);
     crowd.says(client, &message[..100_000]);
     let connection = &crowd.connections.table[&id(client)];
@@ -122,12 +122,12 @@ fn the_time_of_a_message_does_not_count_while_it_waits() {
 
 #[test]
 fn who_waits_and_goes_leaves_nothing_behind() {
-    // To read, and to be sent something; cut off, and closed with something still to be sent.
+    // Waiting to read, and to send; ended at once, and closed with a queue.
     for to_read in [false, true] {
         for cut_off in [false, true] {
             let mut crowd = Crowd::new();
             let (client, other) = (crowd.comes(0), crowd.comes(0));
-            // With its end no memory becomes free, for which those who wait would be looked at.
+            // Its end frees no memory, which would make the server check the waiting connections.
             if !cut_off {
                 crowd.is_deaf_to(client, 10);
             }
@@ -169,7 +169,7 @@ fn who_was_refused_for_want_of_memory_is_told_when_there_is_some_and_not_before(
 
 #[test]
 fn who_holds_no_more_than_its_part_is_in_nobodys_way() {
-    // Three clients: a part is a third of the half.
+    // Three clients: an even part is a third of the half.
     for (holds, goes) in [(MEMORY / 6 - 1000, false), (MEMORY / 6 + 1000, true)] {
         let mut crowd = Crowd::with(&with_long_queues());
         let (deaf, other, waits) = (crowd.comes(0), crowd.comes(0), crowd.comes(0));
@@ -228,8 +228,8 @@ fn many_small_ones_together_do_not_keep_all_the_memory() {
     }
 }
 
-/// Who waits for its own user's part has nothing of another user's connections going; who waits for the
-/// memory of all does.
+/// A connection that waits for its user's part closes none of another user's connections; one that waits for the
+/// common memory does.
 #[test]
 fn another_users_connections_go_only_for_the_memory_of_all() {
     for scarce_for_all in [false, true] {
@@ -265,7 +265,7 @@ fn who_goes_on_with_its_message_is_in_nobodys_way() {
     assert_eq!(crowd.gone.keys().collect::<Vec<_>>(), [&1]);
 }
 
-/// What it has begun is more than its part, and it would go on if it were read.
+/// Its incomplete message is larger than its part, and it would send the rest if it were read.
 #[test]
 fn who_waits_is_not_blamed_for_it() {
     let mut crowd = Crowd::new();
@@ -279,7 +279,7 @@ fn who_waits_is_not_blamed_for_it() {
 }
 
 /// Large messages of another user that wait for memory hold their beginnings. An eighth of its part may
-/// be taken by those; then no more are begun, as they could fill it until none of them can end.
+/// be taken by those; then no more are begun, as they could fill it until none can be completed.
 #[test]
 fn beginnings_that_wait_take_an_eighth_and_no_more() {
     const LARGE: usize = 128 * 1024;
@@ -300,7 +300,7 @@ fn beginnings_that_wait_take_an_eighth_and_no_more() {
     };
     let most = each / 8 / 64_000 + 1;
     assert!((most - 1..=most).contains(&parked(&crowd)), "{} have begun", parked(&crowd));
-    // Once they go on, others may begin: without any of them having ended.
+    // Once they are granted, others may begin before any of them is complete.
     let small = crowd.comes(1);
     crowd.says(small, &frame(1));
     assert_eq!(crowd.heard(small), 0);

@@ -1,17 +1,17 @@
-//! What an endpoint is here and now: the one question of names that the system is asked.
+//! The path of an endpoint on the running system: the only part of names that asks the system.
 
 use super::Endpoint;
 use crate::error::Error;
 use std::path::PathBuf;
 
 impl Endpoint {
-    /// What this system calls it, for this user and now: the path of the socket or pipe at which a
-    /// server of this endpoint would be, for a program in another language or a person to connect to.
-    /// An abstract name is shown as `@name`. Nothing is made, and nobody needs to serve there.
+    /// The path of the socket or pipe that a server of this endpoint would use, on this system and for this
+    /// user. Programs in other languages can connect to it. An abstract name is shown as `@name`. This
+    /// creates nothing, and no server needs to run.
     ///
     /// # Errors
-    /// [`Error::Name`] for what this system does not have or is too long, [`Error::Insecure`] when there
-    /// is no directory for plain names.
+    /// [`Error::Name`] if this system does not support the endpoint or its path is too long,
+    /// [`Error::Insecure`] if there is no directory for plain names.
     ///
     /// ```
     /// let path = msgpipe::Endpoint::name("com.example.notes")?.locate()?;

@@ -1,8 +1,7 @@
 //! One name for a pipe, a socket path or an abstract name.
 //!
-//! Pure: what it needs to know of the system is passed in, so that every system's names can be
-//! worked out, and are tested, on every system. Only [`Endpoint::locate`] asks the system, which is
-//! what it is for.
+//! Pure functions: the properties of a system are passed in, so that the names of every system can be
+//! computed and tested on every system. Only [`Endpoint::locate`] asks the system.
 #![forbid(unsafe_code)]
 
 mod locate;
@@ -18,7 +17,7 @@ use std::str::FromStr;
 
 /// Where a server is found.
 ///
-/// Usually just a name, the same on every system:
+/// Usually a plain name, the same on every system:
 ///
 /// ```
 /// use msgpipe::Endpoint;
@@ -28,30 +27,28 @@ use std::str::FromStr;
 /// # Ok::<_, msgpipe::NameError>(())
 /// ```
 ///
-/// Everything that takes an endpoint takes a `&str` with such a name too. The name carries the
-/// user with it: the same name of two users is two endpoints, so that nobody is in another's way.
-/// Upper and lower case are the same, as they are for pipes.
+/// Every function that takes an endpoint also takes a `&str` with such a name. A plain name is per user: the
+/// same name of two users is two endpoints. Names are case-insensitive, like pipe names.
 ///
-/// On Unix it is the file `NAME.sock` in a directory of this crate's own, which lies in the first of
-/// these that is there, belongs to the user (the effective one), and that nobody else can write to.
-/// Any other is passed over: nobody can take a user's names by being there first.
+/// On Unix a plain name is the file `NAME.sock` in a directory of this crate. The directory is in the first of
+/// these places that exists, belongs to the effective user, and cannot be written to by other users. Other
+/// places are skipped, so that no other user can take a name first.
 ///
-/// 1. `$XDG_RUNTIME_DIR`, when it is set to an absolute path: in it `msgpipe/`. If it is another
-///    directory than the next, it is the only one that counts, so that whoever chose it is by itself.
-/// 2. `/run/user/UID`, which is what the variable says in a usual session: in it `msgpipe/`. So a
-///    program without the variable (from cron, or by `su`) meets one that has it.
-/// 3. On macOS the user's own temporary directory (`confstr`, _CS_DARWIN_USER_TEMP_DIR): `msgpipe/`.
-/// 4. The user's home, by the user database: `.msgpipe/`.
+/// 1. `$XDG_RUNTIME_DIR/msgpipe/`, if the variable is an absolute path. If it is another directory than the
+///    next, no other place is used.
+/// 2. `/run/user/UID/msgpipe/`, the usual value of the variable in a session. So a program without the
+///    variable (from cron, or by `su`) finds a server that has it.
+/// 3. On macOS `msgpipe/` in the user's temporary directory (`confstr`, _CS_DARWIN_USER_TEMP_DIR).
+/// 4. `.msgpipe/` in the user's home by the user database.
 ///
-/// A client looks in all of them in this order; a server binds in the first, and also looks in the
-/// others whether the name is served. A directory in which the path would be too long for a socket is
-/// passed over. Where there is none at all, as for a system user without a home of its own or on
-/// Android, binding and connecting fail and say so: set the variable for both, or use
-/// [`path`](Endpoint::path).
+/// A client looks in all of them in this order. A server binds in the first, and checks whether the name is
+/// served in the others. A directory in which the path would be too long for a socket is skipped. Without a
+/// usable place, as for a system user without a home or on Android, binding and connecting fail with
+/// [`Error::Insecure`](crate::Error::Insecure): set the variable for both, or use [`path`](Endpoint::path).
 ///
-/// [`locate`](Endpoint::locate) says what a name becomes here and now.
+/// [`locate`](Endpoint::locate) returns the path of a name.
 ///
-/// And there are ways to say exactly which pipe, path or abstract name:
+/// An endpoint can also be an exact pipe, path or abstract name:
 ///
 /// ```
 /// use msgpipe::Endpoint;
@@ -72,13 +69,13 @@ enum Form {
 }
 
 impl Endpoint {
-    /// The endpoint of a name on any system; the same as parsing it.
+    /// The endpoint of a plain name, on any system; the same as parsing it.
     ///
-    /// A name has 1 to [`NAME_MAX`] letters, digits, dots, hyphens and underscores of ASCII and
+    /// A name has 1 to [`NAME_MAX`] ASCII letters, digits, dots, hyphens and underscores and
     /// begins with a letter or a digit.
     ///
     /// # Errors
-    /// [`NameError`], which says what is wrong with it.
+    /// [`NameError`] for any other name.
     pub fn name(name: &str) -> Result<Endpoint, NameError> {
         name::check_name(name)?;
         Ok(Endpoint(Form::Name(name.to_ascii_lowercase())))
@@ -87,8 +84,8 @@ impl Endpoint {
     /// Exactly this pipe: `\\.\pipe\` and up to 247 more characters.
     ///
     /// # Errors
-    /// [`NameError`], when it does not begin so or is longer than the 256 characters that
-    /// [`CreateNamedPipe`] allows. That there is a system without pipes shows when it is used.
+    /// [`NameError`] if it does not begin so or is longer than the 256 characters that
+    /// [`CreateNamedPipe`] allows. On a system without pipes, binding and connecting fail.
     ///
     /// [`CreateNamedPipe`]: https://learn.microsoft.com/windows/win32/api/namedpipeapi/nf-namedpipeapi-createnamedpipew
     pub fn pipe(name: &str) -> Result<Endpoint, NameError> {
@@ -96,23 +93,23 @@ impl Endpoint {
         Ok(Endpoint(Form::Pipe(name.to_owned())))
     }
 
-    /// Exactly this socket file. A relative path counts from the directory that is the current one
-    /// when a server binds or a client connects, and is made absolute then.
+    /// Exactly this socket file. A relative path is resolved against the current directory when a server
+    /// binds or a client connects.
     ///
     /// # Errors
-    /// [`NameError`], when it is empty or holds a zero. What is too long, as an absolute path, depends
-    /// on the system and shows when it is used.
+    /// [`NameError`] if it is empty or contains a zero byte. The limit of its length as an absolute path
+    /// depends on the system; binding and connecting check it.
     pub fn path(path: impl Into<PathBuf>) -> Result<Endpoint, NameError> {
         let path = path.into();
         name::check_path(&path)?;
         Ok(Endpoint(Form::Path(path)))
     }
 
-    /// This name in the abstract namespace of Linux, which has no files and no permissions: any
+    /// This name in the abstract namespace of Linux, which has no files and no permissions: every
     /// user of the machine can reach it.
     ///
     /// # Errors
-    /// [`NameError`], when it is empty, holds a zero, or is longer than the 107 bytes of `unix(7)`.
+    /// [`NameError`] if it is empty, contains a zero byte, or is longer than the 107 bytes of `unix(7)`.
     pub fn abstract_name(name: &str) -> Result<Endpoint, NameError> {
         name::check_abstract(name)?;
         Ok(Endpoint(Form::Abstract(name.to_owned())))
@@ -120,7 +117,7 @@ impl Endpoint {
 }
 
 impl Endpoint {
-    /// Whether it is a plain name, which carries its user with it.
+    /// Whether it is a plain name, which is per user.
     pub(crate) fn is_own(&self) -> bool {
         matches!(self.0, Form::Name(_))
     }
@@ -144,7 +141,7 @@ impl FromStr for Endpoint {
     }
 }
 
-/// What an endpoint can be made of, where one is taken.
+/// Conversions, for functions that take an endpoint.
 macro_rules! try_from {
     ($($(#[$doc:meta])* $from:ty: $make:expr;)*) => {$(
         $(#[$doc])*

@@ -1,10 +1,10 @@
-//! What may be a name, and the errors that say what is wrong with one.
+//! Which names are valid, and the errors for the others.
 
 use std::path::Path;
 
-/// The longest name in bytes. With it a socket's path in `/run/user/UID`, or in a home whose own path
-/// has up to 24 bytes, stays below the 104 bytes that the shortest-winded systems leave for it. Where it
-/// does not, as in macOS's long directories, the next place is taken ([`Endpoint`](crate::Endpoint)).
+/// The longest plain name in bytes. With it a socket's path in `/run/user/UID`, or in a home whose own path
+/// has up to 24 bytes, stays below 104 bytes, the smallest limit of all systems. Where it does not, as in
+/// macOS's long directories, the next place is used ([`Endpoint`](crate::Endpoint)).
 ///
 /// ```
 /// let longest = "n".repeat(msgpipe::NAME_MAX);
@@ -20,26 +20,26 @@ pub(super) const ABSTRACT_MAX: usize = 107;
 
 pub(super) const PIPE_PREFIX: &str = r"\\.\pipe\";
 
-/// Why something cannot be an endpoint.
+/// Why a name is not valid as an endpoint.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum NameError {
-    /// Nothing was given.
+    /// The name is empty.
     #[error("an endpoint's name is empty: give it one, like com.example.notes")]
     Empty,
-    /// More than the system or this crate allows.
+    /// The name is longer than the system or this crate allows.
     #[error("the name {name:?} has {len} bytes, the limit is {limit}: shorten it")]
     TooLong {
         /// The name.
         name: String,
-        /// Its length in bytes (of a pipe: in UTF-16 units).
+        /// Its length in bytes (for a pipe in UTF-16 units).
         len: usize,
-        /// The limit.
+        /// The limit in the same unit.
         limit: usize,
     },
-    /// A character that a name may not have on some system.
+    /// The name contains a character that is not allowed on every system.
     #[error(
-        "the name {name:?} holds {character:?}: use letters, digits, '.', '-' and '_' of ASCII; for an exact pipe or path there are Endpoint::pipe and Endpoint::path"
+        "the name {name:?} contains {character:?}: use ASCII letters, digits, '.', '-' and '_'; for an exact pipe or path use Endpoint::pipe or Endpoint::path"
     )]
     Character {
         /// The name.
@@ -47,13 +47,13 @@ pub enum NameError {
         /// The first such character.
         character: char,
     },
-    /// A name that begins with a dot, a hyphen or an underscore.
+    /// The name begins with a dot, a hyphen or an underscore.
     #[error("the name {name:?} does not begin with a letter or a digit")]
     Beginning {
         /// The name.
         name: String,
     },
-    /// A pipe name that does not name a pipe of this machine.
+    /// The name is not a pipe of this machine.
     #[error(
         r"{name:?} is no pipe of this machine: it must be \\.\pipe\ and a name without backslashes"
     )]
@@ -61,14 +61,14 @@ pub enum NameError {
         /// The name.
         name: String,
     },
-    /// A kind of endpoint that this system does not have.
+    /// The system does not support this kind of endpoint.
     #[error(
-        "{endpoint} is {kind}, which this system does not have: use a name like com.example.notes"
+        "{endpoint} is {kind}, which this system does not support: use a name like com.example.notes"
     )]
     NotHere {
         /// The endpoint.
         endpoint: String,
-        /// The kind in words.
+        /// The kind as text.
         kind: &'static str,
     },
 }
@@ -120,7 +120,7 @@ pub(super) fn check_abstract(name: &str) -> Result<(), NameError> {
     check_length(name, name.len(), ABSTRACT_MAX)
 }
 
-/// Holds a length against its limit.
+/// Checks a length against its limit.
 pub(super) fn check_length(name: &str, len: usize, limit: usize) -> Result<(), NameError> {
     if len <= limit {
         return Ok(());

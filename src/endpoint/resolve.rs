@@ -1,10 +1,10 @@
-//! From an endpoint to what the operating system calls it.
+//! From an endpoint to the pipe name or socket address of a system.
 
 use super::name::{self, PIPE_PREFIX};
 use super::{Endpoint, Form, NameError};
 use std::path::{Path, PathBuf};
 
-/// What a socket is bound to; see [`Endpoint::socket_address`].
+/// The address that a socket is bound to; see [`Endpoint::socket_address`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SocketAddress {
@@ -12,27 +12,27 @@ pub enum SocketAddress {
     File {
         /// Its path.
         path: PathBuf,
-        /// Its directory when this crate chose it, and then sees to its privacy.
+        /// The directory of a plain name, which the server creates and keeps private.
         private: Option<PathBuf>,
     },
     /// A name in the abstract namespace, without its leading zero.
     Abstract(String),
 }
 
-/// What a socket's path depends on; see [`Endpoint::socket_address`].
+/// The properties of a system that a socket's address depends on; see [`Endpoint::socket_address`].
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct Runtime<'a> {
     /// The directory of plain names: one of those that [`Endpoint`] lists.
     pub directory: Option<&'a Path>,
-    /// The bytes that a socket's path may have, without its terminating zero.
+    /// The longest path of a socket in bytes, without its terminating zero.
     pub path_max: usize,
-    /// Whether there is an abstract namespace.
+    /// Whether the system has an abstract namespace.
     pub has_abstract: bool,
 }
 
 impl Runtime<'_> {
-    /// A system whose sockets have paths of up to so many bytes; without directory or abstract namespace.
+    /// A system with socket paths of up to `path_max` bytes, without directory or abstract namespace.
     pub fn new(path_max: usize) -> Self {
         Runtime { directory: None, path_max, has_abstract: false }
     }
@@ -42,7 +42,7 @@ impl Endpoint {
     /// The name of this endpoint's pipe, for the user with the security identifier `sid`.
     ///
     /// # Errors
-    /// [`NameError`] for an endpoint that is no pipe, or whose name becomes too long.
+    /// [`NameError`] if the endpoint is not a pipe, or the name becomes too long.
     ///
     /// ```
     /// let endpoint = msgpipe::Endpoint::name("com.example.notes")?;
@@ -62,12 +62,12 @@ impl Endpoint {
         }
     }
 
-    /// The address of this endpoint's socket on any system. For this one, here and now, there is
-    /// [`locate`](Endpoint::locate).
+    /// The address of this endpoint's socket on a system with the properties `runtime`.
+    /// [`locate`](Endpoint::locate) returns the path on the running system.
     ///
     /// # Errors
-    /// [`NameError`] for an endpoint that is no socket there, a plain name without a directory, or one
-    /// whose path becomes too long.
+    /// [`NameError`] if the endpoint is not a socket there, is a plain name without a directory, or its path
+    /// becomes too long.
     ///
     /// ```
     /// use msgpipe::endpoint::{Runtime, SocketAddress};
@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_system_does_not_have_is_said() {
+    fn an_unsupported_kind_of_endpoint_is_an_error() {
         let pipe = Endpoint::pipe(r"\\.\pipe\x").unwrap();
         let path = Endpoint::path("/x").unwrap();
         let name = Endpoint::abstract_name("x").unwrap();

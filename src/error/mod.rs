@@ -19,55 +19,55 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// Who has to do something about an [`Error`].
+/// Who is at fault for an [`Error`], and so can repair it.
 ///
-/// | who | what |
+/// | who | errors |
 /// |---|---|
-/// | `Caller` | a bad name; a message over a limit, the peer's too; a framing that cannot carry it; the other layer; goodbye `PROTOCOL`, `TOO_LARGE` |
-/// | `Peer` | what it sent makes no sense, or stopped within a message; another version; an error of its handler; goodbye `VERSION`, and an application's own |
-/// | `System` | what the system refused; a name that is taken or not safe; a server that is not trusted; goodbye `NOT_AUTHORIZED` |
-/// | `Limit` | a time, a number or a size; error replies `TOO_MANY_REQUESTS`, `REPLY_TOO_LARGE`, `REPLY_DROPPED`; goodbyes `UNREAD`, `TOO_SLOW`, `IDLE`, `BUSY`; a message of the peer's over this side's limit |
+/// | `Caller` | an invalid name; a message over a limit of this side or of the peer; a message that the framing cannot carry; the wrong layer; goodbyes `PROTOCOL`, `TOO_LARGE` |
+/// | `Peer` | invalid bytes, or an end inside a message; no common version; an error of its handler; goodbye `VERSION`, and an application's own codes |
+/// | `System` | a refused system call; a name that is taken or not safe; a server that is not trusted; goodbye `NOT_AUTHORIZED` |
+/// | `Limit` | a limit of time, number or size; error replies `TOO_MANY_REQUESTS`, `REPLY_TOO_LARGE`, `REPLY_DROPPED`; goodbyes `UNREAD`, `TOO_SLOW`, `IDLE`, `BUSY`; a message of the peer over this side's limit |
 /// | `Nobody` | no server; a normal end; goodbye and error reply `STOPPING` |
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Fault {
-    /// The caller of this crate.
+    /// The program that calls this crate.
     Caller,
     /// The program at the other end.
     Peer,
-    /// The operating system, or what it was set up to allow.
+    /// The operating system, or its configuration.
     System,
-    /// A bound was reached: time, number or size. Trying again later may help.
+    /// A limit was reached: time, number or size. Trying again later may help.
     Limit,
-    /// Nobody: a server that does not run, a connection that was closed in good order.
+    /// Nobody: no server runs, or the connection was closed normally.
     Nobody,
 }
 
-/// Why something did not work. Every text names the endpoint and says what to do; what a peer wrote is
-/// in it with its control characters escaped. The `Debug` form is the same text, so that a `main` that
-/// returns it prints something readable.
+/// Why an operation failed. Every text names the endpoint and says what to do. Control characters in a
+/// peer's text are escaped. The `Debug` form is the same text, so that a `main` that returns it prints
+/// something readable.
 #[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The name given cannot be a name, or not on this system.
+    /// The name is invalid, or is not supported on this system.
     #[error(transparent)]
     Name(#[from] NameError),
-    /// Nothing listens there. Known at once, without waiting.
+    /// No server listens at the endpoint. Returned at once, without waiting.
     #[error("no server at {endpoint} ({cause}): start it, or check the name")]
     NoServer {
         /// The endpoint.
         endpoint: Arc<str>,
-        /// What the system said.
+        /// The error of the system.
         cause: io::Error,
     },
-    /// A server is there but has no place for another connection: it did not take this one within
-    /// [`Limits::connect`](crate::Limits::connect), or said so and closed it. Nothing that was sent was
-    /// looked at.
+    /// The server is at its limit of connections: it did not accept this one within
+    /// [`Limits::connect`](crate::Limits::connect), or closed it with the goodbye
+    /// [`GoodbyeCode::BUSY`]. The server read nothing of this connection.
     #[error("{endpoint} is busy: {problem}")]
     Busy {
         /// The endpoint.
         endpoint: Arc<str>,
-        /// What is taken and what to do.
+        /// Which limit was reached, and what to do.
         problem: String,
     },
     /// Another server has this name.
@@ -76,7 +76,7 @@ pub enum Error {
         /// The endpoint.
         endpoint: Arc<str>,
     },
-    /// The endpoint could not be used without giving up what this crate promises.
+    /// Using the endpoint would break a promise of `docs/SECURITY.md`.
     #[error("{endpoint} cannot be used: {problem}")]
     Insecure {
         /// The endpoint.
@@ -84,52 +84,52 @@ pub enum Error {
         /// What is wrong with it and what to do.
         problem: String,
     },
-    /// What was asked for does not go together.
+    /// Two options contradict each other.
     #[error("{endpoint}: {problem}")]
     Misuse {
         /// The endpoint.
         endpoint: Arc<str>,
-        /// What does not go with what, and what to do.
+        /// Which options contradict each other, and what to do.
         problem: String,
     },
-    /// The operating system refused something.
+    /// A call of the operating system failed.
     #[error("{endpoint}: {action} failed: {cause}")]
     System {
         /// The endpoint.
         endpoint: Arc<str>,
-        /// What was tried.
+        /// The action that failed.
         action: &'static str,
-        /// What the system said.
+        /// The error of the system.
         cause: io::Error,
     },
-    /// A message over the limit of this side or of the peer. It was not sent and is handed back.
+    /// The message is over the limit of this side or of the peer. It was not sent and is returned here.
     #[error(
         "{endpoint}: a message of {size} bytes is over the limit of {limit}: send less, or raise Limits::message, or that of the framing, on both sides"
     )]
     TooLarge {
         /// The endpoint.
         endpoint: Arc<str>,
-        /// Its size in bytes, for a request with its envelope.
+        /// The size in bytes, of a request with its envelope.
         size: usize,
         /// The limit in bytes.
         limit: usize,
         /// The message.
         message: Bytes,
     },
-    /// A message that the framing cannot carry. It was not sent and is handed back.
+    /// The framing cannot carry the message. It was not sent and is returned here.
     #[error("{endpoint}: the message cannot be sent: {problem}")]
     Unsendable {
         /// The endpoint.
         endpoint: Arc<str>,
-        /// What is wrong with it.
+        /// Why the framing cannot carry it.
         problem: FramingError,
         /// The message.
         message: Bytes,
     },
-    /// [`Limits::in_flight`](crate::Limits::in_flight) calls are unanswered. The request was not
-    /// sent and is handed back.
+    /// [`Limits::in_flight`](crate::Limits::in_flight) calls are in flight. The request was not
+    /// sent and is returned here.
     #[error(
-        "{endpoint}: {limit} calls are unanswered, the limit: wait for some, or raise Limits::in_flight on both sides"
+        "{endpoint}: {limit} calls are in flight, the limit: wait for some, or raise Limits::in_flight on both sides"
     )]
     TooManyCalls {
         /// The endpoint.
@@ -139,22 +139,22 @@ pub enum Error {
         /// The request.
         request: Bytes,
     },
-    /// It was not done in time. What is left of a request goes on its way all the same.
-    #[error("{endpoint}: nothing came within {after:?}{progress}")]
+    /// The deadline passed before the operation was done. The unsent rest of a request is sent later.
+    #[error("{endpoint}: timed out after {after:?}{progress}")]
     Deadline {
         /// The endpoint.
         endpoint: Arc<str>,
-        /// The time that was given; more, if it took longer to notice.
+        /// The time that was given, or more if the deadline was noticed late.
         after: Duration,
-        /// What is known of what was asked for.
+        /// Whether the request was begun.
         progress: Progress,
     },
-    /// The server answered with an error.
+    /// The server sent an error reply.
     #[error("{endpoint} answered: {reply}")]
     Answered {
         /// The endpoint.
         endpoint: Arc<str>,
-        /// The answer.
+        /// The error reply.
         reply: ErrorReply,
     },
     /// The connection has ended.
@@ -162,9 +162,9 @@ pub enum Error {
     Closed {
         /// The endpoint.
         endpoint: Arc<str>,
-        /// Why.
+        /// Why the connection has ended.
         reason: CloseReason,
-        /// What is known of the request that the error is about.
+        /// Whether the request was begun.
         progress: Progress,
     },
 }
@@ -176,7 +176,7 @@ impl fmt::Debug for Error {
 }
 
 impl Error {
-    /// Who has to do something about it; [`Fault`] has a table.
+    /// Who is at fault; [`Fault`] has a table.
     ///
     /// ```
     /// use msgpipe::{Client, Fault};
@@ -203,7 +203,7 @@ impl Error {
         }
     }
 
-    /// The error that the server answered with, if that is what it is.
+    /// The error reply of the server, if this error is one.
     ///
     /// ```no_run
     /// let client = msgpipe::Client::connect("com.example.notes")?;
@@ -220,7 +220,7 @@ impl Error {
         }
     }
 
-    /// Whether what was asked for was surely not begun, so that asking again cannot do it twice.
+    /// Whether the request was certainly not begun. It can then be sent again without being carried out twice.
     ///
     /// ```
     /// let error = msgpipe::Client::connect("com.example.nobody.serves.this").unwrap_err();
@@ -238,16 +238,16 @@ impl Error {
         }
     }
 
-    /// A server that did not take the connection in this time.
+    /// The server did not accept the connection in this time.
     pub(crate) fn busy(endpoint: &Arc<str>, waited: Duration) -> Error {
         let problem = format!(
-            "all its instances, or its backlog, were taken for {waited:?}; try later, or raise \
-             Limits::connect"
+            "all its instances were in use, or its backlog was full, for {waited:?}; try later, or \
+             raise Limits::connect"
         );
         Error::Busy { endpoint: endpoint.clone(), problem }
     }
 
-    /// The time that was given is over; `began` is when it began.
+    /// The deadline `given` after `began` has passed.
     pub(crate) fn late(
         endpoint: &Arc<str>,
         given: Duration,
@@ -258,7 +258,7 @@ impl Error {
         Error::Deadline { endpoint: endpoint.clone(), after: given.max(waited), progress }
     }
 
-    /// A message that the framing refused.
+    /// The framing refused the message.
     pub(crate) fn refused(endpoint: &Arc<str>, problem: FramingError, message: Bytes) -> Error {
         let endpoint = endpoint.clone();
         match problem {
@@ -270,7 +270,7 @@ impl Error {
         }
     }
 
-    /// The connection has ended, for this reason.
+    /// The connection has ended for this reason.
     pub(crate) fn closed(endpoint: &Arc<str>, reason: CloseReason, progress: Progress) -> Error {
         let endpoint = endpoint.clone();
         match reason {

@@ -1,4 +1,4 @@
-//! Why connections end, and what that says of the requests on them.
+//! Why connections end, and whether the requests on them were begun.
 
 use super::Fault;
 use crate::framing::{FramingError, GoodbyeCode};
@@ -12,32 +12,32 @@ use std::time::Duration;
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CloseReason {
-    /// The peer closed it between two messages: the normal end.
+    /// The peer closed the connection between two messages: the normal end.
     #[error("the peer closed it")]
     Finished,
-    /// This side closed it.
+    /// This side closed the connection.
     #[error("this side closed it")]
     Local,
-    /// The peer sent what it may not, or stopped inside a message, or said goodbye with a reason.
+    /// The peer sent invalid bytes, closed inside a message, or sent a goodbye.
     #[error(transparent)]
     Peer(#[from] FramingError),
-    /// The peer stopped inside a message, and this side had read nothing for so long before.
+    /// The peer closed inside a message, after this side had not read for `unread`.
     #[error(
-        "cut off: {have} bytes of an unfinished message had arrived, and this side had read nothing for {unread:?}, for which a server closes (Limits::write_stall): wait for replies sooner"
+        "cut off: {have} bytes of an unfinished message had arrived, and this side had not read for {unread:?}, which makes a server close (Limits::write_stall): wait for replies sooner"
     )]
     CutOffUnread {
-        /// The bytes that had arrived of what was not finished.
+        /// The bytes of the unfinished message that had arrived.
         have: usize,
-        /// How long nothing was read.
+        /// The time in which this side did not read.
         unread: Duration,
     },
-    /// The peer sent a message that makes no sense in the layer above.
+    /// The peer sent a message that is invalid in the calls layer.
     #[error("the peer broke the protocol: {0}")]
     Protocol(String),
-    /// The peer did not read for [`Limits::write_stall`](crate::Limits::write_stall).
+    /// The peer did not read its send queue for [`Limits::write_stall`](crate::Limits::write_stall).
     #[error("the peer read nothing for {waited:?}")]
     Unread {
-        /// How long.
+        /// The time limit.
         waited: Duration,
     },
     /// The peer did not finish its preface within [`Limits::preface`](crate::Limits::preface), or a
@@ -46,16 +46,16 @@ pub enum CloseReason {
     Slow {
         /// `preface` or `message`.
         what: &'static str,
-        /// How long.
+        /// The time limit.
         waited: Duration,
     },
-    /// Nothing came and nothing went for [`Limits::idle`](crate::Limits::idle).
-    #[error("nothing came and nothing went for {waited:?}")]
+    /// No message in either direction for [`Limits::idle`](crate::Limits::idle).
+    #[error("no message in either direction for {waited:?}")]
     Idle {
-        /// How long.
+        /// The time limit.
         waited: Duration,
     },
-    /// The connection broke: the peer was killed, or the system gave up on it.
+    /// The connection broke: the peer was killed, or a system call failed.
     #[error("the connection broke: {0}")]
     Broken(Arc<io::Error>),
 }
@@ -83,7 +83,7 @@ impl CloseReason {
     }
 }
 
-/// Whose fault it is that the peer says goodbye with this code.
+/// Who is at fault for a goodbye of the peer with this code.
 fn fault_of_goodbye(code: u16) -> Fault {
     match code {
         GoodbyeCode::STOPPING => Fault::Nobody,
@@ -134,27 +134,26 @@ impl From<io::Error> for CloseReason {
     }
 }
 
-/// What is known of a request whose connection has ended.
+/// Whether a request was begun when its connection ended or its deadline passed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Progress {
-    /// It was surely not begun: its last byte never left, or the server looked at nothing that was sent.
+    /// The request was certainly not begun: its last byte was not sent, or the server read nothing of the
+    /// connection.
     NotBegun,
-    /// It may have been carried out, in part or as a whole.
+    /// The request may have been carried out, partly or completely.
     Unknown,
-    /// The error is about no request: nothing was asked.
+    /// The error does not concern a request.
     NoRequest,
 }
 
 impl Progress {
-    /// What the end of a connection says of what was sent on it.
+    /// Whether a sent request may have been begun on a connection that ended for this reason.
     pub(crate) fn of(reason: &CloseReason) -> Progress {
-        const NOT_LOOKED_AT: [u16; 3] =
+        const NOT_READ: [u16; 3] =
             [GoodbyeCode::VERSION, GoodbyeCode::NOT_AUTHORIZED, GoodbyeCode::BUSY];
         match reason {
-            CloseReason::Peer(FramingError::Goodbye { code, .. })
-                if NOT_LOOKED_AT.contains(code) =>
-            {
+            CloseReason::Peer(FramingError::Goodbye { code, .. }) if NOT_READ.contains(code) => {
                 Progress::NotBegun
             }
             CloseReason::Peer(FramingError::Version { .. } | FramingError::WrongLayer { .. }) => {
@@ -168,8 +167,8 @@ impl Progress {
 impl fmt::Display for Progress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Progress::NotBegun => "; what was to be sent was not begun",
-            Progress::Unknown => "; what was sent may have been carried out",
+            Progress::NotBegun => "; the request or message was not begun",
+            Progress::Unknown => "; the request or message may have been carried out",
             Progress::NoRequest => "",
         })
     }

@@ -1,12 +1,12 @@
-//! Answers that are errors.
+//! Error replies.
 
 use super::Fault;
 use crate::text::escaped;
 
-/// An answer that says why there is no other.
+/// A reply that reports an error: a code and a text.
 ///
-/// Codes below 100 are this crate's; an application takes its own from 100 on. Of a handler every code
-/// below 100 is sent as [`FAILED`](ErrorReply::FAILED).
+/// Codes below 100 belong to this crate; an application uses codes from 100 on. A code below 100 from a
+/// handler is sent as [`FAILED`](ErrorReply::FAILED).
 ///
 /// ```
 /// let reply = msgpipe::ErrorReply::new(404, "no such note");
@@ -16,25 +16,26 @@ use crate::text::escaped;
 #[error("error {code}: {}", escaped(text))]
 #[non_exhaustive]
 pub struct ErrorReply {
-    /// Its number.
+    /// The code of the error.
     pub code: u16,
-    /// The reason in words.
+    /// The human-readable reason.
     pub text: String,
 }
 
 impl ErrorReply {
     /// The handler failed and gave no code of its own.
     pub const FAILED: u16 = 1;
-    /// The handler dropped its [`Responder`](crate::Responder) without an answer.
+    /// The handler dropped its [`Responder`](crate::Responder) without a reply.
     pub const UNANSWERED: u16 = 2;
-    /// [`Limits::in_flight`](crate::Limits::in_flight) requests of this client were unanswered.
+    /// [`Limits::in_flight`](crate::Limits::in_flight) requests of this client were in flight. The request
+    /// was not begun.
     pub const TOO_MANY_REQUESTS: u16 = 3;
-    /// The server stops and takes no new requests.
+    /// The server stops and begins no new requests.
     pub const STOPPING: u16 = 4;
-    /// The answer is over the limit of this connection. The request was carried out.
+    /// The reply is over the limit of this connection. The request was carried out.
     pub const REPLY_TOO_LARGE: u16 = 5;
-    /// So much waited to be read that there was no memory for the answer
-    /// ([`Limits::memory`](crate::Limits::memory)). The request was carried out.
+    /// Unread replies left no memory for this one ([`Limits::memory`](crate::Limits::memory)). The request
+    /// was carried out.
     pub const REPLY_DROPPED: u16 = 6;
 
     /// An error reply with this code and text.
@@ -42,7 +43,7 @@ impl ErrorReply {
         ErrorReply { code, text: text.into() }
     }
 
-    /// Whose fault it is.
+    /// Who is at fault.
     pub(super) fn fault(&self) -> Fault {
         match self.code {
             ErrorReply::TOO_MANY_REQUESTS
@@ -53,7 +54,7 @@ impl ErrorReply {
         }
     }
 
-    /// The handler has panicked. With what text is for the server's own log.
+    /// The handler has panicked. The panic's text stays in the server's own log.
     pub(crate) fn panicked() -> ErrorReply {
         ErrorReply::new(ErrorReply::FAILED, "the handler panicked")
     }

@@ -1,4 +1,4 @@
-//! Who is at fault, what is known, and how it is said.
+//! The fault, the progress and the text of each error.
 
 use super::*;
 
@@ -20,9 +20,9 @@ fn closed(reason: CloseReason) -> Error {
     Error::closed(&"the notes server".into(), reason, progress)
 }
 
-/// Each with whose fault it is, and whether it was surely not begun.
+/// Each error with its fault, and whether the request was certainly not begun.
 #[test]
-fn each_error_has_one_at_fault_and_names_the_endpoint() {
+fn each_error_has_a_fault_and_names_the_endpoint() {
     let endpoint: Arc<str> = "the notes server".into();
     let too_large = FramingError::TooLarge { size: 9, limit: 8 };
     let other_layer = FramingError::WrongLayer { theirs: 0, ours: crate::framing::Layer::Calls };
@@ -75,14 +75,14 @@ fn each_error_has_one_at_fault_and_names_the_endpoint() {
         assert!(error.to_string().contains("the notes server"), "{error}");
         // What `main` prints when it returns an error.
         assert_eq!(format!("{error:?}"), error.to_string());
-        // What it says of its cause it says once.
+        // The cause is in the text once.
         assert!(std::error::Error::source(&error).is_none(), "{error}");
     }
 }
 
-/// It could make a line of its own in a log, or move the cursor.
+/// They could forge a line in a log, or move the cursor.
 #[test]
-fn what_a_peer_wrote_is_printed_without_control_characters() {
+fn a_peers_text_is_printed_without_control_characters() {
     let text = "bye\n2026-01-01 root logged in\u{1b}[2J";
     let goodbye = |code| FramingError::Goodbye { code, text: text.into() };
     let endpoint: Arc<str> = "the notes server".into();

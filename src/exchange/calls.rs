@@ -1,36 +1,36 @@
-//! The asking side: calls that wait for their reply.
+//! The client's side: the calls in flight.
 
 use crate::ids::IdMap;
 use std::time::Instant;
 
-/// Calls of one connection. `T` is what is kept for the caller of each: it goes in with
-/// [`register`](Calls::register), is told of once when the call ends, and comes out once, with
-/// [`collect`](Calls::collect) after the end or [`abandon`](Calls::abandon) before.
+/// The calls of one connection. `T` is the state of a caller: [`register`](Calls::register) stores it, the
+/// end of the call reports it once, and it is returned once, by [`collect`](Calls::collect) after the end or
+/// [`abandon`](Calls::abandon) before.
 ///
-/// A call whose time is over stays known until its late reply has come, so that a late reply is
-/// told apart from one that nobody asked for; until then it counts against the limit.
+/// A call whose deadline has passed stays in the table until its late reply has arrived, so that a late reply
+/// differs from one that nobody asked for. Until then it counts against the limit.
 #[derive(Debug)]
 pub(crate) struct Calls<T> {
     calls: IdMap<u32, Call<T>>,
-    /// How many of them have had no reply.
+    /// The number of calls without a reply.
     open: usize,
     next: u32,
     limit: usize,
 }
 
-/// It is kept until its reply has come and its caller has collected the outcome.
+/// A call is kept until its reply has arrived and its caller has collected the outcome.
 #[derive(Debug)]
 struct Call<T> {
-    /// Its reply may come.
+    /// The reply has not arrived.
     open: bool,
-    /// The caller has been told how it ended.
+    /// The caller has been notified of the end.
     ended: bool,
     deadline: Option<Instant>,
-    /// `None` once it has come out.
+    /// `None` once it has been returned.
     caller: Option<T>,
 }
 
-/// As many calls as the limit allows are open.
+/// The limit of calls in flight is reached.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct TooMany {
     pub limit: usize,
@@ -38,7 +38,7 @@ pub(crate) struct TooMany {
 
 /// A reply with an id that no open call has.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a reply to request {id}, which was not asked or has its reply already")]
+#[error("a reply to request {id}, which was not sent or has been answered already")]
 pub(crate) struct UnknownReply {
     pub id: u32,
 }
@@ -53,7 +53,7 @@ impl<T> Calls<T> {
         self.limit.saturating_sub(self.open)
     }
 
-    /// Whether so many calls may be registered now.
+    /// Checks that `count` calls may be registered now.
     pub fn room_for(&self, count: usize) -> Result<(), TooMany> {
         match count <= self.room() {
             true => Ok(()),
@@ -61,10 +61,10 @@ impl<T> Calls<T> {
         }
     }
 
-    /// Gives a new call its id.
+    /// Registers a new call and returns its id.
     pub fn register(&mut self, deadline: Option<Instant>, caller: T) -> Result<u32, TooMany> {
         self.room_for(1)?;
-        // After four billion calls an old one may still be known: its id is passed over.
+        // After four billion calls an old one may still be in the table: its id is skipped.
         while self.calls.contains_key(&self.next) {
             self.next = self.next.wrapping_add(1);
         }
@@ -75,8 +75,8 @@ impl<T> Calls<T> {
         Ok(id)
     }
 
-    /// A reply has come. `Ok(Some)`: that is the end of the call, and its caller is to be told.
-    /// `Ok(None)`: its caller does not wait any more.
+    /// A reply has arrived. `Ok(Some)`: the call has ended, and the returned caller must be notified.
+    /// `Ok(None)`: its caller no longer waits.
     pub fn complete(&mut self, id: u32) -> Result<Option<&mut T>, UnknownReply> {
         let Some(call) = self.calls.get_mut(&id).filter(|call| call.open) else {
             return Err(UnknownReply { id });
@@ -95,13 +95,13 @@ impl<T> Calls<T> {
         self.calls.get(&id).is_some_and(|call| call.ended)
     }
 
-    /// What is kept for the caller of a call that has not ended.
+    /// The caller of a call that has not ended.
     pub fn waiting(&mut self, id: u32) -> Option<&mut T> {
         let call = self.calls.get_mut(&id)?;
         call.caller.as_mut().filter(|_| !call.ended)
     }
 
-    /// The caller takes the outcome of a call that has ended.
+    /// Returns the caller of a call that has ended.
     pub fn collect(&mut self, id: u32) -> Option<T> {
         let call = self.calls.get_mut(&id).filter(|call| call.ended)?;
         let (caller, open) = (call.caller.take(), call.open);
@@ -111,7 +111,7 @@ impl<T> Calls<T> {
         caller
     }
 
-    /// The caller has gone; the reply will be dropped.
+    /// The caller no longer waits; the reply will be dropped.
     pub fn abandon(&mut self, id: u32) -> Option<T> {
         let call = self.calls.get_mut(&id)?;
         let (caller, open) = (call.caller.take(), call.open);
@@ -121,14 +121,14 @@ impl<T> Calls<T> {
         caller
     }
 
-    /// The request was not sent: no reply will come, and nobody is told.
+    /// The request was not sent: removes the call without a notification.
     pub fn withdraw(&mut self, id: u32) {
         if self.calls.remove(&id).is_some_and(|call| call.open) {
             self.open -= 1;
         }
     }
 
-    /// Ends every call whose deadline is not after `now`; their replies may still come.
+    /// Ends every call whose deadline is not after `now`. Their replies may still arrive.
     pub fn expire(&mut self, now: Instant, mut tell: impl FnMut(&mut T)) {
         for call in self.calls.values_mut() {
             if call.deadline.is_some_and(|at| at <= now) {
@@ -137,7 +137,7 @@ impl<T> Calls<T> {
         }
     }
 
-    /// The connection has ended: no reply will come.
+    /// The connection has ended: ends every call.
     pub fn close(&mut self, mut tell: impl FnMut(&mut T)) {
         self.open = 0;
         self.calls.retain(|_, call| {
@@ -147,13 +147,13 @@ impl<T> Calls<T> {
         });
     }
 
-    /// How many calls anything is kept of.
+    /// The number of calls in the table.
     #[cfg(test)]
     pub fn known(&self) -> usize {
         self.calls.len()
     }
 
-    /// Makes `next` the id to be tried next, as after so many calls.
+    /// Makes `next` the next id to try, as after that many calls.
     #[cfg(test)]
     pub fn wind_to(&mut self, next: u32) {
         self.next = next;
@@ -161,7 +161,7 @@ impl<T> Calls<T> {
 }
 
 impl<T> Call<T> {
-    /// Ends it, once; gives the caller that is to be told.
+    /// Ends the call. Returns the caller to notify, the first time.
     fn end(&mut self) -> Option<&mut T> {
         let first = !std::mem::replace(&mut self.ended, true);
         self.caller.as_mut().filter(|_| first)

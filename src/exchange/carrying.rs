@@ -6,8 +6,7 @@ use crate::error::Error;
 use crate::framing::{Framing, Layer, Native};
 
 impl Native {
-    /// The framing for calls whose requests and replies have up to `message` bytes: their envelope
-    /// comes on top.
+    /// The framing for calls with requests and replies of up to `message` bytes, without their envelope.
     ///
     /// ```
     /// use msgpipe::framing::{Layer, Native};
@@ -18,7 +17,7 @@ impl Native {
     }
 }
 
-/// Whether calls can be put in this framing.
+/// Checks that a framing can carry calls.
 pub(crate) fn carries_calls(
     framing: Option<&dyn Framing>,
     endpoint: &Endpoint,
@@ -27,8 +26,8 @@ pub(crate) fn carries_calls(
         return Ok(());
     }
     let problem =
-        "this framing does not carry any bytes, and the envelope of a call may be any: use \
-                   messages (bind_messages, connect_messages), or LengthPrefix"
+        "this framing cannot carry the binary envelope of a call: use messages (bind_messages, \
+                   connect_messages), or LengthPrefix"
             .to_owned();
     Err(Error::Misuse { endpoint: endpoint.to_string().into(), problem })
 }

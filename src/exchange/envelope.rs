@@ -5,32 +5,32 @@ use bytes::{Buf, Bytes};
 /// Bytes of an envelope on the wire.
 pub(crate) const ENVELOPE_LEN: usize = 8;
 
-/// What a message is.
+/// The kind of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     /// Asks for a reply with the same id.
     Request,
     /// The reply.
     Reply,
-    /// An answer that says why there is no reply. Its number is `code`, its body the text.
+    /// An error reply. Its body is the text.
     Error { code: u16 },
 }
 
-/// The front of a message.
+/// The first eight bytes of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Envelope {
     pub kind: Kind,
     pub id: u32,
 }
 
-/// Why a message has no envelope: its sender broke the protocol.
+/// Why an envelope is invalid: its sender broke the protocol.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum EnvelopeError {
     #[error("a message of {len} bytes, too short for its envelope of {ENVELOPE_LEN}")]
     Short { len: usize },
     #[error("a message of the unknown kind {kind}")]
     UnknownKind { kind: u8 },
-    #[error("an envelope with {bytes:02x?} where zeros are reserved")]
+    #[error("an envelope with {bytes:02x?} in bytes that must be zero")]
     Reserved { bytes: [u8; 3] },
 }
 

@@ -1,7 +1,7 @@
-//! Request and reply over whole messages: the envelope, the ids, what is pending. No I/O, and the
+//! Requests and replies over whole messages: the envelope, the ids, the calls in flight. No I/O, and the
 //! time is passed in.
 //!
-//! The asking side keeps [`Calls`], the answering side [`Requests`]; both read and write the
+//! The client keeps [`Calls`], the server [`Requests`]; both read and write the
 //! [`Envelope`] at the front of each message (`docs/PROTOCOL.md`, "Calls").
 #![forbid(unsafe_code)]
 

@@ -10,16 +10,16 @@ const LIMIT: usize = 4;
 
 #[derive(Clone, Debug)]
 enum Step {
-    /// A call, with a deadline so many ticks ahead.
+    /// A call, with a deadline in that many ticks.
     Register(Option<u64>),
-    /// The reply to the n-th call there ever was: perhaps its second, or one of a call given up.
+    /// The reply to the n-th call: perhaps a duplicate, or of an abandoned call.
     Complete(usize),
-    /// A reply to an id that was never given out.
+    /// A reply to an id that was never used.
     Stranger(u32),
     Abandon(usize),
     Collect(usize),
     Withdraw(usize),
-    /// So many ticks pass.
+    /// That many ticks pass.
     Pass(u64),
     Close,
 }
@@ -37,18 +37,18 @@ fn steps() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// What must be known of a call.
+/// The expected state of a call.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 struct Known {
-    /// No reply has come.
+    /// No reply has arrived.
     open: bool,
     ended: bool,
-    /// The caller has gone, with the outcome or without.
+    /// The caller no longer waits, with the outcome or without.
     gone: bool,
     deadline: Option<u64>,
 }
 
-/// The model: what must be known of each call. Callers are numbered as they come.
+/// The model: the expected state of each call. Callers are numbered in order.
 #[derive(Default)]
 struct Model {
     calls: BTreeMap<u32, Known>,
@@ -63,7 +63,7 @@ impl Model {
         self.calls.values().filter(|call| call.open).count()
     }
 
-    /// The caller of `id` is told of the end if it has not been and is there: must happen once.
+    /// The caller of `id` is notified of the end if it still waits: this must happen once.
     fn end(&mut self, id: u32, told: Option<usize>) {
         let call = self.calls.get_mut(&id).expect("it is known");
         let is_told = !call.ended && !call.gone;
@@ -84,7 +84,7 @@ impl Model {
         }
     }
 
-    /// The caller goes: with the outcome, or without if it need not have ended.
+    /// The caller leaves: with the outcome, or without if the call need not have ended.
     fn leave(&mut self, id: u32, only_ended: bool, out: Option<usize>) {
         let there =
             self.calls.get_mut(&id).filter(|call| !call.gone && (call.ended || !only_ended));
@@ -102,7 +102,7 @@ impl Model {
         }
     }
 
-    /// Each of `ids` has ended, and those callers of them were told that had to be.
+    /// Each of `ids` has ended, and exactly the expected callers were notified.
     fn ended_by(&mut self, ids: Vec<u32>, told: &[usize]) {
         let before = self.ended.len();
         for id in ids {
@@ -173,7 +173,7 @@ proptest! {
                 Step::Close => model.close(&mut calls),
             }
         }
-        // In the end every caller has been told, or has gone before; and nothing is left.
+        // In the end every caller was notified or had left, and the table is empty.
         model.close(&mut calls);
         for id in given {
             let out = calls.abandon(id);

@@ -1,13 +1,13 @@
-//! The answering side: requests of one connection that are not answered yet.
+//! The server's side: the requests in flight of one connection.
 
 use crate::ids::IdMap;
 use std::collections::hash_map::Entry;
 
-/// Ids that the smallest table holds.
+/// The number of ids in the smallest table.
 const FEW: usize = 3;
 
-/// The ids of one connection's open requests, each with the bytes that are held for it. Empty, it
-/// holds the smallest table at most.
+/// The ids of one connection's requests in flight, each with the bytes that are held for it. When empty, it
+/// keeps the smallest table at most.
 #[derive(Debug, Default)]
 pub(crate) struct Requests {
     open: IdMap<u32, usize>,
@@ -19,16 +19,16 @@ pub(crate) enum Refused {
     /// The peer broke the protocol.
     #[error("request {id} while another with that id is open")]
     Duplicate { id: u32 },
-    /// To be answered with an error.
-    #[error("{limit} requests of this connection are unanswered, the limit: wait for replies")]
+    /// The server sends an error reply.
+    #[error("{limit} requests of this connection are in flight, the limit: wait for replies")]
     TooMany { limit: usize },
-    /// As that.
+    /// The server sends an error reply.
     #[error("there is no memory for another request: wait for replies, and read them")]
     NoMemory,
 }
 
 impl Requests {
-    /// A request has come.
+    /// A request has arrived.
     pub fn begin(&mut self, id: u32, limit: usize) -> Result<(), Refused> {
         let is_full = self.open.len() >= limit;
         match self.open.entry(id) {
@@ -41,24 +41,24 @@ impl Requests {
         }
     }
 
-    /// So many bytes are held for an open request.
+    /// Records the bytes that are held for a request in flight.
     pub fn hold(&mut self, id: u32, bytes: usize) {
         if let Some(held) = self.open.get_mut(&id) {
             *held = bytes;
         }
     }
 
-    /// A request has been answered: returns the bytes that were held for it. `None`: it was not open.
+    /// A request has been answered. Returns the bytes that were held for it, or `None` if it was not open.
     pub fn finish(&mut self, id: u32) -> Option<usize> {
         let held = self.open.remove(&id);
-        // One that answers at once has one open at a time: its table is not made anew each time.
+        // With a handler that replies at once, one request is open at a time: keep its table.
         if self.open.is_empty() && self.open.capacity() > FEW {
             self.open = IdMap::default();
         }
         held
     }
 
-    /// How many are open.
+    /// The number of requests in flight.
     pub fn len(&self) -> usize {
         self.open.len()
     }

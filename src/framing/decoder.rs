@@ -6,8 +6,8 @@ use super::{Decoder, FramingError};
 use crate::layer::Layer;
 use bytes::{Buf, Bytes, BytesMut};
 
-/// Where in the stream the decoder stands. It keeps no bytes: those stay in the caller's buffer
-/// until a whole part is there.
+/// The next part of the stream. The decoder keeps no bytes: they stay in the caller's buffer until a whole
+/// part has arrived.
 #[derive(Debug)]
 enum State {
     Preface,
@@ -36,7 +36,7 @@ impl NativeDecoder {
         }
     }
 
-    /// Takes a part of `N` bytes off the input, if it is all there.
+    /// Takes `N` bytes off the input, if all of them have arrived.
     fn take<const N: usize>(&mut self, input: &mut BytesMut) -> Option<[u8; N]> {
         let part = input.first_chunk::<N>().copied();
         match part {
@@ -56,7 +56,7 @@ impl NativeDecoder {
         Ok(())
     }
 
-    /// Holds a header against the limit, before a byte of its payload is stored for it.
+    /// Checks the length in a header against the limit, before a byte of its payload is stored.
     fn read_header(&mut self, bytes: [u8; HEADER_LEN]) -> Result<(), FramingError> {
         let header = Header::decode(bytes)?;
         let limit = match header.kind {
@@ -126,7 +126,7 @@ impl Decoder for NativeDecoder {
     }
 }
 
-/// Reads the payload of a goodbye. One too short for its code says "protocol".
+/// Decodes the payload of a goodbye. One that is too short for its code counts as `PROTOCOL`.
 fn goodbye(payload: &[u8]) -> FramingError {
     let (code, text) = match payload.split_first_chunk::<2>() {
         Some((code, text)) => (u16::from_le_bytes(*code), text),

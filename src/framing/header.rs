@@ -1,4 +1,4 @@
-//! The eight bytes before each frame's payload (`docs/PROTOCOL.md`, "Header").
+//! The eight bytes before each frame's payload (`docs/PROTOCOL.md`, "Frames").
 
 use super::FramingError;
 
@@ -52,9 +52,9 @@ impl Header {
     }
 }
 
-/// CRC-16/IBM-3740 (polynomial 0x1021, start 0xFFFF, neither reflected nor inverted): the one that
-/// Python has as `binascii.crc_hqx(data, 0xFFFF)`. It finds every burst of up to 16 wrong bits,
-/// and a header of zeros does not pass.
+/// CRC-16/IBM-3740 (polynomial 0x1021, initial value 0xFFFF, neither reflected nor inverted), in Python
+/// `binascii.crc_hqx(data, 0xFFFF)`. It detects every burst of up to 16 wrong bits, and a header of zeros
+/// does not pass.
 pub(super) fn crc16(bytes: &[u8]) -> u16 {
     bytes.iter().fold(0xFFFF, |crc, &byte| (crc << 8) ^ CRC16[usize::from((crc >> 8) as u8 ^ byte)])
 }

@@ -13,12 +13,12 @@ enum ByteOrder {
     Little,
 }
 
-/// A framing of messages that each follow their length, an unsigned number of 32 bits: what SSH
-/// agents and many home-made protocols speak.
+/// A framing with the length before each message, an unsigned number of 32 bits. SSH agents and many custom
+/// protocols use it.
 ///
-/// It has no beginning, no check and no goodbye: a peer is not told why its connection ends, and
-/// bytes of another protocol are taken for a length. A length over the limit is refused before
-/// anything is stored; an empty message is a message.
+/// It has no preface, no check and no goodbye: a peer does not learn why its connection ends, and
+/// bytes of another protocol are read as a length. A length over the limit is refused before
+/// anything is stored. An empty message is allowed.
 ///
 /// ```
 /// use bytes::BytesMut;
@@ -52,7 +52,7 @@ enum ByteOrder {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LengthPrefix {
     order: ByteOrder,
-    /// What the length says beyond the message's size: the header's own, or nothing.
+    /// What the length counts besides the message: its own four bytes, or 0.
     counted: u32,
     limit: usize,
 }
@@ -70,8 +70,8 @@ impl LengthPrefix {
         LengthPrefix { order: ByteOrder::Little, counted: 0, limit }
     }
 
-    /// The same, with a length that counts its own four bytes too. A peer that sends a length below
-    /// four breaks the protocol.
+    /// The same framing, with a length that counts its own four bytes too. A length below four is an error
+    /// of the peer.
     ///
     /// ```
     /// use msgpipe::framing::{Framing, LengthPrefix, SendQueue};
@@ -85,8 +85,8 @@ impl LengthPrefix {
         LengthPrefix { counted: HEADER_LEN as u32, ..self }
     }
 
-    /// The largest message in bytes, without the length before it: the limit that was asked for, or
-    /// what 32 bits can say if that is less.
+    /// The largest message in bytes, without the length before it: the given limit, or the largest that 32
+    /// bits can express if that is less.
     ///
     /// ```
     /// use msgpipe::framing::LengthPrefix;
@@ -97,8 +97,8 @@ impl LengthPrefix {
         if self.limit < most { self.limit } else { most }
     }
 
-    /// The size of the message behind this header, which is held against the limit here, before a
-    /// byte of the message is stored for it.
+    /// The size of the message after this header. Checked against the limit before a byte of the message is
+    /// stored.
     fn size(&self, header: [u8; HEADER_LEN]) -> Result<usize, FramingError> {
         let length = match self.order {
             ByteOrder::Big => u32::from_be_bytes(header),
@@ -119,7 +119,7 @@ impl LengthPrefix {
         if size > self.limit() {
             return Err(FramingError::TooLarge { size: size as u64, limit: self.limit() });
         }
-        // The limit has room for what is counted on top.
+        // The limit leaves room for `counted`.
         let length = size as u32 + self.counted;
         Ok(match self.order {
             ByteOrder::Big => length.to_be_bytes(),
@@ -159,7 +159,7 @@ impl Encoder for LengthPrefix {
 #[derive(Debug)]
 struct LengthDecoder {
     framing: LengthPrefix,
-    /// The size of the message that comes next, once its header has been taken off the input.
+    /// The size of the next message, once its header has been taken off the input.
     size: Option<usize>,
     /// See [`Decoder::missing`]; never more than the rest of one message.
     missing: usize,
@@ -269,13 +269,13 @@ mod tests {
     }
 
     #[test]
-    fn no_limit_is_above_what_the_length_can_say() {
+    fn the_limit_is_at_most_what_the_length_can_express() {
         let most = u32::MAX as usize;
         for (framing, least_over) in all_kinds(usize::MAX).into_iter().zip([0, 0, 4, 4]) {
             assert_eq!(framing.limit(), most - least_over);
             assert_eq!(framing.header(framing.limit()), Ok([0xFF; 4]));
         }
-        // On 32-bit systems there is nothing larger to ask for.
+        // On 32-bit systems usize has no larger value.
         if let Some(over) = most.checked_add(1) {
             let refused = LengthPrefix::big_endian(over).header(over);
             assert!(matches!(refused, Err(FramingError::TooLarge { .. })), "{refused:?}");
@@ -283,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_missing_is_told_to_the_byte() {
+    fn the_missing_bytes_are_exact() {
         for framing in all_kinds(LIMIT) {
             let mut queue = SendQueue::default();
             framing.encoder().encode(b"he", "llo".into(), &mut queue).unwrap();

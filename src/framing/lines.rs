@@ -7,18 +7,17 @@ use bytes::{Buf, Bytes, BytesMut};
 /// What ends a line.
 const LINE_FEED: u8 = b'\n';
 
-/// A framing of one message per line, each ended by a line feed (`\n`) that is not a part of the
-/// message: what JSON lines and many control sockets speak, and what a person can type.
+/// A framing with one message per line. Each line ends with a line feed (`\n`), which is not a part of the
+/// message. JSON lines and many control sockets use it.
 ///
-/// Every other byte is kept as it is. A carriage return before the line feed too: where peers may end
-/// their lines with `\r\n`, take it off with `line.strip_suffix(b"\r")`; to send such lines, end the
-/// message with `\r`. It then counts as a byte of the line.
+/// Every other byte is unchanged, a carriage return before the line feed too. If peers end their lines with
+/// `\r\n`, remove it with `line.strip_suffix(b"\r")`; to send such lines, end the message with `\r`. It
+/// counts as a byte of the line.
 ///
 /// A line has up to `limit` bytes without its line feed. A longer one ends the connection as soon as
-/// one byte too many has arrived, with a [`FramingError::TooLarge`] whose size is that of what was
-/// looked at, the limit and one. A last line without its line feed is [`FramingError::CutOff`], as it
-/// may be a part of a longer one. A message that holds a line feed cannot be sent
-/// ([`FramingError::Other`]).
+/// one byte too many has arrived, with [`FramingError::TooLarge`] and the limit plus one as the size. A last
+/// line without its line feed is [`FramingError::CutOff`], as it may be a part of a longer one. A message
+/// that contains a line feed cannot be sent ([`FramingError::Other`]).
 ///
 /// ```
 /// use bytes::BytesMut;
@@ -43,7 +42,7 @@ pub struct Lines {
 }
 
 impl Lines {
-    /// The framing for lines of up to `limit` bytes, their line feed not counted.
+    /// The framing for lines of up to `limit` bytes without their line feed.
     pub const fn new(limit: usize) -> Lines {
         Lines { limit }
     }
@@ -85,7 +84,7 @@ impl Encoder for Lines {
             return Err(FramingError::TooLarge { size: size as u64, limit: self.limit });
         }
         if head.contains(&LINE_FEED) || body.contains(&LINE_FEED) {
-            let problem = "a message with a line feed in it cannot be sent as one line";
+            let problem = "a message that contains a line feed cannot be sent as one line";
             return Err(FramingError::Other(problem.to_owned()));
         }
         out.put_slice(head);
@@ -98,14 +97,14 @@ impl Encoder for Lines {
 #[derive(Debug)]
 struct LineDecoder {
     limit: usize,
-    /// So many bytes at the front of the input are known to hold no line feed. A line that arrives in
-    /// small pieces is searched once, not once for each piece.
+    /// The first bytes of the input that contain no line feed. A line that arrives in small pieces is
+    /// searched once, not once for each piece.
     searched: usize,
 }
 
 impl Decoder for LineDecoder {
     fn decode(&mut self, input: &mut BytesMut) -> Result<Option<Bytes>, FramingError> {
-        // Behind the longest line there is room for its line feed, and no need to look further.
+        // The line feed of the longest line is the last byte that matters.
         let end = input.len().min(self.limit.saturating_add(1));
         let found = input[self.searched..end].iter().position(|&byte| byte == LINE_FEED);
         let Some(at) = found.map(|at| self.searched + at) else {
@@ -164,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_limit_a_line_goes_on() {
+    fn without_a_limit_a_line_may_have_any_length() {
         let mut decoder = Lines::new(usize::MAX).decoder();
         let mut input = BytesMut::from("line");
         assert_eq!(decoder.decode(&mut input), Ok(None));
@@ -173,17 +172,17 @@ mod tests {
     }
 
     #[test]
-    fn what_was_searched_is_not_searched_again() {
+    fn no_byte_is_searched_twice() {
         let mut decoder = decoder();
         let mut input = BytesMut::from("begin");
         assert_eq!(decoder.decode(&mut input), Ok(None));
-        // Who looks there again finds this one.
+        // A second search of these bytes would find this one.
         input[0] = LINE_FEED;
         input.extend_from_slice(b" end");
         assert_eq!(decoder.decode(&mut input), Ok(None));
         input.extend_from_slice(b"\nnext\n");
         assert_eq!(decoder.decode(&mut input), Ok(Some("\negin end".into())));
-        // The next line is searched from its own beginning.
+        // The search of the next line starts at its first byte.
         assert_eq!(decoder.decode(&mut input), Ok(Some("next".into())));
     }
 

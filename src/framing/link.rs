@@ -1,4 +1,4 @@
-//! One connection's two directions, between bytes and messages: what every transport shares.
+//! The two directions of one connection, between bytes and messages. All transports share them.
 //!
 //! A transport asks the inbound direction where to read to, puts back what it read, takes messages
 //! out of it, and sends what the outbound direction has queued. Bytes are kept only while a message
@@ -9,7 +9,7 @@ use super::{Decoder, Encoder, Framing, FramingError, ReadBuffers, SendQueue};
 use crate::body::Body;
 use bytes::{Bytes, BytesMut};
 
-/// Leftovers of up to this size are copied out of the buffer they came in, so as not to hold it.
+/// Undecoded bytes of up to this size are copied out of the read buffer, so that it can be reused.
 const COPY_OUT: usize = READ_ROOM;
 
 /// The inbound direction.
@@ -17,9 +17,9 @@ pub(crate) struct Inbound {
     decoder: Box<dyn Decoder>,
     /// The beginning of an incomplete message; empty and without memory when there is none.
     partial: BytesMut,
-    /// The largest message that has arrived whole.
+    /// The size of the largest message that has arrived.
     largest: usize,
-    /// The size of the buffer of its own that is being read into; 0: it is the shared one.
+    /// The size of the connection's own read buffer; 0: it reads into the shared one.
     own: usize,
 }
 
@@ -28,12 +28,11 @@ impl Inbound {
         Inbound { decoder: framing.decoder(), partial: BytesMut::new(), largest: 0, own: 0 }
     }
 
-    /// Gives the buffer for the next read, with room in it and what is kept of an incomplete
-    /// message at its front: the shared one, or the link's own once that message has become long. Goes
-    /// back in with [`Inbound::put_back`].
+    /// The buffer for the next read: the kept bytes of an incomplete message, then room. It is the shared buffer,
+    /// or the connection's own once that message has become long. [`Inbound::put_back`] returns it.
     ///
-    /// The room grows with what has arrived, now or in one message before, never with what the
-    /// peer announced.
+    /// The room grows with the bytes that have arrived, now or in an earlier message, never with an announced
+    /// length.
     pub fn read_buffer(&mut self, buffers: &mut ReadBuffers) -> BytesMut {
         if self.partial.len() > COPY_OUT {
             let mut buffer = std::mem::take(&mut self.partial);
@@ -57,7 +56,7 @@ impl Inbound {
         let message = self.decoder.decode(input)?;
         if let Some(message) = &message {
             if input.len() == before {
-                // It would do so for ever.
+                // It would repeat for ever.
                 let problem = "the framing's decoder gave a message and took nothing off the input";
                 return Err(FramingError::Other(problem.to_owned()));
             }
@@ -66,7 +65,7 @@ impl Inbound {
         Ok(message)
     }
 
-    /// Keeps what is left of `input` until there is more, and gives the buffer back.
+    /// Keeps the undecoded bytes of `input`, and returns the buffer.
     pub fn put_back(&mut self, input: BytesMut, buffers: &mut ReadBuffers) {
         if input.len() > COPY_OUT {
             self.partial = input;
@@ -78,18 +77,18 @@ impl Inbound {
         buffers.give_back(input, self.own);
     }
 
-    /// Nothing more is decoded: what is kept of an incomplete message goes.
+    /// Drops the kept bytes of an incomplete message: nothing more is decoded.
     pub fn forget(&mut self) {
         self.partial = BytesMut::new();
     }
 
-    /// How many bytes of memory are kept for what has not been decoded.
+    /// The memory of the undecoded bytes, in bytes.
     pub fn kept(&self) -> usize {
         self.partial.capacity()
     }
 
-    /// How many bytes the incomplete message will take, 0 if there is none. Where the framing does not
-    /// tell, `unknown`, or what has arrived if that is more.
+    /// The size of the incomplete message, 0 if there is none. If the framing does not announce it: `unknown`, or
+    /// the number of arrived bytes if that is more.
     pub fn whole(&self, unknown: usize) -> usize {
         if self.decoder.finish(&self.partial).is_ok() {
             return 0;
@@ -100,17 +99,17 @@ impl Inbound {
         }
     }
 
-    /// Whether the peer has said what a stream begins with.
+    /// Whether the peer's preface has arrived.
     pub fn has_begun(&self) -> bool {
         self.decoder.has_begun()
     }
 
-    /// The stream has ended: says whether it may end here.
+    /// The stream has ended: an error if it may not end here.
     pub fn finish(&self) -> Result<(), FramingError> {
         self.decoder.finish(&self.partial)
     }
 
-    /// The largest message that the peer takes, once it has said so.
+    /// The largest message that the peer accepts, once its preface has arrived.
     pub fn peer_limit(&self) -> Option<usize> {
         self.decoder.peer_limit()
     }
@@ -119,12 +118,12 @@ impl Inbound {
 /// The outbound direction.
 pub(crate) struct Outbound {
     encoder: Box<dyn Encoder>,
-    /// What waits to be sent.
+    /// The send queue.
     pub queue: SendQueue<'static>,
 }
 
 impl Outbound {
-    /// An outbound direction whose queue holds what the framing begins with.
+    /// A new outbound direction, with the preface in its queue.
     pub fn new(framing: &dyn Framing) -> Outbound {
         let mut outbound = Outbound { encoder: framing.encoder(), queue: SendQueue::default() };
         outbound.encoder.begin(&mut outbound.queue);
@@ -152,7 +151,7 @@ impl Outbound {
         put(&mut *self.encoder, queue, head, body, peer_limit)
     }
 
-    /// Queues why this side closes.
+    /// Queues a goodbye.
     pub fn goodbye(&mut self, code: u16, text: &str) {
         self.encoder.goodbye(code, text, &mut self.queue);
     }
@@ -183,14 +182,14 @@ mod tests {
         Native::new(Layer::Messages, LIMIT)
     }
 
-    /// All that are in this crate.
+    /// All framings of this crate.
     fn framings() -> [Box<dyn Framing>; 3] {
         let length_prefix = LengthPrefix::big_endian(LIMIT);
         [Box::new(native()), Box::new(length_prefix), Box::new(Lines::new(LIMIT))]
     }
 
-    /// Feeds `wire` in pieces of up to `piece` bytes; returns the messages, and the most memory that
-    /// a read buffer had beyond twice what had arrived.
+    /// Feeds `wire` in pieces of up to `piece` bytes. Returns the messages, and the largest size of a read buffer
+    /// beyond twice the arrived bytes.
     fn feed(framing: &dyn Framing, wire: &[u8], piece: usize) -> (Vec<Bytes>, usize) {
         let mut inbound = Inbound::new(framing);
         let (mut shared, mut messages) = (ReadBuffers::default(), Vec::new());
@@ -288,7 +287,7 @@ mod tests {
         }
     }
 
-    /// A decoder that finds an empty message wherever it looks.
+    /// A decoder that returns empty messages for ever.
     struct Inventive;
 
     impl Decoder for Inventive {

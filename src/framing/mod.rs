@@ -1,10 +1,9 @@
-//! Bytes in, messages out, and back. No I/O and no clock in here.
+//! Framings: how messages are laid out in a stream of bytes. No I/O and no clock.
 //!
-//! A [`Framing`] is the recipe: it makes a [`Decoder`] and an [`Encoder`] for each connection. The
-//! decoder reads a stream of bytes, so that any split and any merge of the input gives the same
-//! messages, whatever the transport makes of it. [`Native`] is this crate's own framing, specified
-//! in `docs/PROTOCOL.md`. [`LengthPrefix`] and [`Lines`] are there for servers whose clients exist
-//! already and speak one of the two usual ones; other framings plug in by the same traits.
+//! A [`Framing`] makes a [`Decoder`] and an [`Encoder`] for each connection. The decoder reads a stream of
+//! bytes: any split and any merge of the input gives the same messages. [`Native`] is this crate's own
+//! framing, specified in `docs/PROTOCOL.md`. [`LengthPrefix`], [`Lines`] and [`OsMessage`] are for existing
+//! programs. A custom framing implements the same traits.
 #![forbid(unsafe_code)]
 
 mod decoder;
@@ -34,17 +33,17 @@ use bytes::{Bytes, BytesMut};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
-/// What went wrong between the bytes of a peer and its messages: always the peer's doing.
+/// Why bytes of a peer could not be decoded, or a message could not be encoded.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum FramingError {
-    /// The stream does not begin as this protocol does: another program, or another protocol.
+    /// The stream does not begin with this protocol's magic: the peer speaks another protocol.
     #[error("the peer does not speak this protocol: its first bytes are {first:02x?}")]
     NotOurs {
-        /// What it sent instead, as far as it was looked at.
+        /// The first bytes that the peer sent.
         first: Vec<u8>,
     },
-    /// No version of the protocol is spoken by both sides.
+    /// The two sides have no version of the protocol in common.
     #[error(
         "the peer speaks the protocol's versions {} to {}, this side {} to {}: update the older one",
         theirs.start(), theirs.end(), ours.start(), ours.end()
@@ -55,7 +54,7 @@ pub enum FramingError {
         /// The versions that this side speaks.
         ours: RangeInclusive<u8>,
     },
-    /// The peer speaks the other layer: messages here, calls there, or the other way round.
+    /// The peer uses the other layer: one side sends messages, the other calls.
     #[error(
         "the peer speaks {} and this side {}: use the same level on both", in_words(*theirs), in_words(ours.number())
     )]
@@ -65,51 +64,51 @@ pub enum FramingError {
         /// The layer of this side.
         ours: Layer,
     },
-    /// A preface or a header whose check does not fit its bytes: the stream was damaged, or two
+    /// The check of a preface or a header does not match its bytes: the stream was damaged, or two
     /// writers mixed their bytes.
     #[error("a damaged {what}: {bytes:02x?}")]
     Damaged {
         /// `preface` or `header`.
         what: &'static str,
-        /// The bytes of it.
+        /// The bytes of the preface or the header.
         bytes: Vec<u8>,
     },
-    /// A frame of a kind that this version of the protocol does not have.
+    /// The kind of a frame is not defined in this version of the protocol.
     #[error("a frame of the unknown kind {kind}")]
     UnknownKind {
-        /// The kind's number.
+        /// The number of the kind.
         kind: u8,
     },
-    /// A message over the limit. Where it is announced, nothing was stored for it.
+    /// A message is over the limit. If the framing announces sizes, nothing was stored for it.
     #[error("a message of {size} bytes, over the limit of {limit}")]
     TooLarge {
-        /// The size announced; of a line, which announces none, the limit and one.
+        /// The announced size in bytes. A line has no announced size: then the limit plus one.
         size: u64,
-        /// The limit it was held against.
+        /// The limit in bytes.
         limit: usize,
     },
     /// The stream ended inside a message.
     #[error("cut off: {have} bytes of an unfinished message had arrived")]
     CutOff {
-        /// The bytes that had arrived of what was not finished.
+        /// The bytes of the unfinished message that had arrived.
         have: usize,
     },
-    /// The peer said why it closes. Not a fault of the framing, but the end of it.
+    /// The peer sent a goodbye. This is the end of the stream, not a framing error.
     #[error("the peer closed with code {code}: {}", escaped(text))]
     Goodbye {
-        /// The reason's number; see [`GoodbyeCode`].
+        /// The code; see [`GoodbyeCode`].
         code: u16,
-        /// The reason in words.
+        /// The human-readable reason.
         text: String,
     },
-    /// A framing that is not this crate's own found a fault; or a message cannot be put in it.
+    /// An error of a custom framing, or a message that a framing cannot carry.
     #[error("{0}")]
     Other(String),
 }
 
 impl FramingError {
-    /// The number under which a goodbye reports this error to the peer that caused it. `None`: the
-    /// peer has gone, or would not understand.
+    /// The code of the goodbye that reports this error to the peer. `None`: the peer has closed, or speaks
+    /// another protocol.
     pub(crate) fn goodbye_code(&self) -> Option<u16> {
         match self {
             FramingError::Goodbye { .. }
@@ -122,7 +121,7 @@ impl FramingError {
     }
 }
 
-/// The numbers that a goodbye carries (`docs/PROTOCOL.md`, "Goodbye").
+/// The codes of a goodbye (`docs/PROTOCOL.md`, "Goodbye").
 ///
 /// ```
 /// assert_eq!(msgpipe::framing::GoodbyeCode::TOO_LARGE, 3);
@@ -130,27 +129,27 @@ impl FramingError {
 pub struct GoodbyeCode;
 
 impl GoodbyeCode {
-    /// The sender stops; nothing was wrong.
+    /// The sender stops. Not an error.
     pub const STOPPING: u16 = 0;
-    /// The peer broke the protocol.
+    /// The receiver broke the protocol.
     pub const PROTOCOL: u16 = 1;
     /// No common version.
     pub const VERSION: u16 = 2;
     /// A message over the sender's limit.
     pub const TOO_LARGE: u16 = 3;
-    /// The peer does not read its replies.
+    /// The receiver does not read its replies.
     pub const UNREAD: u16 = 4;
-    /// The peer took too long with its preface or with a message.
+    /// The receiver took too long to finish its preface or a message.
     pub const TOO_SLOW: u16 = 5;
-    /// Nothing went over the connection for too long.
+    /// No message in either direction for too long.
     pub const IDLE: u16 = 6;
-    /// The peer may not connect.
+    /// The receiver may not connect. The sender read nothing of it.
     pub const NOT_AUTHORIZED: u16 = 7;
-    /// The sender has no place for another connection. Nothing that the peer sent was looked at.
+    /// The sender is at its limit of connections. It read nothing of the receiver.
     pub const BUSY: u16 = 8;
 }
 
-/// A recipe for decoders and encoders; a server makes a pair of them for each connection.
+/// A framing: makes a decoder and an encoder for each connection.
 ///
 /// ```
 /// use bytes::BytesMut;
@@ -175,18 +174,18 @@ pub trait Framing: Send + Sync {
     /// An encoder for one connection, at the beginning of its stream.
     fn encoder(&self) -> Box<dyn Encoder>;
 
-    /// The largest message in bytes, where there is one.
+    /// The largest message in bytes. Default: no limit.
     fn limit(&self) -> usize {
         usize::MAX
     }
 
-    /// Whether a message may be any bytes. Calls need that: their envelope is not a text. A framing that
-    /// says no is refused for them.
+    /// Whether a message may contain any bytes. Calls need that, because their envelope is binary: a framing
+    /// that returns `false` is refused for calls. Default: `true`.
     fn carries_any_bytes(&self) -> bool {
         true
     }
 
-    /// What the transport has to carry: a stream of bytes, unless the framing says otherwise.
+    /// What the framing needs of the transport. Default: a stream of bytes.
     fn carrier(&self) -> Carrier {
         Carrier::Stream
     }
@@ -224,36 +223,40 @@ impl<F: Framing + ?Sized> Framing for Arc<F> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Carrier {
-    /// A stream of bytes, whose pieces mean nothing.
+    /// A stream of bytes. The boundaries of reads and writes have no meaning.
     Stream,
     /// Messages that the operating system keeps apart. A decoder is then given one whole message at a
-    /// time, and an encoder puts each of its messages with [`SendQueue::put_message`].
+    /// time, and an encoder queues each of its messages with [`SendQueue::put_message`].
     ///
     /// A message over the framing's [limit](Framing::limit) is not read, and ends the connection.
     Messages,
 }
 
-/// Cuts the bytes of one connection into messages.
+/// Decodes the bytes of one connection into messages.
 pub trait Decoder: Send {
-    /// Takes the next message off the front of `input`, which holds what has arrived and was not
-    /// consumed yet. `Ok(None)`: no whole message is there; call again when there are more bytes.
-    /// What was consumed is removed from `input`, and nothing else is.
+    /// Takes the next message off the front of `input`, which holds the bytes that have arrived and are
+    /// not consumed yet. Removes the consumed bytes from `input`, and no others. `Ok(None)`: no whole
+    /// message has arrived; it is called again when there are more bytes.
     ///
-    /// A message takes at least one byte: one that takes none ends the connection, as there would be no
-    /// end to them. What is not consumed counts as the beginning of a message
-    /// ([`Limits::message_time`](crate::Limits::message_time)), unless [`finish`](Decoder::finish) says
-    /// that the stream may end there.
+    /// A message consumes at least one byte: a message that consumes none would repeat for ever, and ends the
+    /// connection. Unconsumed bytes count as the beginning of a message
+    /// ([`Limits::message_time`](crate::Limits::message_time)), unless [`finish`](Decoder::finish) returns
+    /// `Ok` for them.
     ///
+    /// # Errors
     /// An error is final: the connection is closed with it, and `decode` is not called again.
     fn decode(&mut self, input: &mut BytesMut) -> Result<Option<Bytes>, FramingError>;
 
-    /// How many bytes are surely missing to the next message, 0 if that is not known. A hint for
-    /// the size of the next read, asked after `decode` returned `None`.
+    /// How many bytes the next message needs at least, 0 if that is not known. A hint for the size of the
+    /// next read, called after `decode` returned `None`.
     fn missing(&self) -> usize {
         0
     }
 
-    /// Called when the stream has ended with `left` unconsumed: `Ok` if it may end there.
+    /// Called when the stream has ended with the bytes `left` unconsumed.
+    ///
+    /// # Errors
+    /// An error if the stream may not end there. Default: [`FramingError::CutOff`] if bytes are left.
     fn finish(&self, left: &[u8]) -> Result<(), FramingError> {
         match left.len() {
             0 => Ok(()),
@@ -261,28 +264,29 @@ pub trait Decoder: Send {
         }
     }
 
-    /// Whether the peer has said what a stream of this framing begins with. A framing that begins with
-    /// its first message has nothing to wait for.
+    /// Whether the peer's preface has arrived. Default: `true`, for a framing without a preface.
     fn has_begun(&self) -> bool {
         true
     }
 
-    /// The largest message that the peer has said it takes, where the framing lets it say so.
+    /// The largest message in bytes that the peer accepts, if the peer has sent it. Default: `None`.
     fn peer_limit(&self) -> Option<usize> {
         None
     }
 }
 
-/// Puts messages into bytes for one connection.
+/// Encodes the messages of one connection into bytes.
 pub trait Encoder: Send {
-    /// Puts into `out` what a stream begins with, before the first message. Nothing by default.
+    /// Queues the preface, before the first message. Default: nothing.
     fn begin(&mut self, out: &mut SendQueue) {
         let _ = out;
     }
 
-    /// Puts one message into `out`: `head` followed by `body`. The two come apart only so that a
-    /// layer above can set an envelope before a body without copying the body. On an error nothing
-    /// was put.
+    /// Queues one message: `head` followed by `body`. They are separate so that a layer above can put an
+    /// envelope before a body without copying the body.
+    ///
+    /// # Errors
+    /// An error if the message is too large or cannot be carried. Nothing is queued then.
     fn encode<'a>(
         &mut self,
         head: &[u8],
@@ -290,7 +294,7 @@ pub trait Encoder: Send {
         out: &mut SendQueue<'a>,
     ) -> Result<(), FramingError>;
 
-    /// Puts into `out` why this side closes, where the framing has words for it. Nothing by default.
+    /// Queues the reason why this side closes, if the framing has a goodbye. Default: nothing.
     fn goodbye(&mut self, code: u16, text: &str, out: &mut SendQueue) {
         let _ = (code, text, out);
     }

@@ -8,7 +8,7 @@ use crate::body::Body;
 use crate::layer::Layer;
 use crate::text::cut;
 
-/// The framing of `docs/PROTOCOL.md`; see [`Framing`] for it in use.
+/// The framing of `docs/PROTOCOL.md`; [`Framing`] has an example.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Native {
     layer: Layer,
@@ -16,8 +16,8 @@ pub struct Native {
 }
 
 impl Native {
-    /// The framing for messages of up to `limit` bytes; of a larger limit than the wire can say,
-    /// `u32::MAX`, nothing is lost but the excess.
+    /// The framing for messages of up to `limit` bytes. A limit above `u32::MAX`, the largest on the wire,
+    /// is reduced to it.
     pub fn new(layer: Layer, limit: usize) -> Native {
         Native { layer, limit: limit.min(u32::MAX as usize) }
     }

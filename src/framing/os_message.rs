@@ -1,21 +1,20 @@
-//! The framing that is none: a message is what the operating system delivers as one.
+//! No framing: a message is what the operating system delivers as one.
 
 use super::{Carrier, Decoder, Encoder, Framing, FramingError, SendQueue};
 use crate::body::Body;
 use bytes::{Bytes, BytesMut};
 
-/// Messages without any header: each is one message of the operating system, a message of a
-/// message-mode pipe on Windows, a record of a `SOCK_SEQPACKET` socket on Linux. It is what existing
-/// programs speak that were written against a classic pipe server.
+/// Messages without a header: each is one message of the operating system, a message of a
+/// message-mode pipe on Windows, a record of a `SOCK_SEQPACKET` socket on Linux. Existing programs that were
+/// written against a classic pipe server use it.
 ///
-/// Messages have 1 byte up to the limit, and arrive as they were sent, neither split nor merged,
-/// however many are sent before one is read. Linux takes no message that does not fit into the socket's
-/// send buffer (`socket(7)`, wmem_default): by default 212 960 bytes. A larger one is refused where it is
-/// sent, as one over the limit is.
+/// A message has from 1 byte up to the limit. Messages are neither split nor merged, however many are sent
+/// before one is read. Linux sends no message that does not fit into the socket's send buffer (`socket(7)`,
+/// wmem_default): by default 212 960 bytes. The sender refuses a larger one, like one over the limit.
 ///
-/// **A message of no bytes is the end.** Sockets have no other way to say it, and on pipes it is what
-/// Go's and others' `CloseWrite` sends: whoever receives one answers what is open, and closes. So none
-/// can be sent as a message.
+/// **An empty message is the end of the stream.** A record socket has no other sign for it, and on pipes
+/// Go's and others' `CloseWrite` sends it: the receiver answers the open requests, and closes. So an empty
+/// message cannot be sent.
 ///
 /// ```no_run
 /// use msgpipe::framing::OsMessage;
@@ -31,7 +30,7 @@ pub struct OsMessage {
 }
 
 impl OsMessage {
-    /// Messages of up to `limit` bytes, as far as the system takes such.
+    /// Messages of up to `limit` bytes, or of fewer if the system has a lower limit.
     pub const fn new(limit: usize) -> OsMessage {
         OsMessage { limit }
     }
@@ -76,7 +75,8 @@ impl Encoder for OsMessage {
     ) -> Result<(), FramingError> {
         let size = head.len() + body.len();
         if size == 0 {
-            let text = "a message of no bytes would be taken for the end: send at least one";
+            let text =
+                "an empty message would be taken for the end of the stream: send at least one byte";
             return Err(FramingError::Other(text.to_owned()));
         }
         if size > self.limit {
@@ -93,7 +93,7 @@ mod tests {
     use std::io::IoSlice;
 
     #[test]
-    fn sizes_are_held_to_one_and_to_the_limit() {
+    fn sizes_are_between_one_and_the_limit() {
         let mut framing = OsMessage::new(100);
         for (size, taken) in [(0, false), (1, true), (99, true), (100, true), (101, false)] {
             let (message, mut queue) = (Bytes::from(vec![7; size]), SendQueue::default());

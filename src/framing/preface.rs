@@ -1,5 +1,5 @@
-//! What each side sends first (`docs/PROTOCOL.md`, "Preface"). Neither waits for the other's, so
-//! it costs no round trip.
+//! The first bytes that each side sends (`docs/PROTOCOL.md`, "Preface"). Neither side waits for the other's,
+//! so it costs no round trip.
 
 use super::FramingError;
 use super::header::crc16;
@@ -15,13 +15,13 @@ pub(super) const MAGIC: [u8; 4] = *b"\xE5msg";
 /// The versions of the protocol that this code speaks.
 pub(super) const VERSIONS: RangeInclusive<u8> = 1..=1;
 
-/// What a side says of itself.
+/// What a side announces: its versions, its layer and its limit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Preface {
     pub versions: RangeInclusive<u8>,
-    /// The layer's number: not yet a [`Layer`], since a peer may name one that is not known here.
+    /// The number of the layer. Not a [`Layer`], since a peer may send an unknown one.
     pub layer: u8,
-    /// The largest message it takes.
+    /// The largest message that the side accepts, in bytes.
     pub limit: u32,
 }
 
@@ -43,8 +43,8 @@ impl Preface {
         bytes
     }
 
-    /// Says as early as the first bytes allow that `arrived`, the beginning of a stream, is not
-    /// this protocol: a stranger that sends three bytes and waits is not waited for.
+    /// Checks `arrived`, the beginning of a stream, as far as it has arrived. A peer of another protocol that
+    /// sends three bytes and waits is closed at once.
     pub fn check_magic(arrived: &[u8]) -> Result<(), FramingError> {
         let seen = arrived.len().min(MAGIC.len());
         if arrived[..seen] == MAGIC[..seen] {
@@ -56,7 +56,7 @@ impl Preface {
 
     pub fn decode(bytes: [u8; PREFACE_LEN]) -> Result<Preface, FramingError> {
         Preface::check_magic(&bytes)?;
-        // The versions come before the check: a later version may check otherwise.
+        // The versions come before the check: a later version may use another check.
         let (low, high) = (bytes[4], bytes[5]);
         if low > *VERSIONS.end() || high < *VERSIONS.start() || low > high {
             return Err(FramingError::Version { theirs: low..=high, ours: VERSIONS });

@@ -1,4 +1,4 @@
-//! Bytes that wait to be sent on one connection.
+//! The send queue of one connection.
 
 use super::READ_CHUNK;
 use crate::body::Body;
@@ -6,25 +6,25 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 use std::collections::VecDeque;
 use std::io::IoSlice;
 
-/// Bodies from this size on are queued as they are; smaller ones are copied behind the others, so
-/// that many small messages leave in one piece. At 4 KiB a copy costs less than one more slice in
+/// Bodies from this size on are queued without a copy. Smaller ones are copied after the others, so
+/// that many small messages are sent in one piece. At 4 KiB a copy costs less than one more slice in
 /// a gathering write.
 const COPY_BELOW: usize = 4096;
 
-/// What a queue allocates at first: room for some small messages. One alone would else make it grow
+/// The first allocation of a queue: room for some small messages. Otherwise one message would make it grow
 /// three times: with its header, its head and its body.
 const FIRST: usize = 512;
 
-/// The outbound bytes of a connection, in order: what [`Encoder`](super::Encoder)s fill and
-/// transports empty. It may borrow what is sent at once, for `'a`; a queue that stays has nothing borrowed in
-/// it. An empty queue holds no memory.
+/// The send queue of a connection: [`Encoder`](super::Encoder)s fill it, transports send and remove its bytes, in
+/// order. It can borrow bytes that are sent at once, for `'a`; a queue that is kept owns all its bytes. An
+/// empty queue holds no memory.
 ///
 /// ```
 /// let mut queue = msgpipe::framing::SendQueue::default();
 /// queue.put_slice(b"head ");
 /// queue.put_bytes("body");
 /// assert_eq!(queue.len(), 9);
-/// queue.advance(5); // a transport has sent so much
+/// queue.advance(5); // a transport has sent 5 bytes
 /// assert_eq!(queue.to_bytes(), "body");
 /// ```
 #[derive(Debug, Default)]
@@ -33,17 +33,17 @@ pub struct SendQueue<'a> {
     pieces: VecDeque<Body<'a>>,
     tail: BytesMut,
     len: usize,
-    /// So many pieces at the front are known to hold no more than themselves.
+    /// The first pieces that are known to hold no larger buffer.
     owned: usize,
-    /// The memory of `tail` is lent: it is kept when all is sent, to be taken back.
+    /// The buffer of `tail` is reused: it is kept when the queue is empty, and taken back.
     lent: bool,
 }
 
-/// Memory that was lent and has grown beyond this is not taken back: it was made for many messages.
+/// A reused buffer that has grown beyond this size is freed: it was made for many messages.
 const LENT_MOST: usize = 64 * 1024;
 
-/// Pieces up to this size may be parts of a buffer that was read into ([`READ_CHUNK`]), which they keep
-/// as a whole; larger messages are read into buffers of their own.
+/// Pieces up to this size can be slices of a read buffer ([`READ_CHUNK`]), which they keep allocated. Larger
+/// messages are read into buffers of their own.
 const MAY_BE_PARTS: usize = READ_CHUNK;
 
 impl<'a> SendQueue<'a> {
@@ -74,7 +74,7 @@ impl<'a> SendQueue<'a> {
         self.len += bytes.len();
     }
 
-    /// Appends `bytes`, without copying them if they are many.
+    /// Appends `bytes`, without a copy from 4 KiB on.
     pub fn put_bytes(&mut self, bytes: impl Into<Body<'a>>) {
         let bytes = bytes.into();
         match bytes.len() < COPY_BELOW {
@@ -83,7 +83,7 @@ impl<'a> SendQueue<'a> {
         }
     }
 
-    /// Appends `message` as a piece of its own: on a transport of messages it is one.
+    /// Appends `message` as a separate piece, for [`Carrier::Messages`](super::Carrier::Messages).
     ///
     /// ```
     /// use std::io::IoSlice;
@@ -101,8 +101,8 @@ impl<'a> SendQueue<'a> {
         self.pieces.push_back(message);
     }
 
-    /// What stays here for longer shall hold no more memory than its bytes: pieces that may be parts of
-    /// larger buffers are copied. A peer that reads nothing could else keep a whole buffer with each.
+    /// Copies pieces that may be slices of larger buffers, so that a queue that is kept holds no more memory than
+    /// its bytes. Otherwise a peer that does not read could keep a whole buffer with each piece.
     pub(crate) fn own(&mut self) {
         for piece in self.pieces.iter_mut().skip(self.owned) {
             if piece.len() <= MAY_BE_PARTS {
@@ -112,19 +112,19 @@ impl<'a> SendQueue<'a> {
         self.owned = self.pieces.len();
     }
 
-    /// The same bytes with nothing borrowed in it: what was is copied.
+    /// The same queue with borrowed bytes copied.
     pub(crate) fn into_owned(self) -> SendQueue<'static> {
         let SendQueue { pieces, tail, len, owned, .. } = self;
         let pieces = pieces.into_iter().map(|piece| piece.into_bytes().into()).collect();
         SendQueue { pieces, tail, len, owned, lent: false }
     }
 
-    /// The number of bytes that wait.
+    /// The number of bytes in the queue.
     pub fn len(&self) -> usize {
         self.len
     }
 
-    /// Whether nothing waits.
+    /// Whether the queue is empty.
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
@@ -144,7 +144,7 @@ impl<'a> SendQueue<'a> {
     /// Removes the first `sent` bytes: they have been sent.
     ///
     /// # Panics
-    /// If fewer than `sent` bytes wait.
+    /// If the queue has fewer than `sent` bytes.
     pub fn advance(&mut self, mut sent: usize) {
         assert!(sent <= self.len, "{sent} bytes sent of {} queued", self.len);
         self.len -= sent;
@@ -162,7 +162,7 @@ impl<'a> SendQueue<'a> {
         }
     }
 
-    /// A copy of all that waits, in one piece.
+    /// A copy of all bytes, in one piece.
     pub fn to_bytes(&self) -> Bytes {
         let mut all = BytesMut::with_capacity(self.len);
         self.pieces.iter().for_each(|piece| all.put_slice(piece));
@@ -212,7 +212,7 @@ mod tests {
         assert_eq!(slices[0].as_ptr(), body.as_ptr());
     }
 
-    /// Not even where it is a part of something larger.
+    /// Not even if it is a slice of a larger buffer.
     #[test]
     fn what_stays_holds_no_more_than_its_bytes() {
         let large = Bytes::from(vec![7; 1 << 20]);
@@ -226,7 +226,7 @@ mod tests {
         assert_eq!(is_part(&queue), [true; 3]);
         queue.own();
         assert_eq!(is_part(&queue), [false, false, true]);
-        // Each once, whatever leaves meanwhile.
+        // Each piece once, whatever is sent meanwhile.
         let second = queue.pieces[1].as_ptr();
         queue.advance(COPY_BELOW);
         queue.put_bytes(large.slice(..5000));

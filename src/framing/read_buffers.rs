@@ -1,36 +1,34 @@
-//! The buffers that are read into: they serve all connections of a server, or one of a client.
+//! The read buffers: shared by all connections of a server, or of one client.
 //!
-//! A message is a slice of the buffer it came in. Once all messages of a buffer have been dropped, its
-//! memory is used again: new memory has to be mapped by the system page by page, which for a large
-//! message takes longer than to read it.
+//! A message is a slice of its read buffer. Once all messages of a buffer have been dropped, its memory is
+//! reused: the system maps new memory page by page, which for a large message takes longer than reading it.
 
 use bytes::BytesMut;
 
-/// How much is read at once, in bytes. 64 KiB is what the systems hold in a socket or a pipe by
-/// default, within a factor of four; with what goes before a message, so that one of 64 KiB comes with
-/// one read.
+/// The size of one read, in bytes. 64 KiB is the default size of a socket's or a pipe's buffer, within a factor
+/// of four; with headers on top, so that one read returns a message of 64 KiB.
 pub(crate) const READ_CHUNK: usize = 64 * 1024 + 256;
 
-/// A chunk is continued while at least this much of it is free.
+/// A chunk is used further while at least this many bytes of it are free.
 pub(super) const READ_ROOM: usize = READ_CHUNK / 4;
 
-/// A buffer that was made for one large message is kept for the next one up to this size: a message of
-/// 1 MiB with what goes before it. A server and each client keep one such buffer.
+/// A buffer of one large message is kept for the next one up to this size: a message of 1 MiB with its headers.
+/// A server and each client keep one such buffer.
 const LARGE_MOST: usize = (1 << 20) + READ_CHUNK;
 
 /// See the [module](self).
 #[derive(Default)]
 pub(crate) struct ReadBuffers {
-    /// For messages of any size, and the beginnings of large ones.
+    /// The chunk: for whole messages, and the beginnings of large ones.
     chunk: BytesMut,
-    /// What is left of the last buffer that was made for a large message.
+    /// The rest of the last buffer of a large message.
     large: BytesMut,
-    /// How large that buffer was.
+    /// The size of that buffer.
     large_size: usize,
 }
 
 impl ReadBuffers {
-    /// The buffer for whoever has kept at most `kept` bytes, with room for more than those.
+    /// The buffer for a connection that has kept at most `kept` bytes, with room for more.
     pub fn take_chunk(&mut self, kept: usize) -> BytesMut {
         let mut buffer = std::mem::take(&mut self.chunk);
         if buffer.capacity() - buffer.len() < READ_ROOM + kept {
@@ -39,9 +37,9 @@ impl ReadBuffers {
         buffer
     }
 
-    /// Gives `buffer` room for `missing` bytes, if the buffer that was kept has so much and nobody has
-    /// its last message any more; else for the `earned` ones of them. No more than that: the memory of a
-    /// large message is granted for its size, and a buffer that grows by itself takes up to twice that.
+    /// Gives `buffer` room for `missing` bytes, if the kept buffer is large enough and its last message has been
+    /// dropped; otherwise for the `earned` bytes. Not more: a large message has a grant for its size, and a
+    /// buffer that grows by itself takes up to twice that.
     pub fn with_room(&mut self, buffer: BytesMut, missing: usize, earned: usize) -> BytesMut {
         let (whole, needed) = (buffer.len() + missing, buffer.len() + earned.min(missing));
         if buffer.capacity() >= needed {
@@ -56,8 +54,7 @@ impl ReadBuffers {
         larger
     }
 
-    /// Takes back a buffer of which nothing is needed any more but its memory: `size` bytes, of which
-    /// messages may have taken some.
+    /// Takes back the memory of an unused buffer: `size` bytes, of which messages may hold some.
     pub fn give_back(&mut self, mut buffer: BytesMut, size: usize) {
         buffer.clear();
         let size = size.max(buffer.capacity());
@@ -80,7 +77,7 @@ impl ReadBuffers {
 mod tests {
     use super::*;
 
-    /// Reads a message of this size whose first chunk has come.
+    /// Reads a message of this size after its first chunk has arrived.
     fn read(buffers: &mut ReadBuffers, size: usize) -> BytesMut {
         let mut buffer = buffers.take_chunk(0);
         buffer.extend_from_slice(&vec![1; READ_CHUNK]);

@@ -1,4 +1,4 @@
-//! The loop of a server: requests to the handler, answers to those who asked.
+//! The loop of a server: requests to the handler, replies to the clients.
 
 use super::answers::Answers;
 use super::responder::{Answer, Origin, Outbox, Request, Responder, of_application};
@@ -19,14 +19,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-/// How many answers that were given outside the loop are taken into it before the clients are looked
-/// at again.
+/// The most replies from other threads that are taken before the next poll.
 const ANSWERS_AT_ONCE: usize = 64;
 
-/// What an open request costs beside its body: its entries here and its responder.
+/// The cost of a request in flight besides its body: its entries here and its responder.
 const REQUEST_COST: usize = 256;
 
-/// A server that runs.
+/// A running server.
 pub(super) struct Answering<M> {
     pub(super) messages: M,
     /// Each in a box: a table has room for up to twice as many as are in it.
@@ -34,16 +33,16 @@ pub(super) struct Answering<M> {
     hooks: Hooks,
     limits: Limits,
     outbox: Arc<Outbox>,
-    /// Answers that were given outside the loop and wait for their turn.
+    /// Replies from other threads that have not been sent yet.
     given: VecDeque<(ConnectionId, u32, Answer)>,
     stopper: Stopper,
-    /// For a server of messages that keeps none.
+    /// The account, for a `MessageServer` without one.
     account: Account,
-    /// Requests that are not answered yet, of all callers.
+    /// The number of requests in flight of all clients.
     open: usize,
-    /// It was told to stop, and gives up waiting at this time.
+    /// The deadline of the drain, once the server was stopped.
     stopping: Option<Instant>,
-    /// All answers have been given: connections are closed as soon as they have left.
+    /// All requests have been answered: connections are closed once their queues are sent.
     says_goodbye: bool,
 }
 
@@ -54,11 +53,11 @@ pub(super) struct Caller {
     pub(super) answers: Answers,
     /// The memory that is held for its requests.
     charge: Charge,
-    /// It sends nothing more.
+    /// It has half-closed: it sends nothing more.
     finished: bool,
 }
 
-/// How a handler answers one request.
+/// The way for a handler to answer one request.
 pub(super) struct Answerer<'a, M> {
     server: &'a mut Answering<M>,
     connection: ConnectionId,
@@ -66,7 +65,7 @@ pub(super) struct Answerer<'a, M> {
 }
 
 impl<M: MessageServer> Answerer<'_, M> {
-    /// Answers with what `handler` returns, or that it panicked.
+    /// Sends the result of `handler`, or an error reply if it panics.
     pub fn with(self, handler: impl FnOnce() -> Answer) {
         let answer =
             catch_unwind(AssertUnwindSafe(|| of_application(handler()))).unwrap_or_else(|panic| {
@@ -76,8 +75,8 @@ impl<M: MessageServer> Answerer<'_, M> {
         self.server.answer(self.connection, self.id, answer);
     }
 
-    /// Hands the request to a handler that answers when it likes. If it panics, its responder answers
-    /// as it is dropped.
+    /// Passes the request to a handler that replies at any time. If the handler panics, the drop of its responder
+    /// sends the error reply.
     pub fn later(mut self, mut request: Request, handler: &mut impl FnMut(Request, Responder)) {
         let responder = self.responder(&mut request);
         let (hooks, connection) = (&mut self.server.hooks, self.connection);
@@ -87,8 +86,8 @@ impl<M: MessageServer> Answerer<'_, M> {
         }
     }
 
-    /// Until the answer comes the request holds memory: its own, not a part of a buffer that others
-    /// are in.
+    /// The request holds memory until it is answered: a copy of its own, not a slice of a buffer that other
+    /// messages share.
     fn responder(&mut self, request: &mut Request) -> Responder {
         let size = request.body.len();
         let held = if size < READ_CHUNK / 4 {
@@ -106,14 +105,14 @@ impl<M: MessageServer> Answerer<'_, M> {
     }
 }
 
-/// Calls something of the application's that has no answer: its panic is its own.
+/// Calls a hook of the application and catches its panic.
 fn guarded(tell: impl FnOnce()) {
     if let Err(panic) = catch_unwind(AssertUnwindSafe(tell)) {
         discard(panic);
     }
 }
 
-/// What was thrown may panic once more as it is dropped; what it then throws is let be.
+/// The drop of a panic's payload may panic again; the second payload is leaked.
 fn discard(panic: Box<dyn Any + Send>) {
     if let Err(again) = catch_unwind(AssertUnwindSafe(|| drop(panic))) {
         std::mem::forget(again);
@@ -217,7 +216,7 @@ impl<M: MessageServer> Answering<M> {
         }
     }
 
-    /// A client sends nothing more: once it has all its answers it is closed.
+    /// A client has half-closed: once all its requests are answered it is closed.
     fn finished(&mut self, connection: ConnectionId) {
         if let Some(caller) = self.callers.get_mut(&connection) {
             caller.finished = true;
@@ -232,8 +231,8 @@ impl<M: MessageServer> Answering<M> {
         }
     }
 
-    /// Reads a message's envelope. `None`: it was no request, or it has its answer already, or nobody
-    /// would get one.
+    /// Decodes a message's envelope. `None`: it is not a request, or it has been answered already, or its client
+    /// cannot get a reply.
     fn request(&mut self, connection: ConnectionId, mut message: Bytes) -> Option<(u32, Request)> {
         if !self.messages.is_reachable(connection) {
             return None;
@@ -279,7 +278,7 @@ impl<M: MessageServer> Answering<M> {
         Some((id, request))
     }
 
-    /// Takes over answers that were given outside the loop, some of them.
+    /// Takes replies from other threads, up to the limit of a turn.
     fn take_answers(&mut self) {
         if self.outbox.has_some() {
             self.given.extend(self.outbox.take());
@@ -292,7 +291,7 @@ impl<M: MessageServer> Answering<M> {
         }
     }
 
-    /// Answers an open request; that of a caller who has gone needs no answer.
+    /// Answers a request in flight. A request of a disconnected client is only closed.
     fn answer(&mut self, connection: ConnectionId, id: u32, answer: Answer) {
         let Some(caller) = self.callers.get_mut(&connection) else {
             return;
@@ -326,8 +325,8 @@ impl<M: MessageServer> Answering<M> {
         self.messages.close(connection, why);
     }
 
-    /// Whether a server that was told to stop has nothing left to do. The first time, it stops
-    /// taking clients and requests; once all answers are given, it closes the connections.
+    /// Whether a stopped server has drained. The first call stops accepting clients and requests; once all
+    /// requests are answered, it closes the connections.
     fn is_stopped(&mut self) -> bool {
         let now = Instant::now();
         let until = *self.stopping.get_or_insert_with(|| {

@@ -1,4 +1,4 @@
-//! Answers on their way to one caller: sent at once, or held until the caller has read more.
+//! Replies to one client: sent at once, or held until the client has read more.
 
 #[cfg(test)]
 mod tests;
@@ -14,16 +14,16 @@ use crate::text::cut;
 use bytes::Bytes;
 use std::collections::VecDeque;
 
-/// What a held answer costs beside its body: its place in the queue.
+/// The cost of a held reply besides its body: its entry in the queue.
 const ANSWER_COST: usize = 64;
 
-/// One caller's answers that wait until what was sent before them has been read.
+/// One client's held replies: they wait until earlier ones have been read.
 pub(super) struct Answers {
     held: VecDeque<Reply>,
     charge: Charge,
 }
 
-/// An answer as it is sent.
+/// A reply or an error reply, ready to be sent.
 struct Reply {
     envelope: Envelope,
     body: Bytes,
@@ -42,8 +42,8 @@ impl Reply {
         self.body.len() + ANSWER_COST
     }
 
-    /// What is sent in place of an answer that does not fit into `limit`: an error keeps its code and as
-    /// much of its text as fits; a reply becomes the error that says so.
+    /// The replacement for a reply that does not fit into `limit`: an error reply keeps its code and as
+    /// much of its text as fits; a reply becomes the error reply `REPLY_TOO_LARGE`.
     fn shortened(self, limit: usize, why: &FramingError) -> Reply {
         let room = limit.saturating_sub(ENVELOPE_LEN);
         let Envelope { kind, id } = self.envelope;
@@ -64,8 +64,8 @@ impl Answers {
         self.held.is_empty()
     }
 
-    /// Sends an answer, or holds it. Where there is no memory to hold it, the caller is told that: a
-    /// handler cannot be made to wait with its answer.
+    /// Sends a reply, or holds it. Without memory to hold it the client gets `REPLY_DROPPED`: a handler cannot be
+    /// made to wait.
     pub fn send(
         &mut self,
         messages: &mut impl MessageServer,
@@ -84,7 +84,7 @@ impl Answers {
                         memory for it; read faster, or ask for less at once";
             reply = Reply::new(id, Err(ErrorReply::new(ErrorReply::REPLY_DROPPED, text)));
         }
-        // It shall hold no more than it is charged for.
+        // Copy it, so that it holds no more memory than it is charged for.
         if reply.body.len() <= READ_CHUNK {
             reply.body = Bytes::copy_from_slice(&reply.body);
         }
@@ -92,10 +92,10 @@ impl Answers {
         self.held.push_back(reply);
     }
 
-    /// Sends what was held, as much of it as can be sent.
+    /// Sends as many held replies as possible.
     pub fn go_on(&mut self, messages: &mut impl MessageServer, connection: ConnectionId) {
         while let Some(reply) = self.held.pop_front() {
-            // Sent, it counts where it is queued.
+            // Once sent, the send queue is charged for it.
             self.charge.sub(reply.cost());
             if let Err(reply) = send(messages, connection, reply) {
                 self.charge.add(reply.cost());
@@ -106,7 +106,7 @@ impl Answers {
     }
 }
 
-/// Sends an answer; gives it back if too much waits for that caller already.
+/// Sends a reply; returns it if the client's send queue is full.
 fn send(
     messages: &mut impl MessageServer,
     connection: ConnectionId,
@@ -123,12 +123,12 @@ fn send(
         Refusal::Framing(why) => {
             let limit = match why {
                 FramingError::TooLarge { limit, .. } => limit,
-                // A framing that cannot carry this body carries none, as far as is known.
+                // If the framing cannot carry this body, no replacement is known that it can carry.
                 _ => ENVELOPE_LEN,
             };
             let Reply { envelope, body } = reply.shortened(limit, &why);
             if messages.send_with_head(connection, &envelope.encode(), body).is_err() {
-                // Without an answer the caller would wait for nothing.
+                // Without a reply the client would wait for ever.
                 let why = Goodbye::new(GoodbyeCode::TOO_LARGE, "no answer fits into your limit");
                 messages.close(connection, why);
             }

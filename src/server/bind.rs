@@ -1,4 +1,4 @@
-//! From options to a server at an endpoint.
+//! Binds a server with its options.
 
 #[cfg(doc)]
 use super::Risk;
@@ -14,13 +14,13 @@ use crate::framing::{Layer, Native};
 use std::sync::Arc;
 
 impl ServerOptions {
-    /// A server for calls at `endpoint`. Clients can connect as soon as this returns. A framing of the
-    /// caller's has to leave room for the envelope of eight bytes, and to carry any bytes.
+    /// A server for calls at `endpoint`. Clients can connect as soon as this returns. The limit of a custom
+    /// framing must leave room for the envelope of eight bytes, and the framing must carry any bytes.
     ///
     /// # Errors
     /// As [`Server::bind`]; [`Error::Misuse`] for a framing that does not carry any bytes
-    /// ([`Framing::carries_any_bytes`]); [`Error::Insecure`] also when others shall have access to a
-    /// place that they cannot reach, and where a [`Risk`] would have to be accepted.
+    /// ([`Framing::carries_any_bytes`]); [`Error::Insecure`] also if other users have access but cannot reach
+    /// the place, or if a [`Risk`] has not been accepted.
     pub fn bind<E>(&self, endpoint: E) -> Result<Server, Error>
     where
         E: TryInto<Endpoint>,
@@ -48,10 +48,9 @@ impl ServerOptions {
 
     fn listen(&self, endpoint: &Endpoint, native: Native) -> Result<LocalServer, Error> {
         if endpoint.is_own() && self.access != Access::Owner {
-            let problem =
-                "a plain name is this user's own, and others cannot get to it: for them, \
+            let problem = "a plain name is per user, and other users cannot reach it: for them, \
                            bind Endpoint::pipe, path or abstract_name"
-                    .to_owned();
+                .to_owned();
             return Err(Error::Insecure { endpoint: endpoint.to_string().into(), problem });
         }
         let framing = self.framing.clone().unwrap_or_else(|| Arc::new(native));

@@ -24,10 +24,10 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// A server for calls: a handler gets each request, and its answer goes back to whoever asked.
+/// A server for calls: a handler gets each request, and its reply is sent to the client.
 ///
-/// One thread serves all clients. A handler that answers at once is called in the loop
-/// ([`serve`](Server::serve)); one that needs longer answers from another thread
+/// One thread serves all clients. A handler that replies at once runs in the server's loop
+/// ([`serve`](Server::serve)); one that needs longer replies from another thread
 /// ([`serve_deferred`](Server::serve_deferred)).
 ///
 /// ```no_run
@@ -43,7 +43,7 @@ pub struct Server<M = LocalServer> {
     hooks: Hooks,
 }
 
-/// What the application wants to be told of. Called in the server's loop.
+/// The hooks of the application. They run in the server's loop.
 #[derive(Default)]
 struct Hooks {
     accept_failed: Option<Box<OnAcceptFailure>>,
@@ -58,12 +58,12 @@ type OnClosed = dyn FnMut(ConnectionId, &Peer, &CloseReason) + Send;
 type OnPanic = dyn FnMut(ConnectionId, &str) + Send;
 
 impl Server<LocalServer> {
-    /// A server at `endpoint` with the default [`Limits`], open to this user only. Clients can
+    /// A server at `endpoint` with the default [`Limits`], for this user only. Clients can
     /// connect as soon as this returns.
     ///
     /// # Errors
-    /// [`Error::AlreadyServed`], [`Error::Name`], [`Error::Insecure`] when the place for the
-    /// endpoint is not safe, [`Error::System`].
+    /// [`Error::AlreadyServed`] if another server has the name, [`Error::Name`] for an invalid name,
+    /// [`Error::Insecure`] if the place of the endpoint is not safe, [`Error::System`] if a system call failed.
     pub fn bind<E>(endpoint: E) -> Result<Server, Error>
     where
         E: TryInto<Endpoint>,
@@ -72,7 +72,7 @@ impl Server<LocalServer> {
         Server::bind_with(endpoint, Limits::default())
     }
 
-    /// A server with limits of one's own; else as [`bind`](Server::bind).
+    /// A server with the given limits; otherwise as [`bind`](Server::bind).
     ///
     /// # Errors
     /// As [`bind`](Server::bind).
@@ -93,16 +93,16 @@ impl Server<LocalServer> {
 }
 
 impl<M: MessageServer> Server<M> {
-    /// A server on top of any [`MessageServer`] whose framing leaves room for the envelope of eight
-    /// bytes, like [`Hub::listen_for_calls`](crate::memory::Hub::listen_for_calls), which see for
-    /// an example.
+    /// A server on top of any [`MessageServer`]. The limit of its framing must leave room for the envelope of
+    /// eight bytes, as with [`Hub::listen_for_calls`](crate::memory::Hub::listen_for_calls).
+    /// [`memory`](crate::memory) has an example.
     pub fn over(messages: M, limits: Limits) -> Server<M> {
         let outbox = Arc::new(Outbox::new(messages.waker()));
         let limits = limits.clamped();
         Server { messages, limits, outbox, stop: Arc::default(), hooks: Hooks::default() }
     }
 
-    /// Calls `tell` when clients that wait cannot be taken in; see [`Event::AcceptFailed`].
+    /// Sets a hook that runs when waiting clients cannot be accepted; see [`Event::AcceptFailed`].
     ///
     /// [`Event::AcceptFailed`]: crate::Event::AcceptFailed
     ///
@@ -118,10 +118,9 @@ impl<M: MessageServer> Server<M> {
         self
     }
 
-    /// Calls `tell` for each client that has connected, before its first request.
+    /// Sets a hook that runs for each client that has connected, before its first request.
     ///
-    /// Like the other hooks, `tell` runs on the server's thread: while it does, nobody is served. If it
-    /// panics, the server goes on.
+    /// Hooks run on the server's thread: meanwhile no client is served. If a hook panics, the server goes on.
     ///
     /// ```no_run
     /// let server = msgpipe::Server::bind("com.example.notes")?
@@ -140,9 +139,9 @@ impl<M: MessageServer> Server<M> {
         self
     }
 
-    /// Calls `tell` for each client that has gone, with the reason; see
-    /// [`on_connected`](Server::on_connected) for an example. Its requests that have no answer yet are
-    /// over: see [`Responder::is_cancelled`].
+    /// Sets a hook that runs for each connection that has ended, with the reason.
+    /// [`on_connected`](Server::on_connected) has an example. Requests in flight of that connection are
+    /// cancelled: see [`Responder::is_cancelled`].
     #[must_use]
     pub fn on_closed(
         mut self,
@@ -152,25 +151,25 @@ impl<M: MessageServer> Server<M> {
         self
     }
 
-    /// Calls `tell` when the handler has panicked in the loop, with the panic's text; see
-    /// [`on_connected`](Server::on_connected) for an example. The caller gets the error
-    /// [`ErrorReply::FAILED`](crate::ErrorReply::FAILED) in any case, and the server goes on.
+    /// Sets a hook that runs when the handler has panicked in the loop, with the panic's text.
+    /// [`on_connected`](Server::on_connected) has an example. In any case the client gets the error reply
+    /// [`ErrorReply::FAILED`](crate::ErrorReply::FAILED), and the server goes on.
     #[must_use]
     pub fn on_panic(mut self, tell: impl FnMut(ConnectionId, &str) + Send + 'static) -> Server<M> {
         self.hooks.panicked = Some(Box::new(tell));
         self
     }
 
-    /// Serves with a handler that answers at once, until it is [stopped](Stopper::stop).
+    /// Serves with a handler that replies at once, until the server is [stopped](Stopper::stop).
     ///
-    /// The handler is called on this thread, for one request at a time; while it runs, nobody else
-    /// is served. Requests of several clients are taken in turn, some at a time, however many one of
-    /// them sends. What the handler returns is the reply: bytes or a text, or a `Result` of these,
-    /// whose error becomes an [`ErrorReply`](crate::ErrorReply).
+    /// The handler runs on this thread, for one request at a time; meanwhile no other client is served. Clients
+    /// take turns of a limited number of requests, however many one of them sends. The handler returns the
+    /// reply: bytes or a text, or a `Result` of these with an error that becomes an
+    /// [`ErrorReply`](crate::ErrorReply).
     ///
-    /// If it panics, the caller gets the error [`ErrorReply::FAILED`](crate::ErrorReply::FAILED), the
-    /// application is [told](Server::on_panic), and the server goes on, with what the handler owns as
-    /// the panic has left it. Requests of a client that has gone are not begun.
+    /// If the handler panics, the client gets the error reply [`ErrorReply::FAILED`](crate::ErrorReply::FAILED),
+    /// the [`on_panic`](Server::on_panic) hook runs, and the server goes on. The handler's own state stays as the
+    /// panic left it. Requests of a disconnected client are not begun.
     ///
     /// ```no_run
     /// let server = msgpipe::Server::bind("com.example.double")?;
@@ -185,7 +184,7 @@ impl<M: MessageServer> Server<M> {
     /// ```
     ///
     /// # Errors
-    /// [`Error::System`] when the operating system's event queue failed.
+    /// [`Error::System`] if the operating system's event queue failed.
     pub fn serve<H, R>(self, mut handler: H) -> Result<(), Error>
     where
         H: FnMut(Request) -> R,
@@ -194,7 +193,7 @@ impl<M: MessageServer> Server<M> {
         Answering::new(self).run(|request, answer| answer.with(|| handler(request).into_reply()))
     }
 
-    /// Serves with a handler that answers when it likes, from any thread and in any order, until
+    /// Serves with a handler that replies at any time, from any thread and in any order, until
     /// the server is [stopped](Stopper::stop).
     ///
     /// ```no_run
@@ -219,7 +218,7 @@ impl<M: MessageServer> Server<M> {
         Stopper { stop: self.stop.clone(), waker: self.messages.waker() }
     }
 
-    /// The endpoint in words.
+    /// The endpoint as text.
     ///
     /// ```
     /// # use msgpipe::{Limits, Server, memory};
@@ -238,7 +237,7 @@ impl<M: MessageServer> fmt::Debug for Server<M> {
     }
 }
 
-/// Stops a server; from [`Server::stopper`].
+/// Stops a server; [`Server::stopper`] returns it.
 ///
 /// ```
 /// # use msgpipe::{Limits, Server, memory};
@@ -256,8 +255,8 @@ pub struct Stopper {
 }
 
 impl Stopper {
-    /// The server takes no new clients and no new requests from now on. It returns once the replies
-    /// it owes have been given and have left, after [`Limits::drain`] at the latest.
+    /// Stops the server: it accepts no new clients, begins no new requests, and drains. `serve` returns once the
+    /// outstanding replies have been sent, after [`Limits::drain`] at the latest.
     pub fn stop(&self) {
         self.stop.store(true, Ordering::SeqCst);
         self.waker.wake();

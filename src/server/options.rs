@@ -1,4 +1,4 @@
-//! How a server is set up.
+//! The options of a server.
 
 use crate::access::Access;
 #[cfg(doc)]
@@ -9,7 +9,7 @@ use crate::peer::Peer;
 use std::fmt;
 use std::sync::Arc;
 
-/// How many clients are served at once, and what it is that they are served through.
+/// The number of clients that are served at once, and of pipe instances.
 ///
 /// ```
 /// let options = msgpipe::ServerOptions::new().instances(msgpipe::Instances::Fixed(4));
@@ -17,19 +17,18 @@ use std::sync::Arc;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Instances {
-    /// As many as clients come, up to [`Limits::connections`]: on Windows an instance of the pipe is
-    /// added for each, and goes with it.
+    /// One for each client, up to [`Limits::connections`]. On Windows a pipe instance is created for each
+    /// client, and closed with it.
     #[default]
     Unlimited,
-    /// So many, at least one. On Windows so many instances of the pipe exist and listen from the
-    /// start; one more client finds it busy (`ERROR_PIPE_BUSY`, `WaitNamedPipe`), and an instance
-    /// whose client has left listens again, with nothing of that client in it. On Unix one more client
-    /// waits in the backlog.
+    /// This number, at least 1. On Windows this number of pipe instances exists and listens from the
+    /// start. A further client gets `ERROR_PIPE_BUSY` and can call `WaitNamedPipe`. When a client has closed,
+    /// its instance is replaced by an empty one that listens. On Unix a further client waits in the backlog.
     Fixed(usize),
 }
 
-/// What is refused at an exact path unless the caller accepts it by name, since it takes away something
-/// that is promised else; see [`ServerOptions::accept`]. It concerns sockets; pipes have no directory.
+/// A weakness of an exact socket path, which binding refuses unless [`ServerOptions::accept`] allows it. Pipes
+/// have no directory and none of these risks.
 ///
 /// ```
 /// use msgpipe::{Risk, ServerOptions};
@@ -39,27 +38,27 @@ pub enum Instances {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Risk {
-    /// The socket lies directly in a sticky directory that all can write to, such as `/tmp`: where
-    /// programs that exist already look for it there.
+    /// The socket is directly in a sticky directory that all users can write to, such as `/tmp`. For existing
+    /// programs that expect it there.
     ///
-    /// Others cannot replace or remove it (`unlink(2)`, EPERM). But whoever is first has the path:
-    /// another user can keep the server from starting, by a file there or in the place of its lock, and
-    /// can serve its clients while it does not run. A client of this crate then refuses to talk
-    /// ([`Trust`]); one that does not ask who serves is deceived.
+    /// Other users cannot replace or remove the socket (`unlink(2)`, EPERM). But the first user has the path:
+    /// another user can prevent the server from starting, by a file at the path or with the name of its lock,
+    /// and can serve its clients while it does not run. A client of this crate then refuses to talk
+    /// ([`Trust`]); a client that does not check the server's user is deceived.
     SharedDirectory,
-    /// A directory on the way belongs to a user who has no number in this user namespace
-    /// (`user_namespaces(7)`): where root is not mapped, so does `/`, and no path could be used.
+    /// A directory of the path belongs to an unmapped user of this user namespace (`user_namespaces(7)`). If
+    /// root is not mapped, `/` is such a directory, and no path could be used.
     ///
-    /// Who the owner is cannot be told. It can be root, or any stranger, who could then put another
-    /// directory in the place of one on the way, and so another file in the place of the socket: clients
-    /// would meet that one, and this server would set its mode. Accept it if whoever made the namespace
-    /// has made the directories too. One that others can write to is refused all the same.
+    /// The owner is unknown. It can be root, or any other user, who could replace a directory of the path and
+    /// so the socket: clients would connect to the replacement, and this server would set its mode. Accept it if
+    /// the creator of the namespace also created the directories. A directory that others can write to is still
+    /// refused.
     UnknownOwner,
 }
 
 type Authorize = dyn Fn(&Peer) -> bool + Send + Sync;
 
-/// How a server is set up. The order of the calls does not matter.
+/// The options of a server. The setters can be called in any order.
 ///
 /// ```no_run
 /// use msgpipe::{Access, Endpoint, Instances, Principal, ServerOptions};
@@ -86,35 +85,35 @@ pub struct ServerOptions {
 }
 
 impl ServerOptions {
-    /// The defaults: for this user only, as many clients as come, the default [`Limits`].
+    /// The defaults: [`Access::Owner`], [`Instances::Unlimited`], the native framing, the default [`Limits`].
     pub fn new() -> ServerOptions {
         ServerOptions::default()
     }
 
-    /// The bounds.
+    /// Sets the limits.
     #[must_use]
     pub fn limits(mut self, limits: Limits) -> ServerOptions {
         self.limits = limits;
         self
     }
 
-    /// Who may connect.
+    /// Sets which users may connect.
     #[must_use]
     pub fn access(mut self, access: Access) -> ServerOptions {
         self.access = access;
         self
     }
 
-    /// How many clients are served at once.
+    /// Sets the number of clients that are served at once.
     #[must_use]
     pub fn instances(mut self, instances: Instances) -> ServerOptions {
         self.instances = instances;
         self
     }
 
-    /// Decides about each client that the system has let in, before anything it sends is looked at.
-    /// One that is refused is told so, where the framing has words for it, and closed; nothing else
-    /// is ever heard of it. Called on the server's thread: it must not block.
+    /// Sets a function that admits or refuses each client that has [access](ServerOptions::access), before
+    /// anything of it is read. A refused client gets a goodbye, if the framing has one, and is closed; the
+    /// server returns no event for it. The function runs on the server's thread and must not block.
     #[must_use]
     pub fn authorize(
         mut self,
@@ -124,45 +123,46 @@ impl ServerOptions {
         self
     }
 
-    /// Accepts a [`Risk`] that is refused else. May be called for several.
+    /// Accepts a [`Risk`]. Can be called for several risks. Default: none.
     #[must_use]
     pub fn accept(mut self, risk: Risk) -> ServerOptions {
         self.risks.push(risk);
         self
     }
 
-    /// Another framing than this crate's own. Its own limit takes the place of [`Limits::message`].
+    /// Sets another framing than the native one. The framing's limit replaces [`Limits::message`].
     ///
-    /// Clients that exist already may close their sending direction once they have asked, and read on:
-    /// what is answered later reaches them only with [`half_close`](ServerOptions::half_close).
+    /// Existing clients may half-close after their request, and read on: later replies reach them only with
+    /// [`half_close`](ServerOptions::half_close).
     #[must_use]
     pub fn framing(mut self, framing: impl Framing + 'static) -> ServerOptions {
         self.framing = Some(Arc::new(framing));
         self
     }
 
-    /// Goes on with a client that closes its sending direction and still reads, as `echo hello | socat -
-    /// UNIX-CONNECT:…` does: it is told by [`Event::Finished`](crate::Event::Finished), and a server for
-    /// calls closes it once all that it asked has been answered. Without this the end of what a client
-    /// sends is the end of its connection, and answers that are given later are not sent: one that has
-    /// asked and waits keeps its sending direction open. Sockets only: pipes have no half-close.
+    /// Keeps a connection open after a half-close: the client has closed its sending direction and still reads,
+    /// as `echo hello | socat - UNIX-CONNECT:…` does. [`Event::Finished`](crate::Event::Finished) reports it,
+    /// and a server for calls closes the connection once all requests have been answered.
+    ///
+    /// Default: off. The end of the incoming stream then ends the connection, and later replies are not sent.
+    /// Sockets only: pipes have no half-close.
     #[must_use]
     pub fn half_close(mut self) -> ServerOptions {
         self.half_close = true;
         self
     }
 
-    /// Keeps the name until the server has ended. Without this it is free as soon as the server is told to
-    /// [stop](crate::Stopper::stop): another can start while this one still answers what it owes, for
-    /// [`Limits::drain`] at most, and both may have the same files open. With it further clients are told
-    /// meanwhile that the server stops.
+    /// Keeps the name until the server has ended. New clients get a goodbye with the code `STOPPING` meanwhile.
+    ///
+    /// Default: off. The name is free as soon as the server [stops](crate::Stopper::stop): another server can
+    /// start while this one still drains, at most for [`Limits::drain`], and both may have the same files open.
     #[must_use]
     pub fn keep_name(mut self) -> ServerOptions {
         self.keep_name = true;
         self
     }
 
-    /// How many clients are served at once.
+    /// The number of clients that are served at once.
     pub(crate) fn most(&self) -> usize {
         let connections = self.limits.clamped().connections;
         match self.instances {

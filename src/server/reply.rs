@@ -1,11 +1,11 @@
-//! What a handler may return.
+//! The replies that a handler can return.
 
 use crate::body::IntoBody;
 use crate::error::ErrorReply;
 use bytes::Bytes;
 
-/// Something that is a reply: whatever is a body ([`IntoBody`]), or a `Result` of that. Types of one's
-/// own become one by implementing it.
+/// A value that a handler can return: a body ([`IntoBody`]), or a `Result` of one. Implement it for your own
+/// types.
 ///
 /// ```
 /// use bytes::Bytes;
@@ -25,10 +25,10 @@ use bytes::Bytes;
 /// assert_eq!(failed.into_reply().unwrap_err(), ErrorReply::new(ErrorReply::FAILED, "no such note"));
 /// ```
 pub trait IntoReply {
-    /// The reply's bytes, or the error to answer with.
+    /// The bytes of the reply.
     ///
     /// # Errors
-    /// What the caller is to be told.
+    /// The error reply for the client.
     fn into_reply(self) -> Result<Bytes, ErrorReply>;
 }
 
@@ -56,8 +56,8 @@ impl From<String> for ErrorReply {
     }
 }
 
-/// What a handler may fail with: any error, so that `?` works on all of them. The caller gets its text,
-/// with [`ErrorReply::FAILED`]; of an [`ErrorReply`], its own code and text.
+/// The error type of a handler: any error converts to it, so that `?` works on all of them. The client gets the
+/// error's text with [`ErrorReply::FAILED`]; an [`ErrorReply`] keeps its own code and text.
 ///
 /// ```no_run
 /// use msgpipe::{ErrorReply, Failure, Request};

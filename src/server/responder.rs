@@ -1,4 +1,4 @@
-//! Requests, and answers that come later.
+//! Requests, and replies from other threads.
 
 use super::IntoReply;
 use crate::error::ErrorReply;
@@ -8,7 +8,7 @@ use bytes::Bytes;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// A request, as a handler gets it; see [`Server::serve`](super::Server::serve).
+/// A request, the argument of a handler; see [`Server::serve`](super::Server::serve).
 #[derive(Debug)]
 pub struct Request {
     pub(super) body: Bytes,
@@ -25,8 +25,8 @@ pub(super) struct Origin {
 }
 
 impl Request {
-    /// What was asked. Cheap: the bytes are shared, not copied. They are a part of a larger buffer
-    /// where that saved a copy; to keep a small request for long, copy them.
+    /// The body. Cheap: the bytes are shared, not copied. They can be a slice of a larger buffer; to keep a
+    /// small request for long, copy them.
     pub fn body(&self) -> Bytes {
         self.body.clone()
     }
@@ -48,13 +48,13 @@ impl Request {
         &self.origin.peer
     }
 
-    /// The connection on which it was asked: the same for all requests of one client.
+    /// The id of the connection: the same for all requests of one client.
     pub fn connection(&self) -> ConnectionId {
         self.connection
     }
 
-    /// Whether nobody waits for the answer any more: the caller's connection has ended. Work on it can
-    /// stop; what is answered is thrown away. Known on the server's thread, when it next looks.
+    /// Whether the request is cancelled: the client's connection has ended. Work on it can stop; a reply is
+    /// dropped. The server's thread updates this when it next polls.
     ///
     /// ```no_run
     /// # fn count(from: u64) -> u64 { from }
@@ -64,7 +64,7 @@ impl Request {
     ///         let mut sum = 0;
     ///         for step in 0..1_000_000 {
     ///             if request.is_cancelled() {
-    ///                 return; // nobody is there to hear it
+    ///                 return; // the client has disconnected
     ///             }
     ///             sum += count(step);
     ///         }
@@ -78,11 +78,11 @@ impl Request {
     }
 }
 
-/// An answer to a request.
+/// A reply to a request, or an error reply.
 pub(super) type Answer = Result<Bytes, ErrorReply>;
 
-/// An answer of the application's: the codes below 100 are this crate's, and some of them say that a request
-/// was not begun. One that hands on what another server has answered shall not say so by accident.
+/// A reply of the application. The codes below 100 belong to this crate, and some of them say that a request
+/// was not begun. A handler that forwards another server's error reply must not claim that by accident.
 pub(super) fn of_application(answer: Answer) -> Answer {
     answer.map_err(|error| match error.code {
         0 | 2..=99 => ErrorReply { code: ErrorReply::FAILED, ..error },
@@ -90,11 +90,11 @@ pub(super) fn of_application(answer: Answer) -> Answer {
     })
 }
 
-/// Answers that were given outside the loop and have not been taken into it.
+/// Replies from other threads that the loop has not taken yet.
 #[derive(Debug)]
 pub(super) struct Outbox {
     answers: Mutex<Vec<(ConnectionId, u32, Answer)>>,
-    /// There are some: the loop looks here for each message, and finds none as a rule.
+    /// Whether there are any. The loop checks this for each message, without a lock.
     waiting: AtomicBool,
     waker: Waker,
 }
@@ -122,14 +122,14 @@ impl Outbox {
         answers.push((connection, id, answer));
         self.waiting.store(true, Ordering::Release);
         drop(answers);
-        // One wake for many answers: the loop takes all that are there.
+        // One wake is enough for many replies: the loop takes all of them.
         if first {
             self.waker.wake();
         }
     }
 }
 
-/// Answers one request, once, from any thread; see
+/// Replies to one request, once, from any thread; see
 /// [`Server::serve_deferred`](super::Server::serve_deferred).
 ///
 /// Dropped without an answer it answers with [`ErrorReply::UNANSWERED`], so that no caller waits
@@ -138,7 +138,7 @@ impl Outbox {
 /// A server that is told to stop waits for the responders that are held, for [`Limits::drain`](crate::Limits::drain) at
 /// most: drop those that will not be used.
 #[derive(Debug)]
-#[must_use = "a responder that is dropped answers with an error"]
+#[must_use = "dropping a responder sends an error reply"]
 pub struct Responder {
     outbox: Arc<Outbox>,
     connection: ConnectionId,
@@ -157,12 +157,12 @@ impl Responder {
         Responder { outbox, connection, id, origin, answered: false }
     }
 
-    /// Whether nobody waits for the answer any more; see [`Request::is_cancelled`].
+    /// Whether the request is cancelled; see [`Request::is_cancelled`].
     pub fn is_cancelled(&self) -> bool {
         self.origin.gone.load(Ordering::SeqCst)
     }
 
-    /// Answers. Does not block.
+    /// Sends the reply. Does not block.
     pub fn reply(mut self, reply: impl IntoReply) {
         self.answered = true;
         self.outbox.put(self.connection, self.id, of_application(reply.into_reply()));

@@ -14,14 +14,14 @@ pub const LIMIT: usize = 70_000;
 const PREFACE: usize = 16;
 const HEADER: usize = 8;
 
-/// Messages on their way through a framing.
+/// Messages through a framing.
 #[derive(Clone, Debug)]
 pub struct Case {
-    /// What is sent; one over the limit must be refused and leave no trace.
+    /// The sent messages; one over the limit must be refused, and nothing of it queued.
     pub messages: Vec<Bytes>,
     /// The sizes of the pieces in which the bytes arrive, used in turn.
     pub pieces: Vec<usize>,
-    /// What happens to the bytes on their way.
+    /// The damage to the bytes.
     pub damage: Option<Damage>,
 }
 
@@ -37,7 +37,7 @@ pub enum Damage {
     Insert(usize, Vec<u8>),
 }
 
-/// What came out at the far end.
+/// The decoded messages and the end.
 #[derive(Debug)]
 pub struct Received {
     pub messages: Vec<Bytes>,
@@ -90,7 +90,7 @@ impl Case {
         self.check_damaged(&self.decode(&changed), place, changed.len() == wire.len());
     }
 
-    /// What must hold after a damage that first shows at `place`.
+    /// The properties after damage that begins at `place`.
     ///
     /// - Messages before it arrive as they were sent.
     /// - One damage lies in one message, in its header or in its payload. In the header it is found,

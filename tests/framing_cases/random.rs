@@ -52,7 +52,7 @@ pub fn whole() -> impl Strategy<Value = Case> {
     })
 }
 
-/// Streams that are damaged on their way.
+/// Damaged streams.
 pub fn damaged() -> impl Strategy<Value = Case> {
     (whole(), damages()).prop_map(|(case, damage)| Case { damage: Some(damage), ..case })
 }

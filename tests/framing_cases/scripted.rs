@@ -20,7 +20,7 @@ pub fn check(bytes: &[u8]) {
 /// The choices that are left.
 struct Script<'a>(&'a [u8]);
 
-/// Whatever a peer may send, right for the most part.
+/// The bytes of a peer, mostly valid.
 struct Stream {
     layer: Layer,
     limit: usize,
@@ -51,7 +51,7 @@ impl Script<'_> {
         taken.to_vec()
     }
 
-    /// A size: nothing, a few, or one that means something.
+    /// A size: 0, small, or at a boundary.
     fn size(&mut self) -> usize {
         const SPECIAL: [usize; 8] = [4079, 4095, 4096, 8192, 65_536, LIMIT - 1, LIMIT, LIMIT + 1];
         match usize::from(self.byte()) {
@@ -113,7 +113,7 @@ impl Script<'_> {
         Stream { layer, limit, wire, pieces }
     }
 
-    /// What a stream begins with: right, with any fields, or anything at all.
+    /// A preface: valid, with any fields, or any bytes.
     fn preface(&mut self, layer: Layer) -> Vec<u8> {
         let choice = self.byte();
         let mut preface = b"\xE5msg\x01\x01".to_vec();
@@ -154,7 +154,7 @@ impl Script<'_> {
                 wire.extend(self.add_check(header(text.len() as u32, 1, 0)));
                 wire.extend(text);
             }
-            // At the limit, and beside it.
+            // At the limit, one below and one above.
             3 if limit <= LIMIT => {
                 let size = (limit + usize::from(self.byte() % 3)).saturating_sub(1);
                 wire.extend(self.add_check(header(size as u32, 0, 0)));
@@ -180,7 +180,7 @@ impl Script<'_> {
 }
 
 impl Stream {
-    /// Decodes it in pieces and at once, and compares both with what the page of the protocol says.
+    /// Decodes it in pieces and at once, and compares both with the protocol page.
     fn check(&self) {
         let expected = self.expected();
         for pieces in [&self.pieces[..], &[usize::MAX]] {
@@ -204,7 +204,7 @@ impl Stream {
         })
     }
 
-    /// What must come out of it, found in the plainest way.
+    /// The expected messages, computed in the simplest way.
     fn expected(&self) -> (Vec<Bytes>, Result<(), FramingError>) {
         let mut messages = Vec::new();
         let end = self.read(&mut messages);
@@ -259,7 +259,7 @@ impl Stream {
                         text,
                     });
                 }
-                // Too short for a code: the text is what there is.
+                // Too short for a code: all bytes are the text.
                 (_, text) => {
                     let text = String::from_utf8_lossy(text).into_owned();
                     return Err(FramingError::Goodbye { code: 1, text });

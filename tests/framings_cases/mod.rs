@@ -19,7 +19,7 @@ pub enum Plain {
 #[derive(Clone, Debug)]
 pub struct Stream {
     pub framing: Plain,
-    /// What is sent; one that the framing cannot carry must be refused and leave no trace.
+    /// The sent messages; one that the framing cannot carry must be refused, and nothing of it queued.
     pub messages: Vec<Bytes>,
     /// The sizes of the pieces in which the bytes arrive, used in turn.
     pub pieces: Vec<usize>,
@@ -53,7 +53,7 @@ impl Plain {
         message.len() <= self.limit() && (is_line || matches!(self, Plain::LengthPrefix { .. }))
     }
 
-    /// What a message is on the wire, said in the plainest way.
+    /// The bytes of a message, computed in the simplest way.
     fn expected(&self, message: &[u8]) -> Vec<u8> {
         match *self {
             Plain::LengthPrefix { big, counted, .. } => {
@@ -82,7 +82,7 @@ impl Stream {
         queue.to_bytes().to_vec()
     }
 
-    /// Brings the bytes to a decoder in pieces: the messages that come out, and how it ends.
+    /// Feeds the bytes to a decoder in pieces. Returns the messages, and the end.
     fn decode(&self, wire: &[u8], pieces: &[usize]) -> (Vec<Bytes>, Result<(), FramingError>) {
         let decoder = self.framing.framing().decoder();
         pieces::decode(decoder, wire, pieces, |_, _| {})

@@ -36,7 +36,7 @@ pub fn whole() -> impl Strategy<Value = Stream> {
         .prop_map(|(framing, messages, pieces)| Stream { framing, messages, pieces, damage: None })
 }
 
-/// The same with any damage, up to bytes that nobody sent.
+/// The same with any damage, up to random bytes.
 pub fn damaged() -> impl Strategy<Value = Stream> {
     (whole(), any::<usize>(), 0..30_usize, bytes(60))
         .prop_map(|(stream, at, out, new)| Stream { damage: Some((at, out, new)), ..stream })

@@ -1,5 +1,5 @@
-//! What a server does with peers that do not keep to the protocol, or to anything. Each time: the
-//! peer gets a clear error or a close, and everybody else is served as before.
+//! Peers that break the protocol. Each time the
+//! peer gets a clear error or a close, and all other peers are served as before.
 
 use crate::common::raw::{frame, goodbye_in, preface};
 use crate::common::{Backend, PATIENCE, Raw, closed, connected, message};
@@ -24,8 +24,8 @@ crate::on_every_transport!(
     connections_that_send_nothing,
 );
 
-/// Sends `bytes` to a server of messages, which must close for a reason of the peer's and say why,
-/// with this code; `None`: without a word.
+/// Sends `bytes` to a server of messages, which must close because of the peer's fault and send a goodbye
+/// with this code; `None`: without a goodbye.
 #[track_caller]
 fn is_refused<B: Backend>(bytes: &[u8], code: Option<u16>) -> FramingError {
     let backend = B::new();
@@ -50,7 +50,7 @@ fn is_refused<B: Backend>(bytes: &[u8], code: Option<u16>) -> FramingError {
     // The others are served as before.
     server.send(kept, "still here".into()).unwrap();
     while let Some(event) = server.poll(Some(Duration::ZERO)).unwrap() {
-        // Whoever asked for the server's name has left too.
+        // The client that found out the server's name has disconnected too.
         assert!(
             matches!(event, Event::Closed(id, CloseReason::Finished) if id != kept),
             "{event:?}"
@@ -91,7 +91,7 @@ fn the_other_layer<B: Backend>() {
 }
 
 fn a_length_of_four_gigabytes<B: Backend>() {
-    // With a check that fits: the length itself is what is wrong.
+    // With a valid check: only the length is wrong.
     let mut header = frame(b"");
     header[..4].copy_from_slice(&[0xFF; 4]);
     let check = crate::common::raw::crc16(&header[..6]);
@@ -159,7 +159,7 @@ fn a_message_cut_off_by_a_close<B: Backend>() {
     }
 }
 
-/// A server of calls that echoes, and a client that shows it is still there.
+/// An echo server for calls, and a client that shows that it still runs.
 struct Echo {
     stopper: Stopper,
     thread: Option<JoinHandle<()>>,
@@ -174,7 +174,7 @@ impl Echo {
         Echo { stopper, thread: Some(thread), witness: backend.client(&Limits::default()).unwrap() }
     }
 
-    /// Sends frames to the server, which must close and say why.
+    /// Sends frames to the server, which must close with a goodbye.
     #[track_caller]
     fn refuses<B: Backend>(&self, backend: &B, frames: &[Vec<u8>], text: &str) {
         let mut raw = backend.raw();
@@ -209,7 +209,7 @@ fn a_reply_that_nobody_asked_for<B: Backend>() {
     let echo = Echo::start(&backend);
     echo.refuses(&backend, &[envelope(2, 5, b"unasked")], "a reply to request 5");
 
-    // And the other way round: a server that sends one to a client.
+    // The other direction: a server sends one to a client.
     let other = B::new();
     let mut limits = Limits::default();
     limits.message += 8;
@@ -239,7 +239,7 @@ fn an_id_used_twice<B: Backend>() {
     let backend = B::new();
     let server = backend.serve_calls(&Limits::default()).unwrap();
     let stopper = server.stopper();
-    // Nobody is answered, so that the first is still open.
+    // No request is answered, so that the first is still open.
     let mut held = Vec::new();
     let serving = thread::spawn(move || server.serve_deferred(|_, responder| held.push(responder)));
     let mut raw = backend.raw();
@@ -252,7 +252,7 @@ fn an_id_used_twice<B: Backend>() {
 }
 
 fn an_empty_message<B: Backend>() {
-    // To a server of messages it is a message like any other; to one of calls it has no envelope.
+    // For a server of messages it is a normal message; for a server of calls it has no envelope.
     let backend = B::new();
     let mut server = backend.listen(&Limits::default()).unwrap();
     let client = backend.message_client(&Limits::default()).unwrap();

@@ -1,4 +1,4 @@
-//! Calls at their limits: how many, how large, and how much memory, whatever carries them.
+//! The limits of calls: number, size and memory, on every transport.
 
 use crate::common::serving::{Serving, limits};
 use crate::common::{Backend, PATIENCE, pattern};
@@ -13,10 +13,10 @@ crate::on_every_transport!(
     the_limit_of_sizes_is_exact_for_requests_and_replies,
     large_calls_in_flight_do_not_block_each_other,
     many_large_deferred_replies_are_held_until_they_are_read,
-    a_caller_with_hardly_any_room_is_answered_or_closed,
-    calls_given_up_give_their_places_back,
+    a_client_with_a_tiny_limit_is_answered_or_closed,
+    late_replies_of_abandoned_calls_free_their_places,
     replies_of_the_largest_size_given_at_once_arrive,
-    the_memory_for_replies_has_a_bound,
+    the_memory_for_replies_has_a_limit,
 );
 fn the_limit_of_calls_in_flight_is_exact_at_the_client<B: Backend>() {
     let backend = B::new();
@@ -31,7 +31,7 @@ fn the_limit_of_calls_in_flight_is_exact_at_the_client<B: Backend>() {
     limits.in_flight = 3;
     let client = backend.client(&limits).unwrap();
     for _ in 0..3 {
-        // They are held until the third is there.
+        // They are held until the third arrives.
         let mut calls: Vec<_> = (0..2).map(|_| client.start("call").unwrap()).collect();
         let mut batch = client.batch();
         batch.add("one").add("one too many");
@@ -39,7 +39,7 @@ fn the_limit_of_calls_in_flight_is_exact_at_the_client<B: Backend>() {
             Error::TooManyCalls { limit: 3, request, .. } => assert_eq!(request, "one too many"),
             error => panic!("{error}"),
         }
-        // Of that batch none has begun.
+        // No request of that batch has begun.
         calls.push(client.start("call").unwrap());
         for call in calls {
             assert_eq!(call.wait().unwrap(), "done");
@@ -69,7 +69,7 @@ fn the_limit_of_calls_in_flight_is_exact_at_the_server<B: Backend>() {
         Error::Answered { reply, .. } => assert_eq!(reply.code, ErrorReply::TOO_MANY_REQUESTS),
         error => panic!("{error}"),
     }
-    // It was refused, not begun: the others are as they were. Another connection has its own limit.
+    // It was refused and not begun: the others are unaffected. Another connection has its own limit.
     let other = backend.client(&limits()).unwrap();
     assert_eq!(other.call("free").unwrap(), "freed");
     for call in held.into_iter().chain([third]) {
@@ -82,7 +82,7 @@ fn the_limit_of_sizes_is_exact_for_requests_and_replies<B: Backend>() {
     let backend = B::new();
     let mut small = limits();
     small.message = 5_000;
-    // The request is a number: the reply is to have that size.
+    // The request is a number: the size of the reply.
     let server = backend.serve_calls(&limits()).unwrap();
     let _serving = Serving::start(server, |request, responder| {
         let size = String::from_utf8_lossy(&request.body()).parse().unwrap_or(request.body().len());
@@ -124,7 +124,7 @@ fn large_calls_in_flight_do_not_block_each_other<B: Backend>() {
     }
 }
 
-/// All replies are given at once, and are much more than may be queued for one connection.
+/// All replies are given at once, and exceed the send queue of one connection.
 fn many_large_deferred_replies_are_held_until_they_are_read<B: Backend>() {
     const CALLS: usize = 40;
     let backend = B::new();
@@ -149,8 +149,8 @@ fn many_large_deferred_replies_are_held_until_they_are_read<B: Backend>() {
     }
 }
 
-/// The error that says that an answer is too large has to fit too.
-fn a_caller_with_hardly_any_room_is_answered_or_closed<B: Backend>() {
+/// The error reply for a reply that is too large has to fit too.
+fn a_client_with_a_tiny_limit_is_answered_or_closed<B: Backend>() {
     let backend = B::new();
     let _serving = Serving::start(backend.serve_calls(&limits()).unwrap(), |_, responder| {
         responder.reply(pattern(1000, 0));
@@ -169,8 +169,8 @@ fn a_caller_with_hardly_any_room_is_answered_or_closed<B: Backend>() {
     }
 }
 
-/// Their replies have to be read for that, also when nobody waits for one.
-fn calls_given_up_give_their_places_back<B: Backend>() {
+/// Their replies have to be read for that, even if no thread waits for one.
+fn late_replies_of_abandoned_calls_free_their_places<B: Backend>() {
     let backend = B::new();
     let _serving = Serving::echo(&backend, &limits());
     for places in [1, 2, 100] {
@@ -180,8 +180,8 @@ fn calls_given_up_give_their_places_back<B: Backend>() {
         let started = Instant::now();
         for _ in 0..3 {
             (0..places).for_each(|_| drop(client.start("nobody waits for this")));
-            let _ = client.within(Duration::ZERO).call("nor for this");
-            // The replies are on their way: once they are there, there is a place.
+            let _ = client.with_timeout(Duration::ZERO).call("nor for this");
+            // Once the late replies have arrived, there is a free place.
             while let Err(error) = client.call("but for this") {
                 assert!(matches!(error, Error::TooManyCalls { .. }), "{error}");
                 assert!(started.elapsed() < PATIENCE, "no place was given back");
@@ -191,7 +191,7 @@ fn calls_given_up_give_their_places_back<B: Backend>() {
     }
 }
 
-/// More than are queued, given at once, to a client that does nothing but read.
+/// More replies than fit into the queue, given at once, to a client that only reads.
 fn replies_of_the_largest_size_given_at_once_arrive<B: Backend>() {
     const REPLIES: usize = 6;
     let backend = B::new();
@@ -214,8 +214,8 @@ fn replies_of_the_largest_size_given_at_once_arrive<B: Backend>() {
     });
 }
 
-/// Where there is no memory for one more, its caller is told, and the others arrive.
-fn the_memory_for_replies_has_a_bound<B: Backend>() {
+/// A reply without memory becomes an error reply, and the others arrive.
+fn the_memory_for_replies_has_a_limit<B: Backend>() {
     const REPLIES: usize = 20;
     let backend = B::new();
     let mut server_limits = limits();
@@ -241,10 +241,10 @@ fn the_memory_for_replies_has_a_bound<B: Backend>() {
             Err(error) => panic!("{error}"),
         }
     }
-    // Eight fit, and what the system itself holds.
+    // Eight fit, and those in the system's buffer.
     assert_eq!(arrived + dropped, REPLIES);
     assert!((8..=10).contains(&arrived), "{arrived} arrived");
-    // It is as it was before.
+    // The server works as before.
     let calls: Vec<_> = (0..REPLIES).map(|_| client.start("").unwrap()).collect();
     assert!(calls.into_iter().map(|call| call.wait()).filter(Result::is_ok).count() >= 8);
 }

@@ -1,4 +1,4 @@
-//! What calls promise, whatever carries them: each ends exactly once, in any order, with a reply, an
+//! The promises of calls, on every transport: each ends exactly once, in any order, with a reply, an
 //! error or a reason.
 
 use crate::common::serving::{Serving, limits};
@@ -15,14 +15,14 @@ crate::on_every_transport!(
     replies_come_in_any_order_from_any_thread,
     an_error_reply_has_its_code_and_text,
     a_dropped_responder_answers_with_an_error,
-    a_call_ends_at_its_deadline_and_its_late_reply_is_thrown_away,
+    a_call_ends_at_its_deadline_and_its_late_reply_is_dropped,
     a_dropped_call_does_not_disturb_the_others,
-    a_batch_that_is_not_sent_leaves_nothing_behind,
-    a_server_that_stops_gives_the_replies_it_owes,
-    calls_end_when_the_server_goes,
-    the_handler_knows_who_asks,
-    who_sends_is_not_stranded_when_who_reads_leaves,
-    who_reads_may_end_and_others_read_on,
+    an_unsent_batch_leaks_nothing,
+    a_server_that_stops_sends_the_outstanding_replies,
+    calls_end_when_the_server_ends,
+    the_handler_gets_the_peer,
+    a_sending_thread_reads_when_the_leader_stops,
+    a_leader_may_end_and_another_thread_reads_on,
 );
 
 fn a_request_gets_its_reply<B: Backend>() {
@@ -54,7 +54,7 @@ fn threads_that_share_a_client_get_their_own_replies<B: Backend>() {
     });
 }
 
-/// Holds three requests and answers them backwards, each from a thread of its own.
+/// Holds three requests and answers them in reverse order, each from a separate thread.
 fn replies_come_in_any_order_from_any_thread<B: Backend>() {
     let backend = B::new();
     let mut held = Vec::new();
@@ -119,7 +119,7 @@ fn a_dropped_responder_answers_with_an_error<B: Backend>() {
     assert_eq!(client.call("answer").unwrap(), "here");
 }
 
-fn a_call_ends_at_its_deadline_and_its_late_reply_is_thrown_away<B: Backend>() {
+fn a_call_ends_at_its_deadline_and_its_late_reply_is_dropped<B: Backend>() {
     let backend = B::new();
     let mut held: Option<Responder> = None;
     let _serving =
@@ -127,7 +127,7 @@ fn a_call_ends_at_its_deadline_and_its_late_reply_is_thrown_away<B: Backend>() {
             match &request.body()[..] {
                 b"hold" => held = Some(responder),
                 _ => {
-                    // The late reply goes out before the one that is waited for.
+                    // The late reply is sent before the expected one.
                     if let Some(held) = held.take() {
                         held.reply("late");
                     }
@@ -138,7 +138,7 @@ fn a_call_ends_at_its_deadline_and_its_late_reply_is_thrown_away<B: Backend>() {
     let client = backend.client(&limits()).unwrap();
     let patience = Duration::from_millis(50);
     let started = Instant::now();
-    match client.within(patience).call("hold").unwrap_err() {
+    match client.with_timeout(patience).call("hold").unwrap_err() {
         Error::Deadline { after, .. } => assert!(after >= patience, "{after:?}"),
         error => panic!("{error}"),
     }
@@ -146,7 +146,9 @@ fn a_call_ends_at_its_deadline_and_its_late_reply_is_thrown_away<B: Backend>() {
     assert_eq!(client.call("now").unwrap(), "prompt");
     assert_eq!(client.call("again").unwrap(), "prompt", "the connection goes on");
     // A deadline that has passed already ends the call too.
-    let Err(Error::Deadline { .. }) = client.within(Duration::ZERO).call("hold") else { panic!() };
+    let Err(Error::Deadline { .. }) = client.with_timeout(Duration::ZERO).call("hold") else {
+        panic!()
+    };
 }
 
 fn a_dropped_call_does_not_disturb_the_others<B: Backend>() {
@@ -159,7 +161,7 @@ fn a_dropped_call_does_not_disturb_the_others<B: Backend>() {
     }
 }
 
-fn a_batch_that_is_not_sent_leaves_nothing_behind<B: Backend>() {
+fn an_unsent_batch_leaks_nothing<B: Backend>() {
     let backend = B::new();
     let _serving = Serving::echo(&backend, &limits());
     let mut limits = limits();
@@ -173,7 +175,7 @@ fn a_batch_that_is_not_sent_leaves_nothing_behind<B: Backend>() {
     assert_eq!(client.call("three").unwrap(), "three");
 }
 
-fn a_server_that_stops_gives_the_replies_it_owes<B: Backend>() {
+fn a_server_that_stops_sends_the_outstanding_replies<B: Backend>() {
     let backend = B::new();
     let (send_held, held) = mpsc::channel();
     let server = backend.serve_calls(&limits()).unwrap();
@@ -188,9 +190,9 @@ fn a_server_that_stops_gives_the_replies_it_owes<B: Backend>() {
     stopper.stop();
     // New requests are refused, or find the connection closed; the old one is still answered.
     let refused = loop {
-        match client.within(Duration::from_millis(20)).call("after") {
+        match client.with_timeout(Duration::from_millis(20)).call("after") {
             Err(Error::Answered { reply, .. }) => break reply,
-            // It was asked before the server saw that it shall stop, and is held.
+            // It was sent before the server noticed the stop, and is held.
             Err(Error::Deadline { .. }) => {}
             other => panic!("{other:?}"),
         }
@@ -207,7 +209,7 @@ fn a_server_that_stops_gives_the_replies_it_owes<B: Backend>() {
     let Err(Error::NoServer { .. }) = backend.client(&limits()) else { panic!("still there") };
 }
 
-fn calls_end_when_the_server_goes<B: Backend>() {
+fn calls_end_when_the_server_ends<B: Backend>() {
     const CALLS: usize = 5;
     let backend = B::new();
     let (arrived, all_arrived) = mpsc::channel();
@@ -238,7 +240,7 @@ fn calls_end_when_the_server_goes<B: Backend>() {
     });
 }
 
-fn the_handler_knows_who_asks<B: Backend>() {
+fn the_handler_gets_the_peer<B: Backend>() {
     let backend = B::new();
     let server = backend.serve_calls(&limits()).unwrap();
     let _serving = Serving::start(server, |request, responder| {
@@ -253,9 +255,9 @@ fn the_handler_knows_who_asks<B: Backend>() {
     assert_eq!(ask(&clients[0]), ask(&clients[0].clone()), "a clone is the same connection");
 }
 
-/// One thread reads until its deadline; another sends more than fits, to a server that waits until
-/// its replies are read: when the first leaves, the second has to read.
-fn who_sends_is_not_stranded_when_who_reads_leaves<B: Backend>() {
+/// One thread reads until its deadline. Another sends more than fits, to a server that waits until
+/// its replies are read: when the first thread stops, the second has to read.
+fn a_sending_thread_reads_when_the_leader_stops<B: Backend>() {
     let backend = B::new();
     let mut never = Vec::new();
     let server = backend.serve_calls(&limits()).unwrap();
@@ -265,7 +267,7 @@ fn who_sends_is_not_stranded_when_who_reads_leaves<B: Backend>() {
     });
     let client = backend.client(&limits()).unwrap();
     for round in 0..3 {
-        let reading = client.within(Duration::from_millis(20)).start("never").unwrap();
+        let reading = client.with_timeout(Duration::from_millis(20)).start("never").unwrap();
         thread::scope(|scope| {
             scope.spawn(|| reading.wait().unwrap_err());
             let mut batch = client.batch();
@@ -279,8 +281,8 @@ fn who_sends_is_not_stranded_when_who_reads_leaves<B: Backend>() {
     }
 }
 
-/// A thread that gave up reading ends; Windows then cancels the read that it had begun.
-fn who_reads_may_end_and_others_read_on<B: Backend>() {
+/// A thread that stopped reading ends; Windows then cancels its pending read.
+fn a_leader_may_end_and_another_thread_reads_on<B: Backend>() {
     let backend = B::new();
     let mut never = Vec::new();
     let server = backend.serve_calls(&limits()).unwrap();
@@ -290,7 +292,7 @@ fn who_reads_may_end_and_others_read_on<B: Backend>() {
     });
     let client = backend.client(&limits()).unwrap();
     for _ in 0..5 {
-        let hasty = client.within(Duration::from_millis(5));
+        let hasty = client.with_timeout(Duration::from_millis(5));
         let ended = thread::spawn(move || hasty.call("never").unwrap_err()).join().unwrap();
         assert!(matches!(ended, Error::Deadline { .. }), "{ended}");
         assert_eq!(client.call("still there?").unwrap(), "still there?");

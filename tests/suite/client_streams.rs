@@ -40,7 +40,7 @@ impl Decoder for Panics {
 }
 
 #[test]
-fn a_panic_of_a_decoder_ends_the_connection_for_all_and_leaves_nobody_waiting() {
+fn a_panic_of_a_decoder_ends_the_connection_for_all_threads() {
     let hub = in_memory::Hub::new();
     let framing = Arc::new(LengthPrefix::big_endian(1000));
     let mut server = hub.listen_with("test", Limits::default(), framing).unwrap();
@@ -63,7 +63,7 @@ fn a_panic_of_a_decoder_ends_the_connection_for_all_and_leaves_nobody_waiting() 
     assert!(client.send("more").is_err());
 }
 
-/// A stream that reads and writes as the test says, and never has to wait.
+/// A scripted stream that never blocks.
 struct Scripted<R, W> {
     read: R,
     write: W,
@@ -151,7 +151,7 @@ fn every_thread_learns_the_same_reason() {
 /// It takes nothing, and sends without an end: a thread that sends finds out why, and does not take in
 /// what the peer has for it, however much.
 #[test]
-fn a_peer_that_closed_its_ears_is_not_listened_to_for_ever() {
+fn a_peer_that_does_not_read_cannot_delay_an_error_for_ever() {
     let (message, reads) = (frame(&[7; 8000]), AtomicUsize::new(0));
     let endless = move |buffer: &mut BytesMut| {
         let before = reads.fetch_add(1, Ordering::SeqCst);

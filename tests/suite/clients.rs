@@ -1,5 +1,5 @@
-//! Clients that are shared, hurried, or badly used: what one thread does to a connection costs the
-//! others nothing.
+//! Shared clients and short deadlines: a thread's use of a connection does not harm the
+//! other threads.
 
 use crate::common::{Backend, PATIENCE, message, pattern, welcomed};
 use msgpipe::framing::Lines;
@@ -11,18 +11,18 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 crate::on_every_transport!(
-    receiving_without_time_finds_what_is_there,
-    any_time_may_be_given,
-    the_rest_of_a_message_leaves_while_others_wait,
-    a_first_message_over_the_servers_limit_costs_nothing,
-    a_batch_leaves_whole_or_not_at_all,
-    what_was_not_begun_is_known,
-    a_closed_client_ends_whoever_waits,
-    a_reply_that_is_there_is_had_without_waiting,
-    a_call_ends_in_time_also_while_others_replies_come_without_an_end,
+    receiving_with_a_zero_timeout_returns_an_arrived_message,
+    any_duration_is_accepted,
+    the_rest_of_a_message_is_sent_while_others_wait,
+    a_first_message_over_the_servers_limit_does_not_end_the_connection,
+    a_batch_is_sent_as_a_whole_or_not_at_all,
+    the_error_says_whether_a_request_was_begun,
+    closing_a_client_ends_all_waits,
+    an_arrived_reply_is_returned_without_waiting,
+    a_call_ends_at_its_deadline_also_under_a_stream_of_other_replies,
 );
 
-fn receiving_without_time_finds_what_is_there<B: Backend>() {
+fn receiving_with_a_zero_timeout_returns_an_arrived_message<B: Backend>() {
     let backend = B::new();
     let mut server = backend.listen(&Limits::default()).unwrap();
     let client = backend.message_client(&Limits::default()).unwrap();
@@ -31,7 +31,7 @@ fn receiving_without_time_finds_what_is_there<B: Backend>() {
     assert!(matches!(error, Error::Deadline { progress: Progress::NoRequest, .. }), "{error}");
     server.send(id, "hello".into()).unwrap();
     assert!(server.poll(Some(Duration::ZERO)).unwrap().is_none());
-    // It is there as soon as the system has it.
+    // It has arrived as soon as the system has it.
     let started = Instant::now();
     let received = loop {
         match client.receive(Some(Duration::ZERO)) {
@@ -42,7 +42,7 @@ fn receiving_without_time_finds_what_is_there<B: Backend>() {
     assert_eq!(received, "hello");
 }
 
-fn any_time_may_be_given<B: Backend>() {
+fn any_duration_is_accepted<B: Backend>() {
     let backend = B::new();
     let mut server = backend.listen(&Limits::default()).unwrap();
     let client = backend.message_client(&Limits::default()).unwrap();
@@ -60,14 +60,14 @@ fn any_time_may_be_given<B: Backend>() {
     let stopper = server.stopper();
     let serving = thread::spawn(move || server.serve(|request| request.body()));
     let client = backend.client(&Limits::default()).unwrap();
-    assert_eq!(client.within(Duration::MAX).call("hello").unwrap(), "hello");
+    assert_eq!(client.with_timeout(Duration::MAX).call("hello").unwrap(), "hello");
     stopper.stop();
     serving.join().unwrap().unwrap();
 }
 
-/// A hurried thread leaves a message half sent. Another waits on the same connection, for an answer that
-/// comes only once the server has that message.
-fn the_rest_of_a_message_leaves_while_others_wait<B: Backend>() {
+/// A thread with a short deadline leaves a message half sent. Another waits on the same connection for a reply that
+/// arrives only once the server has that message.
+fn the_rest_of_a_message_is_sent_while_others_wait<B: Backend>() {
     const MUCH: usize = 4 << 20;
     let backend = B::new();
     let (tell, reads) = mpsc::channel::<()>();
@@ -79,7 +79,7 @@ fn the_rest_of_a_message_leaves_while_others_wait<B: Backend>() {
         server.serve_deferred(move |request, responder| match &request.body()[..] {
             b"first" => responder.reply(""),
             b"patient" => patient = Some(responder),
-            // Nothing is read and nothing is sent meanwhile, nor afterwards.
+            // No thread reads or sends meanwhile or afterwards.
             b"busy" => {
                 busy = Some(responder);
                 reads.recv().unwrap();
@@ -98,15 +98,15 @@ fn the_rest_of_a_message_leaves_while_others_wait<B: Backend>() {
         let patient = client.start("patient").unwrap();
         let waiting = scope.spawn(|| patient.wait());
         let _busy = client.start("busy").unwrap();
-        // The server is kept from reading: a part of this is sent, and the thread that sent it gone.
-        let hurried = client.within(Duration::from_millis(50));
+        // The server does not read: a part of this is sent, and its thread has ended.
+        let hurried = client.with_timeout(Duration::from_millis(50));
         let error = thread::spawn(move || hurried.call(vec![7; MUCH]).unwrap_err()).join().unwrap();
         assert!(
             matches!(error, Error::Deadline { progress: Progress::Unknown, .. }),
             "{error}, of which a part was sent"
         );
-        // Behind it there is no room for another.
-        let error = client.within(Duration::from_millis(1)).call("not sent").unwrap_err();
+        // There is no room for another after it.
+        let error = client.with_timeout(Duration::from_millis(1)).call("not sent").unwrap_err();
         assert!(
             matches!(error, Error::Deadline { progress: Progress::NotBegun, .. }),
             "{error}, of which nothing was sent"
@@ -118,7 +118,7 @@ fn the_rest_of_a_message_leaves_while_others_wait<B: Backend>() {
     serving.join().unwrap().unwrap();
 }
 
-fn a_first_message_over_the_servers_limit_costs_nothing<B: Backend>() {
+fn a_first_message_over_the_servers_limit_does_not_end_the_connection<B: Backend>() {
     let backend = B::new();
     let limits = small(1000);
     let server = backend.serve_calls(&limits).unwrap();
@@ -145,7 +145,7 @@ fn small(message: usize) -> Limits {
     limits
 }
 
-fn a_batch_leaves_whole_or_not_at_all<B: Backend>() {
+fn a_batch_is_sent_as_a_whole_or_not_at_all<B: Backend>() {
     let backend = B::new();
     let server = backend.serve_calls(&small(1000)).unwrap();
     let stopper = server.stopper();
@@ -173,8 +173,8 @@ fn a_batch_leaves_whole_or_not_at_all<B: Backend>() {
     serving.join().unwrap().unwrap();
 }
 
-/// A request of which the last byte never left was surely not begun; of one that left, nothing is known.
-fn what_was_not_begun_is_known<B: Backend>() {
+/// A request with an unsent last byte was certainly not begun; for a sent one it is unknown.
+fn the_error_says_whether_a_request_was_begun<B: Backend>() {
     let backend = B::new();
     let mut server = backend.listen_for_calls(&Limits::default());
     let client = backend.client(&Limits::default()).unwrap();
@@ -182,7 +182,7 @@ fn what_was_not_begun_is_known<B: Backend>() {
     thread::scope(|scope| {
         let call = client.start("arrives").unwrap();
         message(&mut server);
-        // Larger than what the system holds, and the server does not read.
+        // Larger than the system's buffer, and the server does not read.
         let large = scope.spawn(|| client.call(vec![0; 8 << 20]).unwrap_err());
         let started = Instant::now();
         while started.elapsed() < Duration::from_millis(50) {
@@ -201,7 +201,7 @@ fn what_was_not_begun_is_known<B: Backend>() {
     });
 }
 
-fn a_closed_client_ends_whoever_waits<B: Backend>() {
+fn closing_a_client_ends_all_waits<B: Backend>() {
     let backend = B::new();
     let mut server = backend.listen(&Limits::default()).unwrap();
     let client = backend.message_client(&Limits::default()).unwrap();
@@ -216,7 +216,7 @@ fn a_closed_client_ends_whoever_waits<B: Backend>() {
     let Err(Error::Closed { .. }) = client.send("more") else { panic!("it was sent") };
 }
 
-fn a_reply_that_is_there_is_had_without_waiting<B: Backend>() {
+fn an_arrived_reply_is_returned_without_waiting<B: Backend>() {
     let backend = B::new();
     let server = backend.serve_calls(&Limits::default()).unwrap();
     let stopper = server.stopper();
@@ -240,7 +240,7 @@ fn a_reply_that_is_there_is_had_without_waiting<B: Backend>() {
         thread::yield_now();
     };
     assert_eq!(reply, "hello");
-    let mut late = client.within(Duration::from_millis(1)).start("late").unwrap();
+    let mut late = client.with_timeout(Duration::from_millis(1)).start("late").unwrap();
     let error = loop {
         if let Some(ended) = late.try_wait() {
             break ended.unwrap_err();
@@ -253,8 +253,8 @@ fn a_reply_that_is_there_is_had_without_waiting<B: Backend>() {
     serving.join().unwrap().unwrap();
 }
 
-/// The thread that reads has always something to read, for others.
-fn a_call_ends_in_time_also_while_others_replies_come_without_an_end<B: Backend>() {
+/// The reading thread always has more replies of other threads to read.
+fn a_call_ends_at_its_deadline_also_under_a_stream_of_other_replies<B: Backend>() {
     let backend = B::new();
     let server = backend.serve_calls(&Limits::default()).unwrap();
     let stopper = server.stopper();
@@ -267,14 +267,14 @@ fn a_call_ends_in_time_also_while_others_replies_come_without_an_end<B: Backend>
     });
     let client = backend.client(&Limits::default()).unwrap();
     let (tell, ended) = mpsc::channel();
-    let never = client.within(Duration::from_millis(20)).start("never").unwrap();
+    let never = client.with_timeout(Duration::from_millis(20)).start("never").unwrap();
     thread::scope(|scope| {
         scope.spawn(move || {
             let error = never.wait().unwrap_err();
             assert!(matches!(error, Error::Deadline { .. }), "{error}");
             tell.send(()).unwrap();
         });
-        // As many as keep something on its way until that one has ended.
+        // Enough to keep replies arriving until that call has ended.
         let mut calls = std::collections::VecDeque::new();
         while ended.try_recv().is_err() {
             calls.push_back(client.start("more").unwrap());
@@ -301,10 +301,10 @@ fn calls_are_refused_over_a_framing_that_cannot_carry_them() {
     options.connect_messages(name.as_str()).unwrap();
 }
 
-/// A reply that waited for longer than the server lets it is lost with the connection; the error says
+/// A reply that stays unread past the server's write_stall is lost with the connection; the error says
 /// that this side had not read.
 #[test]
-fn who_waits_too_late_learns_that_it_was_too_late() {
+fn a_client_that_reads_its_reply_too_late_learns_why_the_connection_ended() {
     let hub = in_memory::Hub::new();
     let mut limits = Limits::default();
     limits.write_stall = Duration::from_millis(1100);
@@ -321,7 +321,7 @@ fn who_waits_too_late_learns_that_it_was_too_late() {
     let error = call.wait().unwrap_err();
     let text = error.to_string();
     assert!(matches!(error, Error::Closed { progress: Progress::Unknown, .. }), "{text}");
-    assert!(text.contains("had read nothing") && text.contains("write_stall"), "{text}");
+    assert!(text.contains("had not read") && text.contains("write_stall"), "{text}");
     stopper.stop();
     serving.join().unwrap().unwrap();
 }

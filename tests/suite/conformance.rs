@@ -1,5 +1,5 @@
-//! What every `MessageServer` of this crate promises: one suite, run unchanged against the
-//! transport of this operating system and against the one in memory.
+//! The promises of every `MessageServer` of this crate: one suite, run against the
+//! transport of this operating system and the in-memory one.
 
 use crate::common::raw::{frame, goodbye_in, preface};
 use crate::common::{Backend, PATIENCE, closed, connected, message, next, pattern, welcomed};
@@ -11,12 +11,12 @@ use std::time::Duration;
 
 crate::on_every_transport!(
     messages_of_every_size_arrive_whole_and_in_order,
-    many_clients_are_told_apart,
+    the_messages_of_many_clients_are_not_mixed,
     the_message_limit_is_exact,
     a_waker_wakes_from_another_thread_and_once,
-    a_client_that_does_not_read_is_held_at_the_limit,
+    a_client_that_does_not_read_is_limited_exactly,
     both_sides_may_send_without_reading_first,
-    polling_without_time_does_not_wait,
+    polling_with_a_zero_timeout_does_not_wait,
 );
 
 fn messages_of_every_size_arrive_whole_and_in_order<B: Backend>() {
@@ -70,7 +70,7 @@ fn messages_of_every_size_arrive_whole_and_in_order<B: Backend>() {
     echoed.join().unwrap();
 }
 
-fn many_clients_are_told_apart<B: Backend>() {
+fn the_messages_of_many_clients_are_not_mixed<B: Backend>() {
     const CLIENTS: usize = 30;
     const ROUNDS: usize = 20;
     let backend = B::new();
@@ -107,7 +107,7 @@ fn the_message_limit_is_exact<B: Backend>() {
     let mut larger = limits.clone();
     larger.message = 20_000;
     for (size, fits) in [(9_999, true), (10_000, true), (10_001, false)] {
-        // A client with the same limit refuses to send what is over it, and hands it back.
+        // A client with the same limit refuses a message over it, and returns it.
         let client = backend.message_client(&limits).unwrap();
         let id = welcomed(&mut server);
         let sent = client.send(pattern(size, 0));
@@ -125,7 +125,7 @@ fn the_message_limit_is_exact<B: Backend>() {
         }
         assert!(matches!(closed(&mut server), (closed, CloseReason::Finished) if closed == id));
 
-        // So does one with a larger limit: it knows the server's from its preface.
+        // So does a client with a larger limit: it knows the server's limit from the preface.
         let client = backend.message_client(&larger).unwrap();
         welcomed(&mut server);
         match client.send(pattern(size, 0)) {
@@ -141,7 +141,7 @@ fn the_message_limit_is_exact<B: Backend>() {
         if fits {
             continue;
         }
-        // One that does not ask is told, and closed.
+        // A client that ignores the limit gets a goodbye and is closed.
         let mut raw = backend.raw();
         assert!(raw.write(&[preface(Layer::Messages), frame(&pattern(size, 0))].concat()));
         let reason = loop {
@@ -171,7 +171,7 @@ fn a_waker_wakes_from_another_thread_and_once<B: Backend>() {
     go.send(()).unwrap();
     assert!(matches!(next(&mut server), Event::Woken));
     waking.join().unwrap();
-    // The rest of the hundred is at most one more.
+    // The rest of the hundred bytes takes at most one more message.
     let mut more = 0;
     while let Some(event) = server.poll(Some(Duration::ZERO)).unwrap() {
         assert!(matches!(event, Event::Woken));
@@ -182,7 +182,7 @@ fn a_waker_wakes_from_another_thread_and_once<B: Backend>() {
     assert!(matches!(next(&mut server), Event::Woken), "it wakes again afterwards");
 }
 
-fn a_client_that_does_not_read_is_held_at_the_limit<B: Backend>() {
+fn a_client_that_does_not_read_is_limited_exactly<B: Backend>() {
     let backend = B::new();
     let mut limits = Limits::default();
     limits.queued = 100_000;
@@ -195,7 +195,7 @@ fn a_client_that_does_not_read_is_held_at_the_limit<B: Backend>() {
             Ok(()) => sent += 1,
             Err(error) => break error,
         }
-        // Nothing leaves between two sends unless the server polls.
+        // Nothing is sent between two sends unless the server polls.
         assert!(sent <= 21, "{sent} messages of 5000 bytes are under a limit of 100000");
     };
     assert!(matches!(refused.refusal, Refusal::Full { limit: 100_000, .. }), "{refused}");
@@ -211,8 +211,8 @@ fn a_client_that_does_not_read_is_held_at_the_limit<B: Backend>() {
     reading.join().unwrap();
 }
 
-/// Both send much more than the transport holds before either reads: a client reads for itself
-/// while it cannot write, or they would wait for each other for ever.
+/// Both sides send much more than the transport holds before either reads. A client reads
+/// while it cannot write; otherwise they would wait for each other for ever.
 fn both_sides_may_send_without_reading_first<B: Backend>() {
     const MESSAGES: usize = 200;
     let backend = B::new();
@@ -238,7 +238,7 @@ fn both_sides_may_send_without_reading_first<B: Backend>() {
     sending.join().unwrap();
 }
 
-fn polling_without_time_does_not_wait<B: Backend>() {
+fn polling_with_a_zero_timeout_does_not_wait<B: Backend>() {
     let backend = B::new();
     let mut server = backend.listen(&Limits::default()).unwrap();
     assert!(server.poll(Some(Duration::ZERO)).unwrap().is_none());

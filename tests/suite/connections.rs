@@ -1,5 +1,5 @@
-//! What every `MessageServer` of this crate promises of its connections: how they begin and end, how many
-//! there are, and that none keeps the others waiting. As `conformance`, run unchanged on every transport.
+//! The promises of every `MessageServer` of this crate about connections: how they begin and end, how many
+//! there are, and that none delays the others. As `conformance`, run on every transport.
 
 use crate::common::{Backend, PATIENCE, closed, connected, message, next, on_wine, pattern};
 use msgpipe::framing::FramingError;
@@ -10,21 +10,21 @@ use std::thread;
 use std::time::Duration;
 
 crate::on_every_transport!(
-    each_connection_comes_once_and_goes_once,
-    what_was_queued_before_a_close_arrives,
-    a_client_that_wrote_and_left_is_still_heard,
+    each_connection_opens_once_and_closes_once,
+    messages_queued_before_a_close_arrive,
+    a_client_that_wrote_and_closed_is_still_read,
     the_peer_is_known_while_it_is_connected,
     an_aborted_connection_ends_at_once,
-    a_client_that_never_reads_is_closed_and_nobody_else,
+    a_client_that_never_reads_is_closed_and_no_other,
     the_limit_of_connections_is_exact,
     without_a_server_connecting_fails_at_once,
     a_name_is_free_again_after_its_server,
-    nothing_is_sent_to_who_is_gone,
-    a_connection_closed_by_the_application_says_nothing_more,
+    nothing_is_sent_to_a_closed_connection,
+    a_connection_closed_by_the_application_returns_no_more_messages,
     a_name_has_one_server,
-    a_client_that_floods_keeps_nobody_waiting,
+    a_client_that_floods_delays_no_others,
 );
-fn each_connection_comes_once_and_goes_once<B: Backend>() {
+fn each_connection_opens_once_and_closes_once<B: Backend>() {
     const CLIENTS: usize = 40;
     let backend = B::new();
     let limits = Limits::default();
@@ -51,13 +51,13 @@ fn each_connection_comes_once_and_goes_once<B: Backend>() {
     });
 }
 
-fn what_was_queued_before_a_close_arrives<B: Backend>() {
+fn messages_queued_before_a_close_arrive<B: Backend>() {
     let backend = B::new();
     let limits = Limits::default();
     let mut server = backend.listen(&limits).unwrap();
     let client = backend.message_client(&limits).unwrap();
     let id = connected(&mut server);
-    // More than a socket or a pipe holds, so that closing has to wait for the client.
+    // More than the buffer of a socket or a pipe, so that closing has to wait for the client.
     let last = pattern(300_000, 1);
     server.send(id, "first".into()).unwrap();
     server.send(id, last.clone().into()).unwrap();
@@ -80,7 +80,7 @@ fn what_was_queued_before_a_close_arrives<B: Backend>() {
     reading.join().unwrap();
 }
 
-fn a_client_that_wrote_and_left_is_still_heard<B: Backend>() {
+fn a_client_that_wrote_and_closed_is_still_read<B: Backend>() {
     let backend = B::new();
     let limits = Limits::default();
     let mut server = backend.listen(&limits).unwrap();
@@ -109,13 +109,13 @@ fn the_peer_is_known_while_it_is_connected<B: Backend>() {
     assert_eq!(client.server(), &peer, "both ends are this process");
     drop(client);
     closed(&mut server);
-    // Whoever is told that it has gone can say who it was.
+    // The peer is still known after the end of its connection.
     assert_eq!(server.peer(id), Some(&peer));
     assert!(server.poll(Some(Duration::ZERO)).unwrap().is_none());
     assert_eq!(server.peer(id), None);
 }
 
-/// What waits for it is thrown away, and nobody else notices.
+/// Its queue is dropped, and other connections are not affected.
 fn an_aborted_connection_ends_at_once<B: Backend>() {
     let backend = B::new();
     let mut server = backend.listen(&Limits::default()).unwrap();
@@ -134,14 +134,14 @@ fn an_aborted_connection_ends_at_once<B: Backend>() {
     assert_eq!(other.receive(Some(PATIENCE)).unwrap(), "still here");
 }
 
-fn a_client_that_never_reads_is_closed_and_nobody_else<B: Backend>() {
+fn a_client_that_never_reads_is_closed_and_no_other<B: Backend>() {
     let backend = B::new();
     let mut limits = Limits::default();
     limits.write_stall = Duration::from_millis(100);
     let mut server = backend.listen(&limits).unwrap();
     let _lazy = backend.message_client(&limits).unwrap();
     let lazy = connected(&mut server);
-    // More than any transport holds by itself.
+    // More than the buffer of any transport.
     for _ in 0..4 {
         server.send(lazy, pattern(1 << 19, 0).into()).ok();
     }
@@ -174,7 +174,7 @@ fn a_client_that_never_reads_is_closed_and_nobody_else<B: Backend>() {
     working.join().unwrap();
 }
 
-/// One more is told that there is no place, and has one when another has left.
+/// A further client gets the goodbye BUSY, and is accepted when another has disconnected.
 fn the_limit_of_connections_is_exact<B: Backend>() {
     let backend = B::new();
     let mut limits = Limits::default();
@@ -226,7 +226,7 @@ fn a_name_is_free_again_after_its_server<B: Backend>() {
         server.send(id, format!("round {round}").into()).unwrap();
         assert!(server.poll(Some(Duration::ZERO)).unwrap().is_none());
         drop(server);
-        // What was sent is there, also after the server's end.
+        // Sent messages arrive, even after the server's end.
         assert_eq!(client.receive(Some(PATIENCE)).unwrap(), format!("round {round}"));
         let Err(Error::Closed { .. }) = client.receive(Some(PATIENCE)) else {
             panic!("still open")
@@ -234,7 +234,7 @@ fn a_name_is_free_again_after_its_server<B: Backend>() {
     }
 }
 
-fn nothing_is_sent_to_who_is_gone<B: Backend>() {
+fn nothing_is_sent_to_a_closed_connection<B: Backend>() {
     let backend = B::new();
     let mut server = backend.listen(&Limits::default()).unwrap();
     drop(backend.message_client(&Limits::default()).unwrap());
@@ -246,8 +246,8 @@ fn nothing_is_sent_to_who_is_gone<B: Backend>() {
     assert!(server.poll(Some(Duration::ZERO)).unwrap().is_none());
 }
 
-/// Its events may have been on their way already.
-fn a_connection_closed_by_the_application_says_nothing_more<B: Backend>() {
+/// Its events may have been queued already.
+fn a_connection_closed_by_the_application_returns_no_more_messages<B: Backend>() {
     const CLIENTS: usize = 8;
     let backend = B::new();
     let limits = Limits::default();
@@ -260,7 +260,7 @@ fn a_connection_closed_by_the_application_says_nothing_more<B: Backend>() {
     for client in &clients {
         (0..10).for_each(|_| client.send("one of many").unwrap());
     }
-    // The first to be heard closes all the others.
+    // The first message closes all other connections.
     let (kept, _) = message(&mut server);
     for &id in ids.iter().filter(|&&id| id != kept) {
         server.close(id, Goodbye::new(0, ""));
@@ -288,7 +288,7 @@ fn a_name_has_one_server<B: Backend>() {
     match backend.listen(&Limits::default()) {
         Err(Error::AlreadyServed { .. }) => {}
         Err(error) => panic!("{error}"),
-        // Wine lets a second first instance in; that the flag is set is tested where it is set.
+        // Wine accepts a second first instance; another test checks that the flag is set.
         Ok(_) => return assert!(B::MAY_BE_SHARED && on_wine(), "two servers at one name"),
     }
     let client = backend.message_client(&Limits::default()).unwrap();
@@ -297,9 +297,9 @@ fn a_name_has_one_server<B: Backend>() {
     assert_eq!(message(&mut server).1, "still served");
 }
 
-/// One client that always has more to be read, and one that wants an answer now and then: how many
-/// messages of the first are taken before one of the second is, is bounded.
-fn a_client_that_floods_keeps_nobody_waiting<B: Backend>() {
+/// One client always sends more, and another sends a request now and then: the number
+/// of messages of the first that are read before one of the second has a limit.
+fn a_client_that_floods_delays_no_others<B: Backend>() {
     let backend = B::new();
     let limits = Limits::default();
     let mut server = backend.listen(&limits).unwrap();
@@ -309,7 +309,7 @@ fn a_client_that_floods_keeps_nobody_waiting<B: Backend>() {
         let message = bytes::Bytes::from(pattern(1 << 20, 0));
         while flood.send(message.clone()).is_ok() {}
     });
-    // The flood is there before the other comes.
+    // The flood has arrived before the other client sends.
     message(&mut server);
     let client = backend.message_client(&limits).unwrap();
     let asking = thread::spawn(move || {

@@ -1,4 +1,4 @@
-//! A crowd that is connected and says nothing, and a client that is served beside it.
+//! A crowd of silent connections, and a client that is served beside it.
 
 use crate::common::{Backend, Local, Memory, PATIENCE};
 use msgpipe::{Event, Limits, MessageClient, MessageServer};
@@ -7,7 +7,7 @@ use std::thread;
 /// More than any machine has clients for one service: far beyond what a desktop ever sees.
 const CROWD: usize = 10_000;
 
-/// Connects a crowd one after the other, with a server that takes it in; then somebody talks.
+/// Connects a crowd one after the other while a server accepts; then one client sends a request.
 fn a_silent_crowd_costs_nobody_else_anything<B: Backend>(crowd: usize) {
     let backend = B::new();
     let limits = Limits::default();

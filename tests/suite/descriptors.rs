@@ -1,6 +1,6 @@
 //! Descriptors and memory: what happens when there are none left, and that none are lost.
 //!
-//! Each part is played in a process of its own, whose limits and figures no other test disturbs.
+//! Each role runs in a separate process, whose limits and figures no other test affects.
 
 use crate::common::{PATIENCE, next, unique_name};
 use msgpipe::framing::OsMessage;
@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 const PART: &str = "MSGPIPE_TEST_DESCRIPTORS";
 const NAME: &str = "MSGPIPE_TEST_NAME";
 
-/// What stands before everything that the other process says.
+/// The prefix of each line of the other process.
 const SAYS: &str = "the process says: ";
 
 /// How many descriptors a server has that shall run out of them.
@@ -37,7 +37,7 @@ fn say(words: &str) {
 }
 
 #[test]
-fn a_process_plays_its_part() {
+fn a_process_plays_its_role() {
     let name = std::env::var(NAME).unwrap_or_default();
     match std::env::var(PART).as_deref() {
         Ok("messages") => {
@@ -98,7 +98,7 @@ impl Process {
     fn start(part: &str) -> Process {
         let name = unique_name();
         let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "descriptors::a_process_plays_its_part", "--nocapture"])
+            .args(["--exact", "descriptors::a_process_plays_its_role", "--nocapture"])
             .env(PART, part)
             .env(NAME, &name)
             .stdout(Stdio::piped())
@@ -118,12 +118,12 @@ impl Process {
         self.said.recv_timeout(PATIENCE).expect("it says nothing")
     }
 
-    /// What it has said by now.
+    /// Its output so far.
     fn has_said(&self) -> Vec<String> {
         self.said.try_iter().collect()
     }
 
-    /// That it says that it ran out of descriptors, and how many it took in before.
+    /// Waits for its report that it ran out of descriptors; returns how many clients it accepted before.
     #[track_caller]
     fn runs_out(&self) -> usize {
         let mut taken_in = 0;
@@ -166,7 +166,7 @@ fn a_server_without_descriptors_serves_those_it_has_and_recovers_by_itself() {
     let taken_in = process.runs_out();
     assert!((CLIENTS / 2..CLIENTS).contains(&taken_in), "{taken_in} of {CLIENTS}");
 
-    // Those that are connected are served, as long as it tries and fails; it is told only once.
+    // Connected clients are served while accepting fails; the failure is reported only once.
     let (started, mut round) = (Instant::now(), 0);
     while started.elapsed() < SEVERAL_TRIES {
         all_are_served(&clients[..taken_in], round);
@@ -174,7 +174,7 @@ fn a_server_without_descriptors_serves_those_it_has_and_recovers_by_itself() {
     }
     assert_eq!(process.has_said(), [""; 0], "it was told twice, or somebody was let in");
 
-    // Those that wait have their turn as soon as there is room, with what they sent long before.
+    // Waiting clients are accepted as soon as there is room, with the bytes they sent long before.
     let waiting = clients.split_off(taken_in);
     waiting.iter().for_each(|client| client.send("sent while waiting").unwrap());
     drop(clients);
@@ -189,7 +189,7 @@ fn a_server_without_descriptors_serves_those_it_has_and_recovers_by_itself() {
     assert!(closed.iter().all(|said| said == "closed"), "{said:?}");
     assert!(connected.iter().all(|said| said == "connected"), "{said:?}");
 
-    // It has worked in between: failing again is told again.
+    // An accept has succeeded in between: another failure is reported again.
     let more: Vec<_> = (0..CLIENTS).map(|_| connect()).collect();
     let room = process.runs_out();
     assert_eq!(waiting.len() + room, taken_in);
@@ -198,13 +198,13 @@ fn a_server_without_descriptors_serves_those_it_has_and_recovers_by_itself() {
 }
 
 #[test]
-fn a_server_of_calls_tells_its_hook_when_it_cannot_take_clients_in() {
+fn a_server_of_calls_reports_an_accept_failure_to_its_hook() {
     let process = Process::start("calls");
     assert_eq!(process.says(), "serves");
     let clients: Vec<_> =
         (0..CLIENTS).map(|_| Client::connect(process.name.as_str()).unwrap()).collect();
     // The requests of all are sent, also of those that wait.
-    let start = |client: &Client| client.within(PATIENCE).start("hello").unwrap();
+    let start = |client: &Client| client.with_timeout(PATIENCE).start("hello").unwrap();
     let mut calls: Vec<_> = clients.iter().map(start).collect();
     assert_eq!(process.runs_out(), 0);
     let waiting = calls.split_off(CLIENTS / 2);
@@ -220,7 +220,7 @@ fn a_server_of_calls_tells_its_hook_when_it_cannot_take_clients_in() {
 const FIRST: usize = 1_000;
 const CYCLES: usize = 10_000;
 
-/// What memory may differ by afterwards. A hundred bytes lost in each cycle would be 900 KiB.
+/// The allowed difference in memory. A leak of a hundred bytes in each cycle would be 900 KiB.
 const MOST_KIB: usize = 512;
 
 /// The descriptors of this process and its memory in KiB.
@@ -275,11 +275,11 @@ fn nothing_is_lost(part: &str) {
 }
 
 #[test]
-fn ten_thousand_clients_one_after_the_other_cost_nothing() {
+fn ten_thousand_sequential_clients_leak_nothing() {
     nothing_is_lost("cycles of streams");
 }
 
 #[test]
-fn ten_thousand_clients_of_the_systems_messages_cost_nothing() {
+fn ten_thousand_sequential_clients_of_os_messages_leak_nothing() {
     nothing_is_lost("cycles of the system's messages");
 }

@@ -1,5 +1,5 @@
-//! What a thread has under way in a pipe when it ends: the system cancels some of it (see
-//! `backends/named_pipe/writer.rs`), and nothing may be lost by that, of either side.
+//! The pending I/O of a thread on a pipe when the thread ends: the system cancels some of it (see
+//! `backends/named_pipe/writer.rs`), and neither side may lose data by that.
 
 use crate::common::{PATIENCE, connected, message, next, pattern, unique_name};
 use msgpipe::framing::{Framing, LengthPrefix, OsMessage};
@@ -16,7 +16,7 @@ const SIZE: usize = 60_000;
 
 const LIMIT: usize = 1 << 20;
 
-/// As bytes, and as whole messages.
+/// With a stream of bytes, and with whole messages.
 fn framings() -> [Arc<dyn Framing>; 2] {
     [Arc::new(LengthPrefix::big_endian(LIMIT)), Arc::new(OsMessage::new(LIMIT))]
 }
@@ -28,7 +28,7 @@ fn pair(framing: &Arc<dyn Framing>, limits: &Limits) -> (LocalServer, MessageCli
     (server, options.connect_messages(&endpoint).unwrap())
 }
 
-/// Gives up soon where the other side takes nothing.
+/// Has a short deadline for a peer that does not read.
 fn hasty() -> Limits {
     let mut limits = Limits::default();
     limits.call = Duration::from_millis(50);
@@ -45,7 +45,7 @@ fn serve_until_done<T>(server: &mut LocalServer, other: thread::JoinHandle<T>) -
 }
 
 #[test]
-fn what_a_server_has_sent_arrives_after_the_thread_that_sent_it() {
+fn a_servers_message_outlives_the_thread_that_sent_it() {
     for framing in framings() {
         let (mut server, client) = pair(&framing, &Limits::default());
         let id = connected(&mut server);
@@ -53,7 +53,7 @@ fn what_a_server_has_sent_arrives_after_the_thread_that_sent_it() {
             for seed in 0..5 {
                 server.send(id, pattern(SIZE, seed).into()).unwrap();
             }
-            // All that goes without the client's reading goes now.
+            // Everything that can be sent without a read of the client is sent now.
             while server.poll(Some(Duration::ZERO)).unwrap().is_some() {}
             server
         });
@@ -72,7 +72,7 @@ fn what_a_server_has_sent_arrives_after_the_thread_that_sent_it() {
 /// The deadline of a send strikes when a part of it is on its way: the rest goes first the next time,
 /// whoever sends then.
 #[test]
-fn what_a_client_has_sent_arrives_after_the_thread_that_sent_it() {
+fn a_clients_message_outlives_the_thread_that_sent_it() {
     for framing in framings() {
         let (mut server, client) = pair(&framing, &hasty());
         let client = Arc::new(client);
@@ -110,7 +110,7 @@ fn what_a_client_has_sent_arrives_after_the_thread_that_sent_it() {
 /// A message of more than a pipe holds is taken in parts by who reads in small ones, and is not whole
 /// anywhere while it is. Here the one at the other end has taken some when the thread ends.
 #[test]
-fn a_message_of_which_a_part_was_taken_arrives_once_and_whole() {
+fn a_partly_written_message_arrives_once_and_whole() {
     use std::io::Read;
     let pipe = format!(r"\\.\pipe\{}", unique_name());
     let endpoint = Endpoint::pipe(&pipe).unwrap();
@@ -138,7 +138,7 @@ fn a_message_of_which_a_part_was_taken_arrives_once_and_whole() {
         });
         let (client, all) = serve_until_done(&mut server, reading);
         assert!(all[head..] == pattern(5 * SIZE, 1), "damaged");
-        // Nothing comes twice either: the next thing is the end.
+        // Nothing arrives twice: the next read is the end.
         drop(server);
         let mut more = Vec::new();
         let _ = (&client).read_to_end(&mut more);
@@ -146,9 +146,9 @@ fn a_message_of_which_a_part_was_taken_arrives_once_and_whole() {
     }
 }
 
-/// A read that a thread has begun goes with it, and has taken nothing.
+/// A pending read is cancelled with its thread, and has taken nothing.
 #[test]
-fn what_arrives_after_the_thread_that_waited_for_it_is_received_by_the_next() {
+fn a_message_that_outlives_its_reading_thread_is_received_by_the_next() {
     for framing in framings() {
         let (mut server, client) = pair(&framing, &Limits::default());
         let id = connected(&mut server);
@@ -164,7 +164,7 @@ fn what_arrives_after_the_thread_that_waited_for_it_is_received_by_the_next() {
             let arrived = serve_until_done(&mut server, receiving);
             assert!(arrived == pattern(SIZE, round), "{} bytes", arrived.len());
 
-            // The same for the server: its thread waits, ends, and another one goes on.
+            // The same for the server: its thread waits and ends, and another one goes on.
             let waiting = thread::spawn(move || {
                 assert!(server.poll(Some(Duration::from_millis(20))).unwrap().is_none());
                 server
@@ -176,9 +176,9 @@ fn what_arrives_after_the_thread_that_waited_for_it_is_received_by_the_next() {
     }
 }
 
-/// A write that cannot end well any more ends the client, and says why.
+/// A write that fails closes the client with the reason.
 #[test]
-fn a_write_that_fails_after_its_thread_has_ended_is_told() {
+fn a_write_that_fails_after_its_thread_has_ended_is_reported() {
     for framing in framings() {
         let (mut server, client) = pair(&framing, &hasty());
         let client = Arc::new(client);

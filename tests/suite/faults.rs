@@ -1,4 +1,4 @@
-//! The transport in memory with its faults: everything that the systems do rarely, done always.
+//! The in-memory transport with injected faults: what real systems do rarely happens always.
 
 use crate::common::{PATIENCE, closed, connected, message, pattern};
 use msgpipe::memory::{Control, Faults, Hub};
@@ -62,7 +62,7 @@ fn a_stall_ends_calls_at_their_deadline_and_nothing_else() {
     let client = Client::over(Box::new(stream), "a stalling wire", Limits::default());
     assert_eq!(client.call("before").unwrap(), "before");
     control.stall();
-    let hasty = client.within(Duration::from_millis(20));
+    let hasty = client.with_timeout(Duration::from_millis(20));
     let Err(Error::Deadline { .. }) = hasty.call("during") else { panic!("it came through") };
     // Another connection is not stalled.
     let other = echo.hub.client("echo", Limits::default()).unwrap();

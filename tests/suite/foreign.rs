@@ -41,7 +41,7 @@ fn fill(index: usize, size: usize) -> Vec<u8> {
     (0..size).map(|at| (31 * at + 7 * index + size) as u8).collect()
 }
 
-/// What a server has heard of one client.
+/// The messages that a server received from one client.
 #[derive(Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 struct Heard {
     messages: usize,
@@ -100,7 +100,7 @@ fn talks(program: &'static str, sizes: &[usize], connections: usize) {
 #[test]
 fn a_classic_blocking_client_gets_every_size_back() {
     let mut sizes = sizes();
-    // What the pipe cannot hold at once waits for its reader, on either side.
+    // Bytes that exceed the pipe's buffer wait for the reader, on either side.
     sizes.extend([65_537, 100_000, LIMIT - 1, LIMIT]);
     talks("message_client", &sizes, 1);
 }
@@ -136,7 +136,7 @@ fn a_burst_is_neither_split_nor_merged() {
 }
 
 #[test]
-fn a_silent_client_keeps_nobody_waiting() {
+fn a_silent_client_does_not_delay_others() {
     for is_killed in [false, true] {
         let pipe = unique_pipe();
         let serving = echo(&pipe, 3);
@@ -158,7 +158,7 @@ fn a_silent_client_keeps_nobody_waiting() {
 }
 
 #[test]
-fn who_has_left_before_being_taken_in_is_heard_to_the_end() {
+fn a_client_that_left_before_accept_is_read_to_the_end() {
     for (size, count) in [(1, 1), (4096, 1), (4096, 15), (10, 1000), (65_536, 1)] {
         let pipe = unique_pipe();
         let server = listen(&pipe);
@@ -171,7 +171,7 @@ fn who_has_left_before_being_taken_in_is_heard_to_the_end() {
 
 /// Many times what the pipe holds: it is written while it is read.
 #[test]
-fn who_never_reads_is_heard_as_long_as_it_is_not_answered() {
+fn a_client_that_never_reads_is_read_while_nothing_is_queued_for_it() {
     let pipe = unique_pipe();
     let server = listen(&pipe);
     let running = Program::start("hit_and_run", [pipe.as_str(), "10000", "500"]);
@@ -180,9 +180,9 @@ fn who_never_reads_is_heard_as_long_as_it_is_not_answered() {
     running.end().succeeded();
 }
 
-/// Answers wait for a client that has gone: they are lost, and what it said is not.
+/// Replies to a disconnected client are lost; its own messages are not.
 #[test]
-fn those_who_leave_at_once_disturb_nobody() {
+fn clients_that_leave_at_once_affect_no_others() {
     const RUNNERS: usize = 24;
     const TALKERS: usize = 6;
     let pipe = unique_pipe();
@@ -233,7 +233,7 @@ fn foreign_server(pipe: &str, arguments: &[&str]) -> Program {
 fn connect(pipe: &str, wait: Duration) -> Result<MessageClient, Error> {
     let mut limits = Limits::default();
     limits.connect = wait;
-    // The owner of its pipe is the user who runs it, or with raised rights the Administrators.
+    // The owner of its pipe is the user who runs it, or the Administrators if it is elevated.
     let options = ClientOptions::new().limits(limits).trust(Trust::Anyone);
     options.framing(OsMessage::new(LIMIT)).connect_messages(Endpoint::pipe(pipe).unwrap())
 }

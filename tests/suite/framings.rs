@@ -1,4 +1,4 @@
-//! Servers in the plain framings, whose clients know nothing of this crate.
+//! Servers with the plain framings, for clients that do not use this crate.
 
 use crate::common::{Backend, next, pattern};
 use msgpipe::framing::{Framing, FramingError, LengthPrefix, Lines};
@@ -38,7 +38,7 @@ fn messages() -> Vec<Vec<u8>> {
     vec![b"hello".to_vec(), Vec::new(), pattern(LIMIT, 1), pattern(70_000, 2)]
 }
 
-/// The messages, each behind what stands before one of its size.
+/// The messages, each after its header.
 fn prefixed(prefix: impl Fn(u32) -> [u8; 4]) -> Vec<u8> {
     messages().iter().flat_map(|m| [&prefix(m.len() as u32), &m[..]].concat()).collect()
 }

@@ -1,4 +1,4 @@
-//! Clients that take all they can get: of the handler's time, and of the server's memory.
+//! Greedy clients: they take as much as possible of the handler's time and the server's memory.
 
 use crate::common::raw::{preface, request};
 use crate::common::{Backend, PATIENCE, Raw, pattern};
@@ -10,16 +10,16 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 crate::on_every_transport!(
-    a_flood_of_requests_does_not_go_before_another_clients_one,
-    requests_of_who_has_gone_are_not_begun,
-    open_requests_take_no_more_than_the_memory_there_is,
-    replies_that_nobody_reads_take_no_more_than_the_memory_there_is,
+    a_flood_of_requests_does_not_delay_another_clients_one,
+    requests_of_a_disconnected_client_are_not_begun,
+    requests_in_flight_stay_within_the_memory_limit,
+    unread_replies_stay_within_the_memory_limit,
 );
 
-/// More requests than one read brings.
+/// More requests than one read returns.
 const FLOOD: u32 = 5000;
 
-/// So long a handler works here: longer than one client's turn lasts.
+/// The time of a handler: longer than one client's turn.
 const WORK: Duration = Duration::from_millis(1);
 
 fn work() {
@@ -29,14 +29,14 @@ fn work() {
     }
 }
 
-/// A preface and so many requests with a body of one byte, in one piece.
+/// A preface and `count` requests with a body of one byte, in one piece.
 fn flood(requests: u32) -> Bytes {
     let mut words = preface(Layer::Calls);
     (0..requests).for_each(|id| words.extend(request(id, b"f")));
     words.into()
 }
 
-/// Sends a flood from a thread of its own, as far as the server takes it.
+/// Sends a flood from a separate thread, as far as the server reads.
 fn flooding(mut raw: Raw, requests: u32) -> thread::JoinHandle<Raw> {
     thread::spawn(move || {
         raw.write(&flood(requests));
@@ -44,8 +44,8 @@ fn flooding(mut raw: Raw, requests: u32) -> thread::JoinHandle<Raw> {
     })
 }
 
-/// The other client asks while the first request of the flood is being handled.
-fn a_flood_of_requests_does_not_go_before_another_clients_one<B: Backend>() {
+/// The other client sends a request while the first one of the flood is being handled.
+fn a_flood_of_requests_does_not_delay_another_clients_one<B: Backend>() {
     let backend = B::new();
     let server = backend.serve_calls(&Limits::default()).unwrap();
     let stopper = server.stopper();
@@ -60,7 +60,7 @@ fn a_flood_of_requests_does_not_go_before_another_clients_one<B: Backend>() {
                 stopper.stop();
             } else {
                 handled += 1;
-                // Both are clients of this server, whichever was taken in first.
+                // Both are clients of this server, in any order.
                 if handled == 10 {
                     asked = Some(client.start("mine").unwrap());
                     handled = 0;
@@ -69,20 +69,20 @@ fn a_flood_of_requests_does_not_go_before_another_clients_one<B: Backend>() {
             ""
         })
         .unwrap();
-    // A turn of one request each; and on a pipe what has come is not known at once.
+    // A turn of one request each; and a pipe reports arrived bytes with a delay.
     let before = before.expect("it was never asked");
     assert!(before <= 4, "{before} requests of the flood went before it");
     drop(flooding.join().unwrap());
 }
 
-fn requests_of_who_has_gone_are_not_begun<B: Backend>() {
+fn requests_of_a_disconnected_client_are_not_begun<B: Backend>() {
     let backend = B::new();
     let server = backend.serve_calls(&Limits::default()).unwrap();
     let stopper = server.stopper();
     let (raw, client) = (backend.raw(), backend.client(&Limits::default()).unwrap());
-    // As many as fit into what the system holds: the client does not read the answers.
+    // As many as fit into the system's buffer: the client does not read the replies.
     let mut raw = Some(flooding(raw, 1000));
-    // In turn with which another one's are handled.
+    // Another client's requests are handled in turn with them.
     const OTHERS: usize = 50;
     let (mut begun, mut others, mut calls) = (0, 0, Vec::new());
     server
@@ -106,7 +106,7 @@ fn requests_of_who_has_gone_are_not_begun<B: Backend>() {
     assert!(begun <= 10, "{begun} requests were begun, all but the first for nobody");
 }
 
-/// With small limits, and who answers when it likes.
+/// A server with small limits and deferred replies.
 fn limits() -> Limits {
     let mut limits = Limits::default();
     (limits.message, limits.memory) = (1 << 20, 8 << 20);
@@ -114,7 +114,7 @@ fn limits() -> Limits {
     limits
 }
 
-fn open_requests_take_no_more_than_the_memory_there_is<B: Backend>() {
+fn requests_in_flight_stay_within_the_memory_limit<B: Backend>() {
     const CALLS: usize = 14;
     let backend = B::new();
     let server = backend.serve_calls(&limits()).unwrap();
@@ -127,7 +127,7 @@ fn open_requests_take_no_more_than_the_memory_there_is<B: Backend>() {
     });
     let client = backend.client(&limits()).unwrap();
     thread::scope(|scope| {
-        // It is not read further when the memory is taken.
+        // The server stops reading when the memory is used up.
         let sending = scope.spawn(|| {
             let body = Bytes::from(pattern(1 << 20, 1));
             let calls: Vec<_> = (0..CALLS).map(|_| client.start(body.clone()).unwrap()).collect();
@@ -138,7 +138,7 @@ fn open_requests_take_no_more_than_the_memory_there_is<B: Backend>() {
             if open.is_empty() {
                 open.push(requests.recv_timeout(PATIENCE).unwrap());
             }
-            // None comes for a while: all that there is memory for are open.
+            // No request arrives for a while: the memory is used by those in flight.
             while let Ok(request) = requests.recv_timeout(Duration::from_millis(200)) {
                 open.push(request);
             }
@@ -158,8 +158,8 @@ fn open_requests_take_no_more_than_the_memory_there_is<B: Backend>() {
     serving.join().unwrap().unwrap();
 }
 
-/// Twenty clients ask for a large reply, and do not read it. Another one asks too.
-fn replies_that_nobody_reads_take_no_more_than_the_memory_there_is<B: Backend>() {
+/// Twenty clients request a large reply and do not read it. Another client sends a request too.
+fn unread_replies_stay_within_the_memory_limit<B: Backend>() {
     let backend = B::new();
     let server: Server<B::Messages> = backend.serve_calls(&limits()).unwrap();
     let stopper = server.stopper();
@@ -178,7 +178,7 @@ fn replies_that_nobody_reads_take_no_more_than_the_memory_there_is<B: Backend>()
         })
         .collect();
     let client = backend.client(&limits()).unwrap();
-    // Those who read nothing for a second make room, one after the other.
+    // Clients that do not read for a second are closed, one after the other.
     match client.call("a small question") {
         Ok(reply) => assert_eq!(reply.len(), 10),
         Err(error @ Error::Closed { .. }) => panic!("who reads was closed: {error}"),

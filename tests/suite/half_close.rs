@@ -16,7 +16,7 @@ fn connect(name: &str) -> UnixStream {
 }
 
 #[test]
-fn what_is_answered_later_still_arrives_where_that_was_asked_for() {
+fn a_late_reply_arrives_after_a_half_close_if_enabled() {
     for half_close in [false, true] {
         let name = unique_name();
         let options = ServerOptions::new();
@@ -61,7 +61,7 @@ fn what_is_answered_later_still_arrives_where_that_was_asked_for() {
 }
 
 #[test]
-fn a_client_that_has_finished_is_sent_to_until_it_goes() {
+fn a_half_closed_client_is_sent_to_until_it_closes() {
     let name = unique_name();
     let options = ServerOptions::new().half_close().framing(LengthPrefix::big_endian(1000));
     let mut server = options.bind_messages(name.as_str()).unwrap();
@@ -73,7 +73,7 @@ fn a_client_that_has_finished_is_sent_to_until_it_goes() {
         matches!(next(&mut server), Event::Message(from, message) if from == id && message == "hi")
     );
     assert!(matches!(next(&mut server), Event::Finished(who) if who == id));
-    // It is told once, and costs nothing meanwhile.
+    // The event is returned once, and the loop does not spin meanwhile.
     assert!(server.poll(Some(Duration::from_millis(20))).unwrap().is_none());
     for _ in 0..3 {
         server.send(id, "later".into()).unwrap();

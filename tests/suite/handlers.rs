@@ -1,4 +1,4 @@
-//! What a server's handler may do, and what the application learns of its callers.
+//! Handlers and hooks of a server.
 
 use crate::common::raw::{preface, request};
 use crate::common::{Backend, Local, PATIENCE, on_wine};
@@ -9,10 +9,10 @@ use std::thread;
 
 crate::on_every_transport!(
     a_handler_that_panics_answers_with_an_error_and_the_server_goes_on,
-    a_hook_that_panics_ends_nothing,
-    no_error_of_a_handlers_says_that_it_was_not_begun,
-    the_application_learns_who_comes_and_who_goes_and_why,
-    who_answers_later_learns_that_nobody_waits,
+    a_hook_that_panics_does_not_end_the_server,
+    no_error_of_a_handler_claims_that_the_request_was_not_begun,
+    the_hooks_report_connections_and_the_reasons_of_their_end,
+    a_responder_learns_that_its_client_has_gone,
     an_error_that_is_too_long_keeps_its_code,
     a_server_runs_on_any_server_of_messages,
 );
@@ -63,7 +63,7 @@ fn a_handler_that_panics_answers_with_an_error_and_the_server_goes_on<B: Backend
     }
 }
 
-/// What panics as it is dropped, when its panic has been caught.
+/// A panic payload that panics again when it is dropped.
 struct Again;
 
 impl Drop for Again {
@@ -72,7 +72,7 @@ impl Drop for Again {
     }
 }
 
-fn a_hook_that_panics_ends_nothing<B: Backend>() {
+fn a_hook_that_panics_does_not_end_the_server<B: Backend>() {
     let backend = B::new();
     let server = backend.serve_calls(&Limits::default()).unwrap();
     let server = server
@@ -97,7 +97,7 @@ fn a_hook_that_panics_ends_nothing<B: Backend>() {
 }
 
 /// A handler that hands on what another server answered, as one that could not do it.
-fn no_error_of_a_handlers_says_that_it_was_not_begun<B: Backend>() {
+fn no_error_of_a_handler_claims_that_the_request_was_not_begun<B: Backend>() {
     for deferred in [false, true] {
         let backend = B::new();
         let server = backend.serve_calls(&Limits::default()).unwrap();
@@ -129,7 +129,7 @@ fn no_error_of_a_handlers_says_that_it_was_not_begun<B: Backend>() {
     }
 }
 
-fn the_application_learns_who_comes_and_who_goes_and_why<B: Backend>() {
+fn the_hooks_report_connections_and_the_reasons_of_their_end<B: Backend>() {
     let backend = B::new();
     let (tell, told) = mpsc::channel();
     let tell_too = tell.clone();
@@ -164,7 +164,7 @@ fn the_application_learns_who_comes_and_who_goes_and_why<B: Backend>() {
     serving.join().unwrap().unwrap();
 }
 
-fn who_answers_later_learns_that_nobody_waits<B: Backend>() {
+fn a_responder_learns_that_its_client_has_gone<B: Backend>() {
     let backend = B::new();
     let (asked, asks) = mpsc::channel();
     let (tell, left) = mpsc::channel();
@@ -243,7 +243,7 @@ fn a_server_runs_on_any_server_of_messages<B: Backend>() {
 
 /// Another server could otherwise start, and have the same files open.
 #[test]
-fn a_name_that_is_kept_is_free_when_the_server_has_ended() {
+fn a_kept_name_is_free_when_the_server_has_ended() {
     for keeps in [false, true] {
         let backend = Local::new();
         let options = ServerOptions::new();
@@ -286,7 +286,7 @@ fn a_name_that_is_kept_is_free_when_the_server_has_ended() {
 
 /// It looks like a server that has just ended, and is none.
 #[test]
-fn who_speaks_to_the_wrong_kind_of_server_learns_which_to_use() {
+fn a_client_of_the_wrong_layer_learns_which_to_use() {
     let backend = Local::new();
     let mut server = backend.listen(&Limits::default()).unwrap();
     let waker = server.waker();

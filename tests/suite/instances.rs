@@ -1,5 +1,5 @@
 //! How many clients are served at once: `Instances`. On Windows these are instances of the pipe, on
-//! Unix whoever is one too many waits in the backlog.
+//! Unix a further client waits in the backlog.
 
 use crate::common::{PATIENCE, connected, message, next, pattern, unique_name, welcomed};
 use msgpipe::framing::{Framing, Layer, Native};
@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-/// Long enough for somebody to come who should not.
+/// Long enough for an unexpected client to be accepted.
 const A_WHILE: Duration = Duration::from_millis(100);
 
 /// This crate's own framing, and where there is one that of the operating system.
@@ -46,7 +46,7 @@ fn is_served(client: &MessageClient, server: &mut LocalServer) {
 }
 
 #[test]
-fn so_many_are_served_at_once_and_the_next_when_one_has_left() {
+fn the_fixed_number_is_exact_and_the_next_client_waits() {
     for framing in framings() {
         for count in [1, 2, 4] {
             let name = unique_name();
@@ -82,7 +82,7 @@ fn so_many_are_served_at_once_and_the_next_when_one_has_left() {
 }
 
 #[test]
-fn none_is_taken_for_one() {
+fn zero_instances_count_as_one() {
     let framing = &framings()[0];
     let name = unique_name();
     let mut server = listen(&name, framing, 0);
@@ -92,7 +92,7 @@ fn none_is_taken_for_one() {
 }
 
 #[test]
-fn a_silent_client_takes_no_place_but_its_own() {
+fn a_silent_client_takes_one_instance_only() {
     for framing in framings() {
         let name = unique_name();
         let mut server = listen(&name, &framing, 4);
@@ -111,10 +111,10 @@ fn a_silent_client_takes_no_place_but_its_own() {
     }
 }
 
-/// One that leaves with its answers unread, and one that is closed with its messages unread: whoever
-/// comes to the same place finds none of it.
+/// A client that closes with unread replies, and one that is closed with unread messages: the next
+/// client of the same instance gets none of it.
 #[test]
-fn a_place_that_is_taken_again_is_empty() {
+fn a_reused_instance_holds_nothing_of_the_last_client() {
     const CYCLES: u8 = 120;
     const SIZE: usize = 10_000;
     for framing in framings() {
@@ -160,7 +160,7 @@ fn a_place_that_is_taken_again_is_empty() {
 
 #[cfg(windows)]
 mod on_pipes {
-    //! What others see of the instances, who open the pipe as a file.
+    //! The instances as seen by other programs, which open the pipe as a file.
 
     use super::*;
     use crate::common::closed;
@@ -169,7 +169,7 @@ mod on_pipes {
     use std::fs::{File, OpenOptions};
     use std::io;
 
-    /// What CreateFile says where every instance has its client.
+    /// The error of CreateFile if every instance has a client.
     const PIPE_BUSY: i32 = 231;
 
     fn open(pipe: &str) -> io::Result<File> {
@@ -177,7 +177,7 @@ mod on_pipes {
     }
 
     #[test]
-    fn one_too_many_finds_the_pipe_busy() {
+    fn a_further_client_finds_the_pipe_busy() {
         for framing in framings() {
             for count in [1, 2, 4] {
                 let server = listen(&unique_name(), &framing, count);
@@ -238,7 +238,7 @@ mod on_pipes {
     }
 
     /// Of one instance only, the name is busy at most between one client and the next, and never missing.
-    /// The clients are heard, or turned away.
+    /// The clients are read, or refused.
     #[test]
     fn the_name_stays_between_the_last_client_and_the_next() {
         const CYCLES: usize = 200;
@@ -262,7 +262,7 @@ mod on_pipes {
                     }
                 }
                 coming.join().unwrap().unwrap();
-                // The last one may still be on its way.
+                // The last client may not have been accepted yet.
                 assert!(if welcome { came + 1 >= CYCLES } else { came == 0 }, "{came} came");
             }
         }

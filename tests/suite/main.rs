@@ -1,4 +1,4 @@
-//! How this crate behaves, seen through its public interface, on every transport.
+//! The behaviour of the public interface, on every transport.
 
 mod bad_input;
 mod call_limits;
@@ -39,7 +39,7 @@ mod takeover;
 #[cfg(unix)]
 mod unix_socket;
 
-/// Makes each test once for the transport of this operating system and once for the one in memory.
+/// Generates each test twice: for the transport of this operating system and for the in-memory one.
 macro_rules! on_every_transport {
     ($($test:ident),* $(,)?) => {
         mod local {

@@ -35,7 +35,7 @@ fn a_busy_pipe_is_waited_for_up_to_the_deadline() {
         }
         error => panic!("{error}"),
     }
-    // Once it looks, who waits gets in.
+    // Once it polls, the waiting client is accepted.
     limits.connect = PATIENCE;
     std::thread::scope(|scope| {
         let connecting = scope.spawn(|| backend.message_client(&limits).map(drop));
@@ -70,7 +70,7 @@ fn a_name_is_a_pipe_with_its_user_in_it() {
 }
 
 #[test]
-fn what_is_no_pipe_is_refused() {
+fn an_endpoint_that_is_not_a_pipe_is_refused() {
     for endpoint in
         [Endpoint::path("/tmp/socket").unwrap(), Endpoint::abstract_name("name").unwrap()]
     {
@@ -84,7 +84,7 @@ fn what_is_no_pipe_is_refused() {
 /// Nothing tells it from nothing but a read that it ends. What came before it is heard and answered, what
 /// comes behind it is not heard.
 #[test]
-fn a_message_of_no_bytes_ends_a_conversation_in_good_order() {
+fn an_empty_message_is_a_normal_end() {
     for before in [&[][..], &["one"], &["one", "two"]] {
         let pipe = format!(r"\\.\pipe\{}", unique_name());
         let options = ServerOptions::new().framing(OsMessage::new(4096));

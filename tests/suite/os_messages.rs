@@ -120,7 +120,7 @@ fn the_limit_is_exact_and_one_byte_more_is_not_read() {
 }
 
 #[test]
-fn what_cannot_be_sent_is_handed_back_and_the_connection_goes_on() {
+fn an_unsendable_message_is_returned_and_the_connection_goes_on() {
     let name = unique_name();
     let mut server = listen(&name);
     let client = connect(&name, LIMIT);
@@ -149,7 +149,7 @@ fn what_cannot_be_sent_is_handed_back_and_the_connection_goes_on() {
 }
 
 #[test]
-fn what_was_sent_before_leaving_is_not_lost() {
+fn messages_sent_before_a_close_are_not_lost() {
     let name = unique_name();
     let mut server = listen(&name);
     let client = connect(&name, LIMIT);
@@ -166,7 +166,7 @@ fn what_was_sent_before_leaving_is_not_lost() {
 }
 
 #[test]
-fn many_clients_are_told_apart() {
+fn the_messages_of_many_clients_are_not_mixed() {
     let name = unique_name();
     let serving = echo(&name, 70);
     let clients: Vec<_> = (0..70u8).map(|_| connect(&name, LIMIT)).collect();
@@ -182,7 +182,7 @@ fn many_clients_are_told_apart() {
     assert_eq!(serving.join().unwrap().len(), 70);
 }
 
-/// A server and a client of whom it has had a message.
+/// A server and a client that has sent it a message.
 fn acquainted() -> (LocalServer, MessageClient, ConnectionId) {
     let name = unique_name();
     let mut server = listen(&name);
@@ -193,9 +193,9 @@ fn acquainted() -> (LocalServer, MessageClient, ConnectionId) {
     (server, client, id)
 }
 
-/// Linux tells of such a client by an error, before what it had sent has been read.
+/// Linux reports such a close by an error, before the client's own messages have been read.
 #[test]
-fn who_leaves_with_an_answer_unread_is_still_heard() {
+fn a_client_that_closes_with_an_unread_reply_is_still_read() {
     let (mut server, client, id) = acquainted();
     server.send(id, "never read".into()).unwrap();
     while server.poll(Some(std::time::Duration::ZERO)).unwrap().is_some() {}
@@ -211,7 +211,7 @@ fn who_leaves_with_an_answer_unread_is_still_heard() {
 }
 
 #[test]
-fn an_answer_is_not_lost_with_a_request_that_the_server_did_not_read() {
+fn a_reply_is_not_lost_if_the_server_closes_with_an_unread_request() {
     let (mut server, client, id) = acquainted();
     client.send("never read").unwrap();
     server.send(id, "answer".into()).unwrap();
@@ -229,7 +229,7 @@ fn an_answer_is_not_lost_with_a_request_that_the_server_did_not_read() {
 /// The largest message that goes through, and one byte more: on Linux what the system takes may be less
 /// than the limit.
 #[test]
-fn what_the_system_does_not_take_is_handed_back_on_both_sides() {
+fn a_message_over_the_systems_limit_is_returned_on_both_sides() {
     const HUGE: usize = 1 << 22;
     let name = unique_name();
     let mut server =

@@ -18,7 +18,7 @@ fn unique_pipe() -> String {
     format!(r"\\.\pipe\{}", unique_name())
 }
 
-/// Whether the system keeps anybody out.
+/// Whether the system enforces access lists.
 fn is_enforced() -> bool {
     if on_wine() {
         println!("skipped: that the system refuses. Wine does not");
@@ -60,7 +60,7 @@ fn is_served(client: &MessageClient, server: &mut LocalServer) {
 }
 
 #[test]
-fn a_name_that_somebody_serves_is_not_joined() {
+fn a_served_name_is_not_joined() {
     let pipe = unique_pipe();
     // Of four instances at most, which are there: that alone Wine would refuse.
     let mut other = Program::start("overlapped_server", [pipe.as_str(), "4"]);
@@ -83,10 +83,10 @@ fn a_name_that_somebody_serves_is_not_joined() {
 /// nevertheless: the system does not count that right for who opens. That it grants the one and refuses the
 /// other only Windows shows; here it is what the list says that is read back, by the client's own handle.
 #[test]
-fn a_client_gets_in_with_generic_rights_and_cannot_serve_the_name() {
+fn a_client_connects_with_generic_rights_and_cannot_serve_the_name() {
     let sid = own_sid();
     for (list, rights, may_add) in [
-        // What others are given, and every right there is.
+        // The rights of others, and all rights.
         ("D:P(A;;0x12019b;;;SID)", ["0x12019b", "0x12019b"], false),
         ("D:P(A;;GA;;;SID)", ["GA", "FA"], true),
     ] {
@@ -105,7 +105,7 @@ fn a_client_gets_in_with_generic_rights_and_cannot_serve_the_name() {
 }
 
 #[test]
-fn who_is_not_on_the_list_does_not_get_in() {
+fn a_user_who_is_not_in_the_list_is_refused() {
     let pipe = unique_pipe();
     for list in ["D:P", "D:P(D;;GA;;;WD)", "D:P(A;;GR;;;SID)"] {
         let mut server = listen(&pipe, list);
@@ -161,7 +161,7 @@ fn an_owner_that_the_server_names_is_whom_clients_see() {
 /// A child process gets the handles that may be inherited. One of a pipe would keep the name taken, and
 /// its client waiting, for as long as the child lives.
 #[test]
-fn a_child_process_keeps_nothing_open() {
+fn a_child_process_inherits_no_handle() {
     for instances in [Instances::Unlimited, Instances::Fixed(2)] {
         let pipe = unique_pipe();
         let endpoint = Endpoint::pipe(&pipe).unwrap();

@@ -1,5 +1,5 @@
 //! Real processes that are killed: a client in the middle of a message, a server in the middle of a
-//! call, a server whose socket is left behind.
+//! call, a server whose socket file stays.
 //!
 //! This test program plays the other process itself: it starts itself again with a role.
 
@@ -15,7 +15,7 @@ use std::thread;
 const ROLE: &str = "MSGPIPE_TEST_ROLE";
 const NAME: &str = "MSGPIPE_TEST_NAME";
 
-/// What a role says when it has come to the point where it may be killed.
+/// The line of a role that is ready to be killed.
 const READY: &str = "ready to be killed";
 
 /// Starts a role in another process, and waits until it is ready.
@@ -38,7 +38,7 @@ fn kill(mut child: Child) {
     child.wait().unwrap();
 }
 
-/// Waits for ever, which is until it is killed: nobody writes to what it reads.
+/// Waits until it is killed: nothing is written to its input.
 fn wait_to_be_killed() {
     println!("{READY}");
     loop {

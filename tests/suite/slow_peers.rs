@@ -1,7 +1,7 @@
-//! Peers that are slow, silent or too eager, each beside fifty that behave: those lose nothing, and
-//! the one costs nobody but itself.
+//! Slow, silent or flooding peers, each beside fifty normal ones. The normal ones lose nothing, and
+//! the faulty one delays only itself.
 //!
-//! How long answers take with and without the one is printed, never compared: that is for benchmarks.
+//! The times of replies with and without the faulty peer are printed, not compared: that is for benchmarks.
 
 use crate::common::raw::{frame, goodbye_in, preface};
 use crate::common::{Backend, Local, PATIENCE, Raw, pattern};
@@ -13,39 +13,39 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-/// Clients that behave.
+/// The number of normal clients.
 const CROWD: usize = 50;
 
-/// How often all of them ask, at least.
+/// The least number of rounds in which all of them send a request.
 const ROUNDS: usize = 20;
 
-/// Long enough for those that behave on a busy machine, short enough to be waited for.
+/// Long enough for the normal clients on a busy machine, short enough for a test.
 const SHORT: Duration = Duration::from_secs(1);
 
-/// A request with a large answer, and the size of that.
+/// A request with a large reply, and the size of the reply.
 const MUCH: &[u8] = b"much, please";
 const LARGE: usize = 1 << 19;
 
-/// A message that is only counted.
+/// A message that the server only counts.
 const FLOOD: usize = 1 << 20;
 
-/// A server that answers, and a crowd of its clients.
+/// A server, and a crowd of its clients.
 struct Scene {
     backend: Local,
     crowd: Vec<MessageClient>,
-    /// How connections ended, but for those that their clients closed.
+    /// The ends of connections, except those that clients closed.
     ended: Receiver<CloseReason>,
     waker: Waker,
-    /// Returns how many messages it only counted.
+    /// Returns the number of counted messages.
     serving: JoinHandle<usize>,
     round: usize,
 }
 
-/// How long answers took.
+/// The times of replies.
 struct Latencies(Vec<Duration>);
 
 impl Scene {
-    /// Begins, and lets the crowd ask for a while, undisturbed.
+    /// Starts, and lets the crowd send requests for a while, undisturbed.
     fn new(limits: &Limits) -> (Scene, Latencies) {
         let backend = Local::new();
         let server = backend.listen(limits).unwrap();
@@ -58,7 +58,7 @@ impl Scene {
         (scene, undisturbed)
     }
 
-    /// The whole crowd asks, and each gets its own answer, again and again until `done`.
+    /// The whole crowd sends requests, and each client gets its own reply, repeatedly until `done`.
     fn rounds(&mut self, mut done: impl FnMut(&Scene) -> bool) -> Latencies {
         let (started, first) = (Instant::now(), self.round);
         let mut latencies = Vec::new();
@@ -74,7 +74,7 @@ impl Scene {
                 latencies.push(sent[at].elapsed());
             }
             self.round += 1;
-            // Asked in every round: it is what the other peer does in this round.
+            // Called in every round: the action of the other peer.
             let done = done(self);
             if done && self.round >= first + ROUNDS {
                 return Latencies(latencies);
@@ -83,8 +83,8 @@ impl Scene {
         }
     }
 
-    /// As [`rounds`](Scene::rounds), until somebody's connection has ended. `each` is what the other
-    /// peer does in each round.
+    /// As [`rounds`](Scene::rounds), until a connection has ended. `each` is the action of the other
+    /// peer in each round.
     fn rounds_until_one_ends(&mut self, mut each: impl FnMut()) -> (CloseReason, Latencies) {
         let mut reason = None;
         let latencies = self.rounds(|scene| {
@@ -95,7 +95,7 @@ impl Scene {
         (reason.unwrap(), latencies)
     }
 
-    /// Nobody else has ended, and all of the crowd still get their answers.
+    /// No other connection has ended, and the whole crowd still gets replies.
     fn finish(mut self) -> usize {
         self.rounds(|_| true);
         assert!(self.ended.try_recv().is_err(), "somebody else was closed");
@@ -134,13 +134,13 @@ impl Latencies {
     }
 }
 
-/// Prints the median and the longest answer of the crowd.
+/// Prints the median and the longest time of the crowd's replies.
 fn print(beside: &str, undisturbed: &Latencies, disturbed: &Latencies) {
     let (without, with) = (undisturbed.median_and_most(), disturbed.median_and_most());
     println!("answers took {without} alone, {with} beside {beside}");
 }
 
-/// What a raw peer hears at its end: the goodbye with this code, and why.
+/// Checks that a raw peer gets a goodbye with this code; returns its text.
 #[track_caller]
 fn hears(raw: &mut Raw, code: u16, words: &str) {
     let (heard, text) = goodbye_in(&raw.read_to_end(), Layer::Messages).expect("a goodbye");
@@ -149,7 +149,7 @@ fn hears(raw: &mut Raw, code: u16, words: &str) {
 }
 
 #[test]
-fn a_slow_writer_is_closed_and_keeps_nobody_waiting() {
+fn a_slow_writer_is_closed_and_delays_no_others() {
     let mut limits = Limits::default();
     limits.message_time = SHORT;
     let (mut scene, undisturbed) = Scene::new(&limits);
@@ -159,7 +159,7 @@ fn a_slow_writer_is_closed_and_keeps_nobody_waiting() {
     let mut rest = message[..message.len() - 1].iter();
     assert!(raw.write(&preface(Layer::Messages)));
     let (reason, disturbed) = scene.rounds_until_one_ends(|| {
-        // Once it is closed it cannot write any more.
+        // Once closed it cannot write.
         let _ = rest.next().is_some_and(|byte| raw.write(&[*byte]));
     });
     assert!(matches!(reason, CloseReason::Slow { what: "message", waited: SHORT }), "{reason}");
@@ -169,7 +169,7 @@ fn a_slow_writer_is_closed_and_keeps_nobody_waiting() {
 }
 
 #[test]
-fn who_never_says_its_preface_is_closed_and_keeps_nobody_waiting() {
+fn a_client_without_a_preface_is_closed_and_delays_no_others() {
     let mut limits = Limits::default();
     limits.preface = SHORT;
     let (mut scene, undisturbed) = Scene::new(&limits);
@@ -181,7 +181,7 @@ fn who_never_says_its_preface_is_closed_and_keeps_nobody_waiting() {
     scene.finish();
 }
 
-/// Asks for so many large answers, and reads none.
+/// Requests `count` large replies, and reads none.
 fn ask_for_much(raw: &mut Raw, answers: usize) {
     let asking = std::iter::repeat_n(frame(MUCH), answers).flatten();
     let asking: Vec<u8> = preface(Layer::Messages).into_iter().chain(asking).collect();
@@ -189,7 +189,7 @@ fn ask_for_much(raw: &mut Raw, answers: usize) {
 }
 
 #[test]
-fn a_slow_reader_gets_everything_and_keeps_nobody_waiting() {
+fn a_slow_reader_gets_everything_and_delays_no_others() {
     const ANSWERS: usize = 8;
     let (mut scene, undisturbed) = Scene::new(&Limits::default());
     let mut raw = scene.backend.raw();
@@ -201,7 +201,7 @@ fn a_slow_reader_gets_everything_and_keeps_nobody_waiting() {
         heard.extend_from_slice(&byte);
         true
     });
-    // In the end it reads as others do, and nothing is missing.
+    // In the end it reads normally, and nothing is missing.
     let (mut decoder, mut answers) = (Native::new(Layer::Messages, LARGE).decoder(), 0);
     while answers < ANSWERS {
         match decoder.decode(&mut heard).unwrap() {
@@ -221,7 +221,7 @@ fn a_slow_reader_gets_everything_and_keeps_nobody_waiting() {
 }
 
 #[test]
-fn who_has_stopped_reading_is_closed_and_keeps_nobody_waiting() {
+fn a_client_that_stops_reading_is_closed_and_delays_no_others() {
     let mut limits = Limits::default();
     limits.write_stall = SHORT;
     let (mut scene, undisturbed) = Scene::new(&limits);
@@ -234,7 +234,7 @@ fn who_has_stopped_reading_is_closed_and_keeps_nobody_waiting() {
 }
 
 #[test]
-fn a_flood_of_the_largest_messages_keeps_nobody_waiting() {
+fn a_flood_of_the_largest_messages_delays_no_others() {
     let mut limits = Limits::default();
     limits.message = FLOOD;
     let (mut scene, undisturbed) = Scene::new(&limits);
@@ -247,7 +247,7 @@ fn a_flood_of_the_largest_messages_keeps_nobody_waiting() {
                 flood.send(message.clone()).unwrap();
                 sent.fetch_add(1, Ordering::Relaxed);
             }
-            // The answer to this one says that all before it have been heard.
+            // The reply to this request shows that all before it have been read.
             flood.send("was that all?").unwrap();
             assert_eq!(flood.receive(Some(PATIENCE)).unwrap(), "was that all?");
         });
@@ -261,12 +261,12 @@ fn a_flood_of_the_largest_messages_keeps_nobody_waiting() {
 }
 
 #[test]
-fn who_is_silent_for_too_long_is_closed_and_who_talks_is_not() {
+fn an_idle_client_is_closed_and_an_active_one_is_not() {
     const IDLE: Duration = Duration::from_secs(2);
     let mut limits = Limits::default();
     limits.idle = Some(IDLE);
     let (mut scene, undisturbed) = Scene::new(&limits);
-    // Beside it one whose server has the default, which knows no such limit.
+    // Beside it a client of a server with the default, no limit.
     let other = Local::new();
     let mut patient_server = other.listen(&Limits::default()).unwrap();
     let patient = other.message_client(&Limits::default()).unwrap();
@@ -280,7 +280,7 @@ fn who_is_silent_for_too_long_is_closed_and_who_talks_is_not() {
             reason: CloseReason::Peer(FramingError::Goodbye { code, text }), ..
         } => {
             assert_eq!(code, GoodbyeCode::IDLE);
-            assert!(text.contains("nothing came"), "{text}");
+            assert!(text.contains("no message in either direction"), "{text}");
         }
         error => panic!("{error}"),
     }
@@ -293,9 +293,9 @@ fn who_is_silent_for_too_long_is_closed_and_who_talks_is_not() {
     assert_eq!(patient.receive(Some(PATIENCE)).unwrap(), "still there?");
 }
 
-/// The server's own application was busy for longer than the limits are: what came in time counts.
+/// The server's own application was busy for longer than the limits: bytes that arrived in time count.
 #[test]
-fn a_server_that_was_busy_for_too_long_blames_nobody() {
+fn time_in_which_a_server_was_busy_counts_against_no_client() {
     const TINY: Duration = Duration::from_millis(50);
     let backend = Local::new();
     let mut limits = Limits::default();
@@ -305,7 +305,7 @@ fn a_server_that_was_busy_for_too_long_blames_nobody() {
     let client = backend.message_client(&limits).unwrap();
     let id = crate::common::connected(&mut server);
     client.send("in time").unwrap();
-    // What a handler does that takes long.
+    // A slow handler.
     let began = Instant::now();
     while began.elapsed() < TINY * 3 {
         std::hint::spin_loop();

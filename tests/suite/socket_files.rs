@@ -28,7 +28,7 @@ fn problem(path: &Path) -> String {
 
 /// `Cargo` is as good a name for a socket as any.
 #[test]
-fn a_file_of_the_users_is_never_taken_for_a_lock() {
+fn a_users_file_is_never_taken_for_a_lock() {
     let scratch = Scratch::new();
     let path = scratch.path("Cargo");
     let files = ["Cargo.lock", "Cargo.sock", ".Cargo", ".Cargo.lock", "Cargo~"];
@@ -44,9 +44,9 @@ fn a_file_of_the_users_is_never_taken_for_a_lock() {
     };
     drop(listen(&path).unwrap());
     all_are_there();
-    // Also when nothing can be served there.
+    // Even if nothing can be bound there.
     fs::write(&path, "precious").unwrap();
-    assert!(problem(&path).contains("no socket"));
+    assert!(problem(&path).contains("not a socket"));
     all_are_there();
     assert_eq!(fs::read_to_string(&path).unwrap(), "precious");
     assert_eq!(names_in(&scratch).len(), files.len() + 1);
@@ -54,7 +54,7 @@ fn a_file_of_the_users_is_never_taken_for_a_lock() {
 
 /// Only a file as a server of ours leaves it is a lock: plain, empty, with one name.
 #[test]
-fn what_is_no_lock_of_ours_is_named_and_left_as_it_was() {
+fn a_foreign_lock_file_is_named_and_left_unchanged() {
     let scratch = Scratch::new();
     let path = scratch.path("socket");
     let lock = scratch.path(".socket.msgpipe-lock");
@@ -65,7 +65,7 @@ fn what_is_no_lock_of_ours_is_named_and_left_as_it_was() {
     set_mode(&lock, 0o644);
     assert!(
         problem(&path)
-            .contains(".socket.msgpipe-lock is in the place of its lock, and is not empty")
+            .contains(".socket.msgpipe-lock has the name of its lock file, and is not empty")
     );
     assert_eq!(fs::read_to_string(&lock).unwrap(), "precious");
     assert_eq!(fs::metadata(&lock).unwrap().mode() & 0o777, 0o644);
@@ -80,7 +80,7 @@ fn what_is_no_lock_of_ours_is_named_and_left_as_it_was() {
     fs::remove_file(&lock).unwrap();
 
     fs::create_dir(&lock).unwrap();
-    assert!(problem(&path).contains("no plain file"));
+    assert!(problem(&path).contains("not a regular file"));
     fs::remove_dir(&lock).unwrap();
 
     // A reader of a FIFO would wait for its writer.
@@ -88,7 +88,7 @@ fn what_is_no_lock_of_ours_is_named_and_left_as_it_was() {
     {
         use rustix::fs::{CWD, FileType, Mode};
         rustix::fs::mknodat(CWD, &lock, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
-        assert!(problem(&path).contains("no plain file"));
+        assert!(problem(&path).contains("not a regular file"));
         fs::remove_file(&lock).unwrap();
     }
     assert_eq!(names_in(&scratch), ["elsewhere"]);
@@ -97,7 +97,7 @@ fn what_is_no_lock_of_ours_is_named_and_left_as_it_was() {
 
 /// As after a logout, or a cleaner of temporary files.
 #[test]
-fn a_new_server_at_the_same_path_loses_nothing_to_the_old_one() {
+fn an_old_server_removes_nothing_of_a_new_one_at_the_same_path() {
     let scratch = Scratch::new();
     let directory = scratch.path("directory");
     let path = directory.join("socket");
@@ -119,7 +119,7 @@ fn a_new_server_at_the_same_path_loses_nothing_to_the_old_one() {
 }
 
 #[test]
-fn what_has_come_to_the_path_meanwhile_is_not_removed() {
+fn a_new_file_at_the_path_is_not_removed() {
     let scratch = Scratch::new();
     let path = scratch.path("socket");
     let lock = scratch.path(".socket.msgpipe-lock");
@@ -143,9 +143,9 @@ fn what_has_come_to_the_path_meanwhile_is_not_removed() {
     assert!(fs::symlink_metadata(&path).is_ok());
 }
 
-/// It goes on with the clients it has; that no other finds it is said, and how to get out of it.
+/// The server goes on with its clients. The errors say that no client can find it, and how to repair that.
 #[test]
-fn a_server_whose_socket_was_removed_is_told_of_to_starters_and_clients() {
+fn a_removed_socket_is_reported_to_servers_and_clients() {
     let scratch = Scratch::new();
     let path = scratch.path("socket");
     let lock = scratch.path(".socket.msgpipe-lock");
@@ -153,20 +153,20 @@ fn a_server_whose_socket_was_removed_is_told_of_to_starters_and_clients() {
     fs::remove_file(&path).unwrap();
 
     let told = problem(&path);
-    assert!(told.contains("the socket was removed") && told.contains("stop that server"), "{told}");
+    assert!(told.contains("socket was removed") && told.contains("stop that server"), "{told}");
     assert!(told.contains(lock.to_str().unwrap()), "{told}");
     let connected = MessageClient::connect(Endpoint::path(&path).unwrap());
     let Err(Error::NoServer { cause, .. }) = connected else { panic!("{connected:?}") };
-    assert!(cause.to_string().contains("the socket was removed"), "{cause}");
+    assert!(cause.to_string().contains("socket was removed"), "{cause}");
 
-    // By the way that is named there: the name is another server's, to which the old one does nothing.
+    // The first way: another server takes the name, and the old one does not affect it.
     fs::remove_file(&lock).unwrap();
     let new = listen(&path).unwrap();
     drop(old);
     assert!(MessageClient::connect(Endpoint::path(&path).unwrap()).is_ok());
     let Err(Error::AlreadyServed { .. }) = listen(&path) else { panic!("displaced") };
     drop(new);
-    // Or by the other: once it has ended there is nothing in the way.
+    // The second way: after its end the name is free.
     let old = listen(&path).unwrap();
     fs::remove_file(&path).unwrap();
     drop(old);
@@ -177,7 +177,7 @@ fn a_server_whose_socket_was_removed_is_told_of_to_starters_and_clients() {
 /// A program that a server starts would hold its lock, and its socket, for as long as it runs.
 #[cfg(target_os = "linux")]
 #[test]
-fn nothing_of_a_server_is_handed_down_to_the_programs_it_starts() {
+fn child_processes_inherit_nothing_of_a_server() {
     let scratch = Scratch::new();
     let path = scratch.path("socket");
     let _server = listen(&path).unwrap();

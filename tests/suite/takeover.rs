@@ -11,16 +11,16 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 const ROUNDS: usize = 200;
 
-/// Makes this test program a starter, at the path that it says.
+/// Runs this test program as a starting server, at the path in its environment.
 const STARTER: &str = "MSGPIPE_TEST_STARTER";
 
-/// What stands before everything that a starter says.
+/// The prefix of each line of a starting server.
 const SAYS: &str = "the starter says: ";
 
-/// From now until both are told when to start, and wait for that moment.
+/// The time until both have received the start time.
 const HEAD_START: Duration = Duration::from_micros(500);
 
-/// A process that tries to become the server whenever it is told to.
+/// A process that tries to bind on command.
 struct Starter {
     process: Child,
     orders: ChildStdin,
@@ -30,7 +30,7 @@ struct Starter {
 impl Starter {
     fn new(path: &Path) -> Starter {
         let mut process = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "takeover::a_starter_tries_when_it_is_told_to", "--nocapture"])
+            .args(["--exact", "takeover::a_starting_server_waits_for_its_signal", "--nocapture"])
             .env(STARTER, path)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -71,7 +71,7 @@ fn now() -> Duration {
 }
 
 #[test]
-fn a_starter_tries_when_it_is_told_to() {
+fn a_starting_server_waits_for_its_signal() {
     let Some(path) = std::env::var_os(STARTER) else {
         // Not a starter: that one which is told to start does, and leaves its file when it is killed.
         let scratch = Scratch::new();
@@ -86,7 +86,7 @@ fn a_starter_tries_when_it_is_told_to() {
     let mut servers = Vec::new();
     for order in std::io::stdin().lines().map_while(Result::ok) {
         let at: u128 = order.parse().unwrap();
-        // Both start in the same moment, however long each took to hear of it.
+        // Both start at the same moment, however long each took to receive the command.
         while now().as_nanos() < at {
             std::hint::spin_loop();
         }
@@ -122,7 +122,7 @@ fn of_two_that_start_at_once_over_a_killed_server_one_serves() {
     for round in 0..ROUNDS {
         assert!(is_stale(&path), "round {round}: nothing was left to be taken over");
         let at = now() + HEAD_START;
-        // Each is told first in every other round.
+        // Each gets the command first in every other round.
         let (one, other) = (round % 2, 1 - round % 2);
         starters[one].start_at(at);
         starters[other].start_at(at);
@@ -133,7 +133,7 @@ fn of_two_that_start_at_once_over_a_killed_server_one_serves() {
             _ => panic!("round {round}: {said:?}"),
         };
         won[winner] += 1;
-        // Clients come to the one that says so.
+        // Clients reach the one that reports success.
         let client = MessageClient::connect(&endpoint).unwrap();
         assert_eq!(client.server().pid, Some(starters[winner].process.id()), "round {round}");
         starters[winner] = Starter::new(&path); // the winner is dropped, and so killed

@@ -1,4 +1,4 @@
-//! What is true of sockets only: their files, who may open them, and what a crash leaves behind.
+//! Tests of sockets only: their files, who may open them, and the files after a crash.
 
 use crate::common::raw::path_of;
 use crate::common::{Backend, Local, PATIENCE, Scratch, connected, leave_socket, set_mode};
@@ -17,7 +17,7 @@ fn connect(path: &Path) -> Result<MessageClient, Error> {
     MessageClient::connect(Endpoint::path(path)?)
 }
 
-/// That a message goes to the server and another comes back.
+/// Checks that a message is echoed.
 fn works(server: &mut LocalServer, path: &Path) {
     let client = connect(path).unwrap();
     let id = connected(server);
@@ -37,7 +37,7 @@ fn a_named_socket_is_open_to_its_user_only() {
 }
 
 #[test]
-fn the_files_of_a_server_go_with_it() {
+fn the_files_of_a_server_are_removed_at_its_end() {
     let scratch = Scratch::new();
     drop(listen(&scratch.path("socket")).unwrap());
     assert_eq!(fs::read_dir(scratch.directory()).unwrap().count(), 0);
@@ -47,7 +47,7 @@ fn the_files_of_a_server_go_with_it() {
 fn a_stale_socket_is_taken_over() {
     let scratch = Scratch::new();
     let path = scratch.path("socket");
-    // What a server that was killed leaves: a socket at which nobody listens, and a lock file.
+    // The files of a killed server: a socket at which nobody listens, and a lock file.
     leave_socket(&path);
     fs::write(scratch.path(".socket.msgpipe-lock"), "").unwrap();
     assert!(fs::symlink_metadata(&path).is_ok());
@@ -65,7 +65,7 @@ fn a_live_server_is_never_displaced() {
     }
     works(&mut server, &path);
 
-    // Nor one that knows nothing of our lock.
+    // A server without our lock is not displaced either.
     let foreign = scratch.path("foreign");
     let _listener = UnixListener::bind(&foreign).unwrap();
     let Err(Error::AlreadyServed { .. }) = listen(&foreign) else { panic!("displaced") };
@@ -81,12 +81,12 @@ fn a_server_whose_backlog_is_full_is_not_displaced() {
     let listener = full_backlog(&path);
     let Err(Error::AlreadyServed { .. }) = listen(&path) else { panic!("displaced") };
     assert!(listener.accept().is_ok(), "its clients are still there");
-    // What the client that comes next connects to is the same.
+    // The next client connects to the same server.
     assert!(std::os::unix::net::UnixStream::connect(&path).is_ok());
 }
 
 #[test]
-fn what_is_no_socket_is_left_alone() {
+fn a_file_that_is_not_a_socket_is_left_alone() {
     let scratch = Scratch::new();
     let file = scratch.path("file");
     fs::write(&file, "precious").unwrap();
@@ -98,7 +98,7 @@ fn what_is_no_socket_is_left_alone() {
         let Err(Error::Insecure { problem, .. }) = listen(path) else {
             panic!("{path:?} was used")
         };
-        assert!(problem.contains("no socket"), "{problem}");
+        assert!(problem.contains("not a socket"), "{problem}");
     }
     assert_eq!(fs::read_to_string(&file).unwrap(), "precious");
     assert!(directory.is_dir());
@@ -124,7 +124,7 @@ fn a_directory_that_others_can_write_to_is_refused() {
 
 /// Who can replace a directory can replace what lies in it.
 #[test]
-fn a_way_on_which_others_can_replace_something_is_refused() {
+fn a_path_with_a_component_that_others_can_replace_is_refused() {
     let scratch = Scratch::new();
     let (open, safe) = (scratch.path("open"), scratch.path("safe"));
     for directory in [&open, &safe, &open.join("inside")] {
@@ -170,9 +170,9 @@ fn a_path_too_long_is_refused_with_the_limit() {
     }
 }
 
-/// What a client is told of what lies at the path.
+/// The error of a client for the file at the path.
 #[test]
-fn a_client_is_told_why_there_is_no_server() {
+fn the_error_says_why_there_is_no_server() {
     let scratch = Scratch::new();
     let told = |name: &str| connect(&scratch.path(name)).map(drop).unwrap_err();
 
@@ -187,7 +187,7 @@ fn a_client_is_told_why_there_is_no_server() {
     for name in ["file", "directory", "link"] {
         let error = told(name);
         assert!(matches!(error, Error::Insecure { .. }), "{name}: {error:?}");
-        assert!(error.to_string().contains("no socket: check the path"), "{error}");
+        assert!(error.to_string().contains("not a socket: check the path"), "{error}");
         assert!(!error.to_string().contains("start it"), "{error}");
     }
 
@@ -201,7 +201,7 @@ fn a_client_is_told_why_there_is_no_server() {
 
 /// A server of one's own process is not another process's.
 #[test]
-fn a_name_that_is_served_already_is_not_said_to_be_another_processs() {
+fn the_error_for_a_served_name_does_not_claim_another_process() {
     let scratch = Scratch::new();
     let path = scratch.path("socket");
     let _server = listen(&path).unwrap();
@@ -209,10 +209,10 @@ fn a_name_that_is_served_already_is_not_said_to_be_another_processs() {
     assert!(error.contains("is served already") && !error.contains("another process"), "{error}");
 }
 
-/// A client that speaks the other way is told so by the type of socket (EPROTOTYPE).
+/// The socket's type shows that a client uses the other carrier (EPROTOTYPE).
 #[cfg(any(target_os = "linux", target_os = "android"))]
 #[test]
-fn a_client_of_the_other_kind_of_framing_is_told_so() {
+fn the_error_for_the_other_carrier_says_so() {
     use msgpipe::framing::OsMessage;
     use msgpipe::{ClientOptions, ServerOptions};
     let scratch = Scratch::new();
@@ -238,7 +238,7 @@ fn a_client_of_the_other_kind_of_framing_is_told_so() {
 
 /// Linux calls it a reset.
 #[test]
-fn a_client_that_leaves_with_an_answer_unread_has_left_in_good_order() {
+fn a_close_with_an_unread_reply_is_a_normal_end() {
     let scratch = Scratch::new();
     let path = scratch.path("socket");
     let mut server = listen(&path).unwrap();
@@ -293,13 +293,13 @@ fn a_full_backlog_is_waited_for_up_to_the_deadline() {
         Err(error) => panic!("{error}"),
         Ok(_) => panic!("it found room"),
     }
-    // Once there is room, who waits gets in.
+    // Once there is room, the waiting client is accepted.
     limits.connect = PATIENCE;
     let connecting =
         std::thread::spawn(move || MessageClient::connect_with(&endpoint, limits).map(drop));
     listener.set_nonblocking(true).unwrap();
     while !connecting.is_finished() {
-        // Who waits is let in one after the other; in between there may be nobody.
+        // Waiting clients are accepted one after the other, with pauses in between.
         drop(listener.accept());
         std::thread::yield_now();
     }

@@ -1,4 +1,4 @@
-//! The rules find what they are there to find, and nothing else.
+//! Tests of the rules: each finds its violations, and nothing else.
 
 use super::circles::circles;
 use super::rules::*;
@@ -96,7 +96,7 @@ fn modules_and_paths() {
 }
 
 #[test]
-fn rooms_of_backends() {
+fn directories_of_backends() {
     let broken = [
         "use crate::exchange::Table;",
         "use crate::{error::Error, server::Server};",
@@ -174,7 +174,7 @@ fn files_that_import_each_other() {
 }
 
 #[test]
-fn things_left_behind() {
+fn unfinished_code() {
     let unfinished = concat!("// FIX", "ME: later");
     let broken = [
         "#[ignore = \"slow\"] #[test] fn f() {}",

@@ -213,7 +213,7 @@ pub fn files_without_purpose(files: &[File]) -> Vec<String> {
     files.iter().filter(bare).map(|f| f.complaint(0, "does not begin with `//!`")).collect()
 }
 
-/// Rooms with fewer Rust files than they are known to have: a rule that sees no files proves nothing.
+/// Directories with fewer Rust files than known: a rule that reads no files proves nothing.
 pub fn missing_files(files: &[File], least: &[(&str, usize)]) -> Vec<String> {
     let mut complaints = Vec::new();
     for (room, least) in least {
@@ -276,7 +276,7 @@ fn after<'a>(code: &'a str, word: Word<'_>) -> &'a str {
     code[word.start + word.text.len()..].trim_start()
 }
 
-/// What stands between the parenthesis that `code` begins with and its partner.
+/// The code between the parenthesis at its beginning and the matching one.
 fn in_parentheses(code: &str) -> &str {
     let mut depth = 0_usize;
     for (at, c) in code.char_indices() {
@@ -298,7 +298,7 @@ fn docs_above<'a>(lines: &'a [&'a str], line: usize) -> impl Iterator<Item = &'a
     above.take_while(|l| l.trim_start().starts_with("//") || l.trim_start().starts_with("#["))
 }
 
-/// `unsafe extern "system" fn(…)` as a type: nothing is promised there yet.
+/// `unsafe extern "system" fn(…)` as a type: it needs no SAFETY comment.
 fn is_function_type(code: &str, word: Word<'_>) -> bool {
     let rest = after(code, word);
     let rest = rest.strip_prefix("extern").unwrap_or(rest).trim_start();

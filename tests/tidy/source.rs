@@ -1,4 +1,4 @@
-//! The checkout's Rust files, with comments and literals told apart from code.
+//! The Rust files of the checkout, with comments and literals separated from code.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -41,7 +41,7 @@ impl File {
         1 + self.code.bytes().take(byte).filter(|b| *b == b'\n').count()
     }
 
-    /// What is wrong at this byte of the code, for a person.
+    /// A readable finding for this byte of the code.
     pub fn complaint(&self, byte: usize, what: &str) -> String {
         format!("{}:{}: {what}", self.path, self.line_at(byte))
     }

@@ -1,4 +1,4 @@
-//! What two endpoints do with one another: random framings, limits, cuts, messages and ends.
+//! Random plans for two endpoints: framings, limits, cuts, messages and ends.
 
 use bytes::Bytes;
 use msgpipe::framing::{Framing, Layer, LengthPrefix, Lines, Native};

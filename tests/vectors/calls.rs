@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 /// How many vectors there were when this was written: with fewer, some are not seen.
 const LEAST: usize = 22;
 
-/// Longer than anything takes that works.
+/// A deadline that only a failing test reaches.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 const OF_CALLS: [&str; 10] = [
@@ -60,7 +60,7 @@ fn limits(vector: &Vector) -> Limits {
     limits
 }
 
-/// A server in memory whose handler answers as told, and a client's stream to it.
+/// An in-memory server with scripted replies, and a client's stream to it.
 fn start_server(
     limits: &Limits,
     exchanges: Vec<(Vec<u8>, Option<Answer>)>,
@@ -80,7 +80,7 @@ fn start_server(
     (hub.connect("vectors").unwrap(), stopper, serving)
 }
 
-/// Reads until `heard` has so many bytes, or to the end of the stream.
+/// Reads until `heard` has that many bytes, or to the end of the stream.
 fn read(stream: &memory::MemoryStream, heard: &mut Vec<u8>, until: usize) {
     let deadline = Instant::now() + PATIENCE;
     while heard.len() < until {
@@ -218,7 +218,7 @@ fn a_client_calls_as_the_vectors_say() {
 }
 
 #[test]
-fn the_conversation_of_the_protocol_page_is_held_so() {
+fn the_conversation_of_the_protocol_page_is_exact() {
     let page = root().join("docs/PROTOCOL.md");
     let page = fs::read_to_string(page).expect("the page can be read");
     let said = |side: &str| -> Vec<u8> {

@@ -1,4 +1,4 @@
-//! The lock that makes one server the owner of a socket's path.
+//! The lock file that makes one server the owner of a socket's path.
 
 use super::made::{FileId, Made};
 use crate::backends::unix_socket::identity::{Owner, owner_of};
@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 
 const OWN: Mode = Mode::RUSR.union(Mode::WUSR);
 
-/// The lock file of the socket at `socket`: beside it, by a name that nobody else gives a file.
-/// `None` if that is no path of a file.
+/// The lock file of the socket at `socket`: beside it, with a name that only this crate uses.
+/// `None` if `socket` is not the path of a file.
 pub(in crate::backends::unix_socket) fn path_of(socket: &Path) -> Option<PathBuf> {
     let mut name = std::ffi::OsString::from(".");
     name.push(socket.file_name()?);
@@ -18,24 +18,24 @@ pub(in crate::backends::unix_socket) fn path_of(socket: &Path) -> Option<PathBuf
     Some(socket.with_file_name(name))
 }
 
-/// A lock file beside the socket, held as long as the server listens. The system lets go of it when
-/// the process ends, however it ends; so whoever has it knows that no other server does, and of two
-/// that start at once exactly one has it.
+/// A lock file beside the socket, locked as long as the server listens. The system releases the lock when
+/// the process ends, however it ends. So its holder knows that no other server listens, and of two servers
+/// that start at once exactly one holds it.
 #[derive(Debug)]
 pub(super) struct Lock {
     file: Made,
-    /// Closing it gives the lock free.
+    /// Closing it releases the lock.
     _open: OwnedFd,
-    /// It was there already: what a server left that did not end in good order.
+    /// The file existed already: a server ended without removing it.
     pub was_there: bool,
 }
 
-/// Why there is no lock.
+/// Why the lock was not taken.
 #[derive(Debug)]
 pub(super) enum NotLocked {
-    /// Somebody has it.
+    /// Another process holds it.
     Held,
-    /// What lies in its place is not a lock of ours; says what it is, and what to do.
+    /// Another file has its name. The text says what it is, and what to do.
     NotOurs(String),
     Failed(Errno),
 }
@@ -50,7 +50,7 @@ impl Lock {
     pub fn take(path: &Path) -> Result<Lock, NotLocked> {
         loop {
             let Some((open, was_there)) = open(path)? else {
-                continue; // it has changed while we looked
+                continue; // the file changed meanwhile
             };
             if let Some(lock) = lock(path, open, was_there)? {
                 return Ok(lock);
@@ -61,19 +61,19 @@ impl Lock {
 
 impl Drop for Lock {
     fn drop(&mut self) {
-        // Removed while it is still locked: whoever opens it meanwhile sees that it is gone.
+        // Remove it while it is still locked: a process that opens it meanwhile notices the removal.
         self.file.remove();
     }
 }
 
-/// Opens the file, and whether it was there; makes it if not. Nothing is opened that is not surely a
-/// lock of ours. `None` if it has changed meanwhile.
+/// Opens the file, or creates it; also returns whether it existed. Opens only a file that is certainly a lock
+/// of this crate and user. `None` if it changed meanwhile.
 fn open(path: &Path) -> Result<Option<(OwnedFd, bool)>, NotLocked> {
     let to_open = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
     match rustix::fs::open(path, to_open | OFlags::CREATE | OFlags::EXCL, OWN) {
         Ok(file) => {
-            // What the umask took away, or the next server could not open it. Others it was never
-            // open to: they could hold the lock.
+            // The umask may have removed bits, and then the next server could not open it. It is never open to
+            // other users, which could hold the lock.
             let mode = Mode::from_raw_mode(rustix::fs::fstat(&file)?.st_mode);
             if !mode.contains(OWN) {
                 rustix::fs::fchmod(&file, mode | OWN)?;
@@ -100,15 +100,15 @@ fn open(path: &Path) -> Result<Option<(OwnedFd, bool)>, NotLocked> {
     Ok(is_it.then_some((file, true)))
 }
 
-/// Why a file is no lock that a server of ours has left.
+/// Why a file is not a lock that a server of this user left.
 fn fault_in(stat: &Stat) -> Option<String> {
     let what = match (owner_of(stat.st_uid), FileType::from_raw_mode(stat.st_mode)) {
         (Owner::Us, FileType::Symlink) => "is a symbolic link",
         (Owner::Us, FileType::RegularFile) if stat.st_size != 0 => "is not empty",
         (Owner::Us, FileType::RegularFile) if stat.st_nlink != 1 => "has a second name",
         (Owner::Us, FileType::RegularFile) => return None,
-        (Owner::Us, _) => "is no plain file",
-        // Whoever owns it could hold its lock for ever.
+        (Owner::Us, _) => "is not a regular file",
+        // Its owner could hold the lock for ever.
         (owner, _) => {
             return Some(format!("belongs to {owner}: remove it, or choose another path"));
         }
@@ -116,8 +116,8 @@ fn fault_in(stat: &Stat) -> Option<String> {
     Some(format!("{what}: remove it, or choose another path"))
 }
 
-/// Locks the file; `None` if it is not the one at `path` any more: the lock of a file that was
-/// removed is worth nothing.
+/// Locks the file. `None` if it is no longer the one at `path`: the lock of a removed file excludes no other
+/// server.
 fn lock(path: &Path, file: OwnedFd, was_there: bool) -> Result<Option<Lock>, NotLocked> {
     match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
         Err(Errno::WOULDBLOCK) => return Err(NotLocked::Held),
@@ -134,9 +134,9 @@ fn lock(path: &Path, file: OwnedFd, was_there: bool) -> Result<Option<Lock>, Not
 mod tests {
     use super::*;
 
-    /// Between opening and locking the holder may end, and remove the file.
+    /// The holder may end and remove the file between open and lock.
     #[test]
-    fn the_lock_of_a_file_that_was_removed_is_worth_nothing() {
+    fn the_lock_of_a_removed_file_does_not_count() {
         let name = format!("msgpipe.unit.{}.lock", std::process::id());
         let path = std::env::temp_dir().join(name);
         let holder = Lock::take(&path).unwrap();

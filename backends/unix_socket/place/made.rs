@@ -1,10 +1,10 @@
-//! Files by which they are known: which file one is, and which process has made it.
+//! The identity of files, and which process created them.
 
 use rustix::fs::Stat;
 use rustix::io::Errno;
 use std::path::{Path, PathBuf};
 
-/// What makes a file that file: its device and its inode.
+/// The identity of a file: its device and its inode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct FileId(u64, u64);
 
@@ -15,7 +15,7 @@ impl FileId {
         FileId(stat.st_dev as u64, stat.st_ino as u64)
     }
 
-    /// The one that lies at `path`, if one does.
+    /// The file at `path`, if there is one.
     pub fn at(path: &Path) -> Result<Option<FileId>, Errno> {
         match rustix::fs::lstat(path) {
             Ok(there) => Ok(Some(FileId::of(&there))),
@@ -25,7 +25,7 @@ impl FileId {
     }
 }
 
-/// A process. A forked child has a copy of all that its parent has, and is another one.
+/// A process. A forked child has copies of its parent's values, and is another process.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Process(u32);
 
@@ -39,7 +39,7 @@ impl Process {
     }
 }
 
-/// A file that this process has made.
+/// A file that a process has created.
 #[derive(Debug)]
 pub(super) struct Made {
     path: PathBuf,
@@ -52,10 +52,10 @@ impl Made {
         Made { path, file: FileId::of(stat), by: Process::this() }
     }
 
-    /// Removes it, if it is still there and this is the process that made it.
+    /// Removes the file, if it still exists and this process created it.
     pub fn remove(&self) {
         if self.by.is_this() && FileId::at(&self.path) == Ok(Some(self.file)) {
-            // If it cannot be removed it is stale, and the next server takes it over.
+            // If this fails the file is stale, and the next server takes it over.
             let _: Result<(), Errno> = rustix::fs::unlink(&self.path);
         }
     }

@@ -1,9 +1,9 @@
-//! The place of a named socket: its file, and the lock that makes one server the owner of it.
+//! The place of a socket in the file system: its file, and the lock file that makes one server its owner.
 //!
-//! Both lie at one absolute path that is fixed when a server binds. Nothing is opened for a change,
-//! changed or removed there that is not surely ours: each removal compares the file with what this
-//! server made or was shown to be stale, and only the process that made a file removes it (a forked
-//! child has a copy of all that its parent has).
+//! Both have absolute paths that are fixed when a server binds. Only files that certainly belong to this user
+//! and crate are opened for writing, changed or removed. Each removal compares the file with the one that this
+//! server created or has shown to be stale. Only the process that created a file removes it (a forked child
+//! has copies of its parent's values).
 
 mod lock;
 mod made;
@@ -23,21 +23,21 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// How long a lock may be held without a socket: a server that starts holds it for some microseconds
-/// before its socket is there, and a busy machine may stop it in between.
+/// How long a lock may be held without a socket. A starting server holds it for some microseconds before its
+/// socket exists, and a busy machine may suspend it in between.
 const STARTING: Duration = Duration::from_secs(1);
 
-/// How often that is looked at.
-const LOOK: Duration = Duration::from_millis(5);
+/// The pause between two checks.
+const CHECK_PAUSE: Duration = Duration::from_millis(5);
 
-/// The right to bind a socket at a path, at which nothing is now. Dropping it gives the name free.
+/// The right to bind a socket at a path that is free now. Dropping it releases the name.
 pub(super) struct Claim {
     path: PathBuf,
     lock: Lock,
 }
 
 impl Claim {
-    /// Takes the path, and removes what a crashed server left there. `path` is absolute.
+    /// Takes the path, and removes a crashed server's socket. `path` is absolute.
     pub fn new(path: &Path, endpoint: &Arc<str>) -> Result<Claim, Error> {
         let lock = take_lock(path, endpoint)?;
         remove_stale(path, REFUSED_IS_STALE || lock.was_there, endpoint)?;
@@ -52,7 +52,7 @@ impl Claim {
     }
 }
 
-/// The place of a listening socket. Dropping it removes the file, then gives the name free.
+/// The place of a listening socket. Dropping it removes the file, then releases the name.
 pub(super) struct Place {
     socket: Made,
     _lock: Lock,
@@ -64,9 +64,9 @@ impl Drop for Place {
     }
 }
 
-/// A socket that listens, and its place, if it has one: together, because of how they end. The file
-/// goes first, so that no client finds one that refuses, then the socket is closed, and last the lock
-/// is given free, so that another server takes the name only when nothing of this one is left.
+/// A listening socket with its place, if it has one. They are together because of the order of their end. The
+/// file is removed first, so that no client finds a file that refuses. Then the socket is closed. The lock is
+/// released last, so that another server takes the name only when nothing of this one is left.
 pub(super) struct Served<S> {
     pub socket: S,
     place: Option<Place>,
@@ -78,7 +78,7 @@ impl<S> Served<S> {
         Served { socket, place, by: Process::this() }
     }
 
-    /// Whether this process listens, and is no forked child with a copy.
+    /// Whether this process created the socket, and is not a forked child with a copy.
     pub fn is_ours(&self) -> bool {
         self.by.is_this()
     }
@@ -89,7 +89,7 @@ impl<S> Drop for Served<S> {
         if let Some(place) = &self.place {
             place.socket.remove();
         }
-        // Then the fields, in the order in which they stand.
+        // Then the fields are dropped in their order.
     }
 }
 
@@ -105,19 +105,19 @@ fn take_lock(path: &Path, endpoint: &Arc<str>) -> Result<Lock, Error> {
             Err(NotLocked::Held) if rustix::fs::lstat(path).is_ok() => {
                 return Err(Error::AlreadyServed { endpoint: endpoint.clone() });
             }
-            Err(NotLocked::Held) if Instant::now() < until => thread::sleep(LOOK),
+            Err(NotLocked::Held) if Instant::now() < until => thread::sleep(CHECK_PAUSE),
             Err(NotLocked::Held) => {
                 let problem = format!(
-                    "a server that runs holds its lock, but the socket was removed, so that no \
-                     client finds it: stop that server; or, if it shall only go on with the \
-                     clients that it has, remove {} and start this one again",
+                    "a running server holds its lock, but its socket was removed, so that no \
+                     client finds it: stop that server; or, to let it go on with its connected \
+                     clients, remove {} and start this server again",
                     lock.display()
                 );
                 return Err(insecure(endpoint, problem));
             }
             Err(NotLocked::NotOurs(problem)) => {
                 let shown = lock.display();
-                let problem = format!("{shown} is in the place of its lock, and {problem}");
+                let problem = format!("{shown} has the name of its lock file, and {problem}");
                 return Err(insecure(endpoint, problem));
             }
             Err(NotLocked::Failed(error)) => {

@@ -1,4 +1,4 @@
-//! What a crashed server left: shown to be that, then removed.
+//! Removes the socket that a crashed server left, after it has been shown to be stale.
 
 use super::made::FileId;
 use crate::backends::unix_socket::directory::insecure;
@@ -11,25 +11,25 @@ use std::io::{self, ErrorKind};
 use std::path::Path;
 use std::sync::Arc;
 
-/// Removes what a crashed server left at `path`. Only under the lock, and only what is shown to be
-/// that: a socket, ours, at which nobody listens. Everything else is left alone, and so is one that
-/// refuses where that is not `certain` to mean that nobody listens.
+/// Removes a stale socket at `path`. Called under the lock. It removes only a socket of this user at which
+/// nobody listens, and leaves everything else alone. A socket that refuses is also left alone, unless a refusal
+/// is `certain` to mean that nobody listens.
 pub(super) fn remove_stale(path: &Path, certain: bool, endpoint: &Arc<str>) -> Result<(), Error> {
     let failed = |action| move |error: Errno| Error::system(endpoint, action, error.into());
     let stat = match rustix::fs::lstat(path) {
         Ok(stat) => stat,
         Err(Errno::NOENT) => return Ok(()),
-        Err(error) => return Err(failed("looking at its path")(error)),
+        Err(error) => return Err(failed("checking its path")(error)),
     };
     if FileType::from_raw_mode(stat.st_mode) != FileType::Socket {
         let problem =
-            "something that is no socket is in its place: remove it or choose another path";
+            "something that is not a socket is at its path: remove it or choose another path";
         return Err(insecure(endpoint, problem.to_owned()));
     }
     let owner = owner_of(stat.st_uid);
     if owner != Owner::Us {
         let problem = format!(
-            "a socket of {owner} is in its place: choose another path, or let that user remove it"
+            "a socket of {owner} is at its path: choose another path, or let that user remove it"
         );
         return Err(insecure(endpoint, problem));
     }
@@ -40,13 +40,13 @@ pub(super) fn remove_stale(path: &Path, certain: bool, endpoint: &Arc<str>) -> R
     match refused.kind() {
         ErrorKind::ConnectionRefused if certain => {}
         ErrorKind::ConnectionRefused => {
-            let problem = "a socket that refuses is in its place, and was not left by a server of \
-                           this crate's: its backlog may be full. Stop its server, or remove the \
-                           file if there is none";
+            let problem = "a socket that refuses is at its path, and no server of this crate left it: \
+                           its backlog may be full. Stop its server, or remove the file if no server \
+                           runs";
             return Err(insecure(endpoint, problem.to_owned()));
         }
         ErrorKind::NotFound => return Ok(()),
-        _ => return Err(Error::system(endpoint, "asking whether it is served", refused)),
+        _ => return Err(Error::system(endpoint, "probing whether it is served", refused)),
     }
     match FileId::at(path) {
         Ok(Some(now)) if now == FileId::of(&stat) => {}
@@ -59,9 +59,9 @@ pub(super) fn remove_stale(path: &Path, certain: bool, endpoint: &Arc<str>) -> R
     }
 }
 
-/// Whether somebody listens at `path`, a socket of ours; an error says why not, or that it cannot be
-/// asked. One whose mode keeps its own user out is opened to that user for the question (`unix(7)`:
-/// connecting needs the right to write).
+/// Checks whether a server listens at `path`, a socket of this user; an error says why not, or that it cannot be
+/// probed. If its mode excludes its own user, the mode is changed for the probe (`unix(7)`: connecting needs
+/// the right to write).
 fn ask(path: &Path, stat: &Stat) -> io::Result<()> {
     let mode = Mode::from_raw_mode(stat.st_mode);
     let asked = probe(path);
@@ -82,13 +82,13 @@ fn ask(path: &Path, stat: &Stat) -> io::Result<()> {
 mod tests {
     use super::*;
 
-    /// As it is where a full backlog refuses too.
+    /// As on systems where a full backlog refuses too.
     #[test]
     fn a_socket_that_refuses_is_left_where_that_may_mean_that_it_is_busy() {
         let name = format!("msgpipe.unit.{}.refuses", std::process::id());
         let path = std::env::temp_dir().join(name);
         let endpoint: Arc<str> = "test".into();
-        // Nobody has ever listened there.
+        // Bound, but never listening.
         let socket =
             crate::backends::unix_socket::socket::new_socket(crate::framing::Carrier::Stream);
         let address = rustix::net::SocketAddrUnix::new(&path).unwrap();

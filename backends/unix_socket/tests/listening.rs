@@ -1,8 +1,8 @@
-//! What is true of a listening socket between one step and the next.
+//! The states of a listening socket between two system calls.
 
 use super::{PATIENCE, Scratch, connects, in_child};
 use crate::backends::event_loop::Next;
-use crate::backends::unix_socket::listener::{Step, known, listen, without_client};
+use crate::backends::unix_socket::listener::{Step, identified, listen, without_client};
 use crate::backends::unix_socket::place::{Claim, Served};
 use crate::backends::unix_socket::socket::new_socket;
 use crate::endpoint::{Endpoint, SocketAddress};
@@ -18,10 +18,9 @@ fn mode_of(path: &Path) -> Mode {
     Mode::from_raw_mode(rustix::fs::lstat(path).unwrap().st_mode)
 }
 
-/// Whatever the umask lets through. A socket to which nobody can connect before its file has its mode
-/// is open to nobody meanwhile.
+/// With any umask. While nobody can connect, before the file has its mode, the socket is not open.
 #[test]
-fn a_socket_is_at_no_step_open_to_others() {
+fn a_socket_is_never_open_to_others() {
     let scratch = Scratch::new();
     let own = Mode::RUSR | Mode::WUSR;
     for (mode, name) in [(own, "own"), (Mode::from_raw_mode(0o666), "all")] {
@@ -34,7 +33,7 @@ fn a_socket_is_at_no_step_open_to_others() {
                 seen.push((step, mode_of(&path), connects(&path)));
             };
             let socket = listen(&address, mode, Carrier::Stream, look);
-            // Only Linux sets the mode of a file that is not there yet.
+            // Only Linux applies the mode of a socket to the file that bind creates.
             let at_first = if cfg!(target_os = "linux") { own } else { seen[0].1 };
             socket.is_ok()
                 && seen == [(Step::Bound, at_first, false), (Step::Opened, mode, false)]
@@ -45,7 +44,7 @@ fn a_socket_is_at_no_step_open_to_others() {
 }
 
 #[test]
-fn a_forked_child_takes_nothing_away_from_its_parent() {
+fn a_forked_child_leaves_its_parents_server_intact() {
     let scratch = Scratch::new();
     let endpoint = Endpoint::path(scratch.path("socket")).unwrap();
     let abstract_name = format!("msgpipe.unit.forked.{}", std::process::id());
@@ -55,18 +54,18 @@ fn a_forked_child_takes_nothing_away_from_its_parent() {
     }
     for endpoint in endpoints {
         let mut server = LocalServer::bind(&endpoint).unwrap();
-        // It has looked for clients: from now on an event has to tell it of one.
+        // It has polled for clients: from now on only an event reports one.
         assert!(server.poll(Some(Duration::ZERO)).unwrap().is_none());
         let mut copy = Some(&mut server);
         let ended = in_child(|| {
-            // What the child has is a copy: to drop it there is what happens when it returns.
+            // The child has a copy, which it drops when it returns.
             let server: *mut LocalServer = copy.take().unwrap();
-            // SAFETY: in the child nothing else uses it, and its own memory ends with it.
+            // SAFETY: nothing else in the child uses it, and the child's memory ends with the child.
             unsafe { std::ptr::drop_in_place(server) };
             true
         });
         assert_eq!(ended, Ok(true));
-        // It has its files, its name, and its place in the epoll that both had.
+        // The parent still has its files, its name, and its registration in the shared epoll.
         let client = MessageClient::connect(&endpoint).unwrap();
         let event = server.poll(Some(PATIENCE)).unwrap();
         let Some(Event::Connected(id)) = event else { panic!("{event:?}") };
@@ -79,9 +78,9 @@ fn a_forked_child_takes_nothing_away_from_its_parent() {
     assert_eq!(std::fs::read_dir(&scratch.0).unwrap().count(), 0, "its own end leaves nothing");
 }
 
-/// Or a client would find a file that refuses, and a server a name whose socket is still there.
+/// Otherwise a client would find a file that refuses, and a server a name with the old socket.
 #[test]
-fn the_file_goes_before_the_socket_and_the_lock_goes_last() {
+fn the_file_is_removed_before_the_socket_closes_and_the_lock_is_released_last() {
     struct Socket<'a>(&'a Path, &'a mut Option<(bool, bool)>);
     impl Drop for Socket<'_> {
         fn drop(&mut self) {
@@ -101,7 +100,7 @@ fn the_file_goes_before_the_socket_and_the_lock_goes_last() {
 }
 
 #[test]
-fn who_is_gone_before_its_turn_is_no_failure_to_take_clients_in() {
+fn a_client_that_closed_before_accept_is_not_an_accept_failure() {
     let told = |kind: ErrorKind| without_client(kind.into());
     assert!(matches!(told(ErrorKind::WouldBlock), Ok(Next::Nobody)));
     for kind in [ErrorKind::ConnectionAborted, ErrorKind::Interrupted] {
@@ -111,11 +110,11 @@ fn who_is_gone_before_its_turn_is_no_failure_to_take_clients_in() {
     assert!(without_client(none_left).is_err());
 }
 
-/// For everyone, who is let in all the same.
+/// With `Access::Everyone`, which admits all others.
 #[test]
-fn who_cannot_be_told_is_turned_away() {
+fn a_client_without_credentials_is_refused() {
     let alone = new_socket(Carrier::Stream).unwrap();
-    assert!(known(alone).is_none());
+    assert!(identified(alone).is_none());
     let (one, _other) = UnixStream::pair().unwrap();
-    assert!(known(one.into()).is_some());
+    assert!(identified(one.into()).is_some());
 }

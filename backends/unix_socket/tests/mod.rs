@@ -1,4 +1,4 @@
-//! Tests of single parts: those that need a call which is unsafe, or a look between two steps.
+//! Tests of single parts that need an unsafe call, or a look between two system calls.
 
 mod beside;
 mod listening;
@@ -15,10 +15,10 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-/// Longer than anything takes that works.
+/// A deadline that only a failing test reaches.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A directory for one test, which goes with it.
+/// A directory for one test. Dropping it removes it.
 struct Scratch(PathBuf);
 
 impl Scratch {
@@ -47,8 +47,8 @@ fn connects(path: &Path) -> bool {
     UnixStream::connect(path).is_ok()
 }
 
-/// How a forked child has ended that does `what`: what that returned, or the signal that killed it.
-/// The child is a copy of this process with one thread, and may not print.
+/// Runs `what` in a forked child. Returns its result, or the signal that killed the child. The child is a copy
+/// of this process with one thread, and must not print.
 fn in_child(what: impl FnOnce() -> bool) -> Result<bool, i32> {
     // SAFETY: the child runs `what` and ends; it allocates, which glibc and the others allow after a
     // fork, and takes no other lock that another thread could have held.
@@ -56,7 +56,7 @@ fn in_child(what: impl FnOnce() -> bool) -> Result<bool, i32> {
     assert!(child >= 0, "fork: {}", std::io::Error::last_os_error());
     if child == 0 {
         let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(what));
-        // SAFETY: ends the child at once, without what its parent has registered for its own end.
+        // SAFETY: ends the child at once, without the exit handlers of its parent.
         unsafe { libc::_exit(i32::from(!matches!(outcome, Ok(true)))) };
     }
     let mut status = 0;
@@ -70,7 +70,7 @@ fn in_child(what: impl FnOnce() -> bool) -> Result<bool, i32> {
 }
 
 #[test]
-fn a_child_tells_how_it_ended() {
+fn the_result_of_a_child_is_returned() {
     assert_eq!(in_child(|| true), Ok(true));
     assert_eq!(in_child(|| false), Ok(false));
     assert_eq!(in_child(|| std::process::abort()), Err(libc::SIGABRT));

@@ -1,4 +1,4 @@
-//! Sockets that keep messages apart.
+//! Record sockets (`SOCK_SEQPACKET`).
 
 use crate::backends::unix_socket::stream::receive_message;
 use crate::client_stream::ReadMessage;
@@ -23,7 +23,7 @@ fn a_record_over_the_limit_is_not_read() {
             assert_eq!((buffer.len(), buffer.capacity()), (0, 0), "room was made for it");
         }
     }
-    // It is still there: nothing of it was taken.
+    // The record has not been taken.
     let mut buffer = BytesMut::new();
     receive_message(&ours, &mut buffer, LIMIT + 1, LIMIT + 1).unwrap();
     assert_eq!(buffer.len(), LIMIT + 1);

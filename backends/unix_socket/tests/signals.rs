@@ -1,4 +1,4 @@
-//! Signals that come while a client waits: none of its calls fails for one.
+//! Signals during a client's waits: no call fails because of one.
 
 use super::{PATIENCE, Scratch};
 use crate::backends::unix_socket::client_stream::ClientSocket;
@@ -25,13 +25,13 @@ extern "C" fn handle(_signal: libc::c_int) {
     HANDLED.fetch_add(1, Ordering::SeqCst);
 }
 
-/// Runs `waits` in a thread, interrupts it again and again while it sleeps in a system call, then lets
-/// it end by `release`.
+/// Runs `waits` in a thread, interrupts it repeatedly while it blocks in a system call, then lets it end by
+/// `release`.
 fn interrupted<T: Send + 'static>(
     waits: impl FnOnce() -> T + Send + 'static,
     release: impl FnOnce(),
 ) -> T {
-    // One test at a time: the counter is everybody's.
+    // One test at a time: they share the counter.
     static TURN: std::sync::Mutex<()> = std::sync::Mutex::new(());
     let _turn = TURN.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     // SAFETY: an action of zeros with a handler that only adds to a counter. Without SA_RESTART, so that
@@ -43,14 +43,14 @@ fn interrupted<T: Send + 'static>(
     }
     let (tell, told) = channel();
     let waiting = thread::spawn(move || {
-        // SAFETY: it only asks for a number.
+        // SAFETY: the call only returns a number.
         tell.send(unsafe { libc::gettid() }).unwrap();
         waits()
     });
     let stat = format!("/proc/self/task/{}/stat", told.recv().unwrap());
     let until = Instant::now() + PATIENCE;
     for _ in 0..TIMES {
-        // Its state stands behind the name, which ends with a parenthesis.
+        // The state follows the name, which ends with a parenthesis.
         let sleeps = || std::fs::read_to_string(&stat).is_ok_and(|stat| stat.contains(") S "));
         while !sleeps() && !waiting.is_finished() {
             assert!(Instant::now() < until, "it does not wait");
@@ -77,13 +77,13 @@ fn client(socket: UnixStream) -> ClientSocket {
 }
 
 #[test]
-fn a_read_goes_on() {
+fn a_read_survives_signals() {
     for deadline in [None, Some(Instant::now() + PATIENCE)] {
         let (ours, mut theirs) = UnixStream::pair().unwrap();
         let client = client(ours);
         let read = move || {
             let mut buffer = BytesMut::with_capacity(10);
-            // A second goes by without anything, and it says so.
+            // A receive timed out after a second.
             let waits = |read: &std::io::Result<usize>| {
                 read.as_ref().is_err_and(|error| error.kind() == std::io::ErrorKind::Interrupted)
             };
@@ -98,9 +98,9 @@ fn a_read_goes_on() {
     }
 }
 
-/// It may end early, but not fail: who waits looks again.
+/// The wait may return early but not fail: the caller checks again.
 #[test]
-fn a_wait_for_room_goes_on() {
+fn a_wait_for_room_survives_signals() {
     let (ours, mut theirs) = UnixStream::pair().unwrap();
     let client = client(ours);
     let full = vec![7u8; 1 << 16];
@@ -123,7 +123,7 @@ fn a_wait_for_room_goes_on() {
 }
 
 #[test]
-fn a_connect_goes_on() {
+fn a_connect_survives_signals() {
     let scratch = Scratch::new();
     let path = scratch.path("socket");
     let address = SocketAddress::File { path: path.clone(), private: None };

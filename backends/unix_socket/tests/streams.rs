@@ -1,8 +1,8 @@
-//! The two ends of a connection, each by itself.
+//! The two ends of a connection, each on its own.
 
 use super::{PATIENCE, in_child};
 use crate::backends::unix_socket::client_stream::ClientSocket;
-use crate::backends::unix_socket::stream::{SocketStream, send, silence};
+use crate::backends::unix_socket::stream::{SocketStream, send, suppress_sigpipe};
 use crate::client_stream::ClientStream;
 use crate::connections::ServerStream;
 use crate::framing::{Carrier, SendQueue};
@@ -13,15 +13,15 @@ use std::io::{ErrorKind, IoSlice, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
-/// A host program that is not Rust's own has not ignored the signal.
+/// A host program in another language may not ignore SIGPIPE.
 #[test]
-fn to_write_to_who_has_gone_sends_no_signal() {
+fn a_write_to_a_closed_peer_raises_no_signal() {
     for pieces in [1, 2] {
         let survived = in_child(|| {
-            // SAFETY: the child has one thread, and the default is a disposition like any other.
+            // SAFETY: the child has one thread, and the default is a valid disposition.
             unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
             let (ours, theirs) = UnixStream::pair().unwrap();
-            silence(&ours).unwrap();
+            suppress_sigpipe(&ours).unwrap();
             drop(theirs);
             let slices = [IoSlice::new(b"hello"), IoSlice::new(b"there")];
             let sent = send(&ours, &slices[..pieces], SendFlags::empty());
@@ -32,14 +32,14 @@ fn to_write_to_who_has_gone_sends_no_signal() {
 }
 
 #[test]
-fn a_write_that_goes_in_part_says_how_much_and_only_one_that_does_not_go_at_all_would_block() {
+fn a_partial_write_returns_its_length_and_only_an_empty_one_would_block() {
     let (ours, mut theirs) = UnixStream::pair().unwrap();
     ours.set_nonblocking(true).unwrap();
     let ours = mio::net::UnixStream::from_std(ours);
     let mut stream = SocketStream::new(ours, Carrier::Stream, None).unwrap();
     let mut queue = SendQueue::default();
     const SIZE: usize = 8 << 20;
-    // Many pieces: what fits of them is taken by several calls before one blocks.
+    // Many slices: several writes take what fits before one blocks.
     for _ in 0..SIZE / 4096 {
         queue.put_bytes(Bytes::from(vec![7; 4096]));
     }
@@ -52,7 +52,7 @@ fn a_write_that_goes_in_part_says_how_much_and_only_one_that_does_not_go_at_all_
 }
 
 #[test]
-fn a_client_waits_as_long_as_it_says() {
+fn a_client_waits_until_its_deadline() {
     let (ours, mut theirs) = UnixStream::pair().unwrap();
     let client = ClientSocket::new(ours.into(), Peer::default(), Carrier::Stream, usize::MAX);
     let mut buffer = BytesMut::with_capacity(100);
@@ -76,7 +76,7 @@ fn a_client_waits_as_long_as_it_says() {
     let mut theirs = writing.join().unwrap();
     theirs.write_all(b"last").unwrap();
     drop(theirs);
-    // As long as a caller can say.
+    // The longest deadline of a caller.
     assert_eq!(read(&mut buffer, Some(Duration::from_millis(u64::MAX))), Ok(4));
     assert_eq!(read(&mut buffer, Some(PATIENCE)), Ok(0));
     assert_eq!(buffer, "nowlaterlast");
@@ -89,7 +89,7 @@ fn a_client_of_several_threads_can_be_woken() {
     let deadline = Some(Instant::now() + PATIENCE);
     let mut buffer = BytesMut::with_capacity(100);
     let woken = |buffer: &mut BytesMut| client.read(buffer, deadline).unwrap_err().kind();
-    // One that waits alone sees soon that another has come, and can be woken by it.
+    // A thread that waits alone soon notices a second one, which can wake it.
     std::thread::scope(|scope| {
         scope.spawn(|| {
             client.write(&[IoSlice::new(b"x")]).unwrap();
@@ -103,7 +103,7 @@ fn a_client_of_several_threads_can_be_woken() {
             assert_eq!(woken(&mut buffer), ErrorKind::Interrupted);
         });
     }
-    // Woken often, and before it waits, it is woken once; what is there is found all the same.
+    // Several wakes before the wait count once, and arrived bytes are still read.
     (0..1000).for_each(|_| client.wake());
     assert_eq!(woken(&mut buffer), ErrorKind::Interrupted);
     client.wake();

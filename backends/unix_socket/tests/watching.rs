@@ -16,9 +16,9 @@ use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// The system's table of what is watched can be full (ENOSPC) after a client was taken in.
+/// The system's epoll table can be full (ENOSPC) after a client was accepted.
 #[test]
-fn a_client_for_which_there_is_no_room_in_the_systems_table_is_taken_in_later() {
+fn a_client_that_cannot_be_registered_is_accepted_later() {
     let scratch = Scratch::new();
     let path = scratch.path("socket");
     let endpoint = Endpoint::path(&path).unwrap();
@@ -31,12 +31,12 @@ fn a_client_for_which_there_is_no_room_in_the_systems_table_is_taken_in_later() 
     let client = UnixStream::connect(&path).unwrap();
     client.set_nonblocking(true).unwrap();
 
-    // For a while the number of the epoll is another file's, which watches nothing.
+    // For a while the epoll's descriptor is another file, so that registering fails.
     let number = poll.as_raw_fd();
     // SAFETY: the poll owns the descriptor `number`, and gets its own file back below.
     let epoll = unsafe { OwnedFd::from_raw_fd(libc::dup(number)) };
     let null = std::fs::File::open("/dev/null").unwrap();
-    // SAFETY: both are open descriptors of this test's.
+    // SAFETY: both are open descriptors of this test.
     assert_eq!(unsafe { libc::dup2(null.as_raw_fd(), number) }, number);
     for _ in 0..2 {
         assert!(listener.accept(poll.registry(), &mut tokens, 1).is_err());
@@ -50,7 +50,7 @@ fn a_client_for_which_there_is_no_room_in_the_systems_table_is_taken_in_later() 
     let next = listener.accept(poll.registry(), &mut tokens, 1).unwrap();
     let Next::Client(taken) = next else { panic!("it was lost") };
     assert_eq!(taken.peer.pid, Some(std::process::id()));
-    // It is watched.
+    // It is registered.
     io::Write::write_all(&mut &client, b"x").unwrap();
     let mut events = Events::with_capacity(8);
     while !events.iter().any(|event| event.token() == taken.token) {

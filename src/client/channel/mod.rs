@@ -1,11 +1,11 @@
-//! Messages over a client's stream: framing on the caller's thread, for threads that take turns.
+//! Framing on a client's stream, on the calling threads: one sends at a time, and one reads at a time.
 
 mod receiving;
 mod sending;
 #[cfg(test)]
 mod tests;
 
-use super::turn::Turn;
+use super::deadline_lock::DeadlineLock;
 use crate::client_stream::ClientStream;
 use crate::error::{CloseReason, Progress};
 use crate::framing::{Carrier, Framing, FramingError, Inbound, Outbound, ReadBuffers};
@@ -16,24 +16,23 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex};
 use std::time::Instant;
 
-/// How many pieces of a message go into one gathering write.
+/// The most slices of one gathering write.
 const SLICES: usize = 16;
 
-/// Why nothing was sent or received. The connection goes on after a deadline, and after nothing else
-/// but a refusal.
+/// Why nothing was sent or received. The connection stays usable after `Deadline`, `Unsent` and `Refused`.
 #[derive(Debug)]
 pub(super) enum Failure {
-    /// The time is over; what was to be sent is on its way.
+    /// The deadline passed; the message is partly sent or queued.
     Deadline,
-    /// The time was over before anything of it was queued.
+    /// The deadline passed before anything of the message was queued.
     Unsent,
-    /// The framing cannot carry it: the message with this index. Nothing was queued.
+    /// The framing cannot carry the message with this index. Nothing was queued.
     Refused(usize, FramingError),
     Closed(CloseReason),
 }
 
 impl Failure {
-    /// What is known of a message whose time is over.
+    /// Whether a message with a passed deadline may have been begun.
     pub(super) fn progress(&self) -> Progress {
         match self {
             Failure::Unsent => Progress::NotBegun,
@@ -41,7 +40,7 @@ impl Failure {
         }
     }
 
-    /// What a failure means for a message of which nothing has been queued yet.
+    /// The failure of a message of which nothing has been queued yet.
     fn before_sending(self) -> Failure {
         match self {
             Failure::Deadline => Failure::Unsent,
@@ -61,44 +60,44 @@ impl From<io::Error> for Failure {
 
 pub(super) struct Channel {
     pub stream: Box<dyn ClientStream>,
-    outbound: Turn<Sender>,
+    outbound: DeadlineLock<Sender>,
     inbound: Mutex<Receiver>,
     carrier: Carrier,
-    /// The largest message that this side takes.
+    /// The largest message that this side accepts.
     takes: usize,
-    /// The largest message that both sides take; shrinks once the peer's preface has come.
+    /// The largest message that both sides accept. It shrinks when the peer's preface arrives.
     limit: AtomicUsize,
-    /// The peer has said what a stream begins with.
+    /// The peer's preface has arrived.
     begun: AtomicBool,
-    /// Something is queued whose sender has gone: whoever reads sends it.
-    left_over: AtomicBool,
-    /// How many bytes the system has taken, or is just being given.
+    /// Bytes are queued that their thread has left: the next thread that sends or reads sends them.
+    has_unsent: AtomicBool,
+    /// The number of bytes that the system has taken or is being given.
     given: AtomicU64,
-    /// Nothing is given to the system any more.
+    /// No more bytes are given to the system.
     sealed: AtomicBool,
     closed: AtomicBool,
-    /// A thread with something to send waits, and would have to read if nobody did.
+    /// A sending thread waits. It must read if no other thread does.
     sender_waits: AtomicBool,
-    /// A write has failed: nothing more can be sent.
+    /// A write has failed: no more can be sent.
     unwritable: AtomicBool,
-    /// Threads that wait to know what the peer takes, or why it has closed.
-    wait_for_reader: Mutex<usize>,
-    reader_has_news: Condvar,
+    /// The number of threads that wait for the peer's preface, or for the reason of its close.
+    reader_waiters: Mutex<usize>,
+    reader_changed: Condvar,
 }
 
 struct Sender {
-    /// With what is left of messages whose senders have gone.
+    /// Its queue holds the unsent rest of messages that their threads have left.
     outbound: Outbound,
-    /// How many bytes the system has taken.
+    /// The number of bytes that the system has taken.
     sent: u64,
-    /// Memory for the next small messages.
+    /// The buffer of an emptied queue, for the next small messages.
     memory: BytesMut,
 }
 
 struct Receiver {
     inbound: Inbound,
     buffers: ReadBuffers,
-    /// Messages that are about to be handed over; between reads there are none.
+    /// Decoded messages before their delivery; empty between reads.
     messages: Vec<Bytes>,
     pauses: Pauses,
 }
@@ -108,12 +107,12 @@ impl Channel {
         let limit = framing.limit().min(stream.largest_message());
         let inbound = Inbound::new(framing);
         let outbound = Outbound::new(framing);
-        let left_over = AtomicBool::new(!outbound.queue.is_empty());
+        let has_unsent = AtomicBool::new(!outbound.queue.is_empty());
         let channel = Channel {
             stream,
             carrier: framing.carrier(),
             takes: framing.limit(),
-            outbound: Turn::new(Sender { outbound, sent: 0, memory: BytesMut::new() }),
+            outbound: DeadlineLock::new(Sender { outbound, sent: 0, memory: BytesMut::new() }),
             limit: AtomicUsize::new(limit),
             begun: AtomicBool::new(inbound.has_begun()),
             inbound: Mutex::new(Receiver {
@@ -122,51 +121,51 @@ impl Channel {
                 messages: Vec::new(),
                 pauses: Pauses::new(),
             }),
-            left_over,
+            has_unsent,
             given: AtomicU64::new(0),
             sealed: AtomicBool::new(false),
             closed: AtomicBool::new(false),
             sender_waits: AtomicBool::new(false),
             unwritable: AtomicBool::new(false),
-            wait_for_reader: Mutex::default(),
-            reader_has_news: Condvar::new(),
+            reader_waiters: Mutex::default(),
+            reader_changed: Condvar::new(),
         };
-        // A server waits for what a stream begins with, also of a client that only listens. What
-        // cannot be sent at once goes later; if it fails, so will that.
-        let _ = channel.send_left_over();
+        // A server expects the preface also of a client that only listens. A rest is sent later; an error
+        // shows again then.
+        let _ = channel.send_unsent();
         channel
     }
 
-    /// The largest message, as far as is known.
+    /// The largest message that can be sent, as far as is known.
     pub fn limit(&self) -> usize {
         self.limit.load(Ordering::Relaxed)
     }
 
-    /// Whether a message that ends there has surely not arrived, as its last byte was never given to the
-    /// system; from now on it will not be either. For a connection that has ended.
+    /// Whether a message that ends at this position has certainly not arrived, because its last byte was never
+    /// given to the system, and will not be from now on. For a connection that has ended.
     pub fn is_surely_unsent(&self, end: u64) -> bool {
-        // Whoever sends says what it will give before it looks here: one of the two sees the other.
+        // A sender stores `given` before it reads `sealed`: one of the two sees the other.
         self.sealed.store(true, Ordering::SeqCst);
         end > self.given.load(Ordering::SeqCst)
     }
 
-    /// Tells the peer why, if it is to be told and can be told at once, and closes. The first time.
+    /// Closes the stream, the first time. Sends a goodbye before, if the reason has one and it can be sent at once.
     pub fn close(&self, reason: &CloseReason) {
         if self.closed.swap(true, Ordering::SeqCst) {
             return;
         }
         if let Some(why) = reason.goodbye() {
-            let sender = self.outbound.take(Some(Instant::now()));
-            // Nothing goes before it that was said to be unsent.
+            let sender = self.outbound.acquire(Some(Instant::now()));
+            // Only with an empty queue: bytes that were reported as unsent must not be sent.
             if let Some(mut sender) = sender.filter(|sender| sender.outbound.queue.is_empty()) {
                 sender.outbound.goodbye(why.code, &why.text);
-                // The connection ends in any case; the peer sees that too.
+                // An error is ignored: the connection ends in any case.
                 let mut slices = [IoSlice::new(&[]); SLICES];
                 let filled = sender.outbound.queue.slices(&mut slices);
                 let _ = self.stream.write(&slices[..filled]);
             }
         }
         self.stream.shutdown();
-        self.tell_who_waits_for_reader();
+        self.notify_reader_waiters();
     }
 }

@@ -1,4 +1,4 @@
-//! From the stream to whoever waits.
+//! Reading: from the stream to the inbox.
 
 use super::{Channel, Failure, Receiver};
 use crate::client::lead::{Inbox, Lead};
@@ -11,31 +11,30 @@ use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-/// From so long on it is said in the reason for an end how long this side had read nothing before.
+/// A pause of this length without a read is mentioned in the reason for the end of the connection.
 const LONG_UNREAD: Duration = Duration::from_secs(1);
 
 impl Channel {
-    /// Reads once, waiting until `deadline`, and delivers the messages that are whole. Sends meanwhile
-    /// what others have left. Only for the thread that has the right to read. May return without having
-    /// read anything.
+    /// Reads once, waiting until `deadline`, and delivers the complete messages. Meanwhile sends what other
+    /// threads have left. Only for the thread that has the lead. May return without having read anything.
     pub fn receive(&self, lead: &Lead<'_>, deadline: Option<Instant>) -> Result<(), Failure> {
-        match self.send_left_over() {
+        match self.send_unsent() {
             Ok(false) => self.receive_until(lead, deadline).map(drop),
             Ok(true) => self.wait_and_read(lead, deadline),
-            // Reading finds out why.
+            // The read returns the reason.
             Err(_) => {
-                self.left_over.store(false, Ordering::SeqCst);
+                self.has_unsent.store(false, Ordering::SeqCst);
                 self.receive_until(lead, deadline).map(drop)
             }
         }
     }
 
-    /// Reads what is there.
+    /// Reads arrived bytes without waiting.
     pub fn receive_now(&self, lead: &Lead<'_>) -> Result<usize, Failure> {
         self.receive_until(lead, Some(Instant::now()))
     }
 
-    /// Reads once and returns how many bytes; none if the wait was interrupted.
+    /// Reads once and returns the number of bytes; 0 if the wait was interrupted.
     fn receive_until(&self, lead: &Lead<'_>, deadline: Option<Instant>) -> Result<usize, Failure> {
         let mut receiver = self.inbound.lock().unwrap_or_else(PoisonError::into_inner);
         let Receiver { inbound, buffers, messages, pauses } = &mut *receiver;
@@ -57,7 +56,7 @@ impl Channel {
             self.limit.fetch_min(limit, Ordering::Relaxed);
         }
         if inbound.has_begun() && !self.begun.swap(true, Ordering::AcqRel) {
-            self.tell_who_waits_for_reader();
+            self.notify_reader_waiters();
         }
         if read > 0 {
             pauses.ends();
@@ -65,7 +64,7 @@ impl Channel {
         outcome.map_err(|failure| match failure {
             Failure::Closed(reason) => {
                 let reason = why_ended(reason, inbound, pauses.last());
-                // Before anybody else can read: what follows would be taken for the reason.
+                // Before another thread can read: it would report a later error as the reason.
                 lead.inbox.end(&reason);
                 Failure::Closed(reason)
             }
@@ -92,9 +91,9 @@ impl Channel {
     }
 }
 
-/// When this side had read nothing for long.
+/// Long pauses in which this side did not read.
 pub(super) struct Pauses {
-    /// When something was last read.
+    /// The time of the last read.
     read: Instant,
     /// The last long pause, and when it ended.
     long: Option<(Duration, Instant)>,
@@ -105,7 +104,7 @@ impl Pauses {
         Pauses { read: Instant::now(), long: None }
     }
 
-    /// Something has been read.
+    /// A read has ended a pause.
     fn ends(&mut self) {
         let now = Instant::now();
         let pause = now.saturating_duration_since(self.read);
@@ -115,14 +114,14 @@ impl Pauses {
         }
     }
 
-    /// The pause that has just been, or is: what had arrived before it ended may have been read since.
+    /// The current pause, or one that ended just now: bytes from before its end may have been read since.
     fn last(&self) -> Duration {
         let just_now = self.long.filter(|(_, ended)| ended.elapsed() < LONG_UNREAD);
         just_now.map_or(Duration::ZERO, |(pause, _)| pause).max(self.read.elapsed())
     }
 }
 
-/// How many messages are handed over at once; one by one costs a lock each.
+/// The most messages of one delivery; each delivery takes a lock.
 const AT_ONCE: usize = 64;
 
 fn deliver_all(
@@ -146,8 +145,8 @@ fn deliver_all(
     }
 }
 
-/// The stream has ended: says whether it may end here, and whether this side may have been the cause,
-/// by reading nothing for so long.
+/// The reason for the end of the stream: whether it may end here, and whether this side may be the cause
+/// because it has not read.
 fn why_ended(reason: CloseReason, inbound: &Inbound, unread: Duration) -> CloseReason {
     match reason {
         CloseReason::Finished => match inbound.finish() {

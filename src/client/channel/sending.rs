@@ -1,4 +1,4 @@
-//! From a thread's message to the stream, whoever sends its end.
+//! Sending: from a thread's message to the stream.
 
 use super::{Channel, Failure, SLICES, Sender};
 use crate::body::Body;
@@ -11,21 +11,21 @@ use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// A message over this size is not sent before it is known what the peer takes: it would cost the
-/// connection. Smaller ones go at once; every peer takes them (`docs/PROTOCOL.md`, section 5).
-const FIRST_AT_ONCE: usize = 256;
+/// A message over this size waits for the peer's preface: one over the peer's limit would end the connection.
+/// Every peer accepts smaller ones (`docs/PROTOCOL.md`, section 5).
+const WITHOUT_PREFACE_MAX: usize = 256;
 
-/// How much of what the peer has sent is read to find out why it takes nothing more. Its goodbye, if it
-/// said one, stands behind what the system held for this side.
-pub(super) const LOOK_FOR_GOODBYE: usize = 1 << 20;
+/// How many bytes are read after a failed write to find the peer's goodbye, which follows the bytes in the
+/// system's buffer.
+pub(super) const GOODBYE_SEARCH_MAX: usize = 1 << 20;
 
 impl Channel {
-    /// Sends messages, each a head and a body, in one piece as far as that goes. While the peer
-    /// takes nothing, what it sends is read: it may be waiting for just that. All of them are queued or
-    /// none; `queued` is told where in the stream each ends.
+    /// Sends messages, each a head and a body, in as few writes as possible. While the peer does not read, its
+    /// bytes are read: it may be waiting for that. All messages are queued or none; `queued` gets the position
+    /// in the stream at which each ends.
     ///
-    /// At the deadline what is left of the last message is kept, copied if it was borrowed. Whoever sends
-    /// or reads next sends it on, so that the stream stays whole.
+    /// At the deadline the unsent rest is kept, and copied if it was borrowed. The next thread that sends or
+    /// reads sends it, so that the stream is not cut inside a message.
     pub fn send<const N: usize>(
         &self,
         messages: &[([u8; N], Body<'_>)],
@@ -34,25 +34,25 @@ impl Channel {
         queued: impl FnMut(usize, u64),
     ) -> Result<(), Failure> {
         self.learn_limit(messages, deadline, inbox)?;
-        let sent = self.send_in_turn(messages, deadline, inbox, queued);
-        if self.left_over.load(Ordering::SeqCst) {
-            // Whoever reads does not know of it yet, or has found the turn taken until just now.
+        let sent = self.send_exclusively(messages, deadline, inbox, queued);
+        if self.has_unsent.load(Ordering::SeqCst) {
+            // The reading thread does not know of it yet, or found the lock held until now.
             self.stream.wake();
         }
         sent
     }
 
-    fn send_in_turn<const N: usize>(
+    fn send_exclusively<const N: usize>(
         &self,
         messages: &[([u8; N], Body<'_>)],
         deadline: Option<Instant>,
         inbox: &dyn Inbox,
         mut queued: impl FnMut(usize, u64),
     ) -> Result<(), Failure> {
-        let mut sender = self.outbound.take(deadline).ok_or(Failure::Unsent)?;
+        let mut sender = self.outbound.acquire(deadline).ok_or(Failure::Unsent)?;
         let _on_panic = EndOnPanic { channel: self, inbox };
         let Sender { outbound, sent, memory } = &mut *sender;
-        // What is left of the message before goes first.
+        // The rest of the previous message is sent first.
         let flushed = self.flush(&mut outbound.queue, sent, deadline, inbox);
         flushed.map_err(Failure::before_sending)?;
         let mut queue = SendQueue::default();
@@ -72,8 +72,7 @@ impl Channel {
         flushed
     }
 
-    /// Waits until it is known what the peer takes, if one of the messages is larger than what every
-    /// peer takes.
+    /// Waits for the peer's limit, if one of the messages is larger than every peer accepts.
     fn learn_limit<const N: usize>(
         &self,
         messages: &[([u8; N], Body<'_>)],
@@ -83,7 +82,7 @@ impl Channel {
         if self.begun.load(Ordering::Acquire) {
             return Ok(());
         }
-        let fits = |(_, body): &([u8; N], Body<'_>)| N + body.len() <= FIRST_AT_ONCE;
+        let fits = |(_, body): &([u8; N], Body<'_>)| N + body.len() <= WITHOUT_PREFACE_MAX;
         while !self.begun.load(Ordering::Acquire) && !messages.iter().all(fits) {
             match Lead::take(self, inbox) {
                 Some(lead) => {
@@ -95,14 +94,14 @@ impl Channel {
         Ok(())
     }
 
-    /// Another thread reads: waits until it has read what the peer begins with, or its end, or stops.
+    /// Waits until the thread that reads has read the peer's preface or its end, or stops reading.
     fn wait_for_reader(&self, deadline: Option<Instant>, inbox: &dyn Inbox) -> Result<(), Failure> {
-        let mut waiting = self.wait_for_reader.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut waiting = self.reader_waiters.lock().unwrap_or_else(PoisonError::into_inner);
         let unwritable = self.unwritable.load(Ordering::SeqCst);
         if self.begun.load(Ordering::Acquire) && !unwritable || inbox.ended().is_some() {
             return Ok(());
         }
-        // It may have stopped before this thread was counted.
+        // The other thread may have stopped before this one was counted.
         if inbox.try_lead() {
             drop(waiting);
             drop(Lead::taken(self, inbox));
@@ -114,7 +113,7 @@ impl Channel {
             return Err(Failure::Unsent);
         }
         *waiting += 1;
-        waiting = match self.reader_has_news.wait_timeout(waiting, left) {
+        waiting = match self.reader_changed.wait_timeout(waiting, left) {
             Ok((waiting, _)) => waiting,
             Err(poisoned) => poisoned.into_inner().0,
         };
@@ -122,23 +121,23 @@ impl Channel {
         Ok(())
     }
 
-    /// The right to read is free: who else may have to read now looks again.
-    pub fn lead_is_free(&self) {
+    /// The lead was released: wakes threads that may have to take it.
+    pub fn lead_released(&self) {
         if self.sender_waits.load(Ordering::SeqCst) {
             self.stream.wake();
         }
         if !self.begun.load(Ordering::Acquire) || self.unwritable.load(Ordering::SeqCst) {
-            self.tell_who_waits_for_reader();
+            self.notify_reader_waiters();
         }
     }
 
-    pub(super) fn tell_who_waits_for_reader(&self) {
-        if *self.wait_for_reader.lock().unwrap_or_else(PoisonError::into_inner) > 0 {
-            self.reader_has_news.notify_all();
+    pub(super) fn notify_reader_waiters(&self) {
+        if *self.reader_waiters.lock().unwrap_or_else(PoisonError::into_inner) > 0 {
+            self.reader_changed.notify_all();
         }
     }
 
-    /// Sends all of the queue. At the deadline it is left to others.
+    /// Sends the whole queue. At the deadline the rest is left to other threads.
     fn flush(
         &self,
         queue: &mut SendQueue<'_>,
@@ -150,22 +149,22 @@ impl Channel {
             match self.write(queue, sent) {
                 Ok(true) => break,
                 Ok(false) => {}
-                Err(error) => return Err(self.why_unwritable(error, deadline, inbox)),
+                Err(error) => return Err(self.find_close_reason(error, deadline, inbox)),
             }
             if let Err(failure) = self.wait(deadline, inbox) {
                 if matches!(failure, Failure::Deadline) {
-                    self.left_over.store(true, Ordering::SeqCst);
+                    self.has_unsent.store(true, Ordering::SeqCst);
                 }
                 return Err(failure);
             }
         }
-        if self.left_over.load(Ordering::SeqCst) {
-            self.left_over.store(false, Ordering::SeqCst);
+        if self.has_unsent.load(Ordering::SeqCst) {
+            self.has_unsent.store(false, Ordering::SeqCst);
         }
         Ok(())
     }
 
-    /// Writes what can be written now, and counts it in `sent`; says whether all has left.
+    /// Writes without waiting, and counts the bytes in `sent`. Returns whether everything has been sent.
     fn write(&self, queue: &mut SendQueue<'_>, sent: &mut u64) -> io::Result<bool> {
         while !queue.is_empty() {
             let mut slices = [IoSlice::new(&[]); SLICES];
@@ -192,23 +191,23 @@ impl Channel {
         Ok(self.stream.is_sent())
     }
 
-    /// Sends what was left over, as far as that goes without waiting. Whether something still is.
-    pub(super) fn send_left_over(&self) -> io::Result<bool> {
-        if !self.left_over.load(Ordering::SeqCst) {
+    /// Sends the bytes that other threads have left, without waiting. Returns whether some are still unsent.
+    pub(super) fn send_unsent(&self) -> io::Result<bool> {
+        if !self.has_unsent.load(Ordering::SeqCst) {
             return Ok(false);
         }
-        // Who has the turn sends it.
-        let Some(mut sender) = self.outbound.take(Some(Instant::now())) else {
+        // The thread that holds the lock sends them.
+        let Some(mut sender) = self.outbound.acquire(Some(Instant::now())) else {
             return Ok(false);
         };
         let Sender { outbound, sent, .. } = &mut *sender;
         let is_left = !self.write(&mut outbound.queue, sent)?;
-        self.left_over.store(is_left, Ordering::SeqCst);
+        self.has_unsent.store(is_left, Ordering::SeqCst);
         Ok(is_left)
     }
 
-    /// Waits until more can be sent, reading meanwhile unless another thread does. When that one stops,
-    /// it wakes this one.
+    /// Waits until more can be sent. Reads meanwhile, unless another thread does; when that one stops, it wakes
+    /// this one.
     fn wait(&self, deadline: Option<Instant>, inbox: &dyn Inbox) -> Result<(), Failure> {
         self.sender_waits.store(true, Ordering::SeqCst);
         let waited = match Lead::take(self, inbox) {
@@ -219,7 +218,7 @@ impl Channel {
         waited
     }
 
-    /// Waits until more can be sent or something can be read, and reads that.
+    /// Waits until more can be sent or something can be read, and reads arrived bytes.
     pub(super) fn wait_and_read(
         &self,
         lead: &Lead<'_>,
@@ -232,9 +231,9 @@ impl Channel {
         }
     }
 
-    /// A write has failed: the peer has closed, and may have said why before it did. Another thread that
-    /// reads finds that; until it has, the connection does not end, as what has arrived would be lost.
-    fn why_unwritable(
+    /// A write has failed: the peer has closed, perhaps after a goodbye. This or another thread reads until the
+    /// goodbye; the connection does not end before that, as arrived bytes would be lost.
+    fn find_close_reason(
         &self,
         error: io::Error,
         deadline: Option<Instant>,
@@ -242,7 +241,7 @@ impl Channel {
     ) -> Failure {
         self.unwritable.store(true, Ordering::SeqCst);
         let mut read = 0;
-        while read < LOOK_FOR_GOODBYE && deadline.is_none_or(|at| at > Instant::now()) {
+        while read < GOODBYE_SEARCH_MAX && deadline.is_none_or(|at| at > Instant::now()) {
             if let Some(reason) = inbox.ended() {
                 return Failure::Closed(reason);
             }
@@ -264,7 +263,7 @@ impl Channel {
     }
 }
 
-/// Ends the connection if the framing panics while a message is being put into the queue.
+/// Ends the connection if the framing panics while it encodes a message.
 struct EndOnPanic<'a> {
     channel: &'a Channel,
     inbox: &'a dyn Inbox,

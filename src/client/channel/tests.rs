@@ -1,6 +1,6 @@
-//! A channel over a stream that does what no system can be made to do on demand.
+//! A channel over a scripted stream, for outcomes that a real system does not produce on demand.
 
-use super::sending::LOOK_FOR_GOODBYE;
+use super::sending::GOODBYE_SEARCH_MAX;
 use super::*;
 use crate::body::Body;
 use crate::client::arrived::{Arrived, Next};
@@ -17,14 +17,14 @@ const ROOM: usize = 1 << 30;
 
 #[derive(Default)]
 struct State {
-    /// What reads bring, one after the other; then `again`, or nothing.
+    /// The outcomes of reads, in order; then `again`, or nothing.
     reads: VecDeque<Result<Bytes, ErrorKind>>,
     again: Bytes,
     read: usize,
-    /// How writes end, one after the other; then they take all.
+    /// The outcomes of writes, in order; then writes take everything.
     writes: VecDeque<Result<usize, ErrorKind>>,
     heard: Vec<u8>,
-    /// Where the last slice began that was to be written.
+    /// The address of the last slice of a write.
     last: usize,
 }
 
@@ -103,7 +103,7 @@ fn receive(channel: &Channel, inbox: &Arrived) -> Result<(), Failure> {
 }
 
 #[test]
-fn an_interrupted_read_or_write_is_no_end() {
+fn an_interrupted_read_or_write_does_not_end_the_connection() {
     let (script, channel, inbox) = lines();
     script.writes([Err(ErrorKind::Interrupted), Ok(1), Err(ErrorKind::Interrupted)]);
     assert_eq!(send(&channel, &inbox, &["hi"]).unwrap(), 3);
@@ -116,7 +116,7 @@ fn an_interrupted_read_or_write_is_no_end() {
 }
 
 #[test]
-fn a_stream_that_takes_nothing_and_does_not_say_so_is_broken() {
+fn a_stream_that_writes_zero_bytes_is_broken() {
     let (script, channel, inbox) = lines();
     script.writes([Ok(0)]);
     let failure = send(&channel, &inbox, &["hi"]).unwrap_err();
@@ -124,7 +124,7 @@ fn a_stream_that_takes_nothing_and_does_not_say_so_is_broken() {
 }
 
 #[test]
-fn of_a_batch_that_is_refused_nothing_is_left() {
+fn nothing_of_a_refused_batch_is_queued() {
     let (script, channel, inbox) = lines();
     let refused = send(&channel, &inbox, &["one", "t\nwo", "three"]).unwrap_err();
     assert!(matches!(refused, Failure::Refused(1, _)), "{refused:?}");
@@ -133,7 +133,7 @@ fn of_a_batch_that_is_refused_nothing_is_left() {
 }
 
 #[test]
-fn what_is_left_of_a_message_at_its_deadline_leaves_with_what_comes_next() {
+fn the_unsent_rest_of_a_message_is_sent_with_the_next_one() {
     for by_reading in [false, true] {
         let (script, channel, inbox) = lines();
         script.writes([Ok(2), Err(ErrorKind::WouldBlock)]);
@@ -149,7 +149,7 @@ fn what_is_left_of_a_message_at_its_deadline_leaves_with_what_comes_next() {
 }
 
 #[test]
-fn what_is_borrowed_is_sent_from_where_it_is_and_copied_only_if_it_has_to_stay() {
+fn a_borrowed_body_is_copied_only_if_a_rest_stays_queued() {
     let script = Script::default();
     let channel = Channel::new(Box::new(script.clone()), &OsMessage::new(1 << 20));
     let inbox = Arrived::new(ROOM);
@@ -167,7 +167,7 @@ fn what_is_borrowed_is_sent_from_where_it_is_and_copied_only_if_it_has_to_stay()
 }
 
 #[test]
-fn what_was_said_to_be_unsent_is_never_sent() {
+fn a_message_reported_as_unsent_is_never_sent() {
     let (script, channel, inbox) = lines();
     script.writes([Ok(2), Err(ErrorKind::WouldBlock)]);
     assert!(matches!(send(&channel, &inbox, &["abc"]), Err(Failure::Deadline)));
@@ -181,7 +181,7 @@ fn native() -> Native {
     Native::new(Layer::Messages, 1000)
 }
 
-/// What a server says that takes so much and closes at once.
+/// The bytes of a server with this limit that closes at once.
 fn preface_and_goodbye(limit: usize) -> Bytes {
     let mut encoder = Native::new(Layer::Messages, limit).encoder();
     let mut queue = SendQueue::default();
@@ -191,7 +191,7 @@ fn preface_and_goodbye(limit: usize) -> Bytes {
 }
 
 #[test]
-fn who_cannot_send_finds_the_goodbye() {
+fn a_failed_send_finds_the_goodbye() {
     let script = Script::default();
     let channel = Channel::new(Box::new(script.clone()), &native());
     let inbox = Arrived::new(ROOM);
@@ -206,10 +206,11 @@ fn who_cannot_send_finds_the_goodbye() {
 }
 
 #[test]
-fn the_goodbye_is_looked_for_behind_so_much_and_no_more_and_not_past_the_deadline() {
+fn the_search_for_a_goodbye_is_limited_in_bytes_and_time() {
     let (script, channel, inbox) = lines();
     script.0.lock().unwrap().again = "0123456789012345678901234567890\n".repeat(2048).into();
-    for (late, least, most) in [(true, 0, 0), (false, LOOK_FOR_GOODBYE, LOOK_FOR_GOODBYE + 65_536)]
+    for (late, least, most) in
+        [(true, 0, 0), (false, GOODBYE_SEARCH_MAX, GOODBYE_SEARCH_MAX + 65_536)]
     {
         script.writes([Err(ErrorKind::BrokenPipe)]);
         let now = Instant::now();
@@ -223,9 +224,9 @@ fn the_goodbye_is_looked_for_behind_so_much_and_no_more_and_not_past_the_deadlin
     drop(inbox);
 }
 
-/// Behind a message that is not whole it would be taken for its rest.
+/// After an incomplete message it would be read as its rest.
 #[test]
-fn a_goodbye_is_said_where_a_message_may_begin_and_nowhere_else() {
+fn a_goodbye_is_sent_only_between_messages() {
     for whole in [false, true] {
         let script = Script::default();
         let channel = Channel::new(Box::new(script.clone()), &native());
@@ -243,7 +244,7 @@ fn a_goodbye_is_said_where_a_message_may_begin_and_nowhere_else() {
 }
 
 #[test]
-fn the_right_to_read_is_given_back_in_any_case_and_a_panic_ends_the_connection() {
+fn the_lead_is_released_in_any_case_and_a_panic_ends_the_connection() {
     let (_script, channel, inbox) = lines();
     drop(Lead::take(&channel, &inbox).unwrap());
     assert!(inbox.closed().is_none());

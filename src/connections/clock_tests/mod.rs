@@ -1,4 +1,4 @@
-//! The time limits at their bounds: the time is passed in, so none of this waits.
+//! The time limits, exactly at each limit. The time is passed in, so no test waits.
 
 use super::clock::REPRIEVE;
 use super::scene::{self, ID, Scene, frame, preface};
@@ -6,7 +6,7 @@ use super::*;
 use crate::framing::GoodbyeCode;
 use std::time::Duration;
 
-/// The limit that a test is about.
+/// The tested limit.
 const LIMIT: Duration = Duration::from_secs(7);
 const STEP: Duration = Duration::from_nanos(1);
 const LONG: Duration = Duration::from_secs(1000);
@@ -16,7 +16,7 @@ fn limits(preface: Duration, message_time: Duration, idle: Option<Duration>) -> 
     Limits { preface, message_time, idle, write_stall, ..Limits::default() }
 }
 
-/// That what has been prepared ends so long after `from`, to the nanosecond, and is told with `code`.
+/// Checks that the connection ends exactly `limit` after `from`, to the nanosecond, with the goodbye `code`.
 fn ends_after_the_limit(
     prepare: impl Fn() -> (Scene, Instant),
     is_the_reason: impl Fn(&CloseReason) -> bool,
@@ -50,7 +50,7 @@ fn the_time_for_a_preface_is_exact() {
         (scene, start)
     };
     ends_after_the_limit(silent, is_slow("preface"), GoodbyeCode::TOO_SLOW);
-    // One that has begun has no more time than one that says nothing.
+    // A peer that has sent a part has no more time than a silent one.
     let begun = || {
         let mut scene = Scene::new(&limits);
         let start = scene.start;
@@ -76,7 +76,7 @@ fn the_time_for_a_message_is_exact_and_counts_from_its_first_byte() {
     let dripping = || {
         let mut scene = Scene::begun(&limits);
         let from = scene.start + Duration::from_secs(100);
-        // Each byte comes in time, and the message does not.
+        // Each byte arrives in time, but the message does not.
         for (seconds, byte) in frame(100)[..6].iter().enumerate() {
             let now = from + Duration::from_secs(seconds as u64);
             assert!(scene.says(&[*byte], now).is_empty());
@@ -93,7 +93,7 @@ fn a_message_in_time_gives_the_next_one_its_own() {
     for _ in 0..10 {
         assert!(scene.says(&frame[..50], from).is_empty());
         let in_time = from + LIMIT - STEP;
-        // Its end comes with the beginning of the next, whose time starts there.
+        // Its end arrives with the beginning of the next message, which starts the time anew.
         let events = scene.says(&[&frame[50..], &frame[..1]].concat(), in_time);
         assert!(matches!(&events[..], [Event::Message(ID, _)]), "{events:?}");
         assert!(scene.at(from + LIMIT).is_empty(), "the time of the one before goes on");
@@ -104,7 +104,7 @@ fn a_message_in_time_gives_the_next_one_its_own() {
     assert!(scene.at(from + LONG * 10).is_empty(), "between messages there is no limit");
 }
 
-/// It reads, a little each time: in time for what it may leave unread, and never to an end.
+/// The peer reads a little each time: within `write_stall`, but never everything.
 #[test]
 fn the_time_for_closing_is_exact_whatever_is_read_meanwhile() {
     let limits = Limits { closing: LIMIT, write_stall: LIMIT / 2, ..Limits::default() };
@@ -141,7 +141,7 @@ fn an_aborted_connection_is_gone_at_once() {
     assert_eq!(scene.connections.account.held(), 0);
 }
 
-/// What it costs to look for those who do not read grows with their number, not with its square.
+/// The cost of the checks of peers that do not read grows linearly with their number.
 #[test]
 fn who_does_not_read_is_looked_at_when_its_time_is_over_and_not_with_each_other_one() {
     const MANY: u64 = 1000;
@@ -176,7 +176,7 @@ fn the_time_of_silence_is_exact_and_counts_from_the_last_message() {
         let mut scene = Scene::begun(&limits);
         let from = scene.start + LIMIT - STEP;
         assert_eq!(scene.says(&frame(1), from).len(), 1);
-        // So that the look that was due for the time before it has been had.
+        // So that the check of the earlier deadline has been made.
         assert!(scene.at(scene.start + LIMIT).is_empty());
         (scene, from)
     };
@@ -191,7 +191,7 @@ fn the_time_of_silence_is_exact_and_counts_from_the_last_message() {
     ends_after_the_limit(told, is_idle, GoodbyeCode::IDLE);
 }
 
-/// It has its own time for that, and silence counts from its end.
+/// `message_time` applies meanwhile, and idleness counts from the end of the message.
 #[test]
 fn who_is_sending_a_message_is_not_idle() {
     let limits = limits(LONG, LONG, Some(LIMIT));
@@ -216,7 +216,7 @@ fn by_default_silence_has_no_end() {
     assert_eq!(scene.says(&frame(1), start + Duration::from_secs(366 * 24 * 3600)).len(), 1);
 }
 
-/// While so much waits for a peer that it is not read, it cannot be blamed for what is not read.
+/// Time in which the server does not read because of backpressure does not count.
 #[test]
 fn the_time_for_a_message_stands_still_while_it_is_not_read() {
     let mut limits = limits(LONG, LIMIT, None);
@@ -229,7 +229,7 @@ fn the_time_for_a_message_stands_still_while_it_is_not_read() {
         scene.peer.takes(false);
         scene.sends(501, start);
         assert!(scene.says(&frame[10..20], start + LIMIT - STEP).is_empty());
-        // It is looked at when its time would have been over, and let be for as long as it is paused.
+        // It is checked at the deadline, which does not count while it is paused.
         assert!(scene.at(start + LIMIT).is_empty());
         assert!(scene.at(start + LONG).is_empty());
         scene.peer.takes(true);
@@ -246,7 +246,7 @@ fn the_time_for_a_message_stands_still_while_it_is_not_read() {
     assert!(scene.at(from + LIMIT).is_empty());
 }
 
-/// What it costs to keep the time does not grow with what is said.
+/// The cost of the clock does not grow with the number of messages.
 #[test]
 fn a_connection_stands_in_the_clock_once_however_much_it_says() {
     let mut scene = Scene::begun(&limits(LONG, LIMIT, Some(LONG)));
@@ -269,7 +269,7 @@ fn a_connection_stands_in_the_clock_once_however_much_it_says() {
     assert_eq!(scene.connections.clock.len(), 1, "it stays behind its connection");
 }
 
-/// The application was busy for longer than the limits are. Everybody has kept them; nobody looked.
+/// The application was busy for longer than the limits. All peers kept them, but the server did not poll.
 #[test]
 fn nobody_is_blamed_for_the_time_in_which_nobody_looked() {
     let mut limits = limits(LIMIT, LIMIT, Some(LIMIT));
@@ -285,7 +285,7 @@ fn nobody_is_blamed_for_the_time_in_which_nobody_looked() {
     let events = scene.at(scene.start + late);
     assert!(matches!(&events[..], [Event::Message(ID, _)]), "{events:?}");
 
-    // A message that was begun, and the silence until its end.
+    // An incomplete message, and an idle time until its end.
     let mut scene = Scene::begun(&limits);
     assert!(scene.says(&frame(10)[..9], scene.start).is_empty());
     scene.peer.says(&frame(10)[9..]);
@@ -294,14 +294,14 @@ fn nobody_is_blamed_for_the_time_in_which_nobody_looked() {
     let events = scene.at(scene.start + late);
     assert!(matches!(&events[..], [Event::Message(ID, _)]), "{events:?}");
 
-    // One that is seen only some looks later.
+    // Bytes that are seen only some polls later.
     let mut scene = Scene::begun(&limits);
     assert!(scene.says(&frame(10)[..9], scene.start).is_empty());
     assert!(scene.at(scene.start + late).is_empty());
     let events = scene.says(&frame(10)[9..], scene.start + late + REPRIEVE - STEP);
     assert!(matches!(&events[..], [Event::Message(ID, _)]), "{events:?}");
 
-    // One that it takes several reads to read.
+    // A message that takes several reads.
     let mut scene = Scene::begun(&limits);
     let large = frame(1 << 20);
     assert!(scene.says(&large[..9], scene.start).is_empty());
@@ -316,7 +316,7 @@ fn nobody_is_blamed_for_the_time_in_which_nobody_looked() {
     }
     assert!(matches!(&events[..], [Event::Message(ID, _)]), "{events:?}");
 
-    // The same, just when its time is over and the server is not late.
+    // The same, exactly at the deadline of a server that is not late.
     let mut scene = Scene::begun(&limits);
     assert!(scene.says(&large[..9], scene.start).is_empty());
     scene.peer.says(&large[9..]);
@@ -329,7 +329,7 @@ fn nobody_is_blamed_for_the_time_in_which_nobody_looked() {
     }
     assert!(matches!(&events[..], [Event::Message(ID, _)]), "{events:?}");
 
-    // One that reads, and has read.
+    // A peer that reads, and one that has read.
     let mut scene = Scene::begun(&limits);
     let start = scene.start;
     scene.peer.takes(false);
@@ -342,7 +342,7 @@ fn nobody_is_blamed_for_the_time_in_which_nobody_looked() {
     assert_eq!(scene.connections.deadline(), Some(start + LIMIT), "only its silence is waited for");
 }
 
-/// It has a little more time then, and not again and again.
+/// It gets one reprieve only.
 #[test]
 fn who_is_late_when_the_server_is_late_too_is_closed_all_the_same() {
     for (after, ends) in [(REPRIEVE - STEP, false), (REPRIEVE, true)] {

@@ -1,4 +1,4 @@
-//! Answers to a caller whose queue has room for as many as the test says.
+//! Replies to a client with a send queue of limited length.
 
 use super::*;
 use crate::account::Account;
@@ -10,11 +10,11 @@ use std::time::Duration;
 
 const CALLER: ConnectionId = ConnectionId::from_number(1);
 
-/// A server of messages that takes so many, of so many bytes each at most.
+/// A `MessageServer` that takes a limited number of messages of limited size.
 struct Messages {
     room: usize,
     limit: usize,
-    /// The ids, codes (0 for a reply) and lengths of the bodies of what was taken.
+    /// The ids, codes (0 for a reply) and body lengths of the taken messages.
     sent: Vec<(u32, u16, usize)>,
     closed: Option<u16>,
 }
@@ -89,7 +89,7 @@ fn what_is_held_is_sent_in_order_and_nothing_overtakes_it() {
     assert_eq!(account.held(), 3 * (100 + ANSWER_COST));
     messages.room = 1;
     answers.go_on(&mut messages, CALLER);
-    // There is room again; but others were first.
+    // There is room again, but earlier replies are held.
     messages.room = 1;
     answers.send(&mut messages, CALLER, 5, Ok(vec![0; 100].into()));
     assert_eq!(account.held(), 3 * (100 + ANSWER_COST));
@@ -101,7 +101,7 @@ fn what_is_held_is_sent_in_order_and_nothing_overtakes_it() {
     assert_eq!(account.held(), 0);
 }
 
-/// Each costs its place, also if it has no bytes.
+/// Each reply costs its entry, even without bytes.
 #[test]
 fn without_memory_a_reply_is_dropped_and_its_caller_told_and_an_error_is_held() {
     let memory = Limits { message: 1000, memory: 0, ..Limits::default() }.clamped().memory;
@@ -124,7 +124,7 @@ fn without_memory_a_reply_is_dropped_and_its_caller_told_and_an_error_is_held() 
 
 #[test]
 fn an_answer_that_does_not_fit_is_shortened_to_the_byte_and_where_none_fits_the_caller_goes() {
-    // A reply becomes an error; an error keeps its code.
+    // A reply becomes an error reply; an error reply keeps its code.
     for (answer, code) in [
         (Ok(Bytes::from(vec![0; 1000])), ErrorReply::REPLY_TOO_LARGE),
         (Err(ErrorReply::new(77, "x".repeat(1000))), 77),

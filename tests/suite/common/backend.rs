@@ -1,4 +1,4 @@
-//! The transports that the suite runs against.
+//! The transports of the suite.
 
 use super::{Raw, unique_name};
 use msgpipe::framing::{Framing, Layer, Native};
@@ -7,31 +7,31 @@ use msgpipe::{
 };
 use std::sync::Arc;
 
-/// A transport, and one name on it.
+/// A transport with one name.
 pub trait Backend: Sync {
     type Messages: MessageServer + Send + 'static;
 
-    /// Whether there is a system on which two servers can have one name.
+    /// Whether a second server can take a served name here.
     const MAY_BE_SHARED: bool;
 
     fn new() -> Self;
     fn listen(&self, limits: &Limits) -> Result<Self::Messages, Error>;
-    /// Messages in a framing of the test's choice.
+    /// A server of messages with the given framing.
     fn listen_in(
         &self,
         framing: Arc<dyn Framing>,
         limits: &Limits,
     ) -> Result<Self::Messages, Error>;
-    /// The messages below calls, to be answered by hand.
+    /// A server of messages in the calls layer, for replies by hand.
     fn listen_for_calls(&self, limits: &Limits) -> Self::Messages;
     fn serve_calls(&self, limits: &Limits) -> Result<Server<Self::Messages>, Error>;
     fn message_client(&self, limits: &Limits) -> Result<MessageClient, Error>;
     fn client(&self, limits: &Limits) -> Result<Client, Error>;
-    /// A stream of bytes to the server, with nothing of this crate between.
+    /// A raw stream of bytes to the server, without this crate.
     fn raw(&self) -> Raw;
 }
 
-/// The one in memory.
+/// The in-memory transport.
 pub struct Memory {
     hub: memory::Hub,
 }
@@ -79,7 +79,7 @@ impl Backend for Memory {
     }
 }
 
-/// The one of this operating system.
+/// The transport of this operating system.
 pub struct Local {
     name: String,
 }

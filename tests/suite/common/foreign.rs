@@ -1,4 +1,4 @@
-//! The C programs in `tests/foreign`, which know the Win32 API and nothing of this crate.
+//! The C programs in `tests/foreign`, which use the Win32 API and not this crate.
 
 use super::program::{Ended, Program};
 use std::path::{Path, PathBuf};
@@ -6,7 +6,7 @@ use std::process::Command;
 use std::sync::{Mutex, PoisonError};
 
 impl Program {
-    /// Starts one of them.
+    /// Starts one of the programs.
     #[track_caller]
     pub fn start<A: ToString>(
         name: &'static str,
@@ -19,7 +19,7 @@ impl Program {
 }
 
 impl Ended {
-    /// What it said, having ended well.
+    /// Its output after a successful end.
     #[track_caller]
     pub fn succeeded(self) -> Vec<String> {
         assert_eq!((self.status, self.errors.as_str()), (Some(0), ""), "{self:?}");
@@ -27,7 +27,7 @@ impl Ended {
     }
 }
 
-/// Where a program is: where scripts/test-windows has put it, or compiled here.
+/// The path of a program: from scripts/test-windows, or compiled here.
 fn find(name: &str) -> PathBuf {
     match std::env::var_os("MSGPIPE_FOREIGN") {
         Some(directory) => Path::new(&directory).join(name).with_extension("exe"),
@@ -35,11 +35,11 @@ fn find(name: &str) -> PathBuf {
     }
 }
 
-/// For who has no compiler.
+/// Without a compiler.
 const ADVICE: &str = "these tests talk to programs in C: put the gcc of mingw-w64 into PATH, or name \
     it by CC, or compile tests/foreign/*.c elsewhere and say by MSGPIPE_FOREIGN in which directory";
 
-/// Compiles a program, unless one as new as its source is there from before.
+/// Compiles a program, unless it is newer than its source.
 fn compile(name: &str) -> PathBuf {
     static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
     let _one = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
@@ -51,7 +51,7 @@ fn compile(name: &str) -> PathBuf {
     if written(&program).is_some_and(|at| sources.iter().flatten().all(|source| *source < at)) {
         return program;
     }
-    // Renamed when it is whole: other test programs may be about to do the same.
+    // Renamed when complete: other test programs may compile the same program.
     let part = program.with_extension(format!("{}.part.exe", std::process::id()));
     let compiler = std::env::var("CC").unwrap_or_else(|_| "gcc".to_owned());
     let mut command = Command::new(&compiler);

@@ -1,4 +1,4 @@
-//! What the tests share: backends to run the same suite against, and raw peers that do not play by
+//! Shared parts of the tests: backends to run the same suite against, and raw peers that break
 //! the rules.
 
 mod backend;
@@ -20,10 +20,10 @@ use msgpipe::{CloseReason, ConnectionId, Event, MessageServer};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-/// Longer than anything takes that works, even on a busy machine under Wine.
+/// A deadline that only a failing test reaches, even on a busy machine under Wine.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A name that no other test uses.
+/// A unique name.
 pub fn unique_name() -> String {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     format!("msgpipe.test.{}.{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
@@ -44,7 +44,7 @@ pub fn connected(server: &mut impl MessageServer) -> ConnectionId {
     }
 }
 
-/// The next client, which has been told what the server begins with: it may send large messages then.
+/// The next client, after it has been sent the server's preface: it may send large messages then.
 #[track_caller]
 pub fn welcomed(server: &mut impl MessageServer) -> ConnectionId {
     let id = connected(server);
@@ -62,7 +62,7 @@ pub fn message(server: &mut impl MessageServer) -> (ConnectionId, bytes::Bytes) 
     }
 }
 
-/// The next end of a connection, whatever comes before it.
+/// The next end of a connection; skips other events.
 #[track_caller]
 pub fn closed(server: &mut impl MessageServer) -> (ConnectionId, CloseReason) {
     loop {
@@ -72,14 +72,14 @@ pub fn closed(server: &mut impl MessageServer) -> (ConnectionId, CloseReason) {
     }
 }
 
-/// Bytes that differ from place to place, so that a shifted or a mixed message shows.
+/// Bytes that differ by position, so that a shifted or mixed message is noticed.
 pub fn pattern(size: usize, seed: u8) -> Vec<u8> {
     (0..size)
         .map(|at| (at as u8).wrapping_mul(31).wrapping_add((at >> 8) as u8).wrapping_add(seed))
         .collect()
 }
 
-/// Whether this is Windows as Wine does it: it has libraries that Windows has not.
+/// Whether this is Wine, which has libraries that Windows does not have.
 pub fn on_wine() -> bool {
     cfg!(windows) && std::path::Path::new(r"C:\windows\system32\winecfg.exe").exists()
 }

@@ -1,4 +1,4 @@
-//! Other programs, as processes that a test starts, reads and ends.
+//! Child processes that a test starts, reads and ends.
 
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Command, Stdio};
@@ -6,10 +6,10 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-/// Longer than anything takes that works.
+/// A deadline that only a failing test reaches.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A program that runs. It is killed if it is not ended, and if it hangs.
+/// A running program. It is killed when dropped, or if it hangs.
 pub struct Program {
     name: &'static str,
     child: Child,
@@ -26,11 +26,11 @@ pub struct Ended {
 }
 
 impl Program {
-    /// Starts it; `name` is for messages.
+    /// Starts a program; `name` is for error texts.
     #[track_caller]
     pub fn spawn(name: &'static str, mut command: Command) -> Program {
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        // On Wine a process is now and then lost before it has begun: ERROR_INTERNAL_ERROR.
+        // Under Wine starting a process sometimes fails: ERROR_INTERNAL_ERROR.
         let is_lost = |error: &std::io::Error| cfg!(windows) && error.raw_os_error() == Some(1359);
         let mut started = command.spawn();
         for _ in 0..3 {
@@ -47,14 +47,14 @@ impl Program {
         let mut errors = child.stderr.take().unwrap();
         let errors = thread::spawn(move || {
             let mut text = String::new();
-            // What came before an error is what there is to show.
+            // Print the output before the error.
             let _ = errors.read_to_string(&mut text);
             text
         });
         Program { name, child, lines, errors: Some(errors) }
     }
 
-    /// The next line that it says.
+    /// The next line of its output.
     #[track_caller]
     pub fn line(&mut self) -> String {
         match self.lines.recv_timeout(PATIENCE) {
@@ -64,7 +64,7 @@ impl Program {
         }
     }
 
-    /// Ends its input, and waits until it has ended itself.
+    /// Closes its input, and waits for its end.
     #[track_caller]
     pub fn end(mut self) -> Ended {
         drop(self.child.stdin.take());
@@ -84,7 +84,7 @@ impl Program {
 
 impl Drop for Program {
     fn drop(&mut self) {
-        // It fails only for one that has ended.
+        // This fails only if the process has ended.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

@@ -1,11 +1,11 @@
-//! A client that writes whatever bytes it likes.
+//! A raw client: it writes any bytes.
 
 use bytes::BytesMut;
 use msgpipe::framing::{Decoder, Framing, FramingError, Layer, Native, SendQueue};
 use msgpipe::{ClientStream, memory};
 use std::io::{IoSlice, Read, Write};
 
-/// A stream of bytes to a server. Dropping it is closing it.
+/// A stream of bytes to a server. Dropping it closes it.
 pub struct Raw(Kind);
 
 enum Kind {
@@ -27,7 +27,7 @@ impl Raw {
         Raw(Kind::Socket(std::os::unix::net::UnixStream::connect(path).unwrap()))
     }
 
-    /// The plainest client there is: the pipe, opened as a file.
+    /// The simplest client: the pipe, opened as a file.
     #[cfg(windows)]
     pub fn local(name: &str) -> Raw {
         let pipe = pipe_of(name);
@@ -62,7 +62,7 @@ impl Raw {
         self.read_up_to(64 * 1024)
     }
 
-    /// Reads something, but no more than that; nothing once the server has closed.
+    /// Reads some bytes with a limit; none once the server has closed.
     pub fn read_up_to(&mut self, most: usize) -> Vec<u8> {
         let mut buffer = vec![0; most];
         let read = match &mut self.0 {
@@ -79,7 +79,7 @@ impl Raw {
         buffer
     }
 
-    /// Everything until the server closes.
+    /// All bytes until the server closes.
     pub fn read_to_end(&mut self) -> Vec<u8> {
         let mut all = Vec::new();
         loop {
@@ -113,8 +113,8 @@ pub fn path_of(name: &str) -> std::path::PathBuf {
     msgpipe::Endpoint::name(name).unwrap().locate().unwrap()
 }
 
-/// The pipe of a name. The user in it is learned from a server of one's own: to the one under test
-/// nobody comes but the raw client.
+/// The pipe of a name. The user in it comes from a separate server: to the one under test
+/// only the raw client connects.
 #[cfg(windows)]
 fn pipe_of(name: &str) -> String {
     use msgpipe::MessageServer;
@@ -123,7 +123,7 @@ fn pipe_of(name: &str) -> String {
     server.endpoint().replace(&own, name)
 }
 
-/// What a stream begins with, for a layer.
+/// The preface of a layer.
 pub fn preface(layer: Layer) -> Vec<u8> {
     let mut queue = SendQueue::default();
     Native::new(layer, 1 << 20).encoder().begin(&mut queue);
@@ -148,7 +148,7 @@ pub fn request(id: u32, body: &[u8]) -> Vec<u8> {
     frame(&[&envelope, body].concat())
 }
 
-/// What a raw peer reads, cut into frames: the goodbye at the end of it, if there is one.
+/// The bytes of a raw peer, decoded into frames: the goodbye at the end, if there is one.
 pub fn goodbye_in(bytes: &[u8], layer: Layer) -> Option<(u16, String)> {
     let mut input = BytesMut::from(bytes);
     let mut decoder: Box<dyn Decoder> = Native::new(layer, 1 << 24).decoder();
@@ -162,7 +162,7 @@ pub fn goodbye_in(bytes: &[u8], layer: Layer) -> Option<(u16, String)> {
     }
 }
 
-/// The check of prefaces and headers, written from `docs/PROTOCOL.md` a second time.
+/// The check of prefaces and headers: a second implementation of `docs/PROTOCOL.md`.
 pub fn crc16(bytes: &[u8]) -> u16 {
     let mut crc: u16 = 0xFFFF;
     for byte in bytes {

@@ -1,15 +1,15 @@
-//! A directory for a test, and what may lie in one.
+//! A directory for a test, and files in it.
 
 use super::unique_name;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-/// A directory that goes when the test ends.
+/// A directory that is removed when the test ends.
 pub struct Scratch(PathBuf);
 
 impl Scratch {
-    /// One for this user only.
+    /// A directory for this user only.
     pub fn new() -> Scratch {
         Scratch::with_mode(0o700)
     }
@@ -41,9 +41,9 @@ pub fn set_mode(path: &Path, mode: u32) {
     fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
 }
 
-/// Puts a socket there at which nobody listens, as a server that was killed leaves it. Nobody ever did:
-/// a process that another test is just starting has our sockets until it is another program, and one
-/// that had listened would go on in it.
+/// Creates a socket at which nobody listens, like that of a killed server. It has never listened:
+/// a process that another test is starting has our sockets until its exec, and a socket
+/// that had listened would go on listening there.
 pub fn leave_socket(path: &Path) {
     use rustix::net::{AddressFamily, SocketAddrUnix, SocketType};
     let socket = rustix::net::socket(AddressFamily::UNIX, SocketType::STREAM, None).unwrap();

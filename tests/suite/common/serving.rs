@@ -1,10 +1,10 @@
-//! A server for calls, in a thread of its own.
+//! A server for calls on a separate thread.
 
 use super::{Backend, PATIENCE};
 use msgpipe::{Limits, MessageServer, Request, Responder, Server, Stopper};
 use std::thread::{self, JoinHandle};
 
-/// A server in a thread of its own, stopped at the end of the test.
+/// A server on a separate thread, stopped at the end of the test.
 pub struct Serving {
     stopper: Stopper,
     thread: Option<JoinHandle<()>>,
@@ -36,7 +36,7 @@ impl Drop for Serving {
     }
 }
 
-/// Limits under which a test that hangs ends with an error.
+/// Limits with which a hanging test ends with an error.
 pub fn limits() -> Limits {
     let mut limits = Limits::default();
     limits.call = PATIENCE;

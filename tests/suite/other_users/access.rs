@@ -11,10 +11,10 @@ use msgpipe::{Access, Error, Principal, ServerOptions, Trust};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-/// Permission denied: what the system says to whom a file's mode keeps out.
+/// Permission denied: the error of the system if a file's mode excludes the user.
 const EACCES: i32 = 13;
 
-/// What a client says whom the server has not let in: it was closed and had heard nothing.
+/// The output of a refused client: it was closed and got nothing.
 pub const TURNED_AWAY: &str = "turned away";
 
 /// What somebody who connected plainly has to say, where that was nothing but the goodbye of a server
@@ -38,7 +38,7 @@ fn mode_of(path: &Path) -> u32 {
 }
 
 #[test]
-fn by_default_the_files_mode_keeps_other_users_out() {
+fn by_default_the_files_mode_excludes_other_users() {
     let scratch = Scratch::with_mode(0o755);
     let path = scratch.path("socket");
     let serving = Serving::with_access(&at_path(&path), &Access::Owner).unwrap();
@@ -62,7 +62,7 @@ fn by_default_the_files_mode_keeps_other_users_out() {
 
 /// Each with what keeps it out, and what to do.
 #[test]
-fn who_is_kept_out_is_told_by_what() {
+fn the_error_says_what_excludes_a_user() {
     let scratch = Scratch::with_mode(0o755);
     let path = scratch.path("socket");
     let _serving = Serving::with_access(&at_path(&path), &Access::Owner).unwrap();
@@ -70,21 +70,21 @@ fn who_is_kept_out_is_told_by_what() {
         return assert_eq!(ask(&at_path(&path), Trust::SameUser).unwrap(), "hello");
     }
     let said = ANNA.plays("asks", &at_path(&path)).says();
-    assert!(said.contains("of user 0 and with mode 600, keeps user 60001 out"), "{said}");
+    assert!(said.contains("of user 0 and with mode 600, excludes user 60001"), "{said}");
     set_mode(scratch.directory(), 0o700);
     let said = ANNA.plays("asks", &at_path(&path)).says();
-    assert!(said.contains("a directory on the way to it keeps user 60001 out"), "{said}");
+    assert!(said.contains("a directory of its path excludes user 60001"), "{said}");
     set_mode(scratch.directory(), 0o777);
-    // What another user has left cannot be started, nor removed, by anybody else.
+    // A socket of another user can be neither served nor removed by this user.
     let stale = at_path(&scratch.path("stale"));
     assert_eq!(BERT.plays("leaves a socket", &stale).says(), "it has left");
     let told = ask(&stale, Trust::SameUser).unwrap_err().to_string();
-    assert!(told.contains("a socket of user 60002, who alone can serve there"), "{told}");
+    assert!(told.contains("a socket of user 60002; only that user can serve there"), "{told}");
 }
 
-/// A program that acts as another user than the one who started it serves as the one as whom it acts.
+/// A program with another effective user serves as the effective user.
 #[test]
-fn the_effective_user_is_the_one_who_serves() {
+fn the_effective_user_is_the_servers_user() {
     let place = at_abstract_name();
     if !there_are_others() {
         let _serving = Serving::with_access(&place, &Access::Owner).unwrap();
@@ -98,9 +98,9 @@ fn the_effective_user_is_the_one_who_serves() {
     assert_eq!(acting.says(), "answered hello");
 }
 
-/// An abstract name has no file and no mode: the server decides by who it is.
+/// An abstract name has no file and no mode: the server decides by the client's user.
 #[test]
-fn at_an_abstract_name_another_user_is_turned_away_unheard() {
+fn at_an_abstract_name_another_user_is_refused_unread() {
     let place = at_abstract_name();
     let serving = Serving::with_access(&place, &Access::Owner).unwrap();
     assert_eq!(ask(&place, Trust::SameUser).unwrap(), "hello");
@@ -122,7 +122,7 @@ fn at_an_abstract_name_another_user_is_turned_away_unheard() {
     assert_eq!(serving.heard_of(), heard_of, "the application heard of somebody else");
 }
 
-/// Also when the server is not run by root, who may connect all the same.
+/// Even if the server's user is not root.
 #[test]
 fn root_may_connect_to_anybody() {
     if !there_are_others() {
@@ -165,7 +165,7 @@ const NEITHER: User = User { groups: &[60_021], ..ANNA };
 /// One in the group of the server's own file, which is root's.
 const WITH_ROOT: User = User { groups: &[0], ..ANNA };
 
-/// Who gets in at a path, and who at an abstract name.
+/// Which users may connect at a path, and which at an abstract name.
 fn cases() -> Vec<(Access, User, Ends, Ends)> {
     let only = |principal| Access::Only(vec![principal]);
     let anna = || only(Principal::Uid(ANNA.uid));
@@ -185,7 +185,7 @@ fn cases() -> Vec<(Access, User, Ends, Ends)> {
         (Access::Everyone, ANNA, In, In),
         (Access::Everyone, BERT, In, In),
         (custom(Some(0o666)), BERT, In, In),
-        // An abstract name has no file with a mode to keep anybody out.
+        // An abstract name has no file with a mode.
         (custom(Some(0o660)), WITH_ROOT, In, NoServer),
         (custom(Some(0o660)), ANNA, AtTheFile, NoServer),
         (custom(Some(0o600)), WITH_ROOT, AtTheFile, NoServer),
@@ -193,7 +193,7 @@ fn cases() -> Vec<(Access, User, Ends, Ends)> {
 }
 
 #[test]
-fn access_lets_in_those_it_names_and_nobody_else() {
+fn access_admits_the_named_users_and_no_others() {
     for (access, who, by_path, by_name) in cases() {
         let scratch = Scratch::with_mode(0o755);
         let places = [(at_path(&scratch.path("socket")), by_path), (at_abstract_name(), by_name)];
@@ -223,7 +223,7 @@ fn access_lets_in_those_it_names_and_nobody_else() {
 }
 
 #[test]
-fn access_for_others_is_refused_where_others_cannot_get() {
+fn access_for_others_is_refused_at_a_place_they_cannot_reach() {
     let anybody = Access::Only(vec![Principal::Uid(own_uid())]);
     for access in [anybody, Access::Everyone, custom(Some(0o600)), custom(None)] {
         let options = ServerOptions::new().access(access.clone());
@@ -232,7 +232,7 @@ fn access_for_others_is_refused_where_others_cannot_get() {
         };
         assert!(problem.contains("plain name"), "{problem}");
     }
-    // Without a mode nothing is said about this system, and nothing is made.
+    // Without a mode there is no setting for this system, and nothing is created.
     let scratch = Scratch::new();
     let windows_only = Access::Custom { sddl: Some("D:(A;;GA;;;WD)".into()), mode: None };
     for place in [at_path(&scratch.path("socket")), at_abstract_name()] {
@@ -247,7 +247,7 @@ fn access_for_others_is_refused_where_others_cannot_get() {
 }
 
 #[test]
-fn the_mode_of_the_file_is_what_the_access_says() {
+fn the_mode_of_the_file_follows_the_access() {
     let scratch = Scratch::new();
     let only = Access::Only(vec![Principal::Uid(1)]);
     for (access, mode) in [
@@ -263,7 +263,7 @@ fn the_mode_of_the_file_is_what_the_access_says() {
     }
 }
 
-/// Neither one that takes too much away, nor one that takes nothing.
+/// Neither a umask that removes too much, nor one that removes nothing.
 #[test]
 fn the_umask_changes_nothing() {
     for (access, mode) in [("owner", 0o600), ("everyone", 0o666)] {
@@ -288,9 +288,9 @@ pub fn unhex(text: &str) -> Vec<u8> {
     digits.map(|pair| u8::from_str_radix(pair, 16).unwrap()).collect()
 }
 
-/// A directory that others cannot enter keeps them out whatever the access says of the socket.
+/// A directory that others cannot enter excludes them, whatever the access of the socket is.
 #[test]
-fn a_closed_directory_keeps_everyone_out() {
+fn a_closed_directory_excludes_other_users() {
     let scratch = Scratch::with_mode(0o700);
     let place = at_path(&scratch.path("socket"));
     let serving = Serving::with_access(&place, &Access::Everyone).unwrap();

@@ -11,7 +11,7 @@ use msgpipe::framing::{GoodbyeCode, Layer};
 use msgpipe::{Access, Peer, ServerOptions, Trust};
 use std::sync::{Arc, Mutex};
 
-/// A server for everyone, with a hook that takes clients by `takes` and remembers whom it saw.
+/// A server for every user, with a hook that admits clients by `takes` and records them.
 fn with_hook(
     place: &str,
     takes: impl Fn(&Peer) -> bool + Send + Sync + 'static,
@@ -28,7 +28,7 @@ fn with_hook(
 }
 
 #[test]
-fn who_is_not_authorized_hears_why_and_nothing_it_sent_is_looked_at() {
+fn an_unauthorized_client_learns_why_and_is_not_read() {
     let scratch = Scratch::with_mode(0o755);
     for place in [at_path(&scratch.path("socket")), at_abstract_name()] {
         let (serving, seen) = with_hook(&place, |_| false);
@@ -38,7 +38,7 @@ fn who_is_not_authorized_hears_why_and_nothing_it_sent_is_looked_at() {
             assert_eq!(code, 7);
             assert!(text.contains("may not connect here"), "{text}");
         };
-        // What makes no sense would be answered with another goodbye, if it were read.
+        // Invalid bytes would cause another goodbye, if they were read.
         for words in [&first_words()[..], &[0xA5; 64], b""] {
             refused(&connect_plainly(&place, words).unwrap());
         }
@@ -59,7 +59,7 @@ fn who_is_not_authorized_hears_why_and_nothing_it_sent_is_looked_at() {
 }
 
 #[test]
-fn the_hook_sees_who_it_is_and_decides_for_each() {
+fn the_hook_gets_the_peer_and_decides_for_each() {
     let scratch = Scratch::with_mode(0o755);
     for place in [at_path(&scratch.path("socket")), at_abstract_name()] {
         let (serving, seen) = with_hook(&place, |peer| peer.uid != Some(BERT.uid));
@@ -85,9 +85,9 @@ fn the_hook_sees_who_it_is_and_decides_for_each() {
     }
 }
 
-/// The hook is asked about those only whom the system and the access let in.
+/// The hook is called only for clients that the system and the access admit.
 #[test]
-fn the_hook_is_not_asked_about_whom_the_access_keeps_out() {
+fn the_hook_is_not_called_for_a_client_without_access() {
     let place = at_abstract_name();
     let seen = Arc::new(Mutex::new(Vec::new()));
     let options = ServerOptions::new().authorize({

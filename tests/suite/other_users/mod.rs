@@ -1,4 +1,4 @@
-//! Two real users: who gets in, whom a client talks to, what others may have put in the way.
+//! Two real users: access, trust, and files of other users at a server's path.
 //!
 //! Only root can be somebody else. Run by root, as the gate does, this test program starts itself
 //! again as another user and plays a part as them; run by anybody else, the tests go as far as one
@@ -27,11 +27,11 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::thread::{self, JoinHandle};
 
-/// What the other process shall do, and where.
+/// The command of the other process, and its place.
 const PART: &str = "MSGPIPE_TEST_PART";
 const PLACE: &str = "MSGPIPE_TEST_PLACE";
 
-/// What stands before everything that it says.
+/// The prefix of each of its lines.
 const SAYS: &str = "it says: ";
 
 /// What a peer sends that knows nothing of this crate's clients: a message in the crate's framing.
@@ -44,7 +44,7 @@ fn first_words() -> Vec<u8> {
 struct User {
     uid: u32,
     gid: u32,
-    /// The groups beside the first.
+    /// The supplementary groups.
     groups: &'static [u32],
 }
 
@@ -73,7 +73,7 @@ fn there_are_others() -> bool {
 struct Playing {
     process: Child,
     said: Lines<BufReader<ChildStdout>>,
-    /// What it runs.
+    /// The program to run.
     _program: Arc<Program>,
 }
 
@@ -87,7 +87,7 @@ impl User {
         let program = program_for_all();
         let command = if self.groups.is_empty() {
             let mut command = Command::new(&program.file);
-            // Not needed to be oneself, and not allowed to everybody.
+            // Not needed for the same user, and not permitted to every user.
             if self.uid != own_uid() {
                 command.uid(self.uid).gid(self.gid);
             }
@@ -124,7 +124,7 @@ fn play_in(
     env: &[(&str, &str)],
 ) -> Playing {
     let mut process = command
-        .args(["--exact", "other_users::parts::another_process_plays_its_part"])
+        .args(["--exact", "other_users::parts::another_process_plays_its_role"])
         .arg("--nocapture")
         .current_dir("/")
         .envs(env.iter().copied())
@@ -143,7 +143,7 @@ impl Playing {
         self.process.id()
     }
 
-    /// The next thing it says.
+    /// Its next line.
     #[track_caller]
     fn says(&mut self) -> String {
         let mut said = self.said.by_ref().map_while(Result::ok);
@@ -165,7 +165,7 @@ struct Program {
     _directory: Scratch,
 }
 
-/// The copy, shared by the tests that run at the same time; it goes with the last of them.
+/// The copy, shared by concurrent tests; the last one removes it.
 fn program_for_all() -> Arc<Program> {
     static COPY: Mutex<Weak<Program>> = Mutex::new(Weak::new());
     let mut copy = COPY.lock().unwrap_or_else(PoisonError::into_inner);
@@ -184,7 +184,7 @@ fn program_for_all() -> Arc<Program> {
     program
 }
 
-/// A place as the parts are told of it.
+/// A place as the roles receive it.
 fn endpoint_of(place: &str) -> Endpoint {
     match place.split_once(':') {
         Some(("path", path)) => Endpoint::path(path).unwrap(),
@@ -202,7 +202,7 @@ fn at_abstract_name() -> String {
     format!("abstract:{}", unique_name())
 }
 
-/// A server that echoes messages, and remembers of whom it heard anything at all.
+/// A server that echoes messages, and records the users of all connections.
 struct Serving {
     thread: Option<JoinHandle<Vec<u32>>>,
     waker: Waker,
@@ -219,7 +219,7 @@ impl Serving {
         Serving::start(place, &ServerOptions::new().access(access.clone()))
     }
 
-    /// Stops it; the users whose connections the application heard of, in their order.
+    /// Stops it; returns the users of its connections, in order.
     fn heard_of(mut self) -> Vec<u32> {
         self.waker.wake();
         self.thread.take().unwrap().join().unwrap()
@@ -240,7 +240,7 @@ fn echo(server: &mut LocalServer) -> Vec<u32> {
     loop {
         match next(server) {
             Event::Connected(id) => users.push(server.peer(id).unwrap().uid.unwrap()),
-            // One who has gone needs no answer.
+            // A disconnected client needs no reply.
             Event::Message(id, message) => drop(server.send(id, message)),
             Event::Woken => return users,
             _ => {}
@@ -248,7 +248,7 @@ fn echo(server: &mut LocalServer) -> Vec<u32> {
     }
 }
 
-/// Sends a message to the server at a place, and waits for what comes back.
+/// Sends a message to the server at a place, and waits for the reply.
 fn ask(place: &str, trust: Trust) -> Result<String, Error> {
     let client = ClientOptions::new().trust(trust).connect_messages(endpoint_of(place))?;
     client.send("hello")?;

@@ -1,4 +1,4 @@
-//! Where plain names lie: where nobody else can have been first.
+//! The directories of plain names: other users cannot create them first.
 
 use super::namespaces::there_are;
 use super::places::{all_in, is_refused_with};
@@ -10,7 +10,7 @@ use std::os::unix::fs::{MetadataExt, chown, symlink};
 use std::path::PathBuf;
 use std::process::Command;
 
-/// What only this user can have put there is this user's to mend, and is named.
+/// A wrong directory that only this user can have created is named in the error.
 #[test]
 fn a_directory_for_plain_names_that_is_not_private_is_refused() {
     let scratch = Scratch::new();
@@ -38,7 +38,7 @@ fn a_directory_for_plain_names_that_is_not_private_is_refused() {
     }
     fs::remove_dir(&own).unwrap();
 
-    // Whatever the umask: with one that takes everything away, and with one that takes nothing.
+    // With any umask: one that removes all bits, and one that removes none.
     for umask in ["777", "000"] {
         let mut serving = me.plays_with(&format!("serves, umask {umask}"), "name:notes", &env);
         assert_eq!(serving.says(), "it serves");
@@ -56,7 +56,7 @@ fn a_directory_for_plain_names_that_is_not_private_is_refused() {
 /// Nobody can keep a user from its names by taking a directory first: it is passed over, by the server
 /// and by its clients.
 #[test]
-fn a_runtime_directory_that_others_could_have_is_passed_over() {
+fn a_runtime_directory_that_others_could_have_is_skipped() {
     let scratch = Scratch::with_mode(0o755);
     let directory = scratch.path("runtime");
     fs::create_dir(&directory).unwrap();
@@ -78,7 +78,7 @@ fn a_runtime_directory_that_others_could_have_is_passed_over() {
         assert!(!is_used(ANNA));
         chown(&directory, Some(ANNA.uid), Some(ANNA.gid)).unwrap();
         assert!(is_used(ANNA) && !is_used(me) && !is_used(BERT));
-        // Neither has a home, or another directory: that is said, and what to do.
+        // Neither has a home or another directory: the error says so and what to do.
         set_mode(&directory, 0o777);
         let before = all_in(scratch.directory());
         for part in ["binds", "asks", "locates"] {
@@ -98,9 +98,9 @@ fn a_runtime_directory_that_others_could_have_is_passed_over() {
 }
 
 /// A server that was started before there was a session is found from within one; and is not joined by
-/// a second one. In a mount namespace of its own, whose `/run` no other test sees.
+/// a second one. In a separate mount namespace, whose `/run` no other test sees.
 #[test]
-fn a_server_without_a_session_is_met_by_a_client_in_one() {
+fn a_client_in_a_session_finds_a_server_without_one() {
     const INSIDE: &str = "MSGPIPE_TEST_OWN_RUN";
     if std::env::var_os(INSIDE).is_some() {
         return meets_across_sessions();
@@ -111,10 +111,9 @@ fn a_server_without_a_session_is_met_by_a_client_in_one() {
     let mut inside = Command::new("unshare");
     inside.args(["--mount", "sh", "-c"]);
     inside.arg(r#"mount -t tmpfs none /run || exit 77; mkdir /run/user; exec "$0" "$@""#);
-    inside.arg(std::env::current_exe().unwrap()).args([
-        "--exact",
-        "other_users::names::a_server_without_a_session_is_met_by_a_client_in_one",
-    ]);
+    inside
+        .arg(std::env::current_exe().unwrap())
+        .args(["--exact", "other_users::names::a_client_in_a_session_finds_a_server_without_one"]);
     let inside = inside.env(INSIDE, "1").env_remove("XDG_RUNTIME_DIR").output().unwrap();
     if inside.status.code() == Some(77) {
         return println!("nothing can be mounted here: the rest of this test was left out");
@@ -143,7 +142,7 @@ fn meets_across_sessions() {
         assert_eq!(own().plays_with("asks", &place, client).says(), "answered hello");
         assert!(socket.exists());
     }
-    // Where there is none at all, all places are named.
+    // Without any server, the error names all places.
     let said = own().plays_with("asks", &format!("name:{}", unique_name()), &env).says();
-    assert!(said.contains("NoServer") && said.contains("nor is one at"), "{said}");
+    assert!(said.contains("NoServer") && said.contains(" either"), "{said}");
 }

@@ -25,7 +25,7 @@ os.setgroups([]); os.setgid(user); os.setuid(user)
 os.execv(program[0], program)
 "#;
 
-/// The number that the kernel shows for whom it cannot map.
+/// The overflow uid.
 fn overflow() -> u32 {
     std::fs::read_to_string("/proc/sys/kernel/overflowuid").unwrap().trim().parse().unwrap()
 }
@@ -64,9 +64,9 @@ fn plays_as(
     playing
 }
 
-/// A server in a container and a client outside, and the other way round.
+/// A server in a container and a client outside, and the reverse.
 #[test]
-fn a_process_that_cannot_be_seen_is_known_by_its_user() {
+fn an_invisible_process_is_identified_by_its_user() {
     if !there_are("--pid") {
         let place = at_abstract_name();
         let _serving = Serving::with_access(&place, &Access::Owner).unwrap();
@@ -90,24 +90,24 @@ fn a_process_that_cannot_be_seen_is_known_by_its_user() {
     let place = at_abstract_name();
     let _serving = Serving::with_access(&place, &Access::Owner).unwrap();
     assert_eq!(in_container("asks", &place).says(), "answered hello");
-    // That the number is not known lets nobody in.
+    // An unknown process number admits no further users.
     let place = at_abstract_name();
     let mut serving = in_container("serves", &place);
     assert_eq!(serving.says(), "it serves");
     assert_eq!(outcome(ANNA.plays("connects plainly", &place).says()), TURNED_AWAY);
 }
 
-/// In a container, strangers from outside all have the number of `nobody`, also for a server that is
-/// nobody itself.
+/// In a container, all unmapped users from outside have the number of `nobody`, also for a server that runs as
+/// `nobody`.
 #[test]
-fn who_has_no_number_in_a_container_is_not_its_nobody() {
+fn an_unmapped_user_is_not_the_containers_nobody() {
     let nobody = overflow();
     if !there_are("--user") {
         let place = at_abstract_name();
         let _serving = Serving::with_access(&place, &Access::Owner).unwrap();
         return assert_eq!(ask(&place, Trust::SameUser).unwrap(), "hello");
     }
-    // The container's root and its nobody are two users outside; all others are strangers in it.
+    // The container's root and its nobody are two users outside; all others are unmapped in it.
     let map = [(0, ANNA.uid), (nobody, BERT.uid)];
     const STRANGER: User = User { uid: 60_003, gid: 60_013, groups: &[] };
     for options in ["", &format!("uid {nobody}")] {
@@ -118,12 +118,12 @@ fn who_has_no_number_in_a_container_is_not_its_nobody() {
             assert_eq!(serving.says(), "it serves");
             let said = outcome(STRANGER.plays("connects plainly", &place).says());
             assert_eq!(said, TURNED_AWAY, "as {uid}, {options:?}");
-            // The container's root is told from them, and can be anybody there.
+            // The container's root differs from them, and can act as any user there.
             let root = plays_as(0, &map, "asks, anyone", &place, &[]).says();
             assert_eq!(root, "answered hello", "as {uid}");
         }
     }
-    // Who lets in everyone lets it in, and is not told that it is somebody.
+    // A server for every user admits it, without an identity.
     let place = at_abstract_name();
     let mut serving = plays_as(0, &map, "names its client, everyone", &place, &[]);
     assert_eq!(serving.says(), "it serves");
@@ -145,7 +145,7 @@ fn who_has_no_number_in_a_container_is_not_its_nobody() {
     assert_eq!(listening.says(), "heard ");
 }
 
-/// Where everybody has a number, that one is a user's like any other.
+/// Where every user is mapped, the overflow uid is a normal user.
 #[test]
 fn outside_of_containers_nobody_is_a_user() {
     if !there_are_others() {
@@ -167,7 +167,7 @@ fn outside_of_containers_nobody_is_a_user() {
 
 /// Where root has no number, `/` is a stranger's.
 #[test]
-fn where_root_has_no_number_a_path_is_used_by_who_accepts_the_risk() {
+fn where_root_is_unmapped_a_path_is_used_if_the_risk_is_accepted() {
     let scratch = Scratch::with_mode(0o755);
     let place = at_path(&scratch.path("socket"));
     if !there_are("--user") {
@@ -180,7 +180,7 @@ fn where_root_has_no_number_a_path_is_used_by_who_accepts_the_risk() {
     };
     let refused = plays("binds", &place, &[]);
     assert!(refused.starts_with("failed Insecure"), "{refused}");
-    assert!(refused.contains("no number in this user namespace"), "{refused}");
+    assert!(refused.contains("unmapped in this user namespace"), "{refused}");
     assert!(refused.contains("Risk::UnknownOwner"), "{refused}");
     let mut serving = plays_as(1000, &map, "serves, accepts unknown", &place, &[]);
     assert_eq!(serving.says(), "it serves");
@@ -199,7 +199,7 @@ fn where_root_has_no_number_a_path_is_used_by_who_accepts_the_risk() {
     set_mode(scratch.directory(), 0o755);
     crate::common::leave_socket(&scratch.path("socket"));
     let refused = plays("binds, accepts unknown", &place, &[]);
-    assert!(refused.contains("a socket of a user who has no number"), "{refused}");
+    assert!(refused.contains("a socket of a user that is unmapped"), "{refused}");
     // And a server of root's is a stranger's.
     let place = at_abstract_name();
     let _serving = Serving::with_access(&place, &Access::Everyone).unwrap();

@@ -1,4 +1,4 @@
-//! What the other process does.
+//! The roles of the other process.
 
 use super::{
     ANNA, BERT, PART, PLACE, SAYS, User, ask, echo, endpoint_of, first_words, own, own_uid,
@@ -15,7 +15,7 @@ fn say(words: &str) {
     println!("{SAYS}{words}");
 }
 
-/// The address of a place, with nothing of this crate between.
+/// The address of a place, computed without this crate.
 fn address_of(place: &str) -> SocketAddr {
     match place.split_once(':') {
         Some(("abstract", name)) => SocketAddr::from_abstract_name(name).unwrap(),
@@ -29,7 +29,7 @@ fn address_of(place: &str) -> SocketAddr {
 pub fn connect_plainly(place: &str, words: &[u8]) -> Result<Vec<u8>, i32> {
     let mut socket =
         UnixStream::connect_addr(&address_of(place)).map_err(|e| e.raw_os_error().unwrap())?;
-    // Who is closed at once can write nothing, and sees it when it reads.
+    // A client that is closed at once cannot write, and notices it when it reads.
     let _ = socket.write_all(words);
     let mut heard = Vec::new();
     // An end with something unread before it is told as an error, behind all there was to read.
@@ -37,7 +37,7 @@ pub fn connect_plainly(place: &str, words: &[u8]) -> Result<Vec<u8>, i32> {
     Ok(heard)
 }
 
-/// Holds so many connections, each with a place: the server has said what it begins with.
+/// Holds `count` connections that the server has accepted: each has got its preface.
 fn holds(count: usize, place: &str) {
     let hold = |_| {
         let mut socket = UnixStream::connect_addr(&address_of(place)).unwrap();
@@ -220,12 +220,12 @@ fn play(part: &str, place: &str) {
 }
 
 #[test]
-fn another_process_plays_its_part() {
+fn another_process_plays_its_role() {
     let place = std::env::var(PLACE).unwrap_or_default();
     if let Ok(part) = std::env::var(PART) {
         return play(&part, &place);
     }
-    // Not as another process: that parts can be played at all, and by whom.
+    // In this process: whether roles can be run, and by which users.
     let who = own();
     assert_eq!(who.plays("tells who it is", "").says(), format!("{} {}", who.uid, who.gid));
     if there_are_others() {

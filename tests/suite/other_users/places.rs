@@ -1,4 +1,4 @@
-//! What others may have put where a socket shall be: it is refused, and left as it was.
+//! Files of other users at a socket's path: they are refused, and left unchanged.
 
 use super::{
     ANNA, BERT, Serving, User, ask, at_abstract_name, at_path, endpoint_of, own, there_are_others,
@@ -20,7 +20,7 @@ pub fn all_in(directory: &Path) -> BTreeMap<PathBuf, (Vec<u64>, Vec<u8>)> {
         let stat = fs::symlink_metadata(&path).unwrap();
         let (changed, nanos) = (stat.mtime() as u64, stat.mtime_nsec() as u64);
         let mut facts = vec![stat.ino(), stat.mode().into(), stat.uid().into(), stat.gid().into()];
-        // A directory's time is that of the lock file too, which has come and gone.
+        // The directory's time also changes with the lock file, which was created and removed.
         facts.extend((!stat.is_dir()).then_some([changed, nanos]).into_iter().flatten());
         let content = match stat.file_type() {
             kind if kind.is_file() => fs::read(&path).unwrap(),
@@ -37,7 +37,7 @@ pub fn all_in(directory: &Path) -> BTreeMap<PathBuf, (Vec<u64>, Vec<u8>)> {
     found
 }
 
-/// That nothing can be bound at `place`, for a reason with these words, and nothing is changed.
+/// Checks that binding at `place` fails with these words in the error, and changes nothing.
 #[track_caller]
 fn is_refused(scratch: &Scratch, place: &str, words: &str) {
     let before = all_in(scratch.directory());
@@ -49,7 +49,7 @@ fn is_refused(scratch: &Scratch, place: &str, words: &str) {
     assert_eq!(all_in(scratch.directory()), before);
 }
 
-/// As [`is_refused`], with another user who tries.
+/// As [`is_refused`], by another user.
 #[track_caller]
 fn is_refused_to(who: User, scratch: &Scratch, place: &str, words: &str) {
     is_refused_with(who, scratch, place, words, &[]);
@@ -70,7 +70,7 @@ pub fn is_refused_with(
 }
 
 #[test]
-fn what_is_no_socket_of_ones_own_is_left_as_it_was() {
+fn a_file_that_is_not_an_own_socket_is_left_unchanged() {
     let scratch = Scratch::with_mode(0o755);
     let path = |name: &str| scratch.path(name);
     fs::write(path("file"), "precious").unwrap();
@@ -83,7 +83,7 @@ fn what_is_no_socket_of_ones_own_is_left_as_it_was() {
     symlink(path("stale"), path("link to stale")).unwrap();
     symlink(path("file"), path("link to file")).unwrap();
     for name in ["file", "directory", "dangling", "link to live", "link to stale", "link to file"] {
-        is_refused(&scratch, &at_path(&path(name)), "no socket");
+        is_refused(&scratch, &at_path(&path(name)), "not a socket");
     }
     // A link in the place of the lock would make its target the lock, or a file of its target.
     symlink(path("file"), path(".locked.msgpipe-lock")).unwrap();
@@ -93,7 +93,7 @@ fn what_is_no_socket_of_ones_own_is_left_as_it_was() {
 }
 
 #[test]
-fn a_socket_of_somebody_else_is_left_as_it_was() {
+fn a_socket_of_another_user_is_left_unchanged() {
     let scratch = Scratch::with_mode(0o755);
     let stale = scratch.path("stale");
     if !there_are_others() {
@@ -145,9 +145,9 @@ fn a_directory_that_others_own_or_can_write_to_is_refused() {
     }
 }
 
-/// Who owns a directory on the way can put another one in its place.
+/// The owner of a directory of the path can replace what is below it.
 #[test]
-fn a_way_that_leads_through_somebody_elses_directory_is_refused() {
+fn a_path_through_another_users_directory_is_refused() {
     let scratch = Scratch::with_mode(0o755);
     let theirs = scratch.path("theirs");
     let inside = theirs.join("inside");
@@ -158,7 +158,7 @@ fn a_way_that_leads_through_somebody_elses_directory_is_refused() {
     assert!(Serving::with_access(&place, &Access::Owner).is_ok());
     if there_are_others() {
         chown(&theirs, Some(ANNA.uid), Some(ANNA.gid)).unwrap();
-        is_refused(&scratch, &place, "on the way to it, belongs to user 60001");
+        is_refused(&scratch, &place, "a directory of its path, belongs to user 60001");
         // Also a link, which its owner can lead elsewhere.
         chown(&theirs, Some(0), Some(0)).unwrap();
         let link = scratch.path("link");
@@ -170,7 +170,7 @@ fn a_way_that_leads_through_somebody_elses_directory_is_refused() {
 
 /// Where programs that exist already look for a socket directly in /tmp.
 #[test]
-fn a_shared_directory_is_served_by_who_accepts_its_risk() {
+fn a_shared_directory_is_used_if_its_risk_is_accepted() {
     let scratch = Scratch::with_mode(0o1777);
     let path = scratch.path("socket");
     let place = at_path(&path);
@@ -186,7 +186,7 @@ fn a_shared_directory_is_served_by_who_accepts_its_risk() {
             is_refused_to(ANNA, &scratch, &place, "Risk::SharedDirectory");
         }
     }
-    // What a crash leaves is taken over; what others have put there is named and left.
+    // A crashed server's file is taken over; files of others are named and left unchanged.
     leave_socket(&path);
     drop(Serving::start(&place, &accepts()).unwrap());
     if there_are_others() {
@@ -199,7 +199,7 @@ fn a_shared_directory_is_served_by_who_accepts_its_risk() {
             assert_eq!(all_in(scratch.directory()), before);
         };
         assert_eq!(ANNA.plays("leaves a socket", &place).says(), "it has left");
-        refused("a socket of user 60001 is in its place");
+        refused("a socket of user 60001 is at its path");
         fs::remove_file(&path).unwrap();
         let lock = scratch.path(".socket.msgpipe-lock");
         let mut holding = ANNA.plays("holds a lock", &at_path(&lock));
@@ -215,7 +215,7 @@ fn a_shared_directory_is_served_by_who_accepts_its_risk() {
 /// A mode that keeps its own user from connecting: to see whether somebody listens there is not to
 /// take it for served.
 #[test]
-fn a_killed_server_whose_mode_keeps_its_own_user_out_is_taken_over() {
+fn a_killed_server_whose_mode_excludes_its_own_user_is_taken_over() {
     let scratch = Scratch::with_mode(0o755);
     let who = if there_are_others() { ANNA } else { own() };
     let home = scratch.path("home");
@@ -233,7 +233,7 @@ fn a_killed_server_whose_mode_keeps_its_own_user_out_is_taken_over() {
         assert_eq!(format!("{:03o}", fs::symlink_metadata(&path).unwrap().mode() & 0o777), mode);
         drop(crashing); // it is killed
         assert_eq!(who.plays("binds", &at_path(&path)).says(), "bound", "mode {mode}");
-        // Nor is one displaced that knows nothing of our lock.
+        // A server without our lock is not displaced either.
         let mut foreign = who.plays("listens plainly", &at_path(&path));
         assert_eq!(foreign.says(), "it listens");
         set_mode(&path, u32::from_str_radix(mode, 8).unwrap());
@@ -247,7 +247,7 @@ fn a_killed_server_whose_mode_keeps_its_own_user_out_is_taken_over() {
 
 /// Who changes its directory while it serves.
 #[test]
-fn a_relative_path_means_the_same_until_the_end() {
+fn a_relative_path_is_resolved_once() {
     let scratch = Scratch::new();
     let place = at_path(scratch.directory());
     let said = own().plays("serves relatively, and changes its directory", &place).says();
@@ -261,9 +261,9 @@ fn a_relative_path_means_the_same_until_the_end() {
     );
 }
 
-/// Whoever owns a lock file can hold its lock for ever: a file of somebody else's is no lock.
+/// The owner of a lock file can hold its lock for ever: a file of another user is not used as a lock.
 #[test]
-fn a_lock_file_of_somebody_else_is_named_and_left_as_it_was() {
+fn a_lock_file_of_another_user_is_named_and_left_unchanged() {
     let scratch = Scratch::with_mode(0o755);
     let (socket, lock) = (scratch.path("socket"), scratch.path(".socket.msgpipe-lock"));
     let place = at_path(&socket);
@@ -277,7 +277,7 @@ fn a_lock_file_of_somebody_else_is_named_and_left_as_it_was() {
         &scratch,
         &place,
         &format!(
-            ".socket.msgpipe-lock is in the place of its lock, and belongs to user {}",
+            ".socket.msgpipe-lock has the name of its lock file, and belongs to user {}",
             ANNA.uid
         ),
     );
@@ -287,7 +287,7 @@ fn a_lock_file_of_somebody_else_is_named_and_left_as_it_was() {
         &scratch,
         &place,
         &format!(
-            ".socket.msgpipe-lock is in the place of its lock, and belongs to user {}",
+            ".socket.msgpipe-lock has the name of its lock file, and belongs to user {}",
             ANNA.uid
         ),
     );
@@ -300,20 +300,20 @@ fn a_lock_file_of_somebody_else_is_named_and_left_as_it_was() {
             &scratch,
             &place,
             &format!(
-                ".socket.msgpipe-lock is in the place of its lock, and belongs to user {}",
+                ".socket.msgpipe-lock has the name of its lock file, and belongs to user {}",
                 ANNA.uid
             ),
         );
     }
     drop(holding);
-    // What is in the way is named, so that it can be put out of it.
+    // The error names the file, so that it can be removed.
     fs::remove_file(&lock).unwrap();
     assert_eq!(BERT.plays("binds", &place).says(), "bound");
 }
 
-/// Nobody owns an abstract name: whoever is first has it, and is told from others by who it is.
+/// An abstract name has no owner: the first server has it, and clients check its user.
 #[test]
-fn an_abstract_name_that_somebody_else_has_is_taken() {
+fn an_abstract_name_of_another_user_is_taken() {
     let place = at_abstract_name();
     let first = if there_are_others() { ANNA } else { own() };
     let mut serving = first.plays("serves", &place);
@@ -321,7 +321,7 @@ fn an_abstract_name_that_somebody_else_has_is_taken() {
     let Err(Error::AlreadyServed { .. }) = Serving::with_access(&place, &Access::Owner) else {
         panic!("two servers")
     };
-    // It goes with the process, however that ends.
+    // It ends with the process, however that ends.
     drop(serving);
     let _serving = Serving::with_access(&place, &Access::Owner).unwrap();
     assert_eq!(ask(&place, Trust::SameUser).unwrap(), "hello");

@@ -17,7 +17,7 @@ fn limits() -> Limits {
     limits
 }
 
-/// What one is told who connects plainly and finds no place.
+/// The goodbye for a raw client over the limit of connections.
 fn told(user: User, place: &str) -> String {
     let said = user.plays("connects plainly", place).says();
     let heard = unhex(said.strip_prefix("heard ").unwrap_or_else(|| panic!("{said}")));
@@ -28,7 +28,7 @@ fn told(user: User, place: &str) -> String {
 }
 
 #[test]
-fn another_user_cannot_take_all_places_nor_all_others_those_of_the_owner() {
+fn other_users_cannot_take_all_connections_nor_the_owners_reserve() {
     let place = at_abstract_name();
     let options = ServerOptions::new().access(Access::Everyone).limits(limits());
     let serving = Serving::start(&place, &options).unwrap();

@@ -7,8 +7,8 @@ use super::{
 use crate::common::{Scratch, set_mode};
 use msgpipe::{Access, Error, Principal, Trust};
 
-/// A directory where anybody can serve, and an abstract name: the places where a client can meet
-/// somebody else.
+/// A directory where every user can serve, and an abstract name: places where a client can connect
+/// to a server of another user.
 fn open_places(scratch: &Scratch) -> [String; 2] {
     set_mode(scratch.directory(), 0o777);
     [at_path(&scratch.path("socket")), at_abstract_name()]
@@ -19,7 +19,7 @@ fn only(principal: Principal) -> Trust {
 }
 
 #[test]
-fn a_server_of_ones_own_is_trusted() {
+fn a_server_of_the_same_user_is_trusted() {
     let scratch = Scratch::new();
     for place in [at_path(&scratch.path("socket")), at_abstract_name()] {
         let _serving = Serving::with_access(&place, &Access::Owner).unwrap();
@@ -31,7 +31,7 @@ fn a_server_of_ones_own_is_trusted() {
 }
 
 #[test]
-fn a_server_of_root_is_trusted_by_everybody() {
+fn a_server_of_root_is_trusted_by_every_user() {
     let scratch = Scratch::with_mode(0o755);
     for place in [at_path(&scratch.path("socket")), at_abstract_name()] {
         let _serving = Serving::with_access(&place, &Access::Everyone).unwrap();
@@ -68,7 +68,7 @@ fn is_not_spoken_to(server: User, client: Option<User>, part: &str, trust: Trust
 
 /// Not even by root: what root sends is worth more than what others do.
 #[test]
-fn a_server_of_another_user_hears_not_one_byte() {
+fn a_server_of_another_user_gets_not_one_byte() {
     if !there_are_others() {
         let place = at_abstract_name();
         let mut listening = own().plays("listens plainly", &place);
@@ -89,7 +89,7 @@ fn a_server_of_another_user_hears_not_one_byte() {
 }
 
 #[test]
-fn a_server_of_another_user_is_spoken_to_by_whom_it_is_named_to() {
+fn a_server_of_another_user_is_used_if_it_is_named() {
     if !there_are_others() {
         let place = at_abstract_name();
         let _serving = Serving::with_access(&place, &Access::Owner).unwrap();
