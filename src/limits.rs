@@ -46,7 +46,7 @@ pub struct Limits {
     ///   returned, may exceed the limit. While a connection waits, another one is closed if it holds more than
     ///   its even part and has made no progress for a second. The even part is half of the memory divided by
     ///   the number of connections; for a connection of another user also at most a quarter of
-    ///   [`memory_each`](Limits::memory_each) divided by that user's connections. A connection within its
+    ///   [`memory_per_user`](Limits::memory_per_user) divided by that user's connections. A connection within its
     ///   even part is never closed for this.
     /// - Default: 256 MiB, sixteen of the largest messages, and little beside the memory of a desktop machine.
     /// - Unit: bytes, at least four times [`message`](Limits::message). Side: servers.
@@ -57,7 +57,7 @@ pub struct Limits {
     /// - At the limit: as with `memory`, for the connections of that user.
     /// - Default: 64 MiB, four of the largest messages.
     /// - Unit: bytes, at least twice [`message`](Limits::message). Side: servers.
-    pub memory_each: usize,
+    pub memory_per_user: usize,
     /// The number of connections of a server.
     ///
     /// - At the limit: the server closes a further client with the goodbye
@@ -72,14 +72,14 @@ pub struct Limits {
     /// - At the limit: as with [`connections`](Limits::connections).
     /// - Default: 1024, many programs with many windows, and a sixteenth of all.
     /// - Unit: connections, at least 1. Side: servers.
-    pub connections_each: usize,
+    pub connections_per_user: usize,
     /// The number of connections reserved for the server's own user. All other users together have
     /// [`connections`](Limits::connections) less this number.
     ///
     /// - At the limit: a client of another user is closed as with `connections`.
     /// - Default: 256, for the owner's programs and for tools that repair something.
     /// - Unit: connections, at most half of `connections`. Side: servers.
-    pub connections_kept: usize,
+    pub connections_reserved: usize,
     /// The send queue of one connection. For a [`MessageClient`](crate::MessageClient): the messages that
     /// have been read and not yet received by the application.
     ///
@@ -196,9 +196,9 @@ impl Limits {
         limits.connections = limits.connections.max(1);
         limits.queued = limits.queued.max(1);
         limits.in_flight = limits.in_flight.max(1);
-        limits.connections_each = limits.connections_each.max(1);
-        limits.connections_kept = limits.connections_kept.min(limits.connections / 2);
-        limits.memory_each = limits.memory_each.max(limits.message.saturating_mul(2));
+        limits.connections_per_user = limits.connections_per_user.max(1);
+        limits.connections_reserved = limits.connections_reserved.min(limits.connections / 2);
+        limits.memory_per_user = limits.memory_per_user.max(limits.message.saturating_mul(2));
         limits.memory = limits.memory.max(limits.message.saturating_mul(4));
         let Limits { write_stall, closing, preface, message_time, connect, call, drain, .. } =
             &mut limits;
@@ -229,10 +229,10 @@ macro_rules! setters {
 setters! {
     with_message, message: usize;
     with_memory, memory: usize;
-    with_memory_each, memory_each: usize;
+    with_memory_each, memory_per_user: usize;
     with_connections, connections: usize;
-    with_connections_each, connections_each: usize;
-    with_connections_kept, connections_kept: usize;
+    with_connections_each, connections_per_user: usize;
+    with_connections_kept, connections_reserved: usize;
     with_queued, queued: usize;
     with_in_flight, in_flight: usize;
     with_write_stall, write_stall: Duration;
@@ -250,10 +250,10 @@ impl Default for Limits {
         Limits {
             message: 16 << 20,
             memory: 256 << 20,
-            memory_each: 64 << 20,
+            memory_per_user: 64 << 20,
             connections: 16_384,
-            connections_each: 1024,
-            connections_kept: 256,
+            connections_per_user: 1024,
+            connections_reserved: 256,
             queued: 1 << 20,
             in_flight: 1024,
             write_stall: Duration::from_secs(30),
@@ -326,12 +326,12 @@ mod tests {
     #[test]
     fn the_reserve_is_at_most_half_and_each_user_has_a_connection() {
         for (connections, asked, applied) in [(8, 3, 3), (8, 4, 4), (8, 5, 4), (1, 1, 0)] {
-            let limits = Limits { connections, connections_kept: asked, ..Limits::default() };
-            assert_eq!(limits.clamped().connections_kept, applied, "{connections}, {asked}");
+            let limits = Limits { connections, connections_reserved: asked, ..Limits::default() };
+            assert_eq!(limits.clamped().connections_reserved, applied, "{connections}, {asked}");
         }
         for (asked, applied) in [(0, 1), (1, 1), (2, 2)] {
-            let limits = Limits { connections_each: asked, ..Limits::default() };
-            assert_eq!(limits.clamped().connections_each, applied);
+            let limits = Limits { connections_per_user: asked, ..Limits::default() };
+            assert_eq!(limits.clamped().connections_per_user, applied);
         }
     }
 
@@ -342,8 +342,8 @@ mod tests {
             assert_eq!(limits.clamped().memory, applied);
         }
         for (asked, applied) in [(199, 200), (200, 200), (201, 201)] {
-            let limits = Limits { message: 100, memory_each: asked, ..Limits::default() };
-            assert_eq!(limits.clamped().memory_each, applied);
+            let limits = Limits { message: 100, memory_per_user: asked, ..Limits::default() };
+            assert_eq!(limits.clamped().memory_per_user, applied);
         }
     }
 }

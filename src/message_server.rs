@@ -75,7 +75,7 @@ pub trait MessageServer {
     /// # Errors
     /// [`SendError`], which returns `body`: the connection is closed or closing, the message is over the
     /// limit, [`Limits::queued`](crate::Limits::queued) bytes are queued already, or
-    /// [`Limits::memory`](crate::Limits::memory) is used up. In the last two cases [`Event::Drained`]
+    /// [`Limits::memory`](crate::Limits::memory) is used up. In the last two cases [`Event::Writable`]
     /// reports when to send again.
     fn send_with_head(
         &mut self,
@@ -201,7 +201,7 @@ pub enum Event {
     Message(ConnectionId, Bytes),
     /// A connection that refused a message with [`Refusal::Full`] or [`Refusal::Memory`] takes messages
     /// again: its send queue holds at most half of the limit, and there is memory.
-    Drained(ConnectionId),
+    Writable(ConnectionId),
     /// The system refused to accept waiting clients (no descriptors, no memory). The server serves its
     /// connections and tries again. This event is returned once, and again only after an accept has
     /// succeeded in between.
@@ -209,7 +209,7 @@ pub enum Event {
     /// A client has closed its sending direction and still reads (half-close): it sends nothing more, and
     /// can be sent to until it is closed. Only with
     /// [`ServerOptions::half_close`](crate::ServerOptions::half_close).
-    Finished(ConnectionId),
+    HalfClosed(ConnectionId),
     /// A connection has ended. Its id is not reused.
     Closed(ConnectionId, CloseReason),
     /// [`Waker::wake`] was called since this event was last returned.
@@ -269,8 +269,8 @@ impl SendError {
 pub enum Refusal {
     /// The connection has ended or is being closed.
     #[error("the connection has ended or is closing")]
-    Gone,
-    /// The send queue is full. Send again after [`Event::Drained`].
+    Closed,
+    /// The send queue is full. Send again after [`Event::Writable`].
     #[error("{queued} bytes are queued for it, the limit is {limit}: the peer does not read")]
     Full {
         /// The bytes in the send queue.
@@ -279,7 +279,7 @@ pub enum Refusal {
         limit: usize,
     },
     /// The memory of the server ([`Limits::memory`](crate::Limits::memory)), or the part of the peer's
-    /// user, is used up. Send again after [`Event::Drained`].
+    /// user, is used up. Send again after [`Event::Writable`].
     #[error(
         "{held} bytes are held for all clients, and there is no memory for more: raise Limits::memory, or send less to clients that do not read"
     )]

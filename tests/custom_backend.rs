@@ -103,7 +103,7 @@ impl ChannelServer {
             }
             Input::New(..) => {}
             Input::Bytes(id, bytes) => self.decode(id, &bytes),
-            Input::Gone(id) => self.end(id, CloseReason::Finished),
+            Input::Gone(id) => self.end(id, CloseReason::PeerClosed),
             Input::Wake => self.events.push_back(Event::Woken),
         }
     }
@@ -149,7 +149,7 @@ impl MessageServer for ChannelServer {
         body: Bytes,
     ) -> Result<(), SendError> {
         let Some(connection) = self.connections.get_mut(&to) else {
-            return Err(SendError::new(to, Refusal::Gone, body));
+            return Err(SendError::new(to, Refusal::Closed, body));
         };
         let mut queue = SendQueue::default();
         if let Err(error) = connection.encoder.encode(head, body.clone().into(), &mut queue) {

@@ -40,7 +40,7 @@ fn serve(mut server: MemoryServer, plan: &Plan) -> Seen {
                 seen.received.push(message);
                 id
             }
-            Event::Drained(id) => id,
+            Event::Writable(id) => id,
             Event::Closed(_, reason) => {
                 seen.end = reason;
                 return seen;
@@ -58,7 +58,7 @@ fn serve(mut server: MemoryServer, plan: &Plan) -> Seen {
                         break;
                     }
                     Refusal::Framing(_) => assert!(!plan.carries(&message), "{error}"),
-                    Refusal::Gone => {}
+                    Refusal::Closed => {}
                     ref refusal => panic!("{refusal:?}"),
                 },
             }
@@ -150,7 +150,7 @@ fn run(plan: &Plan) {
                     let goodbye = FramingError::Goodbye { code: *code, text: text.clone() };
                     assert_eq!(end, &goodbye);
                 }
-                (CloseReason::Finished, false) => {}
+                (CloseReason::PeerClosed, false) => {}
                 (end, _) => panic!("{end:?}"),
             }
             assert!(matches!(at_server.end, CloseReason::Local), "{:?}", at_server.end);
@@ -159,7 +159,7 @@ fn run(plan: &Plan) {
             // Accepted messages have been sent: they arrive, whether the client still runs or not.
             assert!(at_server.received.len() >= at_client.accepted.len(), "{}", at_server.end);
             match &at_server.end {
-                CloseReason::Finished => {}
+                CloseReason::PeerClosed => {}
                 // It closed while it was sending.
                 CloseReason::Peer(FramingError::CutOff { .. }) if at_client.unknown.is_some() => {}
                 end => panic!("{end:?}"),

@@ -81,8 +81,8 @@ fn next(server: &mut LocalServer) -> Event {
 fn options_make_the_same_pipe_in_any_order() {
     let orders = orders(5);
     for (one, other) in (0..5).flat_map(|one| (0..5).map(move |other| (one, other))) {
-        let before = |order: &Vec<usize>| order.iter().find(|it| [one, other].contains(it));
-        assert!(orders.iter().any(|order| before(order) == Some(&one)), "{one}, {other}");
+        let first = |order: &Vec<usize>| order.iter().copied().find(|it| [one, other].contains(it));
+        assert!(orders.iter().any(|order| first(order) == Some(one)), "{one}, {other}");
     }
     assert_ne!(PIPE_MODE & PIPE_REJECT_REMOTE_CLIENTS, 0, "every instance has this mode");
     for order in orders {

@@ -129,7 +129,7 @@ fn error_no_data_is_a_client_that_was_quick() {
                 heard += 1;
             }
             Event::Closed(_, reason) => {
-                assert!(matches!(reason, CloseReason::Finished), "{reason}");
+                assert!(matches!(reason, CloseReason::PeerClosed), "{reason}");
                 went += 1;
             }
             event => panic!("{event:?}"),

@@ -62,7 +62,7 @@ fn serve(place: &str) -> Result<(), Box<dyn std::error::Error>> {
                     server.close(client, Goodbye::new(GoodbyeCode::UNREAD, "answers left unread"));
                 }
             }
-            Event::Closed(client, reason) if !matches!(reason, CloseReason::Finished) => {
+            Event::Closed(client, reason) if !matches!(reason, CloseReason::PeerClosed) => {
                 eprintln!("{client}: {reason}");
             }
             _ => {}

@@ -40,7 +40,7 @@ pub struct Account {
 
 struct Inner {
     memory: usize,
-    memory_each: usize,
+    memory_per_user: usize,
     places: usize,
     places_each: usize,
     /// Places reserved for the server's own user.
@@ -97,10 +97,10 @@ impl Account {
         let limits = limits.clamped();
         let inner = Inner {
             memory: limits.memory,
-            memory_each: limits.memory_each,
+            memory_per_user: limits.memory_per_user,
             places: limits.connections,
-            places_each: limits.connections_each,
-            places_kept: limits.connections_kept,
+            places_each: limits.connections_per_user,
+            places_kept: limits.connections_reserved,
             all: Usage::default(),
             others: Usage::default(),
             freed: AtomicU64::new(0),
@@ -208,10 +208,11 @@ impl Share {
     /// than a quarter of the memory; for another user also not more than an eighth of it or of that user's
     /// part. They could otherwise fill the memory that they wait for, and none would be completed.
     pub(crate) fn may_begin(&self) -> bool {
-        let Inner { memory, memory_each, all, others, .. } = &*self.account.inner;
+        let Inner { memory, memory_per_user, all, others, .. } = &*self.account.inner;
         let below = |usage: &Usage, bound: usize| usage.parked.load(Relaxed) <= bound;
         let own = below(all, memory / 4);
-        let of_others = || below(others, memory / 8) && below(&self.group.usage, memory_each / 8);
+        let of_others =
+            || below(others, memory / 8) && below(&self.group.usage, memory_per_user / 8);
         own && (self.group.own || of_others())
     }
 
@@ -236,7 +237,7 @@ impl Share {
             true => room,
             false => room
                 .min(left(inner.memory - inner.memory / 4, &inner.others))
-                .min(left(inner.memory_each, &self.group.usage)),
+                .min(left(inner.memory_per_user, &self.group.usage)),
         }
     }
 
@@ -248,7 +249,7 @@ impl Share {
             true => usize::MAX,
             false => {
                 let connections = self.group.usage.places.load(Relaxed);
-                self.account.inner.memory_each / 4 / connections.max(1)
+                self.account.inner.memory_per_user / 4 / connections.max(1)
             }
         }
     }

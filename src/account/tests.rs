@@ -14,7 +14,7 @@ fn account(limits: Limits) -> Account {
 
 #[test]
 fn the_limit_of_all_is_exact() {
-    let account = account(Limits { memory: 1000, memory_each: 1000, ..Limits::default() });
+    let account = account(Limits { memory: 1000, memory_per_user: 1000, ..Limits::default() });
     let own = account.share(&OWN);
     for (held, room) in [(0, 1000), (999, 1), (1000, 0), (1001, 0)] {
         let mut charge = Charge::new(own.clone());
@@ -26,7 +26,7 @@ fn the_limit_of_all_is_exact() {
 
 #[test]
 fn each_other_user_has_a_part_and_all_of_them_leave_a_quarter() {
-    let account = account(Limits { memory: 1000, memory_each: 400, ..Limits::default() });
+    let account = account(Limits { memory: 1000, memory_per_user: 400, ..Limits::default() });
     let (own, one, two) = (account.share(&OWN), account.share(&other(2)), account.share(&other(3)));
     assert_eq!((own.room(), one.room(), two.room()), (1000, 400, 400));
     one.charge(399);
@@ -43,7 +43,7 @@ fn each_other_user_has_a_part_and_all_of_them_leave_a_quarter() {
 
 #[test]
 fn large_messages_leave_a_quarter_to_small_ones() {
-    let account = account(Limits { memory: 1000, memory_each: 400, ..Limits::default() });
+    let account = account(Limits { memory: 1000, memory_per_user: 400, ..Limits::default() });
     let (own, one) = (account.share(&OWN), account.share(&other(2)));
     assert_eq!((own.room_for_large(), one.room_for_large()), (750, 300));
     own.charge(749);
@@ -58,8 +58,12 @@ fn places(account: &Account, peer: &Peer) -> Vec<Place> {
 
 #[test]
 fn connections_are_limited_for_all_and_for_each_user_and_some_are_reserved() {
-    let limits =
-        Limits { connections: 10, connections_each: 4, connections_kept: 3, ..Limits::default() };
+    let limits = Limits {
+        connections: 10,
+        connections_per_user: 4,
+        connections_reserved: 3,
+        ..Limits::default()
+    };
     let account = account(limits);
     let one = places(&account, &other(2));
     assert_eq!(one.len(), 4);
@@ -74,7 +78,7 @@ fn connections_are_limited_for_all_and_for_each_user_and_some_are_reserved() {
 
 #[test]
 fn unidentified_peers_share_one_part() {
-    let account = account(Limits { connections_each: 1, ..Limits::default() });
+    let account = account(Limits { connections_per_user: 1, ..Limits::default() });
     let unknown = places(&account, &Peer::default());
     assert_eq!((unknown.len(), account.place(&Peer::default()).is_err()), (1, true));
     let sid = |sid: &str| Peer { sid: Some(sid.into()), ..Peer::default() };

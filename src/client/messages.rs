@@ -256,7 +256,7 @@ mod tests {
     #[test]
     fn a_client_that_only_listens_sends_its_preface() {
         let (error, received) = receive(b"");
-        assert!(matches!(error, Error::Closed { reason: CloseReason::Finished, .. }), "{error}");
+        assert!(matches!(error, Error::Closed { reason: CloseReason::PeerClosed, .. }), "{error}");
         assert_eq!(received, preface());
     }
 

@@ -295,7 +295,7 @@ mod tests {
         let other = std::io::Error::other("something else");
         let ended = "the server has ended while this call was open";
         let reasons = [
-            (CloseReason::Finished, format!("the connection broke: {ended}")),
+            (CloseReason::PeerClosed, format!("the connection broke: {ended}")),
             (reset.into(), format!("the connection broke: {ended}: ")),
             (other.into(), "the connection broke: something else".to_owned()),
         ];

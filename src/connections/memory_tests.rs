@@ -29,7 +29,7 @@ pub(super) struct Crowd {
 }
 
 pub(super) fn limits() -> Limits {
-    Limits { message: MESSAGE, memory: MEMORY, memory_each: EACH, ..Limits::default() }
+    Limits { message: MESSAGE, memory: MEMORY, memory_per_user: EACH, ..Limits::default() }
 }
 
 fn framing() -> Native {
@@ -106,7 +106,7 @@ impl Crowd {
                             self.sends();
                         }
                     }
-                    Event::Drained(_) => self.sends(),
+                    Event::Writable(_) => self.sends(),
                     Event::Closed(id, reason) => drop(self.gone.insert(id.number(), reason)),
                     _ => {}
                 }
@@ -123,7 +123,7 @@ impl Crowd {
         for _ in 0..self.held.len() {
             let Some((to, body)) = self.held.pop_front() else { return };
             if let Err(error) = self.connections.send(to, b"", body) {
-                if error.refusal != Refusal::Gone {
+                if error.refusal != Refusal::Closed {
                     self.held.push_back((to, error.body));
                 }
             }

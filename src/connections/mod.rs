@@ -318,7 +318,7 @@ impl<S: ServerStream> Connections<S> {
     /// See [`MessageServer::send_with_head`](crate::MessageServer::send_with_head).
     pub fn send(&mut self, id: ConnectionId, head: &[u8], body: Bytes) -> Result<(), SendError> {
         let Some(connection) = self.table.get_mut(&id).filter(|c| c.takes_messages()) else {
-            return Err(SendError::new(id, Refusal::Gone, body));
+            return Err(SendError::new(id, Refusal::Closed, body));
         };
         let (queued, limit) = (connection.outbound.queue.len(), self.limits.queued);
         if queued >= limit {

@@ -82,7 +82,7 @@ impl<S: ServerStream> Connections<S> {
         if connection.finished {
             // Only its end can still arrive.
             if connection.hung_up || connection.unwritable {
-                self.begin_close(id, CloseReason::Finished, now);
+                self.begin_close(id, CloseReason::PeerClosed, now);
             }
             return;
         }
@@ -126,9 +126,9 @@ impl<S: ServerStream> Connections<S> {
             Ok(_) => match connection.inbound.finish() {
                 Ok(()) if self.half_close && !connection.hung_up && !connection.unwritable => {
                     connection.finished = true;
-                    self.events.push_back(Event::Finished(id));
+                    self.events.push_back(Event::HalfClosed(id));
                 }
-                Ok(()) => self.begin_close(id, CloseReason::Finished, now),
+                Ok(()) => self.begin_close(id, CloseReason::PeerClosed, now),
                 Err(cut_off) => self.begin_close(id, cut_off.into(), now),
             },
             Err(error) if error.kind() == ErrorKind::WouldBlock => {}

@@ -75,7 +75,7 @@ impl<S: ServerStream> Connections<S> {
             return;
         }
         if connection.waits_to_send.is_none() && std::mem::take(&mut connection.refused) {
-            self.events.push_back(Event::Drained(id));
+            self.events.push_back(Event::Writable(id));
         }
         if std::mem::take(&mut connection.paused) {
             // The time of its incomplete message did not count meanwhile.

@@ -147,7 +147,7 @@ impl<S: ServerStream> Connections<S> {
             if class == Class::Sending {
                 connection.waits_to_send = None;
                 if std::mem::take(&mut connection.refused) {
-                    self.events.push_back(Event::Drained(id));
+                    self.events.push_back(Event::Writable(id));
                 }
             } else {
                 promised += if class == Class::Small { to_begin } else { 0 };

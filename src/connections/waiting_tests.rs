@@ -164,7 +164,7 @@ fn who_was_refused_for_want_of_memory_is_told_when_there_is_some_and_not_before(
     assert!(events(&mut crowd).is_empty());
     crowd.connections.share(id(other)).unwrap().release(held);
     let told = events(&mut crowd);
-    assert!(matches!(told[..], [Event::Drained(to)] if to == id(client)), "{told:?}");
+    assert!(matches!(told[..], [Event::Writable(to)] if to == id(client)), "{told:?}");
 }
 
 #[test]
@@ -214,7 +214,7 @@ fn so_many_go_at_once_that_there_is_enough_to_begin_with() {
 #[test]
 fn many_small_ones_together_do_not_keep_all_the_memory() {
     let own = Limits { memory: MEMORY, ..with_long_queues() };
-    let others = Limits { memory: 32 << 20, memory_each: MEMORY / 2, ..with_long_queues() };
+    let others = Limits { memory: 32 << 20, memory_per_user: MEMORY / 2, ..with_long_queues() };
     for (uid, bound, limits) in [(0, MEMORY, own), (1, MEMORY / 2, others)] {
         let mut crowd = Crowd::with(&limits);
         let clients: Vec<_> = (0..100).map(|_| crowd.comes(uid)).collect();
@@ -233,7 +233,7 @@ fn many_small_ones_together_do_not_keep_all_the_memory() {
 #[test]
 fn another_users_connections_go_only_for_the_memory_of_all() {
     for scarce_for_all in [false, true] {
-        let limits = Limits { memory: 32 << 20, memory_each: 4 << 20, ..with_long_queues() };
+        let limits = Limits { memory: 32 << 20, memory_per_user: 4 << 20, ..with_long_queues() };
         let mut crowd = Crowd::with(&limits);
         let deaf = crowd.comes(1);
         crowd.is_deaf_to(deaf, 3 * MESSAGE);
@@ -286,7 +286,7 @@ fn beginnings_that_wait_take_an_eighth_and_no_more() {
     let limits = Limits { message: LARGE, ..limits() };
     let mut crowd = Crowd::with(&limits);
     let holder = crowd.comes(1);
-    let each = limits.memory_each;
+    let each = limits.memory_per_user;
     let held = crowd.leaves(holder, each / 4);
     let message = frame(LARGE - 100);
     let begun: Vec<_> = (0..20).map(|_| crowd.comes(1)).collect();

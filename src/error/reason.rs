@@ -14,7 +14,7 @@ use std::time::Duration;
 pub enum CloseReason {
     /// The peer closed the connection between two messages: the normal end.
     #[error("the peer closed it")]
-    Finished,
+    PeerClosed,
     /// This side closed the connection.
     #[error("this side closed it")]
     Local,
@@ -65,11 +65,11 @@ impl CloseReason {
     ///
     /// ```
     /// use msgpipe::{CloseReason, Fault};
-    /// assert_eq!(CloseReason::Finished.fault(), Fault::Nobody);
+    /// assert_eq!(CloseReason::PeerClosed.fault(), Fault::Nobody);
     /// ```
     pub fn fault(&self) -> Fault {
         match self {
-            CloseReason::Finished | CloseReason::Local => Fault::Nobody,
+            CloseReason::PeerClosed | CloseReason::Local => Fault::Nobody,
             CloseReason::Peer(FramingError::Goodbye { code, .. }) => fault_of_goodbye(*code),
             CloseReason::Peer(FramingError::TooLarge { .. }) => Fault::Limit,
             CloseReason::Peer(FramingError::WrongLayer { .. }) => Fault::Caller,
@@ -104,7 +104,7 @@ impl CloseReason {
         use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
         const ENDED: &str = "the server has ended while this call was open";
         match self {
-            CloseReason::Finished => io::Error::new(UnexpectedEof, ENDED).into(),
+            CloseReason::PeerClosed => io::Error::new(UnexpectedEof, ENDED).into(),
             CloseReason::Broken(error)
                 if matches!(error.kind(), BrokenPipe | ConnectionAborted | ConnectionReset) =>
             {

@@ -47,7 +47,7 @@ fn each_error_has_a_fault_and_names_the_endpoint() {
         (answered(ErrorReply::REPLY_TOO_LARGE), Fault::Limit, false),
         (answered(ErrorReply::REPLY_DROPPED), Fault::Limit, false),
         (answered(404), Fault::Peer, false),
-        (closed(CloseReason::Finished), Fault::Nobody, false),
+        (closed(CloseReason::PeerClosed), Fault::Nobody, false),
         (closed(CloseReason::Local), Fault::Nobody, false),
         (closed(goodbye(GoodbyeCode::STOPPING)), Fault::Nobody, false),
         (closed(goodbye(GoodbyeCode::PROTOCOL)), Fault::Caller, false),

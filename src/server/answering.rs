@@ -171,8 +171,8 @@ impl<M: MessageServer> Answering<M> {
                         handler(request, Answerer { server: &mut self, connection, id });
                     }
                 }
-                Event::Drained(connection) => self.drained(connection),
-                Event::Finished(connection) => self.finished(connection),
+                Event::Writable(connection) => self.drained(connection),
+                Event::HalfClosed(connection) => self.finished(connection),
                 Event::Closed(connection, reason) => self.closed(connection, &reason),
                 Event::AcceptFailed(error) => {
                     if let Some(tell) = &mut self.hooks.accept_failed {

@@ -118,7 +118,7 @@ fn send(
     };
     let reply = Reply { envelope, body: error.body };
     match error.refusal {
-        Refusal::Gone => Ok(()),
+        Refusal::Closed => Ok(()),
         Refusal::Full { .. } | Refusal::Memory { .. } => Err(reply),
         Refusal::Framing(why) => {
             let limit = match why {

@@ -27,13 +27,13 @@ pub enum Instances {
     Fixed(usize),
 }
 
-/// A weakness of an exact socket path, which binding refuses unless [`ServerOptions::accept`] allows it. Pipes
+/// A weakness of an exact socket path, which binding refuses unless [`ServerOptions::accept_risk`] allows it. Pipes
 /// have no directory and none of these risks.
 ///
 /// ```
 /// use msgpipe::{Risk, ServerOptions};
 /// // mpv's clients look for its socket in /tmp.
-/// let options = ServerOptions::new().accept(Risk::SharedDirectory);
+/// let options = ServerOptions::new().accept_risk(Risk::SharedDirectory);
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -125,7 +125,7 @@ impl ServerOptions {
 
     /// Accepts a [`Risk`]. Can be called for several risks. Default: none.
     #[must_use]
-    pub fn accept(mut self, risk: Risk) -> ServerOptions {
+    pub fn accept_risk(mut self, risk: Risk) -> ServerOptions {
         self.risks.push(risk);
         self
     }
@@ -141,7 +141,7 @@ impl ServerOptions {
     }
 
     /// Keeps a connection open after a half-close: the client has closed its sending direction and still reads,
-    /// as `echo hello | socat - UNIX-CONNECT:…` does. [`Event::Finished`](crate::Event::Finished) reports it,
+    /// as `echo hello | socat - UNIX-CONNECT:…` does. [`Event::HalfClosed`](crate::Event::HalfClosed) reports it,
     /// and a server for calls closes the connection once all requests have been answered.
     ///
     /// Default: off. The end of the incoming stream then ends the connection, and later replies are not sent.

@@ -40,7 +40,7 @@ fn is_refused<B: Backend>(bytes: &[u8], code: Option<u16>) -> FramingError {
     });
     let (ended, reason) = loop {
         let (ended, reason) = closed(&mut server);
-        if !matches!(reason, CloseReason::Finished) {
+        if !matches!(reason, CloseReason::PeerClosed) {
             break (ended, reason);
         }
     };
@@ -52,7 +52,7 @@ fn is_refused<B: Backend>(bytes: &[u8], code: Option<u16>) -> FramingError {
     while let Some(event) = server.poll(Some(Duration::ZERO)).unwrap() {
         // The client that found out the server's name has disconnected too.
         assert!(
-            matches!(event, Event::Closed(id, CloseReason::Finished) if id != kept),
+            matches!(event, Event::Closed(id, CloseReason::PeerClosed) if id != kept),
             "{event:?}"
         );
     }
@@ -147,7 +147,7 @@ fn a_message_cut_off_by_a_close<B: Backend>() {
         thread::spawn(move || raw.write(&begun)).join().unwrap();
         let reason = loop {
             let (_, reason) = closed(&mut server);
-            if !matches!(reason, CloseReason::Finished) {
+            if !matches!(reason, CloseReason::PeerClosed) {
                 break reason;
             }
         };
@@ -221,7 +221,10 @@ fn a_reply_that_nobody_asked_for<B: Backend>() {
     server.send(id, bytes::Bytes::from_static(&[2, 0, 0, 0, 99, 0, 0, 0])).unwrap();
     let (_, reason) = closed(&mut server);
     assert!(
-        matches!(&reason, CloseReason::Finished | CloseReason::Peer(FramingError::Goodbye { .. })),
+        matches!(
+            &reason,
+            CloseReason::PeerClosed | CloseReason::Peer(FramingError::Goodbye { .. })
+        ),
         "{reason}"
     );
     let (one, two) = calling.join().unwrap();

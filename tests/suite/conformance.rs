@@ -62,11 +62,11 @@ fn messages_of_every_size_arrive_whole_and_in_order<B: Backend>() {
             if let Err(error) = server.send(id, message) {
                 assert!(matches!(error.refusal, Refusal::Full { .. }), "{error}");
                 unsent = Some(error.body);
-                assert!(matches!(next(&mut server), Event::Drained(drained) if drained == id));
+                assert!(matches!(next(&mut server), Event::Writable(drained) if drained == id));
             }
         }
     }
-    assert!(matches!(closed(&mut server), (_, CloseReason::Finished)));
+    assert!(matches!(closed(&mut server), (_, CloseReason::PeerClosed)));
     echoed.join().unwrap();
 }
 
@@ -123,7 +123,7 @@ fn the_message_limit_is_exact<B: Backend>() {
         if fits {
             assert_eq!(message(&mut server).1.len(), size);
         }
-        assert!(matches!(closed(&mut server), (closed, CloseReason::Finished) if closed == id));
+        assert!(matches!(closed(&mut server), (closed, CloseReason::PeerClosed) if closed == id));
 
         // So does a client with a larger limit: it knows the server's limit from the preface.
         let client = backend.message_client(&larger).unwrap();
@@ -146,7 +146,7 @@ fn the_message_limit_is_exact<B: Backend>() {
         assert!(raw.write(&[preface(Layer::Messages), frame(&pattern(size, 0))].concat()));
         let reason = loop {
             match closed(&mut server).1 {
-                CloseReason::Finished => {}
+                CloseReason::PeerClosed => {}
                 reason => break reason,
             }
         };
@@ -205,9 +205,9 @@ fn a_client_that_does_not_read_is_limited_exactly<B: Backend>() {
             assert_eq!(client.receive(Some(PATIENCE)).unwrap().len(), 5_000);
         }
     });
-    assert!(matches!(next(&mut server), Event::Drained(drained) if drained == id));
+    assert!(matches!(next(&mut server), Event::Writable(drained) if drained == id));
     server.send(id, refused.body).unwrap();
-    assert!(matches!(closed(&mut server), (_, CloseReason::Finished)));
+    assert!(matches!(closed(&mut server), (_, CloseReason::PeerClosed)));
     reading.join().unwrap();
 }
 

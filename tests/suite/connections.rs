@@ -40,7 +40,7 @@ fn each_connection_opens_once_and_closes_once<B: Backend>() {
                 Event::Connected(id) => assert_eq!(seen.insert(id, 0), None, "came twice"),
                 Event::Message(id, _) => *seen.get_mut(&id).expect("spoke before it came") += 1,
                 Event::Closed(id, reason) => {
-                    assert!(matches!(reason, CloseReason::Finished), "{reason}");
+                    assert!(matches!(reason, CloseReason::PeerClosed), "{reason}");
                     assert_eq!(seen.insert(id, usize::MAX), Some(1), "went before it was heard");
                     gone += 1;
                 }
@@ -62,7 +62,7 @@ fn messages_queued_before_a_close_arrive<B: Backend>() {
     server.send(id, "first".into()).unwrap();
     server.send(id, last.clone().into()).unwrap();
     server.close(id, Goodbye::new(200, "that is all"));
-    assert!(matches!(server.send(id, "late".into()).unwrap_err().refusal, Refusal::Gone));
+    assert!(matches!(server.send(id, "late".into()).unwrap_err().refusal, Refusal::Closed));
     let reading = thread::spawn(move || {
         assert_eq!(client.receive(Some(PATIENCE)).unwrap(), "first");
         assert!(client.receive(Some(PATIENCE)).unwrap() == last);
@@ -165,7 +165,7 @@ fn a_client_that_never_reads_is_closed_and_no_other<B: Backend>() {
                 open -= 1;
             }
             Event::Closed(_, reason) => {
-                assert!(matches!(reason, CloseReason::Finished), "{reason}");
+                assert!(matches!(reason, CloseReason::PeerClosed), "{reason}");
                 open -= 1;
             }
             _ => {}
@@ -240,7 +240,7 @@ fn nothing_is_sent_to_a_closed_connection<B: Backend>() {
     drop(backend.message_client(&Limits::default()).unwrap());
     let (id, _) = closed(&mut server);
     let error = server.send(id, "hello?".into()).unwrap_err();
-    assert!(matches!(error.refusal, Refusal::Gone));
+    assert!(matches!(error.refusal, Refusal::Closed));
     assert_eq!(error.body, "hello?");
     server.close(id, Goodbye::new(0, ""));
     assert!(server.poll(Some(Duration::ZERO)).unwrap().is_none());

@@ -81,7 +81,7 @@ fn serve_messages(server: &mut LocalServer) {
             Some(Event::Connected(_)) => say("connected"),
             Some(Event::Message(id, message)) => server.send(id, message).unwrap(),
             Some(Event::AcceptFailed(error)) => say(&format!("failed: {error}")),
-            Some(Event::Closed(_, CloseReason::Finished)) => say("closed"),
+            Some(Event::Closed(_, CloseReason::PeerClosed)) => say("closed"),
             event => say(&format!("{event:?}")),
         }
     }
@@ -254,7 +254,7 @@ fn many_cycles(server: ServerOptions, client: ClientOptions) {
         client.send("hello").unwrap();
         assert_eq!(client.receive(Some(PATIENCE)).unwrap(), "hello");
         drop(client);
-        assert!(matches!(gone.recv().unwrap(), CloseReason::Finished));
+        assert!(matches!(gone.recv().unwrap(), CloseReason::PeerClosed));
     }
     let (descriptors, memory) = before.unwrap();
     let (descriptors_now, memory_now) = figures();

@@ -103,7 +103,7 @@ fn a_clients_message_outlives_the_thread_that_sent_it() {
         }
         assert_eq!(message(&mut server).1, "the last one");
         drop(last.join().unwrap());
-        let Event::Closed(_, CloseReason::Finished) = next(&mut server) else { panic!("open") };
+        let Event::Closed(_, CloseReason::PeerClosed) = next(&mut server) else { panic!("open") };
     }
 }
 

@@ -73,10 +73,10 @@ fn serve(mut server: LocalServer, clients: usize, answers: bool) -> Vec<Heard> {
                 match if answers { server.send(id, message) } else { Ok(()) } {
                     Ok(()) => {}
                     // Who has left is not answered any more.
-                    Err(error) => assert_eq!(error.refusal, Refusal::Gone),
+                    Err(error) => assert_eq!(error.refusal, Refusal::Closed),
                 }
             }
-            Event::Closed(id, CloseReason::Finished) => left.push(open.remove(&id).unwrap().1),
+            Event::Closed(id, CloseReason::PeerClosed) => left.push(open.remove(&id).unwrap().1),
             event => panic!("{event:?}"),
         }
     }
@@ -309,7 +309,7 @@ fn the_end_of_a_classic_server_is_seen() {
     is_echoed(&client, 0, 100);
     server.end().succeeded();
     match client.receive(Some(PATIENCE)).unwrap_err() {
-        Error::Closed { reason: CloseReason::Finished, .. } => {}
+        Error::Closed { reason: CloseReason::PeerClosed, .. } => {}
         error => panic!("{error}"),
     }
 }

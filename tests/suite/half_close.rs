@@ -38,7 +38,7 @@ fn a_late_reply_arrives_after_a_half_close_if_enabled() {
         if !half_close {
             // Its end is the end.
             let reason = left.recv_timeout(PATIENCE).unwrap();
-            assert!(matches!(reason, CloseReason::Finished), "{reason}");
+            assert!(matches!(reason, CloseReason::PeerClosed), "{reason}");
             assert!(requests.iter().all(|(request, _)| request.is_cancelled()));
         }
         for (request, responder) in requests {
@@ -72,7 +72,7 @@ fn a_half_closed_client_is_sent_to_until_it_closes() {
     assert!(
         matches!(next(&mut server), Event::Message(from, message) if from == id && message == "hi")
     );
-    assert!(matches!(next(&mut server), Event::Finished(who) if who == id));
+    assert!(matches!(next(&mut server), Event::HalfClosed(who) if who == id));
     // The event is returned once, and the loop does not spin meanwhile.
     assert!(server.poll(Some(Duration::from_millis(20))).unwrap().is_none());
     for _ in 0..3 {
@@ -84,5 +84,5 @@ fn a_half_closed_client_is_sent_to_until_it_closes() {
     }
     drop(client);
     let (ended, reason) = closed(&mut server);
-    assert!(ended == id && matches!(reason, CloseReason::Finished), "{reason}");
+    assert!(ended == id && matches!(reason, CloseReason::PeerClosed), "{reason}");
 }

@@ -148,13 +148,13 @@ fn the_hooks_report_connections_and_the_reasons_of_their_end<B: Backend>() {
     drop(client);
     let (gone, who, why) = told.recv_timeout(PATIENCE).unwrap();
     assert_eq!((gone, who), (id, peer));
-    assert!(matches!(why, Some(CloseReason::Finished)), "{why:?}");
+    assert!(matches!(why, Some(CloseReason::PeerClosed)), "{why:?}");
     // One that breaks the rules, and by which.
     let mut raw = backend.raw();
     raw.write(&[&preface(Layer::Calls)[..], &[0xFF; 8]].concat());
     let why = loop {
         if let (_, _, Some(why)) = told.recv_timeout(PATIENCE).unwrap() {
-            if !matches!(why, CloseReason::Finished) {
+            if !matches!(why, CloseReason::PeerClosed) {
                 break why;
             }
         }

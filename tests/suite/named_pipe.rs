@@ -99,7 +99,9 @@ fn an_empty_message_is_a_normal_end() {
             assert_eq!((from, &heard[..]), (id, text.as_bytes()));
             server.send(id, heard).unwrap();
         }
-        let Event::Closed(ended, CloseReason::Finished) = next(&mut server) else { panic!("open") };
+        let Event::Closed(ended, CloseReason::PeerClosed) = next(&mut server) else {
+            panic!("open")
+        };
         assert_eq!(ended, id);
         let mut answers = Vec::new();
         client.read_to_end(&mut answers).unwrap();

@@ -50,7 +50,7 @@ fn every_size_arrives_whole_both_ways() {
         assert!(client.receive(Some(PATIENCE)).unwrap() == sent, "{size} bytes came back changed");
     }
     drop(client);
-    assert!(matches!(serving.join().unwrap()[..], [CloseReason::Finished]));
+    assert!(matches!(serving.join().unwrap()[..], [CloseReason::PeerClosed]));
 }
 
 /// Also one of exactly as much as mio reads at once, with another right behind it.
@@ -93,7 +93,7 @@ fn answers_sent_back_to_back_are_neither_split_nor_merged() {
         server.send(id, pattern(size, 7).into()).unwrap();
     }
     let (_, reason) = closed(&mut server);
-    assert!(matches!(reason, CloseReason::Finished), "{reason}");
+    assert!(matches!(reason, CloseReason::PeerClosed), "{reason}");
     receiving.join().unwrap();
 }
 
@@ -162,7 +162,7 @@ fn messages_sent_before_a_close_are_not_lost() {
         assert!(message(&mut server).1 == pattern(size, 3));
     }
     let (_, reason) = closed(&mut server);
-    assert!(matches!(reason, CloseReason::Finished), "{reason}");
+    assert!(matches!(reason, CloseReason::PeerClosed), "{reason}");
 }
 
 #[test]
@@ -207,7 +207,7 @@ fn a_client_that_closes_with_an_unread_reply_is_still_read() {
         assert!(message(&mut server).1 == pattern(size, 5), "{size} bytes");
     }
     let (_, reason) = closed(&mut server);
-    assert!(matches!(reason, CloseReason::Finished), "{reason}");
+    assert!(matches!(reason, CloseReason::PeerClosed), "{reason}");
 }
 
 #[test]
@@ -256,6 +256,6 @@ fn a_message_over_the_systems_limit_is_returned_on_both_sides() {
     assert!(largest.len() == limit && largest.iter().all(|&byte| byte == 3));
     server.send(id, largest).unwrap();
     let (_, reason) = closed(&mut server);
-    assert!(matches!(reason, CloseReason::Finished), "{reason}");
+    assert!(matches!(reason, CloseReason::PeerClosed), "{reason}");
     assert_eq!(talking.join().unwrap().len(), limit);
 }

@@ -83,7 +83,7 @@ fn a_client_killed_in_the_middle_of_a_message_ends_itself_only() {
     kill(client);
     let reason = loop {
         let (_, reason) = closed(&mut server);
-        if !matches!(reason, CloseReason::Finished) {
+        if !matches!(reason, CloseReason::PeerClosed) {
             break reason;
         }
     };

@@ -113,7 +113,7 @@ fn serve(mut server: impl MessageServer, tell: &Sender<CloseReason>) -> usize {
                 server.send(id, pattern(LARGE, 0).into()).unwrap();
             }
             Event::Message(id, message) => server.send(id, message).unwrap(),
-            Event::Connected(_) | Event::Closed(_, CloseReason::Finished) => {}
+            Event::Connected(_) | Event::Closed(_, CloseReason::PeerClosed) => {}
             Event::Closed(_, reason) => tell.send(reason).unwrap(),
             Event::Woken => return counted,
             event => panic!("{event:?}"),

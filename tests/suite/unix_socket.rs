@@ -250,7 +250,7 @@ fn a_close_with_an_unread_reply_is_a_normal_end() {
     assert!(rustix::net::recv(&client, &mut [0; 1], rustix::net::RecvFlags::PEEK).is_ok());
     drop(client);
     let (_, reason) = crate::common::closed(&mut server);
-    assert!(matches!(reason, msgpipe::CloseReason::Finished), "{reason}");
+    assert!(matches!(reason, msgpipe::CloseReason::PeerClosed), "{reason}");
 }
 
 #[cfg(any(target_os = "linux", target_os = "android"))]

@@ -82,7 +82,7 @@ impl Channel {
         };
         match read? {
             ReadOutcome::Some => Ok(()),
-            ReadOutcome::End => Err(Failure::Closed(CloseReason::Finished)),
+            ReadOutcome::End => Err(Failure::Closed(CloseReason::PeerClosed)),
             ReadOutcome::TooLarge(size) => {
                 let limit = self.takes;
                 Err(Failure::Closed(FramingError::TooLarge { size, limit }.into()))
@@ -149,8 +149,8 @@ fn deliver_all(
 /// because it has not read.
 fn why_ended(reason: CloseReason, inbound: &Inbound, unread: Duration) -> CloseReason {
     match reason {
-        CloseReason::Finished => match inbound.finish() {
-            Ok(()) => CloseReason::Finished,
+        CloseReason::PeerClosed => match inbound.finish() {
+            Ok(()) => CloseReason::PeerClosed,
             Err(FramingError::CutOff { have }) if unread >= LONG_UNREAD => {
                 CloseReason::CutOffUnread { have, unread }
             }

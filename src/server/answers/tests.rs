@@ -74,7 +74,7 @@ fn messages(room: usize, limit: usize) -> Messages {
 }
 
 fn answers(memory: usize) -> (Answers, Account) {
-    let limits = Limits { message: 1000, memory, memory_each: memory, ..Limits::default() };
+    let limits = Limits { message: 1000, memory, memory_per_user: memory, ..Limits::default() };
     let account = Account::new(limits);
     (Answers::new(account.share(&Peer { same_user: true, ..Peer::default() })), account)
 }

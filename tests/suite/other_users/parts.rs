@@ -89,7 +89,7 @@ fn options_in(words: &str) -> (ServerOptions, u32) {
             Some(("mode", mode)) => {
                 options.access(Access::Custom { sddl: None, mode: Some(octal(mode)) })
             }
-            Some(("accepts", "unknown")) => options.accept(Risk::UnknownOwner),
+            Some(("accepts", "unknown")) => options.accept_risk(Risk::UnknownOwner),
             Some(("umask", number)) => {
                 umask = octal(number);
                 options

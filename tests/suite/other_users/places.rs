@@ -174,7 +174,8 @@ fn a_shared_directory_is_used_if_its_risk_is_accepted() {
     let scratch = Scratch::with_mode(0o1777);
     let path = scratch.path("socket");
     let place = at_path(&path);
-    let accepts = || ServerOptions::new().access(Access::Everyone).accept(Risk::SharedDirectory);
+    let accepts =
+        || ServerOptions::new().access(Access::Everyone).accept_risk(Risk::SharedDirectory);
     is_refused(&scratch, &place, "Risk::SharedDirectory");
     {
         let _serving = Serving::start(&place, &accepts()).unwrap();

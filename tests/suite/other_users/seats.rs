@@ -12,8 +12,8 @@ const CLARA: User = User { uid: 60_003, gid: 60_013, groups: &[] };
 fn limits() -> Limits {
     let mut limits = Limits::default();
     limits.connections = 6;
-    limits.connections_each = 2;
-    limits.connections_kept = 2;
+    limits.connections_per_user = 2;
+    limits.connections_reserved = 2;
     limits
 }
 
