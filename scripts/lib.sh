@@ -18,6 +18,16 @@ die() {
   exit 1
 }
 
+# wait_for_socket PATH: until a server listens there, ten seconds at most.
+wait_for_socket() {
+  local look
+  for look in $(seq 100); do
+    [ ! -S "$1" ] || return 0
+    sleep 0.1
+  done
+  die "nobody listens at $1 ($look looks)"
+}
+
 # The rust-version of Cargo.toml as major.minor.
 declared_msrv() {
   local version

@@ -31,7 +31,7 @@ impl<'a> Batch<'a> {
         Batch { client, requests: Vec::new() }
     }
 
-    /// Adds a request.
+    /// Adds a request. The batch copies borrowed bytes, as it sends them later.
     pub fn add(&mut self, request: impl IntoBody) -> &mut Self {
         self.requests.push(request.into_body().into_bytes());
         self

@@ -44,8 +44,14 @@ impl Call {
     /// Waits for the reply, until the call's deadline.
     ///
     /// # Errors
-    /// As [`Client::call`](crate::Client::call).
+    /// As [`Client::call`](crate::Client::call); [`Error::Misuse`] if [`try_wait`](Call::try_wait) has
+    /// returned the outcome before.
     pub fn wait(mut self) -> Result<Bytes, Error> {
+        if self.collected {
+            let problem = "try_wait has returned the outcome of this call: there is no other";
+            let endpoint = self.inner.endpoint.clone();
+            return Err(Error::Misuse { endpoint, problem: problem.to_owned() });
+        }
         loop {
             if let Some(result) = self.collect() {
                 return result;

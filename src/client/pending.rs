@@ -150,12 +150,18 @@ impl Pending {
         self.follow(id, deadline);
         let mut state = self.lock();
         state.followers.retain(|follower| *follower != id);
-        // A thread that was offered the lead but leaves passes the offer on.
-        let is_over = deadline.is_some_and(|at| at <= Instant::now());
-        if !state.led && (is_over || state.calls.waiting(id).is_none()) {
-            state.offer_lead();
+        if state.led {
+            return false;
         }
-        false
+        // A thread that was offered the lead takes it or passes the offer on, under this one lock: an offer
+        // that is dropped leaves the others without a leader.
+        let is_over = deadline.is_some_and(|at| at <= Instant::now());
+        if is_over || state.calls.waiting(id).is_none() {
+            state.offer_lead();
+            return false;
+        }
+        state.led = true;
+        true
     }
 
     /// Waits until the call has ended, until this thread is offered the lead, or until the deadline.
@@ -279,7 +285,7 @@ mod tests {
         assert!(pending.lead_or_follow(leader, None));
         let waiting = thread::spawn({
             let pending = pending.clone();
-            move || while !pending.lead_or_follow(follower, None) {}
+            move || assert!(pending.lead_or_follow(follower, None), "the offer was dropped")
         });
         while pending.lock().followers.is_empty() {
             thread::yield_now();

@@ -337,6 +337,7 @@ impl<S: ServerStream> Connections<S> {
         let peer_limit = connection.inbound.peer_limit().unwrap_or(usize::MAX);
         let peer_limit = Some(peer_limit.min(connection.stream.largest_message()));
         if let Err(error) = connection.outbound.encode(head, body.clone(), peer_limit) {
+            connection.outbound.queue.take_back(&mut self.send_memory);
             return Err(SendError::new(id, error.into(), body));
         }
         connection.sent = true;

@@ -35,12 +35,13 @@ pub struct SendQueue<'a> {
     len: usize,
     /// The first pieces that are known to hold no larger buffer.
     owned: usize,
-    /// The buffer of `tail` is reused: it is kept when the queue is empty, and taken back.
-    lent: bool,
+    /// The buffer of `tail` is reused: it is kept when the queue is empty, and taken back. How many bytes it has
+    /// taken since; its capacity does not tell its size, as it shrinks from the front.
+    lent: Option<usize>,
 }
 
-/// A reused buffer that has grown beyond this size is freed: it was made for many messages.
-const LENT_MOST: usize = 64 * 1024;
+/// A reused buffer that has taken more bytes than this is freed: it has grown for many messages.
+const LENT_MOST: usize = 32 * 1024;
 
 /// Pieces up to this size can be slices of a read buffer ([`READ_CHUNK`]), which they keep allocated. Larger
 /// messages are read into buffers of their own.
@@ -50,16 +51,16 @@ impl<'a> SendQueue<'a> {
     /// Lends memory for small messages to an empty queue.
     pub(crate) fn lend(&mut self, memory: &mut BytesMut) {
         if self.is_empty() {
-            (self.tail, self.lent) = (std::mem::take(memory), true);
+            (self.tail, self.lent) = (std::mem::take(memory), Some(0));
         }
     }
 
     /// Takes the memory of an emptied queue back, for the next one.
     pub(crate) fn take_back(&mut self, memory: &mut BytesMut) {
         if self.is_empty() {
-            let mut tail = std::mem::take(self).tail;
+            let SendQueue { mut tail, lent, .. } = std::mem::take(self);
             tail.clear();
-            if memory.capacity() < tail.capacity() && tail.capacity() <= LENT_MOST {
+            if lent.is_some_and(|taken| taken <= LENT_MOST) && !memory.try_reclaim(1) {
                 *memory = tail;
             }
         }
@@ -72,6 +73,7 @@ impl<'a> SendQueue<'a> {
         }
         self.tail.put_slice(bytes);
         self.len += bytes.len();
+        self.lent = self.lent.map(|taken| taken + bytes.len());
     }
 
     /// Appends `bytes`, without a copy from 4 KiB on.
@@ -116,7 +118,7 @@ impl<'a> SendQueue<'a> {
     pub(crate) fn into_owned(self) -> SendQueue<'static> {
         let SendQueue { pieces, tail, len, owned, .. } = self;
         let pieces = pieces.into_iter().map(|piece| piece.into_bytes().into()).collect();
-        SendQueue { pieces, tail, len, owned, lent: false }
+        SendQueue { pieces, tail, len, owned, lent: None }
     }
 
     /// The number of bytes in the queue.
@@ -157,7 +159,7 @@ impl<'a> SendQueue<'a> {
             self.owned = self.owned.saturating_sub(1);
         }
         self.tail.advance(sent);
-        if self.len == 0 && !self.lent {
+        if self.len == 0 && self.lent.is_none() {
             *self = SendQueue::default();
         }
     }
@@ -241,5 +243,20 @@ mod tests {
         queue.put_bytes(vec![2; 5000]);
         queue.advance(10_000);
         assert_eq!((queue.tail.capacity(), queue.pieces.capacity()), (0, 0));
+    }
+
+    #[test]
+    fn a_lent_buffer_is_taken_back_unless_it_has_grown_large() {
+        for (size, is_kept) in [(LENT_MOST - 1, true), (LENT_MOST, true), (LENT_MOST + 1, false)] {
+            let (mut queue, mut memory) = (SendQueue::default(), BytesMut::new());
+            queue.lend(&mut memory);
+            (0..size).for_each(|_| queue.put_slice(&[7]));
+            queue.take_back(&mut memory);
+            assert_eq!((queue.len(), memory.capacity()), (size, 0), "there are bytes in it");
+            queue.advance(size);
+            queue.take_back(&mut memory);
+            assert_eq!(memory.try_reclaim(1), is_kept, "{size}");
+            assert!(!memory.try_reclaim(4 * LENT_MOST));
+        }
     }
 }

@@ -45,11 +45,16 @@ impl ReadBuffers {
         if buffer.capacity() >= needed {
             return buffer;
         }
-        let fits = whole <= self.large_size && self.large_size <= whole + whole / 2;
+        let fits = whole <= self.large_size && self.large_size <= whole + whole / 8;
         let mut larger = match fits && self.large.try_reclaim(whole) {
             true => std::mem::take(&mut self.large),
             false => BytesMut::with_capacity(needed),
         };
+        // The message ends where its buffer does: no small message that follows can keep the buffer allocated.
+        if larger.capacity() > whole {
+            larger.truncate(0);
+            drop(larger.split_off(whole));
+        }
         larger.extend_from_slice(&buffer);
         larger
     }
@@ -102,6 +107,19 @@ mod tests {
             buffers.give_back(other, capacity);
             assert_eq!(read(&mut buffers, size).as_ptr(), first);
         }
+    }
+
+    /// A small message in the rest of a large buffer would keep all of it.
+    #[test]
+    fn a_reused_buffer_has_room_for_its_message_and_nothing_else() {
+        let mut buffers = ReadBuffers::default();
+        let mut first = read(&mut buffers, 1 << 20);
+        let size = first.capacity();
+        first.clear();
+        let memory = first.as_ptr();
+        buffers.give_back(first, size);
+        let second = read(&mut buffers, 1_000_000);
+        assert_eq!((second.as_ptr(), second.capacity()), (memory, 1_000_000));
     }
 
     #[test]

@@ -240,6 +240,8 @@ fn an_arrived_reply_is_returned_without_waiting<B: Backend>() {
         thread::yield_now();
     };
     assert_eq!(reply, "hello");
+    assert!(call.try_wait().is_none());
+    assert!(matches!(call.wait(), Err(Error::Misuse { .. })));
     let mut late = client.with_timeout(Duration::from_millis(1)).start("late").unwrap();
     let error = loop {
         if let Some(ended) = late.try_wait() {
