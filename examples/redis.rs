@@ -15,7 +15,7 @@ use msgpipe::framing::{Decoder, Encoder, Framing, FramingError, SendQueue};
 use msgpipe::{Body, Endpoint, Event, MessageServer, ServerOptions};
 use std::collections::HashMap;
 
-/// The framing of commands: an array of strings each.
+/// The framing of commands. A command is an array of strings.
 struct Resp {
     /// The largest command in bytes.
     limit: usize,
@@ -52,7 +52,8 @@ impl Decoder for Commands {
     }
 }
 
-/// Passes the strings of the command at the front of `input` to the caller and returns its size, if it is complete.
+/// Passes the strings of the command at the front of `input` to `string`. Returns the size of the command, or
+/// `None` if it is incomplete.
 fn strings<'a>(
     input: &'a [u8],
     mut string: impl FnMut(&'a [u8]),
@@ -70,7 +71,8 @@ fn strings<'a>(
     Ok(Some(at))
 }
 
-/// The number after `mark`, and the number of bytes of both with the line's end.
+/// The number after `mark`, and the number of bytes of the whole line: mark, number and line end. `None` if
+/// the line is incomplete.
 fn number(input: &[u8], mark: u8, most: usize) -> Result<Option<(usize, usize)>, FramingError> {
     let wrong = || FramingError::Other(format!("no command of RESP: {:?}", input.first()));
     if input.first().is_some_and(|first| *first != mark) {
@@ -153,7 +155,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     while let Some(event) = server.poll(None)? {
         if let Event::Message(client, command) = event {
             let answer = store.answer(&command);
-            // Refused only if the client has disconnected, or leaves a megabyte of replies unread.
+            // This fails only if the client has disconnected, or leaves a megabyte of replies unread.
             if server.send(client, answer).is_err() {
                 server.abort(client);
             }

@@ -1,12 +1,12 @@
-# What the scripts beside this file share. It is sourced, not run.
+# Shared functions of the scripts in this directory. This file is sourced, not run.
 # shellcheck shell=bash
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 state=${MSGPIPE_STATE:-${XDG_CACHE_HOME:-$HOME/.cache}/msgpipe}
 mkdir -p "$state"
 
-# Everything it takes to build std for a foreign target, link Windows programs and run them.
-# binutils-mingw-w64-i686 is there for its dlltool alone: std does not build for 32-bit Windows without one.
+# The packages that build std for a foreign target, link Windows programs and run them. Of
+# binutils-mingw-w64-i686 only dlltool is needed: std does not build for 32-bit Windows without one.
 cross_packages=(
   rustc-web cargo-web rust-web-src rust-web-clippy
   gcc-mingw-w64-x86-64-posix binutils-mingw-w64-i686
@@ -18,7 +18,7 @@ die() {
   exit 1
 }
 
-# wait_for_socket PATH: until a server listens there, ten seconds at most.
+# wait_for_socket PATH: waits until a server listens at PATH, ten seconds at most.
 wait_for_socket() {
   local look
   for look in $(seq 100); do
@@ -36,14 +36,14 @@ declared_msrv() {
   printf '%s\n' "$version"
 }
 
-# apt_get ARGS...: apt-get as root, with its output kept back unless it fails.
+# apt_get ARGS...: runs apt-get as root, and prints its output only if it fails.
 apt_get() {
   local sudo=()
   if [ "$(id -u)" != 0 ]; then
     command -v sudo >/dev/null || die "needs root or sudo for: apt-get $*"
     sudo=(sudo)
   fi
-  # --no-remove: a machine with another Rust from apt gets an error, not a surprise.
+  # --no-remove: on a machine with another Rust from apt this fails, and does not remove that Rust.
   "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive \
     apt-get -q -y --no-remove -o DPkg::Lock::Timeout=300 "$@" >"$state/apt.log" 2>&1 ||
     {
@@ -52,7 +52,7 @@ apt_get() {
     }
 }
 
-# need_packages NAME...: installs what is missing, through apt with the machine's own sources.
+# need_packages NAME...: installs the missing packages, through apt with the machine's own sources.
 need_packages() {
   local package missing=()
   command -v dpkg-query >/dev/null || die "needs Debian (no dpkg here) for: $*"
@@ -66,22 +66,22 @@ need_packages() {
   apt_get install --no-install-recommends "${missing[@]}"
 }
 
-# Debian's own rustc and cargo, which build std from the library source of the same version.
-# No other toolchain can do so from packages: compiler and library source must match exactly.
+# Selects Debian's own rustc and cargo, which build std from the library source of the same version. No other
+# toolchain can do so from packages: compiler and library source must match exactly.
 use_debian_toolchain() {
   need_packages "${cross_packages[@]}"
   if [ "$(package_version rustc-web)" != "$(package_version rust-web-src)" ]; then
     apt_get update
     apt_get install --no-install-recommends rustc-web cargo-web rust-web-src rust-web-clippy
   fi
-  # cargo puts its own bin directory first unless PATH has it, and a rustup proxy there would answer
-  # for `cargo clippy`; so it is named, last.
+  # cargo puts its own bin directory first in PATH unless PATH contains it, and `cargo clippy` would then run
+  # a rustup proxy from there. So PATH contains it, as its last entry.
   export PATH="/usr/bin:$PATH:${CARGO_HOME:-$HOME/.cargo}/bin"
   export RUSTC=/usr/bin/rustc RUSTDOC=/usr/bin/rustdoc
   unset RUSTUP_TOOLCHAIN
   export CARGO_UNSTABLE_BUILD_STD=std
-  # build-std is an unstable option. This lets every crate use unstable features too, so that the
-  # build without it, on Linux, stays the judge of what builds on stable Rust.
+  # build-std is an unstable option. This variable also lets every crate use unstable features, so only the
+  # build on Linux, without it, shows that the workspace builds on stable Rust.
   export RUSTC_BOOTSTRAP=1
 }
 

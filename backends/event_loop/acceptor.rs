@@ -1,4 +1,4 @@
-//! What the loop needs of the part that takes clients in.
+//! The interface between the event loop and what accepts clients.
 
 use super::wake::Wake;
 use crate::connections::ServerStream;
@@ -7,15 +7,15 @@ use mio::{Events, Poll, Registry, Token};
 use std::io;
 use std::sync::Arc;
 
-/// Takes clients in: a listening socket, or a set of pipe instances.
+/// Accepts clients: a listening socket, or a set of pipe instances.
 pub(crate) trait Acceptor: Sized {
     type Stream: ServerStream;
 
-    /// Whether a stream that was dropped is closed only when the system is polled again.
+    /// Whether a dropped stream is closed only at the next poll of the system.
     const CLOSES_BY_POLLING: bool = false;
 
-    /// Begins to listen for readiness. Clients could connect before; now they are noticed. `wake` is
-    /// for what is learned outside the loop.
+    /// Registers for readiness. Clients could connect before; from now on they cause events. `wake` reports
+    /// readiness that is detected outside the loop.
     fn open(
         &mut self,
         registry: &Registry,
@@ -23,13 +23,12 @@ pub(crate) trait Acceptor: Sized {
         wake: &Arc<Wake>,
     ) -> io::Result<()>;
 
-    /// Something has happened at `token`, which is no connection's. Returns whether a client may be
-    /// waiting.
+    /// An event for `token`, which belongs to no connection. Returns whether a client may be waiting.
     fn ready(&mut self, token: Token) -> bool;
 
-    /// The next client that waits. There is `room` for so many clients, one at least.
+    /// The next waiting client. There is room for `room` clients, at least one.
     ///
-    /// An error is passing: the loop tries again after a while.
+    /// An error is temporary: the loop tries again after a pause.
     fn accept(
         &mut self,
         registry: &Registry,
@@ -37,40 +36,40 @@ pub(crate) trait Acceptor: Sized {
         room: usize,
     ) -> io::Result<Next<Self::Stream>>;
 
-    /// Takes no more clients; gives the name free.
+    /// Stops accepting clients and releases the name.
     fn close(self, registry: &Registry);
 
-    /// Polls until every stream that has been dropped is gone from the system.
+    /// Polls until the system has closed every dropped stream.
     fn wait_until_gone(poll: &mut Poll, events: &mut Events) {
         let _ = (poll, events);
     }
 }
 
-/// Who was next of those that wait.
+/// The outcome of accepting the next waiting client.
 pub(crate) enum Next<S> {
-    /// This client, registered with its token.
+    /// A client, registered with its token.
     Client(Accepted<S>),
-    /// One that has gone, or that cannot be told. Others may wait behind it.
+    /// The client has disconnected, or cannot be identified. Others may wait behind it.
     TurnedAway,
-    /// One that may not come in, who is to be told so. Others may wait behind it. To a pipe the access list
-    /// lets nobody come who may not.
+    /// The client has no access and gets a goodbye that says so. Others may wait behind it. On a pipe, the
+    /// access list keeps such clients from connecting.
     #[cfg(unix)]
     NotAdmitted(S, Peer),
-    /// Nobody: nobody waits until `ready` says so.
+    /// No client waits; `ready` reports when one may.
     Nobody,
 }
 
-/// A client that has been taken in.
+/// An accepted client.
 pub(crate) struct Accepted<S> {
     pub token: Token,
     pub stream: S,
     pub peer: Peer,
-    /// Something may be there to be read that no event will tell of.
+    /// Bytes may have arrived that no readiness event will report.
     pub readable: bool,
 }
 
-/// Gives out tokens, each once: an event that comes late for a connection that is gone can so
-/// never be taken for another's.
+/// Allocates tokens, each only once: a late event of a connection that has ended is never mistaken for an
+/// event of another connection.
 #[derive(Debug)]
 pub(crate) struct Tokens {
     next: usize,

@@ -1,5 +1,5 @@
-//! The mio loop that the backends with an operating system share: readiness in, calls of
-//! `crate::connections` out.
+//! The mio event loop that the backends with an operating system share: it turns readiness into calls of
+//! `crate::connections`.
 
 mod acceptor;
 #[cfg(test)]
@@ -22,50 +22,50 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// How many readiness events are taken from the system at once. More only adds latency for the last
-/// ones; fewer costs system calls when many clients are busy.
+/// The most readiness events of one poll. A higher number only adds latency for the last events; a lower
+/// number costs system calls when many clients are busy.
 const EVENTS: usize = 256;
 
-/// How many clients are taken in, or turned away, before the others are served again: they may come
-/// faster than this takes, also those that may not come in at all.
+/// The most clients that are accepted or refused before connections are served again. Clients may connect
+/// faster than the server accepts or refuses them, clients without access included.
 const ACCEPTS: usize = 64;
 
-/// How long clients are taken in at once, the time in which the application decides about them
-/// included, before the others are served again: about what taking in twenty costs by itself.
+/// The longest time of accepting before connections are served again, the application's time in `authorize`
+/// included. Without `authorize` this is enough for about twenty clients.
 const ACCEPT_TIME: Duration = Duration::from_micros(500);
 
-/// How many steps of the connections, none of which is the application's, there are between two looks at
-/// the clock: each reads or sends at most some hundred KB.
+/// The steps of the connections between two readings of the clock. The application does not run in these
+/// steps; each reads or sends at most some hundred KB.
 const STEPS: usize = 8;
 
-/// How much longer than its timeout a poll takes that has something to read but nothing to tell: what
-/// has arrived within the timeout is to be found by a poll that does not wait.
+/// How much longer than its timeout a poll may take that has bytes to read and no event to return. It lets a
+/// poll that does not wait return what has arrived within its timeout.
 const OVERTIME: Duration = Duration::from_millis(1);
 
-/// How long no client is taken in after the system refused to give one (no descriptors, no memory).
-/// Short enough not to be noticed by a client that waits, long enough not to spin.
+/// The pause of accepting after the system failed to accept a client (no descriptors, no memory). It is too
+/// short to matter to a waiting client, and long enough that the loop does not spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// The event loop of one server; see the [module](self).
 pub(super) struct EventLoop<A: Acceptor> {
     pub connections: Connections<A::Stream>,
-    /// `None` once no more clients are taken.
+    /// `None` once the server has stopped accepting and released the name.
     acceptor: Option<A>,
     poll: Poll,
     events: Events,
-    /// Room for one event: with one client there is no more. To ask for more makes Wine look into the
-    /// completion port once more each time.
+    /// Room for one event, for a server with one connection: it has no more events. With more room, Wine
+    /// checks the completion port once more in each poll.
     one_event: Events,
     tokens: Tokens,
     wake: Arc<Wake>,
-    /// Clients may be waiting to be taken in; from this time on.
+    /// Clients may be waiting; from this time on they are accepted.
     accept_at: Option<Instant>,
-    /// Clients are still let in, to be told that the server stops.
+    /// Clients are still accepted, to get a goodbye: the server stops.
     refuses: bool,
-    /// Taking clients in failed the last time, and the application knows.
+    /// The last attempt to accept failed, and the application has the event.
     accept_failed: bool,
     options: ServerOptions,
-    /// How many clients are served at once.
+    /// The most connections at once.
     most: usize,
     endpoint: Arc<str>,
 }
@@ -109,17 +109,17 @@ impl<A: Acceptor> EventLoop<A> {
             let step = self.connections.step(now);
             if let Step::Event(event) = step {
                 if A::CLOSES_BY_POLLING && matches!(event, Event::Closed(..)) {
-                    // What served it shall listen for the next; and the client shall see its end
-                    // now, not when the application polls again.
+                    // The instance that served it must wait for the next client, and the client must see
+                    // the end of its connection now, not at the application's next poll.
                     self.accept_at.get_or_insert(now);
                     self.accept();
                     self.look(Some(Duration::ZERO))?;
                 }
                 return Ok(Some(event));
             }
-            // One look at the system even with no time to wait: a caller that polls with a timeout
-            // of zero would otherwise never see anything. What that brings is gone through as far as
-            // the overtime lasts; the next poll goes on with it.
+            // The system is polled once even if there is no time to wait: otherwise a timeout of zero
+            // would never return an event. Its readiness is handled until the overtime ends; the next
+            // poll handles the rest.
             let busy = self.connections.is_busy();
             let is_idle = matches!(step, Step::Idle) && !busy;
             if looked && is_over(if is_idle { until } else { until.map(|at| at + OVERTIME) }) {
@@ -146,7 +146,7 @@ impl<A: Acceptor> EventLoop<A> {
         waited.map_err(|source| Error::system(&self.endpoint, "waiting for events", source))
     }
 
-    /// Waits for readiness and passes it on; returns when that was.
+    /// Waits for readiness and passes it on to the connections; returns the time after the wait.
     fn wait(&mut self, timeout: Option<Duration>) -> io::Result<Instant> {
         let events = match self.connections.len() {
             1 => &mut self.one_event,
@@ -172,9 +172,9 @@ impl<A: Acceptor> EventLoop<A> {
                 if event.is_write_closed() {
                     self.connections.hung_up(id);
                 }
-                // Urgent data makes reads come up short with more behind it.
+                // A read stops short at urgent data, though more bytes may follow.
                 let urgent = event.is_priority();
-                // On Linux each of these comes along with `is_readable`; mio says so of no system.
+                // On Linux each of these comes with `is_readable`; mio documents this for no system.
                 if event.is_readable() || event.is_read_closed() || event.is_error() || urgent {
                     let ended = event.is_read_closed() || event.is_error() || urgent;
                     self.connections.readable(id, ended);
@@ -183,8 +183,8 @@ impl<A: Acceptor> EventLoop<A> {
                     self.connections.writable(id);
                 }
             } else if let Some(acceptor) = &mut self.acceptor {
-                // An event of a connection that has just been dropped comes here too, and means
-                // nothing to the acceptor.
+                // Events of a connection that has just been dropped also get here; the acceptor ignores
+                // them.
                 if acceptor.ready(token) {
                     self.accept_at.get_or_insert_with(Instant::now);
                 }
@@ -195,13 +195,14 @@ impl<A: Acceptor> EventLoop<A> {
         Ok(now)
     }
 
-    /// When clients that wait are to be taken in without a further event.
+    /// When to accept waiting clients without a further event.
     fn accept_due(&self) -> Option<Instant> {
         self.accept_at.filter(|_| self.room() > 0)
     }
 
-    /// How many clients may be taken in. Of a fixed number of instances none is left when all have a
-    /// client, and others wait; else a client for whom there is no place is let in to be told so.
+    /// How many clients may be accepted. With a fixed number of instances further clients wait once each
+    /// instance has a client. Otherwise a client over the limit of connections is accepted and gets a
+    /// goodbye.
     fn room(&self) -> usize {
         match self.options.instances {
             Instances::Unlimited => usize::MAX,
@@ -209,8 +210,8 @@ impl<A: Acceptor> EventLoop<A> {
         }
     }
 
-    /// Takes in the clients that wait, as far as the limit allows. When it stops before the last of
-    /// them, the next look at the system does not wait, and it goes on.
+    /// Accepts the waiting clients, up to the limits. If clients are left, the next poll of the system does
+    /// not wait, and accepting continues after it.
     fn accept(&mut self) {
         if self.accept_at.is_none() {
             return;
@@ -280,8 +281,8 @@ impl<A: Acceptor> EventLoop<A> {
 }
 
 impl<A: Acceptor> Drop for EventLoop<A> {
-    /// Ends all operations that the system has under way before the poll goes: on Windows a pipe's
-    /// handle is closed only when its last completion has been taken from the port.
+    /// Ends all operations in flight before the poll is dropped: on Windows the handle of a pipe is closed
+    /// only after its last completion packet has been taken from the port.
     fn drop(&mut self) {
         self.give_name_free();
         self.connections.clear();
@@ -289,7 +290,7 @@ impl<A: Acceptor> Drop for EventLoop<A> {
     }
 }
 
-/// Adds a client, if the application agrees.
+/// Adds a client if `authorize` admits it; otherwise refuses it.
 fn take_in<S: ServerStream>(
     connections: &mut Connections<S>,
     options: &ServerOptions,
@@ -303,7 +304,7 @@ fn take_in<S: ServerStream>(
     }
 }
 
-/// What one is told who may not come in.
+/// The goodbye for a client without access.
 fn not_admitted(peer: &Peer) -> Goodbye {
     Goodbye::new(GoodbyeCode::NOT_AUTHORIZED, format!("{peer} may not connect here"))
 }
@@ -312,7 +313,7 @@ fn id_of(token: Token) -> ConnectionId {
     ConnectionId::from_number(token.0 as u64)
 }
 
-/// The token of an event that belongs to no connection.
+/// The first token after the waker's.
 const FIRST_TOKEN: usize = wake::TOKEN.0 + 1;
 
 impl Default for Tokens {

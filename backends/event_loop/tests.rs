@@ -1,4 +1,4 @@
-//! The loop with an acceptor that does as it is told.
+//! Tests of the loop with scripted acceptors.
 
 use super::*;
 use crate::framing::{Layer, Native, SendQueue};
@@ -9,10 +9,10 @@ use std::cell::Cell;
 use std::collections::VecDeque;
 use std::rc::Rc;
 
-/// Longer than anything takes that works.
+/// The timeout of waits that must end earlier.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A client that says nothing and takes everything.
+/// A client that sends nothing and reads everything.
 struct Silent;
 
 impl ServerStream for Silent {
@@ -27,10 +27,10 @@ impl ServerStream for Silent {
     }
 }
 
-/// What the system says to each attempt to take in a client; at the end nobody waits.
+/// The outcomes of accepting, in order: the client's process id, or an error. After them no client waits.
 struct Script(VecDeque<io::Result<u32>>);
 
-/// One client that says this, a byte for each read.
+/// Accepts one client, which sends these bytes. Each read returns one byte.
 struct Dripping(Option<Bytes>);
 
 struct Drops(Bytes);
@@ -75,7 +75,7 @@ impl Acceptor for Dripping {
     fn close(self, _registry: &Registry) {}
 }
 
-/// Clients that come faster than they can be turned away: there is always another one.
+/// Clients that connect faster than they are refused: there is always another one.
 struct Endless {
     turned_away: Rc<Cell<usize>>,
 }
@@ -138,8 +138,8 @@ fn refused() -> io::Result<u32> {
     Err(io::Error::other("no descriptors"))
 }
 
-/// Whom the next event tells of: a client's process, or that none could be taken in. It is not the end of
-/// the wait that brings it.
+/// The client of the next event, by its process id; `None`: accepting failed. The event must come before the
+/// poll's timeout.
 fn next(event_loop: &mut EventLoop<Script>) -> Option<u32> {
     let began = Instant::now();
     let event = event_loop.poll(Some(PATIENCE)).unwrap();
@@ -210,7 +210,7 @@ fn a_server_that_takes_no_more_clients_does_not_look_for_them() {
     assert_eq!(event_loop.accept_due(), None, "it would not sleep");
 }
 
-/// Nothing else happens: only the limit ends the wait.
+/// There is no readiness: only the limit ends the wait.
 #[test]
 fn a_server_that_waits_closes_in_time_who_says_nothing() {
     let limits = Limits { preface: Duration::from_millis(20), ..Limits::default() };
@@ -222,7 +222,7 @@ fn a_server_that_waits_closes_in_time_who_says_nothing() {
     assert!(began.elapsed() < PATIENCE, "it slept");
 }
 
-/// A message that takes many turns to be read is found by few polls, though none of them may wait.
+/// A message that takes many turns to read is returned after few polls, though none of them waits.
 #[test]
 fn a_poll_does_not_return_while_there_is_something_to_read() {
     const SIZE: usize = 1000;
@@ -248,7 +248,7 @@ fn a_poll_does_not_return_while_there_is_something_to_read() {
     assert!(polls < SIZE / 2, "{polls} polls");
 }
 
-/// The signal's handler is there so that the wait ends early.
+/// The signal has a handler: without one it would not interrupt the wait.
 #[cfg(target_os = "linux")]
 #[test]
 fn a_signal_does_not_end_a_wait() {
@@ -267,7 +267,7 @@ fn a_signal_does_not_end_a_wait() {
     let (tell, told) = std::sync::mpsc::channel();
     let polling = std::thread::spawn(move || {
         let mut event_loop = event_loop(vec![], &ServerOptions::new());
-        // SAFETY: it only asks for a number.
+        // SAFETY: the call only returns a number.
         let thread = unsafe { libc::gettid() };
         tell.send((thread, event_loop.waker())).unwrap();
         let event = event_loop.poll(None);
@@ -275,7 +275,7 @@ fn a_signal_does_not_end_a_wait() {
     });
     let (thread, waker) = told.recv().unwrap();
     let stat = format!("/proc/self/task/{thread}/stat");
-    // Its state stands behind the name, which ends with a parenthesis.
+    // The state of the thread follows its name, which ends with a parenthesis.
     let sleeps = || std::fs::read_to_string(&stat).is_ok_and(|stat| stat.contains(") S "));
     for round in 0..20 {
         while !sleeps() && !polling.is_finished() {
@@ -305,7 +305,7 @@ fn who_may_not_come_in_keeps_nobody_waiting_by_coming_again_and_again() {
         server.waker().wake();
         let event = server.poll(None).unwrap();
         assert!(matches!(event, Some(Event::Woken)), "{event:?}");
-        // So many in each look, and it goes on with them in the next.
+        // Each poll of the system refuses this many, and the next one continues.
         assert_eq!(turned_away.get(), turn * ACCEPTS);
     }
     assert!(server.poll(Some(Duration::ZERO)).unwrap().is_none());

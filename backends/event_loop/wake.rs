@@ -1,27 +1,27 @@
-//! Waking the loop from other threads.
+//! Wake-ups of the loop from other threads.
 
 use mio::{Registry, Token};
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-/// The waker's own token.
+/// The token of the waker.
 pub(super) const TOKEN: Token = Token(0);
 
-/// A waker that costs one event, however often it is called before the loop has looked. On Windows
-/// each wake of mio's own is a packet of the completion port, and crowds out those of the pipes.
+/// A waker that posts one event, however often it is called before the loop handles that event. On Windows
+/// each wake-up of mio's own waker is a packet of the completion port, and displaces packets of the pipes.
 #[derive(Debug)]
 pub(crate) struct Wake {
     waker: mio::Waker,
-    /// The event is under way.
+    /// An event has been posted and not handled yet.
     posted: AtomicBool,
-    /// The application asked for it.
+    /// The application has called the waker.
     woken: AtomicBool,
-    /// Connections of which a backend has learned outside the loop that they are readable.
+    /// Connections that a backend has found readable outside the loop.
     readable: Mutex<Vec<Token>>,
 }
 
-/// What the loop was woken for.
+/// The reasons for a wake-up.
 pub(super) struct Reasons {
     pub woken: bool,
     pub readable: Vec<Token>,
@@ -43,34 +43,34 @@ impl Wake {
         self.post();
     }
 
-    /// Wakes the loop for a connection that is readable: only on Windows is there something that mio
-    /// does not tell.
+    /// Wakes the loop for a readable connection. Only on Windows is there readiness that mio does not
+    /// report.
     #[cfg(any(windows, test))]
     pub fn readable(&self, token: Token) {
         self.readable.lock().unwrap_or_else(PoisonError::into_inner).push(token);
         self.post();
     }
 
-    /// Makes the loop look, unless that is under way already.
+    /// Posts the event, unless one has been posted and not handled yet.
     fn post(&self) {
         self.post_with(|| self.waker.wake());
     }
 
     fn post_with(&self, post: impl FnOnce() -> io::Result<()>) {
         if !self.posted.swap(true, Ordering::SeqCst) && post().is_err() {
-            // Could not be posted (no memory): the next call shall try again.
+            // The event could not be posted (no memory): the next call tries again.
             self.posted.store(false, Ordering::SeqCst);
         }
     }
 
-    /// The loop has seen the event: from now on a wake is a new one.
+    /// The loop handles the event: a wake-up from now on posts a new one.
     pub(super) fn seen(&self) -> Reasons {
         self.seen_with(|| {})
     }
 
-    /// `meanwhile` stands for what other threads may do between the two steps.
+    /// `meanwhile` runs between the two steps, in place of other threads, for tests.
     fn seen_with(&self, meanwhile: impl FnOnce()) -> Reasons {
-        // First this, so that what comes after the reasons are taken makes an event of its own.
+        // This comes first: a wake-up after the reasons are taken then posts its own event.
         self.posted.store(false, Ordering::SeqCst);
         meanwhile();
         let woken = self.woken.swap(false, Ordering::SeqCst);
@@ -122,8 +122,8 @@ mod tests {
         assert_eq!(tried, 2, "once for the one that failed, once for the next, which is under way");
     }
 
-    /// What is asked for while the loop takes the reasons is among them, or is an event to come. Taken the
-    /// other way round it would be neither, and no later wake would make an event either.
+    /// A wake-up while the loop takes the reasons is among them, or posts an event. With the two steps in the
+    /// other order it would do neither, and no later wake-up would post an event.
     #[test]
     fn a_wake_while_the_loop_looks_is_not_lost() {
         let mut poll = mio::Poll::new().unwrap();
@@ -138,7 +138,7 @@ mod tests {
         poll.poll(&mut events, Some(Duration::ZERO)).unwrap();
         let is_told = reasons.woken && reasons.readable == [Token(7), Token(8)];
         assert!(is_told || !events.is_empty(), "asked for, and neither told nor to be told");
-        // And the next one is an event again, or one is under way.
+        // The next wake-up posts an event again, unless one is posted already.
         wake.seen();
         wake.wake();
         poll.poll(&mut events, Some(Duration::from_secs(10))).unwrap();

@@ -1,4 +1,4 @@
-//! The two sides of every comparison as their clients see them: requests out, the same bytes back.
+//! The clients of both sides of every comparison. Both servers echo: each reply is the bytes of its request.
 
 use crate::Failure;
 use crate::frames::{HEADER, Inbox};
@@ -7,10 +7,10 @@ use msgpipe::{Call, Client, Endpoint};
 use std::collections::VecDeque;
 use std::io::{Read, Write};
 
-/// What is measured.
+/// The two sides of a comparison.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Side {
-    /// The floor.
+    /// The bare floor.
     Bare,
     Msgpipe,
 }
@@ -25,7 +25,7 @@ impl Side {
         }
     }
 
-    /// A connection to this side's server.
+    /// Connects to the server of this side.
     pub fn connect(self, name: &str) -> Result<Box<dyn Echo>, Failure> {
         Ok(match self {
             Side::Bare => {
@@ -40,14 +40,14 @@ impl Side {
     }
 }
 
-/// A request, ready for either side, so that neither copies it to send it.
+/// A request, prepared for both sides: neither copies it to send it.
 pub struct Request {
-    /// For the floor: with its length in front.
+    /// The frame of the floor: the length, then the body.
     frame: Bytes,
 }
 
 impl Request {
-    /// `count` requests of this size, told apart by their first eight bytes.
+    /// `count` requests of `size` bytes, which differ in their first eight bytes.
     pub fn several(count: u64, size: usize) -> Vec<Request> {
         let request = |number: u64| {
             let mut frame = u32::try_from(size).expect("a small size").to_le_bytes().to_vec();
@@ -62,7 +62,7 @@ impl Request {
         self.frame.slice(HEADER..)
     }
 
-    /// Whether this is the reply: by its length, its beginning and its end.
+    /// Checks the reply: its length, its first and its last eight bytes.
     fn check(&self, reply: &[u8]) -> Result<(), Failure> {
         let asked = &self.frame[HEADER..];
         let is_echo = reply.len() == asked.len()
@@ -72,23 +72,23 @@ impl Request {
     }
 }
 
-/// How a request is handed over.
+/// How a request is passed to the client.
 #[derive(Clone, Copy)]
 pub enum How {
     Owned,
     Borrowed,
 }
 
-/// How several are sent.
+/// How several requests are sent.
 #[derive(Clone, Copy)]
 pub enum Sent {
-    /// With one write.
+    /// All with one write.
     Together,
-    /// Each with one of its own.
+    /// Each with its own write.
     OneByOne,
 }
 
-/// A connection whose server echoes.
+/// A connection to an echo server.
 pub trait Echo: Send {
     /// One round trip.
     fn call(&mut self, request: &Request, how: How) -> Result<(), Failure>;
@@ -96,11 +96,11 @@ pub trait Echo: Send {
     /// Sends requests with one write.
     fn send(&mut self, requests: &[Request]) -> Result<(), Failure>;
 
-    /// Waits for the replies to these, the oldest that are not answered.
+    /// Waits for the replies to `requests`, which are the oldest in flight.
     fn receive(&mut self, requests: &[Request]) -> Result<(), Failure>;
 
-    /// Sends each of these by itself, and waits after each for the oldest reply. The floor sends them
-    /// together.
+    /// Sends each request with its own write, and waits after each for the oldest reply. The floor sends all
+    /// with one write.
     fn exchange(&mut self, requests: &[Request]) -> Result<(), Failure> {
         self.send(requests)?;
         self.receive(requests)

@@ -1,5 +1,5 @@
-//! The measure of fairness: how much longer a client's call takes for each client beside it that asks
-//! without an end.
+//! The measure of fairness: how much longer a client's call takes for each flood beside it. A flood is a
+//! client that sends requests without a pause.
 
 use crate::Failure;
 use crate::echo::Side;
@@ -11,13 +11,14 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-/// Floods at once.
+/// Numbers of concurrent floods.
 const FLOODS: [usize; 3] = [1, 2, 4];
 
-/// Requests of one flood that are under way.
+/// Requests in flight of one flood.
 const UNDER_WAY: usize = 512;
 
-/// How many times what a call takes alone, its handler's time included, each flood may add to it.
+/// The most time that each flood may add to a call, in multiples of the time of a call alone, its handler's
+/// time included.
 const GOAL: f64 = 2.0;
 
 pub fn run(setting: &Setting<'_>, report: &Report) -> Result<(), Failure> {
@@ -35,7 +36,7 @@ pub fn run(setting: &Setting<'_>, report: &Report) -> Result<(), Failure> {
     Ok(())
 }
 
-/// How long all but one in a hundred calls take, in nanoseconds.
+/// The 99th percentile of the duration of a call beside `floods` floods, in nanoseconds.
 fn p99(server: &str, floods: usize, time: Duration) -> Result<f64, Failure> {
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {

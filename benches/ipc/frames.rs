@@ -1,18 +1,18 @@
-//! Frames of the bare floor: a length of four bytes, little-endian, then the payload. As direct as
-//! it can be: no limits, no checks, no envelope, and no copy of a large frame.
+//! The frames of the bare floor: a length of four bytes, little-endian, then the payload. They have the least
+//! possible overhead: no limits, no checks, no envelope, and no copy of a large frame.
 
 use std::ops::Range;
 
-/// Bytes of a frame's length.
+/// The size of a frame's header, which holds the length of the payload.
 pub const HEADER: usize = 4;
 
-/// What one read may bring before a larger frame has come by.
+/// The initial size of the read buffer.
 const FIRST_SIZE: usize = 16 * 1024;
 
-/// What has arrived on one connection; it is kept for the next read and grows to the largest frame.
+/// The read buffer of one connection. It is reused for each read and grows to the largest frame.
 pub struct Inbox {
     bytes: Vec<u8>,
-    /// What of `bytes` has arrived and was not taken.
+    /// The part of `bytes` that has arrived and has not been taken.
     arrived: Range<usize>,
 }
 
@@ -21,13 +21,13 @@ impl Inbox {
         Inbox { bytes: vec![0; FIRST_SIZE], arrived: 0..0 }
     }
 
-    /// The length of the first frame with its header, once that is there.
+    /// The size of the first frame, header included. `None` until the header has arrived.
     fn first_len(&self) -> Option<usize> {
         let header = self.bytes[self.arrived.clone()].first_chunk::<HEADER>()?;
         Some(HEADER + u32::from_le_bytes(*header) as usize)
     }
 
-    /// Where to read to: room for the rest of the frame under way at least.
+    /// The buffer for the next read: at least the rest of the incomplete frame fits.
     pub fn room(&mut self) -> &mut [u8] {
         if self.arrived.is_empty() {
             self.arrived = 0..0;
@@ -41,12 +41,13 @@ impl Inbox {
         &mut self.bytes[self.arrived.end..]
     }
 
-    /// So much was read to there.
+    /// `read` bytes have been read into `room`.
     pub fn filled(&mut self, read: usize) {
         self.arrived.end += read;
     }
 
-    /// Takes the next whole frame; where it lies, header and all, until the next `room`.
+    /// Takes the next complete frame. Returns its range, header included, which is valid until the next
+    /// `room`.
     pub fn next(&mut self) -> Option<Range<usize>> {
         let len = self.first_len().filter(|len| *len <= self.arrived.len())?;
         let start = self.arrived.start;
@@ -59,18 +60,18 @@ impl Inbox {
     }
 }
 
-/// What waits to be sent on one connection.
+/// The send queue of one connection.
 #[derive(Default)]
 pub struct Replies {
-    /// A single reply, where its request lies in the inbox.
+    /// A single reply: the range of its request in the inbox.
     lone: Range<usize>,
-    /// Several replies, and how much of them was sent.
+    /// Several replies; `sent` bytes of them have been sent.
     many: Vec<u8>,
     sent: usize,
 }
 
 impl Replies {
-    /// Answers each frame of the inbox. All that were answered before must have been sent.
+    /// Echoes each complete frame of the inbox. All earlier replies must have been sent.
     pub fn answer(&mut self, inbox: &mut Inbox) {
         let Some(first) = inbox.next() else { return };
         let Some(mut next) = inbox.next() else {
@@ -87,7 +88,7 @@ impl Replies {
         }
     }
 
-    /// One frame at a time, as a server does that looks at what it is asked.
+    /// Copies one frame at a time, header and payload apart, as a server that examines each request does.
     fn put(&mut self, frame: &[u8]) {
         let (header, payload) = frame.split_at(HEADER);
         self.many.extend_from_slice(header);
@@ -101,7 +102,7 @@ impl Replies {
         }
     }
 
-    /// So much of `unsent` was sent.
+    /// `sent` bytes of `unsent` have been sent.
     pub fn advance(&mut self, sent: usize) {
         if !self.lone.is_empty() {
             self.lone.start += sent;

@@ -1,5 +1,4 @@
-//! The measure of memory: what a connection that does nothing takes in the server, once it has done
-//! one echo.
+//! The measure of memory: how much memory of the server an idle connection uses, after one echo.
 
 use crate::echo::{How, Request, Side};
 use crate::report::{Report, Target};
@@ -7,13 +6,14 @@ use crate::server::ServerProcess;
 use crate::setting::Setting;
 use crate::{Failure, machine};
 
-/// Connections at once.
+/// Concurrent connections.
 const CONNECTIONS: usize = 10_000;
 
-/// Those that are made before the first look: what a server allocates once is there then.
+/// Connections that are opened before the first reading of the memory. That reading includes what a
+/// server allocates once.
 const BEFORE: usize = 16;
 
-/// Descriptors of a process besides.
+/// Descriptors that a process uses for other purposes.
 const OTHERS: u64 = 100;
 
 pub fn run(setting: &Setting<'_>, report: &Report) -> Result<(), Failure> {

@@ -1,9 +1,9 @@
-//! What the benchmark asks of the machine: CPUs to keep to, many descriptors, the memory in use.
-//! Where a system does not give one of these safely, there is none.
+//! What the benchmark needs of the system: pinning to CPUs, many descriptors, the memory in use. Where a
+//! system has no safe interface for one of these, it is missing; on Windows, `win32_floor` has the pinning.
 
 use crate::Failure;
 
-/// Two CPUs that this process may use: for the client and for the server.
+/// Two CPUs that this process may run on: one for the client, one for the server.
 #[cfg(target_os = "linux")]
 pub fn two_cpus() -> Option<(usize, usize)> {
     use rustix::thread::{CpuSet, sched_getaffinity};
@@ -12,7 +12,7 @@ pub fn two_cpus() -> Option<(usize, usize)> {
     Some((cpus.next()?, cpus.next()?))
 }
 
-/// Keeps this thread, and those that it will start, to a CPU.
+/// Pins this thread, and the threads that it will start, to a CPU.
 #[cfg(target_os = "linux")]
 pub fn pin(cpu: usize) -> Result<(), Failure> {
     let mut cpus = rustix::thread::CpuSet::new();
@@ -33,8 +33,7 @@ pub fn pin(_cpu: usize) -> Result<(), Failure> {
     Err("threads cannot be kept to a CPU on this system".into())
 }
 
-/// Raises the number of descriptors that this process may have to the most it may ask for, and
-/// returns that.
+/// Raises this process's soft limit of open descriptors to the hard limit, and returns the hard limit.
 #[cfg(unix)]
 pub fn allow_many_descriptors() -> Result<u64, Failure> {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -48,7 +47,7 @@ pub fn allow_many_descriptors() -> Result<u64, Failure> {
     Ok(u64::MAX)
 }
 
-/// The bytes of this process that are in memory. `None` on systems that do not tell in a file.
+/// The resident memory of this process in bytes. `None` on systems that do not report it in a file.
 pub fn resident() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;

@@ -1,29 +1,31 @@
-//! What msgpipe costs, as ratios to a bare floor that does the same work, measured in one run.
+//! The cost of msgpipe, as ratios to a bare floor: a minimal program that does the same work, measured in the
+//! same run.
 //!
 //! ```text
 //! cargo bench --bench ipc -- [--rounds N] [--seconds S] [--only rtt,pipelined,fanin,fair,idle]
 //!                            [--cpus two|one|any]
 //! ```
 //!
-//! The floor is what one would write by hand for this one purpose: on Unix a single-threaded mio
-//! loop that echoes frames with a length of four bytes in front, on Windows a plain overlapped loop
-//! on a message-type pipe that does the same; its client is a blocking stream. Client and server
-//! are two processes (this program starts itself again as the server), kept on different CPUs for
-//! both sides of every comparison: placement alone is a factor of two. Each round measures the
-//! floor, then msgpipe, for `--seconds` each; the ratio is formed within the round, and what is
-//! printed are medians over the rounds. Absolute figures drift with the machine; ratios do not.
+//! The floor is handwritten for this one purpose: on Unix a single-threaded mio loop that echoes frames with
+//! a length of four bytes in front, on Windows a plain overlapped loop on a message-type pipe that does the
+//! same. Its client is a blocking stream. Client and server are two processes (this program starts itself
+//! again as the server), pinned to different CPUs for both sides of every comparison: placement alone is a
+//! factor of two. Each round measures the floor, then msgpipe, for `--seconds` each. The ratio is computed
+//! within the round; the printed figures are medians over the rounds. Absolute figures drift with the
+//! machine; ratios do not.
 //!
-//! On Windows, `MSGPIPE_FLOOR=eager` in the environment makes the floor go on from operations that
-//! finish at once without a look at the completion port: as fast as it gets, and under Wine, where
-//! each look is a round trip to its server, a good deal faster than a plain loop.
+//! On Windows, `MSGPIPE_FLOOR=eager` in the environment makes the floor continue at once after an operation
+//! that completes immediately, without waiting for a packet of the completion port. This is the fastest
+//! floor. Under Wine, where each wait is a round trip to its server, it is a good deal faster than a plain
+//! loop.
 //!
-//! `--cpus one` puts both on one CPU: there the work of both sides shows, and little noise, where
-//! otherwise most of a round trip is what it takes to wake a CPU that sleeps.
+//! `--cpus one` pins client and server to one CPU. The figures then show the work of both sides, with little
+//! noise. With two CPUs, most of a round trip is the wake-up of a sleeping CPU.
 //!
-//! `fair` has no floor: it compares what each flood of requests beside a client adds to the client's calls
-//! with what one of its calls takes alone.
+//! `fair` has no floor: it compares the time that each flood of requests adds to another client's call with
+//! the time of such a call alone.
 //!
-//! It prints each ratio beside its target and judges nothing: it is no test.
+//! The program prints each ratio beside its target and is not a test: it does not fail if a target is missed.
 
 mod echo;
 mod fair;
@@ -51,12 +53,12 @@ use unix_floor as floor;
 #[cfg(windows)]
 use win32_floor as floor;
 
-/// The system's allocator, with a count of the bytes held. Counting costs one atomic addition for each
-/// allocation, which is to the floor's advantage: it hardly allocates.
+/// The system's allocator, with a count of the allocated bytes. The count costs one atomic addition for each
+/// allocation. This favours the floor, which hardly allocates.
 #[global_allocator]
 static ALLOCATOR: Cap<System> = Cap::new(System, usize::MAX);
 
-/// What can go wrong: the benchmark gives up and says why.
+/// Any error: the benchmark ends and prints it.
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 fn main() -> ExitCode {

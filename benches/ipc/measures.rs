@@ -1,4 +1,4 @@
-//! The measures of time: round trips, many calls in flight, many clients.
+//! The measures of time: round trips, many calls in flight, many concurrent clients.
 
 use crate::echo::{Echo, How, Request, Sent, Side};
 use crate::options::Measure;
@@ -8,7 +8,7 @@ use crate::{Failure, fair, idle};
 use std::sync::Barrier;
 use std::time::{Duration, Instant};
 
-/// Round trips: their size, and whether the request is borrowed from where it lies or owned.
+/// The round trips: name, size, and whether the request is owned or borrowed.
 const ROUND_TRIPS: [(&str, usize, How); 5] = [
     ("64 B", 64, How::Owned),
     ("4 KiB", 4 << 10, How::Owned),
@@ -17,7 +17,7 @@ const ROUND_TRIPS: [(&str, usize, How); 5] = [
     ("1 MiB, borrowed", 1 << 20, How::Borrowed),
 ];
 
-/// What the median of a round trip of this size is to reach.
+/// The target for the median of a round trip of this size.
 const fn round_trip_target(size: usize) -> Option<Target> {
     match size {
         0x10_0000 if cfg!(windows) => None,
@@ -32,21 +32,22 @@ const fn round_trip_target(size: usize) -> Option<Target> {
 /// Calls in flight on one connection.
 const WINDOW: u64 = 128;
 
-/// How they are sent: in so many parts, so that while one is answered the others are under way. Or each by
-/// itself, and a reply waited for after each; the floor sends all at once then.
+/// How a window is sent: name, number of parts, mode and target. With several parts, the other parts are in
+/// flight while the server replies to one. `OneByOne` sends each request with its own write and waits for one
+/// reply after each; the floor then sends all with one write.
 const PARTS: [(&str, u64, Sent, f64); 3] = [
     ("by halves", 2, Sent::Together, 0.8),
     ("all at once", 1, Sent::Together, 0.8),
     ("one by one", 1, Sent::OneByOne, 0.25),
 ];
 
-/// Clients at once, each a thread with a connection of its own.
+/// Concurrent clients, each a thread with its own connection.
 const CLIENTS: usize = 16;
 
-/// A request of the measures that are about many small ones.
+/// The size of a request in the measures with many small requests.
 const SMALL: usize = 64;
 
-/// Before anything is timed, this part of the time is spent on the same work.
+/// The warm-up before each measurement does the same work, for this fraction of the measured time.
 const WARM_UP: f64 = 0.2;
 
 impl Measure {
@@ -92,7 +93,7 @@ impl Measure {
     }
 }
 
-/// Round trips one after the other: how long each took, in nanoseconds, in order of length.
+/// Sequential round trips: their durations in nanoseconds, sorted.
 fn round_trips(
     side: Side,
     server: &str,
@@ -129,7 +130,7 @@ fn calls(
     Ok(took)
 }
 
-/// Replies for each second on one connection with a full window.
+/// Replies per second on one connection with a full window.
 fn pipelined(
     side: Side,
     server: &str,
@@ -139,7 +140,7 @@ fn pipelined(
 ) -> Result<f64, Failure> {
     let mut echo = side.connect(server)?;
     let part = Request::several(WINDOW / parts, SMALL);
-    // One by one: the window is full before the first.
+    // `OneByOne`: the window is full before the first measured request.
     let ahead = parts - u64::from(matches!(sent, Sent::Together));
     for _ in 0..ahead {
         echo.send(&part)?;
@@ -148,7 +149,8 @@ fn pipelined(
     replies(&mut *echo, &part, sent, time)
 }
 
-/// Sends the part that is missing to a full window, and takes the oldest one in.
+/// Sends the part that completes the window, and receives the oldest part; again and again for `time`.
+/// Returns the replies per second.
 fn replies(
     echo: &mut dyn Echo,
     part: &[Request],
@@ -173,7 +175,7 @@ fn replies(
     }
 }
 
-/// Round trips for each second of many clients together.
+/// Round trips per second, summed over many concurrent clients.
 fn fan_in(side: Side, server: &str, time: Duration) -> Result<f64, Failure> {
     let requests = Request::several(4, SMALL);
     let warm = Barrier::new(CLIENTS);

@@ -1,25 +1,25 @@
-//! The command line: for people, and for the server process that this program starts itself as.
+//! The command line: of the benchmark, and of the server process that it starts from the same program.
 
 use crate::Failure;
 use crate::server::Task;
 use std::time::Duration;
 
-/// Rounds, and seconds of each, such that everything takes about a minute.
+/// The default rounds, and seconds for each side in a round: all measures together take about a minute.
 const ROUNDS: usize = 7;
 const SECONDS: f64 = 0.6;
 
 const USAGE: &str = "usage: cargo bench --bench ipc -- \
     [--rounds N] [--seconds S] [--only rtt,pipelined,fanin,fair,idle] [--cpus two|one|any]";
 
-/// What this process is for.
+/// The task of this process.
 pub enum Mode {
     Measure(Options),
-    /// It was started by `cargo test` or by hand, not by `cargo bench`.
+    /// The program was started by `cargo test` or by hand, not by `cargo bench`.
     Nothing,
     Serve(Task),
 }
 
-/// What can be measured.
+/// The measures.
 #[derive(Clone, Copy)]
 pub enum Measure {
     RoundTrip,
@@ -44,10 +44,10 @@ impl Measure {
     }
 }
 
-/// What to measure, and for how long.
+/// The options of the benchmark.
 pub struct Options {
     pub rounds: usize,
-    /// For each side of each measure in each round.
+    /// The time for each side of each measure in each round.
     pub time: Duration,
     pub only: Vec<Measure>,
     pub placement: Placement,
@@ -56,11 +56,11 @@ pub struct Options {
 /// Where client and server run.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Placement {
-    /// Each on a CPU of its own: what the targets are for.
+    /// Each on its own CPU: the targets apply to this placement.
     Two,
-    /// Both on one: shows the work of both sides, where `Two` shows mostly what waking costs.
+    /// Both on one CPU. It shows the work of both sides; `Two` shows mostly the cost of wake-ups.
     One,
-    /// Wherever the system puts them.
+    /// On any CPU that the system chooses.
     Any,
 }
 

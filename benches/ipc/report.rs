@@ -1,6 +1,6 @@
-//! What is printed, and the statistics behind it.
+//! The printed table, and its statistics.
 
-/// What a figure is to reach.
+/// The target of a figure.
 #[derive(Clone, Copy)]
 pub enum Target {
     AtMost(f64),
@@ -13,9 +13,9 @@ pub enum Unit {
     PerSecond,
 }
 
-/// A table that grows as the measures end.
+/// A table with a row for each figure, printed as soon as its measure ends.
 pub struct Report {
-    /// The run is one that the targets are for.
+    /// The targets apply to this run.
     shows_targets: bool,
 }
 
@@ -27,7 +27,7 @@ impl Report {
         Report { shows_targets }
     }
 
-    /// A figure of both sides, one pair for each round: bare, msgpipe.
+    /// A row for both sides, from one pair of figures for each round: bare, msgpipe.
     pub fn ratio(&self, name: &str, unit: Unit, rounds: Vec<(f64, f64)>, target: Option<Target>) {
         let bare = median(rounds.iter().map(|round| round.0));
         let ours = median(rounds.iter().map(|round| round.1));
@@ -40,7 +40,7 @@ impl Report {
         print_row(&format!("{name:<40}{bare:>11}{ours:>11}{ratio:>9.2}  {spread:<15}{target}"));
     }
 
-    /// A figure of msgpipe alone, in bytes.
+    /// A row for msgpipe alone, in bytes.
     pub fn bytes(&self, name: &str, bytes: f64, target: Target) {
         let target = self.target(Some(target), |target| target.show(bytes, 0, " B"));
         let shown = format!("{bytes:.0} B");
@@ -82,8 +82,7 @@ fn median(values: impl Iterator<Item = f64>) -> f64 {
     quantile(&values, 0.5)
 }
 
-/// The value at this part of the way from the least to the greatest. There must be one, and they
-/// must be in order.
+/// The quantile `at`, from 0 to 1. The values must be sorted, and there must be at least one.
 pub fn quantile(sorted: &[f64], at: f64) -> f64 {
     sorted[((sorted.len() - 1) as f64 * at).round() as usize]
 }

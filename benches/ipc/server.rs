@@ -1,8 +1,7 @@
-//! The server process: this program, started again by itself, and the handle by which the measuring
-//! process holds it.
+//! The server process, which runs this same program, and its handle in the measuring process.
 //!
-//! They talk over the server's standard streams: it says when clients may come, answers each line
-//! it gets with the memory it uses, and ends when its input ends.
+//! The two processes communicate through the server's standard streams. The server prints a line when clients
+//! can connect, replies to each line of its input with the memory it uses, and ends when its input ends.
 
 use crate::echo::Side;
 use crate::{ALLOCATOR, Failure, floor, machine};
@@ -12,10 +11,10 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-/// What a server process says when clients may come.
+/// The line that a server process prints when clients can connect.
 const READY: &str = "ready";
 
-/// A request that takes the handler so long.
+/// A request that takes the handler the time `WORKS`.
 pub const WORK: &str = "work, please";
 pub const WORKS: Duration = Duration::from_micros(500);
 
@@ -26,11 +25,11 @@ fn work() {
     }
 }
 
-/// What a server process is to do.
+/// The task of a server process.
 pub struct Task {
     pub side: Side,
     pub name: String,
-    /// The CPU that it keeps to.
+    /// The CPU that the process is pinned to.
     pub cpu: Option<usize>,
 }
 
@@ -56,7 +55,7 @@ impl Task {
     }
 }
 
-/// Serves until this process's input ends.
+/// Serves until the input of this process ends.
 pub fn serve(task: &Task) -> Result<(), Failure> {
     machine::allow_many_descriptors()?;
     if let Some(cpu) = task.cpu {
@@ -79,7 +78,8 @@ pub fn serve(task: &Task) -> Result<(), Failure> {
     }
 }
 
-/// Says that clients may come, and answers the other process from now on.
+/// Reports that clients can connect, and from now on replies to the measuring process. Calls `stop` when the
+/// input ends.
 fn attend(stop: impl FnOnce() + Send + 'static) {
     println!("{READY}");
     std::thread::spawn(move || {
@@ -90,18 +90,18 @@ fn attend(stop: impl FnOnce() + Send + 'static) {
     });
 }
 
-/// What a server process uses, in bytes.
+/// The memory that a server process uses, in bytes.
 #[derive(Clone, Copy)]
 pub struct Memory {
     pub heap: f64,
     pub resident: f64,
 }
 
-/// A server process that runs; it ends with this.
+/// A running server process, which ends when this is dropped.
 pub struct ServerProcess {
     task: Task,
     child: Child,
-    /// `None` only while it ends.
+    /// `None` only while the process ends.
     input: Option<ChildStdin>,
     output: BufReader<ChildStdout>,
 }
@@ -130,7 +130,7 @@ impl ServerProcess {
         &self.task.name
     }
 
-    /// What it uses now.
+    /// The memory that the process uses now.
     pub fn memory(&mut self) -> Result<Memory, Failure> {
         let input = self.input.as_mut().ok_or("the server has no input")?;
         input.write_all(b"memory\n")?;

@@ -1,11 +1,11 @@
-//! What all measures have in common: how they are set, and that both sides take turns.
+//! What all measures share: their setting, and rounds that measure both sides in turn.
 
 use crate::Failure;
 use crate::echo::Side;
 use crate::options::Options;
 use crate::server::ServerProcess;
 
-/// How the measures are set.
+/// The setting of the measures.
 pub struct Setting<'a> {
     pub options: &'a Options,
     pub server_cpu: Option<usize>,

@@ -1,9 +1,9 @@
-//! The bare floor on Unix: a single-threaded mio loop that echoes frames over a Unix socket, and a
-//! blocking socket to it.
+//! The bare floor on Unix: a single-threaded mio loop that echoes frames over a Unix socket, and a blocking
+//! socket as its client.
 //!
-//! Edge-triggered. Each connection reads into one buffer that it keeps, answers all frames of one
-//! read with one write, and reads on only when that has left. A read that came up short has emptied
-//! the socket, so that none is made only to be told so.
+//! The loop is edge-triggered. Each connection reads into one buffer that it keeps, replies to all frames of
+//! one read with one write, and continues to read only when all replies have been sent. A read of fewer bytes
+//! than fit has emptied the socket, so no further read follows that would only return `WouldBlock`.
 
 use crate::Failure;
 use crate::frames::{Inbox, Replies};
@@ -14,14 +14,14 @@ use std::path::PathBuf;
 
 const LISTENER: Token = Token(usize::MAX);
 
-/// A blocking connection to the server of this name.
+/// Opens a blocking connection to the server of this name.
 pub fn connect(name: &str) -> io::Result<std::os::unix::net::UnixStream> {
     std::os::unix::net::UnixStream::connect(path(name))
 }
 
-/// Removes what a server that was ended leaves behind.
+/// Removes the socket file of a server that has ended.
 pub fn clean_up(name: &str) {
-    // It may not have come so far.
+    // The server may have ended before it created the file.
     let _ = std::fs::remove_file(path(name));
 }
 
@@ -29,7 +29,7 @@ fn path(name: &str) -> PathBuf {
     std::env::temp_dir().join(format!("{name}.bare"))
 }
 
-/// Serves for ever; calls `ready` when clients may come.
+/// Serves without end; calls `ready` when clients can connect.
 pub fn serve(name: &str, ready: impl FnOnce()) -> Result<(), Failure> {
     let mut poll = Poll::new()?;
     let mut listener = UnixListener::bind(path(name))?;
@@ -79,12 +79,12 @@ struct Connection {
     stream: mio::net::UnixStream,
     inbox: Inbox,
     replies: Replies,
-    /// The socket takes no more for now.
+    /// The socket's send buffer is full.
     blocked: bool,
 }
 
 impl Connection {
-    /// Reads and answers until there is no more to do now; `false`: the client has gone.
+    /// Reads and replies until the socket is empty or full. `false`: the client has disconnected.
     fn echo(&mut self) -> io::Result<bool> {
         loop {
             self.send()?;

@@ -1,11 +1,11 @@
-//! The bare floor on Windows: a single-threaded overlapped loop on a completion port that echoes
-//! frames over message-type pipes, and a blocking handle to it. And the CPUs to keep to, which
-//! cannot be asked for without `unsafe` either.
+//! The bare floor on Windows: a single-threaded overlapped loop on a completion port that echoes frames over
+//! message-type pipes, and a blocking handle as its client. Pinning to CPUs is here too, as it also needs
+//! `unsafe`.
 //!
-//! One operation is under way on each pipe: connect, then read, write, read ... The end of each is
-//! taken from the port; with `MSGPIPE_FLOOR=eager` those that finish at once are gone on from without
-//! a look at it. All frames of one read are answered with one write. A pipe message holds one frame or
-//! several, as it comes; the pipes are read as bytes.
+//! Each pipe has one operation in flight: connect, then read, write, read ... The loop waits for the
+//! completion packet of each operation; with `MSGPIPE_FLOOR=eager` an operation that completes immediately
+//! queues none, and the loop continues at once. All frames of one read are echoed with one write. A pipe
+//! message holds one frame or several; the pipes are in byte-read mode.
 
 use crate::Failure;
 use crate::frames::{Inbox, Replies};
@@ -33,21 +33,21 @@ use windows_sys::Win32::System::Threading::{
     GetCurrentProcess, GetProcessAffinityMask, INFINITE, SetProcessAffinityMask,
 };
 
-/// What a pipe holds in each direction.
+/// The buffer size of a pipe in each direction.
 const QUOTA: u32 = 64 * 1024;
 
-/// No packet for an operation that has finished at once (`winbase.h`).
+/// No completion packet for an operation that completes immediately (`winbase.h`).
 const FILE_SKIP_COMPLETION_PORT_ON_SUCCESS: u8 = 1;
 
-/// Whether operations that finish at once are gone on from at once.
+/// Whether the loop continues without a completion packet after an operation that completes immediately.
 fn is_eager() -> bool {
     std::env::var_os("MSGPIPE_FLOOR").is_some_and(|floor| floor == "eager")
 }
 
-/// How long a client tries while all instances are taken.
+/// How long a client tries to connect while every instance has a client.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// A blocking connection to the server of this name.
+/// Opens a blocking connection to the server of this name.
 pub fn connect(name: &str) -> io::Result<File> {
     let until = Instant::now() + PATIENCE;
     loop {
@@ -61,21 +61,21 @@ pub fn connect(name: &str) -> io::Result<File> {
     }
 }
 
-/// A server that was ended leaves nothing behind.
+/// Does nothing: a server that has ended leaves no file.
 pub fn clean_up(_name: &str) {}
 
 fn path(name: &str) -> String {
     format!(r"\\.\pipe\{name}.bare")
 }
 
-/// Serves for ever; calls `ready` when clients may come.
+/// Serves without end; calls `ready` when clients can connect.
 pub fn serve(name: &str, ready: impl FnOnce()) -> Result<(), Failure> {
     let path: Vec<u16> = path(name).encode_utf16().chain([0]).collect();
-    // SAFETY: makes a new port; no pointer is passed.
+    // SAFETY: the call creates a new port; no pointer is passed.
     let port = unsafe { CreateIoCompletionPort(INVALID_HANDLE_VALUE, std::ptr::null_mut(), 0, 0) };
-    // SAFETY: a handle that was just made, if it was, is this function's own.
+    // SAFETY: if the call above has created a handle, this function owns it.
     let port = unsafe { OwnedHandle::from_raw_handle(created(port)?) };
-    // What is pointed to by an operation stays in its box, which is dropped between operations.
+    // The memory that an operation points to stays in its box, which is dropped only between operations.
     let mut connections: Vec<Option<Box<Connection>>> = Vec::new();
     listen(&path, &port, &mut connections)?;
     ready();
@@ -95,7 +95,7 @@ pub fn serve(name: &str, ready: impl FnOnce()) -> Result<(), Failure> {
     }
 }
 
-/// Makes an instance that waits for a client.
+/// Creates an instance that waits for a client.
 fn listen(
     path: &[u16],
     port: &OwnedHandle,
@@ -112,10 +112,10 @@ fn listen(
     }
 }
 
-/// The key of the next operation that has finished, and the bytes that it moved.
+/// Waits for the next completion packet. Returns its key and the transferred bytes.
 fn next_packet(port: &OwnedHandle) -> (usize, io::Result<u32>) {
     let (mut moved, mut key, mut overlapped) = (0, 0, std::ptr::null_mut());
-    // SAFETY: the pointers are to locals, which live until the call returns.
+    // SAFETY: the pointers are to local variables, which outlive the call.
     let done = unsafe {
         GetQueuedCompletionStatus(
             port.as_raw_handle(),
@@ -129,7 +129,7 @@ fn next_packet(port: &OwnedHandle) -> (usize, io::Result<u32>) {
     (key, outcome)
 }
 
-/// What is under way.
+/// The operation in flight.
 #[derive(Clone, Copy)]
 enum Step {
     Connect,
@@ -161,25 +161,25 @@ impl Connection {
                 null(),
             )
         };
-        // SAFETY: a handle that was just made, if it was, is this function's own.
+        // SAFETY: if the call above has created a handle, this function owns it.
         let pipe = unsafe { OwnedHandle::from_raw_handle(created(pipe)?) };
-        // SAFETY: both handles are open, and the pipe is in no port yet.
+        // SAFETY: both handles are open, and the pipe is not associated with a port yet.
         created(unsafe {
             CreateIoCompletionPort(pipe.as_raw_handle(), port.as_raw_handle(), key, 0)
         })?;
         let eager = is_eager();
         let modes = if eager { FILE_SKIP_COMPLETION_PORT_ON_SUCCESS } else { 0 };
-        // SAFETY: the handle is open, and its packets go to a port.
+        // SAFETY: the handle is open and associated with a port.
         succeeded(unsafe { SetFileCompletionNotificationModes(pipe.as_raw_handle(), modes) })?;
         let (overlapped, inbox, replies) =
             (OVERLAPPED::default(), Inbox::new(), Replies::default());
         Ok(Connection { eager, pipe, overlapped, step: Step::Connect, inbox, replies })
     }
 
-    /// Waits for a client; `false`: one is there already.
+    /// Begins to wait for a client. `false`: a client has connected already.
     fn connect(&mut self) -> io::Result<bool> {
-        // SAFETY: no operation is under way on this pipe; the structure stays where it is until
-        // this one has finished, since the connection is in a box that is kept until then.
+        // SAFETY: the pipe has no operation in flight. The structure does not move until this operation has
+        // completed: the connection is in a box, which is kept until then.
         let done = unsafe { ConnectNamedPipe(self.pipe.as_raw_handle(), &mut self.overlapped) };
         match succeeded(done) {
             Err(error) if is(&error, ERROR_PIPE_CONNECTED) => Ok(false),
@@ -188,7 +188,7 @@ impl Connection {
         }
     }
 
-    /// Goes on from an operation that has moved so many bytes, until one is under way.
+    /// Continues after an operation that has transferred `moved` bytes, until another operation is in flight.
     fn go_on(&mut self, mut moved: u32) -> io::Result<()> {
         loop {
             match self.step {
@@ -216,8 +216,8 @@ impl Connection {
         self.step = Step::Read;
         let (room, mut moved) = (self.inbox.room(), 0);
         let (to, len) = (room.as_mut_ptr(), room.len() as u32);
-        // SAFETY: no operation is under way on this pipe. The buffer is neither looked at nor moved
-        // before this one has finished, and the structure stays where it is, as for `connect`.
+        // SAFETY: the pipe has no operation in flight. The buffer is neither accessed nor moved until this
+        // operation has completed, and the structure does not move, as in `connect`.
         let done = unsafe {
             ReadFile(self.pipe.as_raw_handle(), to, len, &mut moved, &mut self.overlapped)
         };
@@ -228,7 +228,7 @@ impl Connection {
         self.step = Step::Write;
         let (unsent, mut moved) = (self.replies.unsent(&self.inbox), 0);
         let (from, len) = (unsent.as_ptr(), unsent.len() as u32);
-        // SAFETY: as for `read`; the bytes are not changed before the operation has finished.
+        // SAFETY: as in `read`; the bytes do not change until the operation has completed.
         let done = unsafe {
             WriteFile(self.pipe.as_raw_handle(), from, len, &mut moved, &mut self.overlapped)
         };
@@ -251,17 +251,17 @@ fn is(error: &io::Error, code: u32) -> bool {
     error.raw_os_error() == Some(code as i32)
 }
 
-/// Two CPUs that this process may use: for the client and for the server.
+/// Two CPUs that this process may run on: one for the client, one for the server.
 pub fn two_cpus() -> Option<(usize, usize)> {
     let (mut usable, mut all) = (0, 0);
-    // SAFETY: the handle stands for this process; the pointers are to locals.
+    // SAFETY: the pseudo-handle refers to this process; the pointers are to local variables.
     let done = unsafe { GetProcessAffinityMask(GetCurrentProcess(), &mut usable, &mut all) };
     let mut cpus = (0..usize::BITS as usize).filter(|cpu| done != 0 && usable & (1 << cpu) != 0);
     Some((cpus.next()?, cpus.next()?))
 }
 
-/// Keeps this process to a CPU.
+/// Pins this process to a CPU.
 pub fn pin(cpu: usize) -> Result<(), Failure> {
-    // SAFETY: the handle stands for this process.
+    // SAFETY: the pseudo-handle refers to this process.
     Ok(succeeded(unsafe { SetProcessAffinityMask(GetCurrentProcess(), 1 << cpu) })?)
 }
