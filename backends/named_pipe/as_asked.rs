@@ -1,5 +1,5 @@
-//! That pipes are made and opened as the options ask, in whatever order they were said: read back from the
-//! system where it tells, else from what it was asked for.
+//! Pipes are made and opened as the options request, in whatever order these were set. The tests read the
+//! result back from the system where it reports it, otherwise from the parameters of the calls.
 
 use super::handle::{check, own};
 use super::identity::own_sid;
@@ -27,12 +27,12 @@ use windows_sys::Win32::System::Threading::{GetCurrentThread, OpenThreadToken};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Whether this is Windows as Wine does it: it has programs that Windows has not.
+/// Whether this is Wine, which has programs that Windows does not have.
 pub(super) fn on_wine() -> bool {
     std::path::Path::new(r"C:\windows\system32\winecfg.exe").exists()
 }
 
-/// A pipe that no other test uses.
+/// A pipe name that no other test uses.
 fn pipe() -> String {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
@@ -50,8 +50,8 @@ fn is_inheritable(handle: HANDLE) -> bool {
     flags & HANDLE_FLAG_INHERIT != 0
 }
 
-/// Orders of so many things in which each is first and last once, and each pair stands both ways round.
-/// What one option would do to another shows in a pair.
+/// Orders of `count` options: each option is first and last once, and each pair occurs in both orders. The
+/// effect of one option on another shows in a pair.
 fn orders(count: usize) -> Vec<Vec<usize>> {
     let rotated = (0..count).map(|by| (0..count).map(|at| (at + by) % count).collect());
     let rotated: Vec<Vec<usize>> = rotated.collect();
@@ -59,7 +59,7 @@ fn orders(count: usize) -> Vec<Vec<usize>> {
     rotated.iter().cloned().chain(backwards).collect()
 }
 
-/// What the options below ask for; how often somebody was let in is counted.
+/// The options, set in this order; `let_in` counts the clients that `authorize` admits.
 fn options(order: &[usize], let_in: &Arc<AtomicU32>) -> ServerOptions {
     order.iter().fold(ServerOptions::new(), |options, step| match step {
         0 => options.access(Access::Everyone),
@@ -90,7 +90,7 @@ fn options_make_the_same_pipe_in_any_order() {
         MADE.take();
         let endpoint = Endpoint::pipe(&pipe).unwrap();
         let mut server = options(&order, &let_in).bind_messages(&endpoint).unwrap();
-        // The instances: as many as both allow.
+        // The instances: as many as both limits allow.
         let (mut first, second) = (open(&pipe).unwrap(), open(&pipe).unwrap());
         let third = open(&pipe).unwrap_err();
         assert_eq!(third.raw_os_error(), Some(ERROR_PIPE_BUSY as i32), "{order:?}");
@@ -100,7 +100,7 @@ fn options_make_the_same_pipe_in_any_order() {
         assert_eq!(sddl, sddl_of(&second), "{order:?}");
         assert!(sddl.starts_with(&owner) && sddl.contains(everyone), "{order:?}: {sddl}");
         assert_eq!(sddl.matches('(').count(), 3, "{order:?}: {sddl}");
-        // The framing, its limit, and who decides.
+        // The framing, its limit, and `authorize`.
         first.write_all(b"hello").unwrap();
         first.write_all(b"longer").unwrap();
         let (mut came, mut heard) = (0, 0);
@@ -116,8 +116,8 @@ fn options_make_the_same_pipe_in_any_order() {
             }
         }
         assert_eq!((came, heard, let_in.load(Ordering::Relaxed)), (2, 1, 2), "{order:?}");
-        // How they were made: the first as the first, those behind it not; the last one listens in
-        // the place of the client that was closed.
+        // The open modes: the first instance is made as the first, the later ones are not; the last one
+        // listens in the place of the client that was closed.
         let made = MADE.take();
         let firsts = made.iter().map(|(_, mode)| mode & FILE_FLAG_FIRST_PIPE_INSTANCE != 0);
         assert_eq!(firsts.collect::<Vec<_>>(), [true, false, false], "{order:?}");
@@ -143,14 +143,14 @@ fn no_handle_of_a_server_is_inherited() {
     }
 }
 
-/// The level at which the server has the client's token: what it may do with it.
+/// The impersonation level at which the server has the client's token.
 fn level_of_client(instance: HANDLE) -> i32 {
     let (mut token, mut level, mut len) = (null_mut(), 0_i32, 0);
-    // SAFETY: a handle that is none makes the call fail; it is that of an instance.
+    // SAFETY: an invalid handle makes the call fail; this one is that of an instance.
     check(unsafe { ImpersonateNamedPipeClient(instance) }).unwrap();
     // SAFETY: the pseudo handle is always valid, and `token` outlives the call.
     let opened = check(unsafe { OpenThreadToken(GetCurrentThread(), TOKEN_QUERY, 1, &mut token) });
-    // SAFETY: no pointers. Without it the thread would go on as the client.
+    // SAFETY: no pointers. Without this call the thread would go on as the client.
     check(unsafe { RevertToSelf() }).unwrap();
     opened.unwrap();
     // SAFETY: the call has just returned it, and it is ours.
@@ -169,7 +169,7 @@ fn level_of_client(instance: HANDLE) -> i32 {
     level
 }
 
-/// Wine always gives the level above: that the client asks for this one is tested beside its flags.
+/// Wine always gives a higher level; that the client requests this one is tested in `opening`.
 #[test]
 fn a_server_learns_who_the_client_is_and_cannot_act_as_it() {
     let endpoint = Endpoint::pipe(&pipe()).unwrap();
@@ -179,7 +179,7 @@ fn a_server_learns_who_the_client_is_and_cannot_act_as_it() {
     let mut server = options.bind_messages(&endpoint).unwrap();
     let client = ClientOptions::new().framing(framing).connect_messages(&endpoint).unwrap();
     client.send("hello").unwrap();
-    // The system lets nobody be impersonated who was not read from.
+    // The system impersonates no client before data has been read from it.
     while !matches!(next(&mut server), Event::Message(..)) {}
     let level = level_of_client(MADE.take()[0].0);
     if on_wine() {

@@ -1,5 +1,5 @@
-//! What mio does with a pipe inside, as far as it is relied on (the list in `mio_pipe`), and what is written
-//! beside it: in the right order, all of it, and once.
+//! What mio does with a pipe internally, as far as this crate depends on it (the list in `mio_pipe`); and
+//! that what is written beside mio arrives in order, complete, and once.
 
 use super::handle::wide;
 use super::instance::{self, Which};
@@ -20,7 +20,7 @@ use std::os::windows::io::{AsHandle, OwnedHandle};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// A listening instance that mio has no right to read from, the handle with all rights, its name.
+/// A listening instance that mio has no right to read from, the handle with all rights, and the name.
 fn without_reading(poll: &Poll) -> (MioPipe, OwnedHandle, String) {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
@@ -32,7 +32,7 @@ fn without_reading(poll: &Poll) -> (MioPipe, OwnedHandle, String) {
     (mio, handle, name)
 }
 
-/// Polls until there is nothing to come; the events that came.
+/// Polls until no more events come; returns the events.
 fn events(poll: &mut Poll) -> Vec<Event> {
     let (mut events, mut all) = (Events::with_capacity(16), Vec::new());
     loop {
@@ -44,7 +44,7 @@ fn events(poll: &mut Poll) -> Vec<Event> {
     }
 }
 
-/// A client of such an instance, which has been noticed.
+/// A client of such an instance, after an event has reported it.
 fn noticed(poll: &mut Poll, mio: &MioPipe, name: &str) -> File {
     let client = open(name).unwrap();
     events(poll);
@@ -53,7 +53,7 @@ fn noticed(poll: &mut Poll, mio: &MioPipe, name: &str) -> File {
     client
 }
 
-/// The read that mio is refused makes an event before there is a client.
+/// The read that is refused to mio makes an event before there is a client.
 #[test]
 fn to_connect_again_tells_whether_there_is_a_client() {
     let mut poll = Poll::new().unwrap();
@@ -84,7 +84,7 @@ fn without_the_right_to_read_mio_reads_nothing_and_writes() {
     }
 }
 
-/// mio takes whatever comes out of its port with a pipe's key for one of its own operations.
+/// mio takes every completion packet with a pipe's key for one of its own operations.
 #[test]
 fn what_is_done_beside_mio_makes_no_event() {
     let mut poll = Poll::new().unwrap();
@@ -121,7 +121,7 @@ fn a_write_of_mios_is_one_at_a_time_and_ends_with_an_event() {
     assert_eq!(mio.write(b"more").unwrap(), 4);
 }
 
-/// With reads of one size a large message would cost as many looks at the port as it has pieces.
+/// With reads of one size a large message would cost a poll of the port for each of its pieces.
 #[test]
 fn a_read_is_as_large_as_what_was_asked_for_before() {
     const SIZE: usize = 60_000;
@@ -136,7 +136,7 @@ fn a_read_is_as_large_as_what_was_asked_for_before() {
         client.write_all(&[7; SIZE]).unwrap();
         let (mut arrived, mut reads) = (0, 0);
         while arrived < SIZE {
-            // No more room than the message takes, as for one of which a part has come.
+            // No more room than the message needs, as for a message that has arrived in part.
             match stream.read(&mut BytesMut::with_capacity(SIZE - arrived)) {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
                     poll.poll(&mut Events::with_capacity(16), Some(PATIENCE)).unwrap();
@@ -152,8 +152,8 @@ fn a_read_is_as_large_as_what_was_asked_for_before() {
     assert!(taken[0] > 1 && taken[7] == 1, "{taken:?}");
 }
 
-/// How large mio's reads are is mio's own affair: what is thought of it decides how fast it goes, and
-/// nothing else. It may be right, or too small (mio has more than is asked for) or too large.
+/// The size of mio's reads is internal to mio: what this crate assumes about it determines the speed, and
+/// nothing else. The assumption may be right, too small (mio has more than is requested) or too large.
 #[test]
 fn bytes_keep_their_order_however_much_is_asked_for() {
     for first in [1, 2, 1000, 4095, 4096, 4097, 8191, 65_535, 1 << 20] {
@@ -173,7 +173,7 @@ fn bytes_keep_their_order_however_much_is_asked_for() {
         let mut events = Events::with_capacity(16);
         let (mut arrived, mut reads) = (Vec::new(), 0);
         loop {
-            // As little room as there is at the end of a large message, and much.
+            // As little room as at the end of a large message, and much room.
             let mut buffer = BytesMut::with_capacity([64 * 1024, 700][reads % 2]);
             let is_full = match stream.read(&mut buffer) {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => false,
@@ -187,7 +187,7 @@ fn bytes_keep_their_order_however_much_is_asked_for() {
                     buffer.len() == buffer.capacity()
                 }
             };
-            // Nothing is left without an event to come.
+            // No bytes are left for which no event comes.
             if !is_full {
                 poll.poll(&mut events, Some(PATIENCE)).unwrap();
                 assert!(!events.is_empty(), "{first}: no event after {} bytes", arrived.len());
@@ -199,8 +199,8 @@ fn bytes_keep_their_order_however_much_is_asked_for() {
     }
 }
 
-/// A write that has to wait for the reader is taken back, and made again by mio or later. If it could be
-/// half taken by then, bytes would come twice. The client reads more at once than the pipe holds.
+/// A write that has to wait for the reader is cancelled, and made again by mio or later. If a part of it
+/// could be taken by then, bytes would arrive twice. The client reads more at once than the pipe holds.
 #[test]
 fn a_write_that_has_to_wait_is_taken_back_whole() {
     const SIZES: [usize; 5] = [60_000, 65_536, 1, 7_000, 65_535];

@@ -30,10 +30,10 @@ use windows_sys::Win32::Foundation::{
 };
 use windows_sys::Win32::System::Pipes::{PIPE_READMODE_MESSAGE, SetNamedPipeHandleState};
 
-/// How much is read at once: what a pipe of this crate's holds.
+/// The bytes of one read: the quota of this crate's pipes.
 const READ: usize = QUOTA as usize;
 
-/// Connects to the server at `endpoint`; returns the name in words too.
+/// Connects to the server at `endpoint`; returns the pipe's name too.
 pub(crate) fn connect(
     endpoint: &Endpoint,
     limits: &Limits,
@@ -63,39 +63,39 @@ pub(crate) fn connect(
     Ok((Box::new(stream), name))
 }
 
-/// Sets the client's end to read whole messages (SetNamedPipeHandleState). It opens in byte mode, in
-/// which it stays where the framing says where messages end.
+/// Sets the client's end to message read mode (SetNamedPipeHandleState). It opens in byte mode, and stays in
+/// it where the framing marks message boundaries.
 fn read_messages(pipe: &OwnedHandle) -> io::Result<()> {
     let mode = PIPE_READMODE_MESSAGE;
-    // SAFETY: the handle is open, `mode` outlives the call, and the other two are not given.
+    // SAFETY: the handle is open, `mode` outlives the call, and the other two pointers are null.
     check(unsafe { SetNamedPipeHandleState(pipe.as_raw_handle(), &mode, null(), null()) })
 }
 
-/// An open client's end.
+/// A client's open end.
 struct PipeClient {
     reader: Mutex<Reader>,
-    /// The way in which whole messages are read, if they are.
+    /// Reads whole messages; `None` on a stream of bytes.
     messages: Option<Mutex<Messages>>,
     sending: Mutex<Sending>,
     read_done: Arc<Signal>,
     write_done: Arc<Signal>,
-    /// `shutdown` was called: as a flag to look at, and as a signal that ends a wait.
+    /// `shutdown` was called: a flag to check, and a signal that ends a wait.
     is_closed: AtomicBool,
     closed: Signal,
-    /// `wake` was called, and nobody has returned for it yet.
+    /// `wake` was called, and no call has returned for it yet.
     woken: Signal,
     peer: Peer,
 }
 
 struct Sending {
     writer: Writer,
-    /// How a write has failed: then a piece of the stream is missing, and no other may follow.
+    /// The error of a failed write: a piece of the stream is then missing, and no other may follow.
     failed: Option<io::Error>,
 }
 
 struct Reader {
     transfer: Transfer,
-    /// What of the transfer's buffer was not given out yet.
+    /// The bytes of the transfer's buffer that have not been given out yet.
     left: Range<usize>,
 }
 
@@ -135,7 +135,7 @@ impl PipeClient {
         Ok(messages.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Waits until `done` is set, or the pipe is closed here; `Interrupted` if it was woken instead.
+    /// Waits until `done` is set or this end is shut down; `Interrupted` after a `wake`.
     fn wait_for(&self, done: &Signal, deadline: Option<Instant>) -> io::Result<()> {
         match wait_any(&[done, &self.closed, &self.woken], deadline)? {
             2 => Err(ErrorKind::Interrupted.into()),
@@ -147,7 +147,7 @@ impl PipeClient {
         self.sending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What reading finds once the stream has been shut down: the end, or why it could not go on.
+    /// The result of a read after the stream has been shut down: the end, or the error that ended the stream.
     fn end(&self) -> io::Result<()> {
         match &self.sending().failed {
             Some(error) if !is_gone(error) => Err(copy(error)),
@@ -157,10 +157,10 @@ impl PipeClient {
 }
 
 impl Sending {
-    /// Whether nothing is under way. Every write is asked here how it has ended.
+    /// Whether no write is under way. The result of every write is collected here.
     ///
     /// # Errors
-    /// How a write has failed, each time.
+    /// The error of a failed write, each time.
     fn is_settled(&mut self) -> io::Result<bool> {
         if self.failed.is_none() && self.writer.is_under_way() {
             match self.writer.poll() {
@@ -181,8 +181,8 @@ fn copy(error: &io::Error) -> io::Error {
 }
 
 impl Reader {
-    /// Starts a read if none is under way and nothing is left of the last. A read that has ended by
-    /// then, or does at once, leaves its bytes in `left`.
+    /// Starts a read if none is under way and `left` is empty. A read that has completed by then, or
+    /// completes at once, leaves its bytes in `left`.
     fn start(&mut self) -> io::Result<()> {
         if !self.left.is_empty() {
             return Ok(());
@@ -191,7 +191,7 @@ impl Reader {
         let read = match ended {
             // Still under way.
             Some(None) => None,
-            // The system cancels what a thread has begun when that thread ends; it took nothing.
+            // The system cancels a thread's operations when the thread ends; this read has taken nothing.
             Some(Some(Err(error))) if code(&error) == Some(ERROR_OPERATION_ABORTED) => {
                 self.transfer.start_read(READ)?
             }
@@ -202,7 +202,7 @@ impl Reader {
         Ok(())
     }
 
-    /// Moves what is left into the spare capacity of `buffer`.
+    /// Moves bytes of `left` into the spare capacity of `buffer`.
     fn give(&mut self, buffer: &mut BytesMut) -> usize {
         let len = self.left.len().min(buffer.capacity() - buffer.len());
         let end = self.left.start + len;
@@ -227,7 +227,7 @@ impl ClientStream for PipeClient {
             if given > 0 {
                 return Ok(given);
             }
-            // A message of no bytes ends a read too; then the next is started.
+            // A message of no bytes completes a read too; then the next read is started.
             if reader.transfer.is_under_way() {
                 self.wait_for(&self.read_done, deadline)?;
             }
@@ -271,15 +271,15 @@ impl ClientStream for PipeClient {
         sending.writer.start(fill).map_err(gone_to_broken)
     }
 
-    /// A write that failed because the server has gone counts as sent: why it went is found by reading,
-    /// and each further write fails.
+    /// A write that failed because the server has closed counts as sent: reading finds the reason, and each
+    /// further write fails.
     fn is_sent(&self) -> bool {
         let settled = self.sending().is_settled();
         match settled {
             Ok(settled) => settled,
             Err(error) if is_gone(&error) => true,
             Err(_) => {
-                // Who waits for bytes learns it too.
+                // A thread that waits for bytes gets the error too.
                 self.shutdown();
                 false
             }
@@ -299,7 +299,7 @@ impl ClientStream for PipeClient {
             signals.push(&self.read_done);
         } else if or_readable {
             let mut reader = self.reader();
-            // A read that failed, or that has ended, is something to read.
+            // A read that has failed or completed counts as readable.
             if reader.start().is_err() || !reader.transfer.is_under_way() {
                 return Ok(());
             }
@@ -309,13 +309,13 @@ impl ClientStream for PipeClient {
     }
 
     fn wake(&self) {
-        // Setting an event fails only for a handle that is none.
+        // Setting an event fails only for an invalid handle.
         let _ = self.woken.set();
     }
 
     fn shutdown(&self) {
         self.is_closed.store(true, Ordering::SeqCst);
-        // Setting an event fails only for a handle that is none.
+        // Setting an event fails only for an invalid handle.
         let _ = self.closed.set();
     }
 

@@ -1,6 +1,6 @@
-//! That clients who come and go leave no handle behind, on either side. (What they leave in memory is
-//! measured on every system, in `tests/cycles.rs`.) On Wine a client takes a millisecond or two, so those
-//! of whole messages are fewer there.
+//! Clients that connect and close leave no handle open, on either side. (Their memory is measured on every
+//! system, in `tests/cycles.rs`.) On Wine a client takes a millisecond or two, so the runs with whole
+//! messages have fewer clients there.
 
 use super::as_asked::on_wine;
 use super::handle::check;
@@ -13,10 +13,10 @@ use std::sync::Arc;
 use std::time::Duration;
 use windows_sys::Win32::System::Threading::{GetCurrentProcess, GetProcessHandleCount};
 
-/// Set in a process in which nothing but this test runs: others would open handles meanwhile.
+/// Set in a process that runs only this test: other tests would open handles meanwhile.
 const ALONE: &str = "MSGPIPE_TEST_ALONE";
 
-/// Behind so many clients everything is there that is kept: threads of the system's, buffers.
+/// After so many clients everything that is kept exists: threads of the system, buffers.
 const WARM_UP: usize = 1000;
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -28,8 +28,8 @@ fn handles() -> u32 {
     count
 }
 
-/// Has clients come and leave, one after the other; every twentieth of them is one of ours, says
-/// something and hears it.
+/// Connects and closes clients, one after the other; every twentieth client is this crate's, sends a message
+/// and receives it back.
 fn come_and_go(framing: &Arc<dyn Framing>, instances: Instances, clients: usize) {
     let name = format!("msgpipe.cycles.{}", std::process::id());
     let options = ServerOptions::new().framing(framing.clone()).instances(instances);
@@ -61,7 +61,7 @@ fn come_and_go(framing: &Arc<dyn Framing>, instances: Instances, clients: usize)
         }
     }
     let after = handles();
-    // What a client costs is several handles: one in a hundred clients that left one would show.
+    // A client costs several handles: a leak of one handle by one in a hundred clients would show.
     assert!(after < before + 10, "{clients} clients have made {after} handles of {before}");
     println!("{clients} clients are gone");
 }

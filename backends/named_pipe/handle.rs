@@ -1,4 +1,4 @@
-//! Small things around Win32: results, wide strings, time-outs.
+//! Helpers for Win32: results, wide strings, time-outs.
 
 use std::io;
 use std::os::windows::io::{FromRawHandle, OwnedHandle};
@@ -9,36 +9,36 @@ use windows_sys::Win32::Foundation::{
 };
 use windows_sys::Win32::System::Threading::INFINITE;
 
-/// The outcome of a call that returns zero when it fails.
+/// The result of a call that returns zero on failure.
 pub(super) fn check(result: i32) -> io::Result<()> {
     if result == 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
-/// The system's number of an error.
+/// The Win32 code of an error.
 pub(super) fn code(error: &io::Error) -> Option<u32> {
     error.raw_os_error().and_then(|code| u32::try_from(code).ok())
 }
 
-/// The ways in which the system says that the other end has gone.
+/// Whether an error says that the other end has closed; the system has several codes for it.
 pub(super) fn is_gone(error: &io::Error) -> bool {
     let gone = [ERROR_NO_DATA, ERROR_PIPE_NOT_CONNECTED];
     error.kind() == io::ErrorKind::BrokenPipe
         || code(error).is_some_and(|code| gone.contains(&code))
 }
 
-/// Takes over a handle that a call has just returned, if it did.
+/// Takes ownership of a handle that a call has just returned, or returns the call's error.
 ///
 /// # Safety
-/// `handle` is either null, or `INVALID_HANDLE_VALUE`, or open and nobody else's to close.
+/// `handle` is either null, or `INVALID_HANDLE_VALUE`, or open and without another owner.
 pub(super) unsafe fn own(handle: HANDLE) -> io::Result<OwnedHandle> {
     if handle.is_null() || handle == INVALID_HANDLE_VALUE {
         return Err(io::Error::last_os_error());
     }
-    // SAFETY: the caller vouches for it.
+    // SAFETY: the caller guarantees it.
     Ok(unsafe { OwnedHandle::from_raw_handle(handle) })
 }
 
-/// A string as the wide functions take it.
+/// A string for the wide functions.
 pub(super) fn wide(text: &str) -> io::Result<U16CString> {
     U16CString::from_str(text).map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))
 }

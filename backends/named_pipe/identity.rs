@@ -1,4 +1,4 @@
-//! Who is at the other end of a pipe, and who we are: security identifiers as strings.
+//! The identities of a pipe's ends and of this process: security identifiers (SIDs) as strings.
 
 use super::handle::{check, own};
 use super::impersonation::client_user;
@@ -17,10 +17,10 @@ use windows_sys::Win32::System::Threading::{
     GetCurrentProcess, OpenProcess, OpenProcessToken, PROCESS_QUERY_LIMITED_INFORMATION,
 };
 
-/// The identifier of LocalSystem, which can be anybody, as root can on Unix.
+/// The SID of LocalSystem, which can act as any user, as root can on Unix.
 pub(super) const SYSTEM: &str = "S-1-5-18";
 
-/// The user of this process. It does not change, so it is asked for once.
+/// The user of this process. It does not change, so it is queried once.
 pub(super) fn own_sid() -> io::Result<&'static str> {
     static SID: OnceLock<String> = OnceLock::new();
     if let Some(sid) = SID.get() {
@@ -31,12 +31,12 @@ pub(super) fn own_sid() -> io::Result<&'static str> {
     Ok(SID.get_or_init(|| sid))
 }
 
-/// Who has opened the client's end of an instance.
+/// The identity of the client of an instance.
 ///
-/// The identifier is that of the token that the system keeps of the client (see `impersonation`). Where
-/// it has none yet, the process could be asked whose number it gives; but the number may by then be that
-/// of another one, and a client can see to that. So the process counts only where everybody who gets in
-/// is trusted alike (`alike`): the access list is for the owner alone. Else the identifier stays unknown.
+/// The SID is that of the token that the system keeps of the client (see `impersonation`). Where it has none
+/// yet, the client's process could be queried by its id; but the id may by then be that of another process,
+/// and a client can arrange that. So the process counts only where all users with access are trusted alike
+/// (`alike`): the DACL is for the owner alone. Otherwise the SID stays unknown.
 pub(super) fn client_of(pipe: BorrowedHandle<'_>, alike: bool) -> io::Result<Peer> {
     let mut pid = 0;
     // SAFETY: the handle is open for as long as it is borrowed, and `pid` outlives the call.
@@ -50,15 +50,15 @@ fn peer(pid: u32, sid: Option<String>) -> Peer {
     Peer { pid: Some(pid), sid, same_user, ..Peer::default() }
 }
 
-/// Whether a client talks to `server`.
+/// Whether a client trusts `server`.
 pub(super) fn trusts(trust: &Trust, server: &Peer) -> bool {
     let ours = server.same_user || server.sid.as_deref() == Some(SYSTEM);
     trust.covers(server, ours, Vec::new)
 }
 
-/// Who serves the pipe that `client` is an end of. The identifier is that of the pipe's owner: a
-/// process number could have been given to another process meanwhile, while nobody can make
-/// somebody else the owner of what he makes.
+/// The identity of the server of the pipe that `client` is an end of. The SID is that of the pipe's owner: a
+/// process id could have been reused for another process meanwhile, while no user can make another user the
+/// owner of an object it creates.
 pub(super) fn server_of(client: BorrowedHandle<'_>) -> io::Result<Peer> {
     let mut pid = 0;
     // SAFETY: the handle is open for as long as it is borrowed, and `pid` outlives the call.
@@ -66,8 +66,8 @@ pub(super) fn server_of(client: BorrowedHandle<'_>) -> io::Result<Peer> {
     Ok(peer(pid, owner_of(client)?))
 }
 
-/// The owner of an object, if it has one. On Windows all have; on Wine only one that was given an
-/// access list with an owner in it.
+/// The owner of an object, if it has one. On Windows every object has one; on Wine only an object that was
+/// given a security descriptor with an owner.
 fn owner_of(object: BorrowedHandle<'_>) -> io::Result<Option<String>> {
     let mut owner: PSID = null_mut();
     let mut descriptor = null_mut();
@@ -101,7 +101,7 @@ fn sid_of_process(pid: u32) -> io::Result<String> {
     user_of(process.as_raw_handle())
 }
 
-/// The user as whom a process acts.
+/// The user of a process's token.
 fn user_of(process: HANDLE) -> io::Result<String> {
     let mut token = null_mut();
     // SAFETY: `process` is open (both callers hold it), and `token` outlives the call.

@@ -1,4 +1,4 @@
-//! Acting as a client for as long as it takes to ask who it is, and never longer.
+//! Impersonation of a client for as long as the query of its user takes, and never longer.
 
 use super::handle::{check, code, own};
 use super::token::user_of_token;
@@ -12,12 +12,12 @@ use windows_sys::Win32::Security::{
 use windows_sys::Win32::System::Pipes::{ImpersonateNamedPipeClient, PeekNamedPipe};
 use windows_sys::Win32::System::Threading::{GetCurrentThread, OpenThreadToken, SetThreadToken};
 
-/// The user as whom the client of an instance acts, by the token that the system keeps of it: it is that
-/// of who opened the pipe, or of who wrote to it last, whatever became of the process.
+/// The user of an instance's client, by the token that the system keeps of it: the token of the pipe's
+/// opener, or of the last writer, whatever became of the process.
 ///
 /// # Errors
-/// `ERROR_CANNOT_IMPERSONATE`: it opened the pipe so that its token is that of each write (a client that
-/// says nothing about it does), and has written nothing yet.
+/// `ERROR_CANNOT_IMPERSONATE`: the client opened the pipe so that its token is that of each write (the
+/// default of an open that does not specify it), and has written nothing yet.
 pub(super) fn client_user(pipe: BorrowedHandle<'_>) -> io::Result<String> {
     match as_client(pipe, current_user) {
         Err(error) if code(&error) == Some(ERROR_CANNOT_IMPERSONATE) => {
@@ -28,10 +28,10 @@ pub(super) fn client_user(pipe: BorrowedHandle<'_>) -> io::Result<String> {
     }
 }
 
-/// Looks at the first byte that waits, if one does: with it the system has the token of its writer.
+/// Peeks at the first byte that waits, if there is one: with it the system has the token of its writer.
 fn see_the_first_byte(pipe: BorrowedHandle<'_>) -> io::Result<()> {
     let mut byte = 0_u8;
-    // SAFETY: the handle is open, the buffer is one byte, and the numbers are not asked for.
+    // SAFETY: the handle is open, the buffer is one byte, and the pointers to the numbers are null.
     check(unsafe {
         PeekNamedPipe(
             pipe.as_raw_handle(),
@@ -44,22 +44,22 @@ fn see_the_first_byte(pipe: BorrowedHandle<'_>) -> io::Result<()> {
     })
 }
 
-/// Does something as the client of `pipe`, then goes on as before, whatever happens.
+/// Runs `act` as the client of `pipe`, then restores the thread's token, whatever happens.
 fn as_client<T>(pipe: BorrowedHandle<'_>, act: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
-    // The application may act as somebody else itself, on this thread.
+    // The application itself may impersonate a user on this thread.
     let before = match thread_token(TOKEN_IMPERSONATE | TOKEN_QUERY) {
         Err(error) if code(&error) == Some(ERROR_NO_TOKEN) => None,
         token => Some(token?),
     };
     let revert = Revert { before };
-    // SAFETY: the handle is open; one that is no instance's makes the call fail.
+    // SAFETY: the handle is open; one that is not an instance's makes the call fail.
     check(unsafe { ImpersonateNamedPipeClient(pipe.as_raw_handle()) })?;
     let done = act();
     drop(revert);
     done
 }
 
-/// Ends an impersonation, also when there is a panic.
+/// Ends an impersonation, also after a panic.
 struct Revert {
     before: Option<OwnedHandle>,
 }
@@ -73,8 +73,8 @@ impl Drop for Revert {
             Some(token) => check(unsafe { SetThreadToken(null(), token.as_raw_handle()) }),
         };
         if reverted.is_err() {
-            // The process would go on with a client's rights instead of its own. Its documentation says
-            // what to do (RevertToSelf): shut down.
+            // The process would go on with a client's rights instead of its own. The documentation of
+            // RevertToSelf says what to do: shut down.
             std::process::abort();
         }
     }
@@ -84,7 +84,7 @@ fn current_user() -> io::Result<String> {
     user_of_token(&thread_token(TOKEN_QUERY)?)
 }
 
-/// The token as which this thread acts, opened with the rights of the process.
+/// The token that this thread impersonates, opened with the rights of the process.
 fn thread_token(rights: TOKEN_ACCESS_MASK) -> io::Result<OwnedHandle> {
     let mut token = null_mut();
     // SAFETY: the pseudo handle is always valid, and `token` outlives the call.
@@ -122,7 +122,7 @@ mod tests {
     #[test]
     fn a_client_is_known_by_its_token_and_the_thread_goes_on_as_itself() {
         let (instance, mut client) = pair("token");
-        // Silent as yet: a system may not know it then.
+        // The client has written nothing yet: a system may not know its token then.
         match client_user(instance.as_handle()) {
             Ok(user) => assert_eq!(user, own_sid().unwrap()),
             Err(error) => assert_eq!(code(&error), Some(ERROR_CANNOT_IMPERSONATE), "{error}"),
@@ -131,7 +131,7 @@ mod tests {
         client.write_all(b"hello").unwrap();
         assert_eq!(client_user(instance.as_handle()).unwrap(), own_sid().unwrap());
         assert!(acts_as_itself());
-        // It is still known when it has gone.
+        // The token is still known after the client has closed.
         drop(client);
         assert_eq!(client_user(instance.as_handle()).unwrap(), own_sid().unwrap());
         assert!(acts_as_itself());
@@ -148,12 +148,12 @@ mod tests {
         assert!(acts_as_itself());
     }
 
-    /// A service may poll on a thread that acts as one of its users.
+    /// A service may poll on a thread that impersonates one of its users.
     #[test]
     fn what_the_application_acts_as_is_what_it_acts_as_again() {
         let (instance, mut client) = pair("again");
         client.write_all(b"hello").unwrap();
-        // SAFETY: no pointers; it ends with the thread of this test.
+        // SAFETY: no pointers; the impersonation ends with the thread of this test.
         check(unsafe { ImpersonateSelf(SecurityImpersonation) }).unwrap();
         assert!(!acts_as_itself());
         assert_eq!(client_user(instance.as_handle()).unwrap(), own_sid().unwrap());

@@ -23,13 +23,14 @@ use windows_sys::Win32::System::Pipes::{
 /// Whether an instance must be the first of its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Which {
-    /// Fails if the name has an instance: somebody else serves it, or waits there for our clients.
+    /// Fails if the name has an instance: another process serves it, or waits there for this server's
+    /// clients.
     First,
-    /// One more.
+    /// A further instance of a name.
     Further,
 }
 
-/// How an instance is opened: `dwOpenMode` of CreateNamedPipe.
+/// The open mode of an instance: `dwOpenMode` of CreateNamedPipe.
 pub(super) fn open_mode(which: Which) -> u32 {
     let mode = PIPE_ACCESS_DUPLEX | FILE_FLAG_OVERLAPPED;
     match which {
@@ -38,14 +39,14 @@ pub(super) fn open_mode(which: Which) -> u32 {
     }
 }
 
-/// What every instance is: `dwPipeMode` of CreateNamedPipe.
+/// The pipe mode of every instance: `dwPipeMode` of CreateNamedPipe.
 pub(super) const PIPE_MODE: u32 =
     PIPE_TYPE_MESSAGE | PIPE_READMODE_MESSAGE | PIPE_WAIT | PIPE_REJECT_REMOTE_CLIENTS;
 
 /// Makes an instance. Clients can open it from this moment on.
 ///
-/// The system takes the access list from the first instance of a name and ignores that of later
-/// ones; all get it nevertheless, so that nothing depends on which was made first.
+/// The system takes the DACL from the first instance of a name and ignores that of later instances; all get
+/// it nevertheless, so that nothing depends on which was made first.
 pub(super) fn create(
     name: &U16CStr,
     which: Which,
@@ -74,28 +75,28 @@ pub(super) fn create(
 
 #[cfg(test)]
 thread_local! {
-    /// The instances that this thread has made, and how: the system does not tell later whether one
-    /// was made to be the first.
+    /// The instances that this thread has made, with their open modes: the system does not report later
+    /// whether an instance was made to be the first.
     pub(super) static MADE: std::cell::RefCell<Vec<(HANDLE, u32)>> = std::cell::RefCell::default();
 }
 
-/// Instances whose clients have left, or never came. Of a fixed number it may be the last one that
-/// goes: the name would be missing until another is made, for clients, and free for others to take.
-/// So they are held open until that has happened.
+/// Instances whose clients have closed, or never connected. If their number is fixed, one of them may be the
+/// last to close: until another is made, clients would not find the name, and other processes could take it.
+/// So they stay open until another instance listens.
 #[derive(Default)]
 pub(super) struct Vacated(Mutex<Vec<OwnedHandle>>);
 
 impl Vacated {
-    /// Lets them go: others listen in their place.
+    /// Closes them: other instances listen in their place.
     pub fn release(&self) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 }
 
-/// One of a fixed number of instances, which outlasts what it is used for.
+/// The place of one of a fixed number of instances. The instance outlives the stream that uses it.
 pub(super) struct Place {
     instance: Option<OwnedHandle>,
-    /// Gone with the listener: then nothing has to be kept.
+    /// Dropped with the listener: then no instance has to stay open.
     vacated: Weak<Vacated>,
 }
 

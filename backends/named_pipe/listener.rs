@@ -1,4 +1,4 @@
-//! The instances that listen.
+//! The listening instances.
 
 use super::handle::{code, wide};
 use super::identity::{client_of, own_sid};
@@ -24,37 +24,36 @@ use std::sync::Arc;
 use widestring::U16CString;
 use windows_sys::Win32::Foundation::{ERROR_ACCESS_DENIED, ERROR_PIPE_BUSY};
 
-/// How many instances listen at any time. Each takes one client before the loop has to look again;
-/// two would keep the name from ever being missing, four also take a burst of a few clients without
-/// making one of them wait.
+/// The number of instances that listen at any time. Each takes one client before the loop has to run again;
+/// with two the name is never missing, with four a burst of a few clients does not have to wait either.
 const LISTENING: usize = 4;
 
-/// The instances of one name that no client has yet.
+/// The instances of one name without an accepted client.
 pub(crate) struct Listener {
     name: U16CString,
     descriptor: SecurityDescriptor,
-    /// Nobody gets in but the owner, and who can be the owner.
+    /// The DACL is for the owner alone, and for LocalSystem, which can act as the owner.
     alike: bool,
     instances: Instances,
-    /// Of a fixed number of instances, those whose place is to be taken.
+    /// With a fixed number of instances, those that stay open until others listen in their place.
     vacated: Arc<Vacated>,
-    /// What the buffers of all connections are larger than they must be.
+    /// The bytes by which the read buffers of all connections exceed mio's least size.
     extra: Arc<Extra>,
     carrier: Carrier,
-    /// Made, but not known to the poll yet.
+    /// Made, and not registered with the poll yet.
     made: Vec<OwnedHandle>,
-    /// Waiting for their client.
+    /// They wait for their clients.
     listening: HashMap<Token, Instance>,
-    /// With their client, and not handed out yet.
+    /// They have a client, and have not been returned by `accept` yet.
     connected: VecDeque<(Token, Instance)>,
-    /// For the streams of whole messages; there once the loop is.
+    /// For the streams of whole messages; set once the loop exists.
     wake: Option<Arc<Wake>>,
 }
 
 /// An instance, registered with the poll.
 struct Instance {
     mio: MioPipe,
-    /// For whole messages, what they are read with: mio then has a handle that cannot read.
+    /// For whole messages, the handle that reads them: mio then has a handle without the right to read.
     reader: Option<OwnedHandle>,
     place: Option<Place>,
 }
@@ -67,7 +66,7 @@ impl Instance {
 }
 
 impl Listener {
-    /// Listens at `endpoint`; returns the name in words too.
+    /// Listens at `endpoint`; returns the pipe's name too.
     pub fn bind(
         endpoint: &Endpoint,
         options: &ServerOptions,
@@ -108,7 +107,7 @@ impl Listener {
         Ok((listener, shown))
     }
 
-    /// Waits for a client on an instance.
+    /// Starts to wait for a client on an instance.
     fn listen(&mut self, handle: OwnedHandle, registry: &Registry, token: Token) -> io::Result<()> {
         let place = match self.instances {
             Instances::Unlimited => None,
@@ -131,15 +130,15 @@ impl Listener {
     pub fn fail_connects(&self) {
         for instance in self.listening.values() {
             let handle = instance.mio.handle().as_raw_handle();
-            // SAFETY: the handle is open as long as the pipe is there; null means every operation.
+            // SAFETY: the handle is open as long as the pipe exists; null means every operation.
             let cancelled =
                 unsafe { windows_sys::Win32::System::IO::CancelIoEx(handle, std::ptr::null()) };
             assert_ne!(cancelled, 0);
         }
     }
 
-    /// Makes instances until enough of them listen. One whose connect failed while no client was
-    /// there does not say so by an event: it is found here.
+    /// Makes instances until enough of them listen. No event reports a connect that failed while no client
+    /// was there: such an instance is found here.
     fn fill(&mut self, registry: &Registry, tokens: &mut Tokens, room: usize) -> io::Result<()> {
         self.listening.retain(|_, instance| !instance.mio.has_failed());
         let wanted = match self.instances {
@@ -155,9 +154,9 @@ impl Listener {
     }
 }
 
-/// What Windows says to a first instance that is not the first (CreateNamedPipe): access denied; or that
-/// no more may be made, where the first one has said how many. A further one that is denied says nothing
-/// of another server: the name is ours by then.
+/// The system's errors for a first instance that is not the first (CreateNamedPipe): access denied; or no
+/// more instances, where the first one has set their number. A further instance that is denied does not mean
+/// another server: the name is already this server's.
 fn why_not_made(which: Which, endpoint: &Arc<str>, source: io::Error) -> Error {
     match (which, code(&source)) {
         (Which::First, Some(ERROR_ACCESS_DENIED | ERROR_PIPE_BUSY)) => {
@@ -186,7 +185,7 @@ impl Acceptor for Listener {
         Ok(())
     }
 
-    /// The first event of a listening instance says that its connect has ended, well or not.
+    /// The first event of a listening instance says that its connect has succeeded or failed.
     fn ready(&mut self, token: Token) -> bool {
         let listening = self.listening.get(&token);
         let Some(has_client) = listening.map(|instance| instance.mio.has_client()) else {
@@ -195,14 +194,14 @@ impl Acceptor for Listener {
         if has_client == Some(false) {
             return false;
         }
-        // An instance whose connect failed is of no use; another takes its place.
+        // An instance whose connect failed is dropped; another takes its place.
         let instance = self.listening.remove(&token).filter(|_| has_client.is_some());
         self.connected.extend(instance.map(|instance| (token, instance)));
         true
     }
 
-    /// Its replacement listens before a client is handed out, so that the name is never missing. If
-    /// none can be made the client waits.
+    /// A replacement listens before a client is returned, so that the name is never missing. If none can be
+    /// made, the client waits.
     fn accept(
         &mut self,
         registry: &Registry,
@@ -213,7 +212,7 @@ impl Acceptor for Listener {
         let Some((token, instance)) = self.connected.pop_front() else {
             return Ok(Next::Nobody);
         };
-        // Who cannot be told does not come in.
+        // A client whose identity cannot be queried is refused.
         let Ok(peer) = client_of(instance.handle_to_read(), self.alike) else {
             return Ok(Next::TurnedAway);
         };
@@ -224,7 +223,7 @@ impl Acceptor for Listener {
             _ => PipeStream::new(instance.mio),
         };
         let stream = stream.at(instance.place);
-        // What it sent before it was accepted may have been told of already.
+        // The event for what the client sent before it was accepted may have been reported already.
         Ok(Next::Client(Accepted { token, stream, peer, readable: true }))
     }
 

@@ -1,8 +1,8 @@
-//! Whole messages off a pipe, exactly as they were written.
+//! Reads whole messages from a pipe, exactly as they were written.
 //!
-//! mio cannot do this: it hides where a message ends. So here mio's reads play no part. A read of no
-//! bytes tells that a message is there and takes nothing of it; then the system says how long it is,
-//! and it is read in one piece. On its own that makes no sound in the completion port; see `watch`.
+//! mio cannot do this: it hides message boundaries. So mio does not read here. A zero-byte read completes
+//! when a message has arrived and takes nothing of it; then the system reports the length of the message, and
+//! it is read in one piece. The zero-byte read puts no completion packet into the port; see `watch`.
 
 use super::handle::{code, is_gone};
 use super::transfer::Transfer;
@@ -13,22 +13,22 @@ use std::io::{self, ErrorKind};
 use std::os::windows::io::{AsHandle, OwnedHandle};
 use windows_sys::Win32::Foundation::{ERROR_MORE_DATA, ERROR_OPERATION_ABORTED};
 
-/// Reads the messages of one end of a pipe that is in message read mode.
+/// Reads the messages of one end of a pipe in message read mode.
 pub(super) struct Messages {
     pipe: OwnedHandle,
-    /// The read of no bytes.
+    /// The zero-byte read.
     bell: Transfer,
-    /// What it has shown since the last message was read.
+    /// What the zero-byte read has shown since the last message was read.
     heard: Bell,
     ended: bool,
 }
 
-/// What a read of no bytes has shown.
+/// What a zero-byte read has shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Bell {
-    /// Nothing yet.
+    /// It has not completed.
     Silent,
-    /// Something is there, or was: it takes an empty message when it comes.
+    /// It has completed: something is there, or an empty message was there, which the read has taken.
     Rang,
 }
 
@@ -38,10 +38,10 @@ impl Messages {
     }
 
     /// Appends the next message to `buffer`. `WouldBlock`: none is there until the transfer given to
-    /// [`new`](Messages::new) ends.
+    /// [`new`](Messages::new) completes.
     ///
-    /// A message of no bytes is the end. It cannot be told from nothing by looking; but a read of no
-    /// bytes ends for it, while it waits as long as there is nothing.
+    /// A message of no bytes is the end. A peek cannot tell it from an empty pipe; but a zero-byte read
+    /// completes for it, and stays under way on an empty pipe.
     pub fn read(&mut self, buffer: &mut BytesMut, limit: usize) -> io::Result<ReadMessage> {
         while !self.ended {
             if !self.is_readable()? {
@@ -49,7 +49,7 @@ impl Messages {
             }
             match self.look()? {
                 Some(Waiting { message: 0, bytes: 0 }) if self.heard == Bell::Silent => {}
-                // An empty message, perhaps with others behind it; or the other end has gone.
+                // An empty message, perhaps with others behind it; or the other end has closed.
                 Some(Waiting { message: 0, .. }) | None => self.ended = true,
                 Some(Waiting { message, .. }) if message > limit => {
                     return Ok(ReadMessage::TooLarge(message as u64));
@@ -63,7 +63,8 @@ impl Messages {
         Ok(ReadMessage::End)
     }
 
-    /// Whether a read would find something, a message or the end. If not, the bell will ring.
+    /// Whether a read would find a message or the end. If not, a zero-byte read is under way and sets its
+    /// event when it completes.
     pub fn is_readable(&mut self) -> io::Result<bool> {
         if self.bell.is_under_way() {
             self.listen()?;
@@ -73,7 +74,7 @@ impl Messages {
         Ok(!self.bell.is_under_way())
     }
 
-    /// What waits; `None`: the other end has gone, and all that it had sent was read.
+    /// What waits; `None`: the other end has closed, and everything it had sent was read.
     fn look(&self) -> io::Result<Option<Waiting>> {
         match waiting::look(self.pipe.as_handle()) {
             Err(error) if is_gone(&error) => Ok(None),
@@ -85,13 +86,13 @@ impl Messages {
         buffer.reserve(size);
         let room = &mut buffer.spare_capacity_mut()[..size];
         let read = waiting::read_now(self.pipe.as_handle(), room)?;
-        // SAFETY: so many bytes of the spare capacity have just been written.
+        // SAFETY: `read` bytes of the spare capacity have just been written.
         unsafe { buffer.set_len(buffer.len() + read) };
         Ok(ReadMessage::Whole)
     }
 
-    /// Starts a read of no bytes. One that ends at once found something that has come meanwhile, or an
-    /// empty message, which cannot be seen.
+    /// Starts a zero-byte read. One that completes at once found a message that has arrived meanwhile, or an
+    /// empty message, which a peek does not show.
     fn arm(&mut self) -> io::Result<()> {
         match self.bell.start_read(0) {
             Ok(None) => Ok(()),
@@ -99,18 +100,17 @@ impl Messages {
         }
     }
 
-    /// Looks whether the read of no bytes under way has ended.
+    /// Checks whether the zero-byte read under way has completed.
     fn listen(&mut self) -> io::Result<()> {
         match self.bell.poll() {
             None => Ok(()),
-            // The system cancels what a thread has begun when that thread ends: nothing rang.
+            // The system cancels a thread's operations when the thread ends: the read has shown nothing.
             Some(Err(error)) if code(&error) == Some(ERROR_OPERATION_ABORTED) => self.arm(),
             Some(ended) => self.rang(ended.map(drop)),
         }
     }
 
-    /// That more is there than was asked for is what a read of no bytes is to find out; and that the
-    /// other end has gone shows when looking.
+    /// ERROR_MORE_DATA is what a zero-byte read is to find out; a peek shows that the other end has closed.
     fn rang(&mut self, ended: io::Result<()>) -> io::Result<()> {
         self.heard = Bell::Rang;
         match ended {

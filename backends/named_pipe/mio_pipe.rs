@@ -1,36 +1,36 @@
-//! mio's pipe, and everything that rests on what mio does with it inside.
+//! mio's pipe, and everything that depends on mio's internals.
 //!
-//! No other file names `NamedPipe` (`tests/tidy.rs`). What is relied on, and the test that fails where a
-//! newer mio does otherwise; those without a module are in `traps`. `scripts/newest-mio` runs them with the
-//! newest mio of the 1.x series.
+//! No other file names `NamedPipe` (`tests/tidy.rs`). The list gives each assumption, and the test that fails
+//! if a newer mio behaves otherwise; tests without a module are in `traps`. `scripts/newest-mio` runs them
+//! with the newest mio of the 1.x series.
 //!
-//! 1. A pipe is tied to the completion port when it is registered, and not before; the first read is
-//!    begun then, or when the client has come. `register_before_connect`
-//! 2. `connect` says at once that there is a client, or posts an event when it has ended; how, is said
-//!    by `take_error`. `a_connect_is_told_from_other_writable_events`,
-//!    `take_error_tells_a_failed_connect`, `error_no_data_is_a_client_that_was_quick`
-//! 3. Asked again, `connect` says whether there is a client by now.
+//! 1. A pipe is tied to the completion port when it is registered, and not before; the first read starts
+//!    then, or when the client has connected. `register_before_connect`
+//! 2. `connect` reports at once that there is a client, or posts an event when it has ended; `take_error`
+//!    gives its result. `a_connect_is_told_from_other_writable_events`, `take_error_tells_a_failed_connect`,
+//!    `error_no_data_is_a_client_that_was_quick`
+//! 3. A second `connect` reports whether there is a client by now.
 //!    `beside_mio::to_connect_again_tells_whether_there_is_a_client`
-//! 4. Each read that ends posts one event. What it has brought is given out in pieces without a further
-//!    one, and the next read begins when the last piece has been taken.
+//! 4. Each read that completes posts one event. Its bytes are given out in pieces without a further event,
+//!    and the next read starts when the last piece has been taken.
 //!    `beside_mio::bytes_keep_their_order_however_much_is_asked_for`,
 //!    `pieces_around_the_size_of_mios_buffer_keep_their_order`,
 //!    `a_long_message_queued_before_the_first_read_is_whole`
-//! 5. The next read is as large as what was last asked for, at least 4 KiB and at most 64 KiB. Only speed
-//!    rests on it. `beside_mio::a_read_is_as_large_as_what_was_asked_for_before`
-//! 6. The end is `Ok(0)`, or an error, at each further read again, with an event each time.
+//! 5. The next read is as large as the last request, at least 4 KiB and at most 64 KiB. Only speed depends on
+//!    it. `beside_mio::a_read_is_as_large_as_what_was_asked_for_before`
+//! 6. The end is `Ok(0)`, or an error, again at each further read, with an event each time.
 //!    `ok_zero_is_the_end_and_is_read_once`
-//! 7. A read that was refused is not begun again before its error has been asked for; connecting and
-//!    writing go on. So a handle without the right to read keeps mio from reading.
+//! 7. A read that was refused is not started again before its error has been taken; connects and writes go
+//!    on. So a handle without the right to read keeps mio from reading.
 //!    `beside_mio::without_the_right_to_read_mio_reads_nothing_and_writes`
-//! 8. A write is taken whole, or not at all (`WouldBlock`) while another is under way; its end is an
-//!    event, and is not waited for by a drop. `a_close_waits_for_the_last_write`,
+//! 8. A write is taken whole, or not at all (`WouldBlock`) while another is under way; its completion is an
+//!    event, and a drop does not wait for it. `a_close_waits_for_the_last_write`,
 //!    `beside_mio::a_write_of_mios_is_one_at_a_time_and_ends_with_an_event`
 //! 9. `disconnect` ends a write that is under way. `an_evicted_client_leaves_no_handle_behind`
-//! 10. The handle is closed when the last packet has been taken from the port.
+//! 10. The handle is closed when the last completion packet has been taken from the port.
 //!     `polling_goes_on_until_the_handles_are_gone`
-//! 11. A packet of the pipe's is taken for one of mio's own operations: all others are made without
-//!     (`Signal::without_packet`). `beside_mio::what_is_done_beside_mio_makes_no_event`
+//! 11. mio takes every completion packet of the pipe for one of its own operations: all other operations make
+//!     none (`Signal::without_packet`). `beside_mio::what_is_done_beside_mio_makes_no_event`
 
 use super::handle::is_gone;
 use super::handle::{check, own};
@@ -51,36 +51,36 @@ use windows_sys::Win32::Storage::FileSystem::{
 };
 use windows_sys::Win32::System::Threading::GetCurrentProcess;
 
-/// The rights of a handle that mio shall not read with: to write, to set and read attributes, to wait.
+/// The rights of a handle that mio must not read with: to write, to set and read attributes, to wait.
 const ALL_BUT_READING: u32 = FILE_WRITE_DATA | FILE_WRITE_ATTRIBUTES | READ_CONTROL | SYNCHRONIZE;
 
-/// An instance of a pipe in mio's hands: before its client has come, and with it.
+/// An instance of a pipe that mio drives, before and after its client has connected.
 pub(super) struct MioPipe {
     pipe: NamedPipe,
     reads: bool,
     size: ReadSize,
-    /// What was taken from mio and had no room. It comes first, and mio has been taking in the next since.
+    /// Bytes taken from mio that had no room. They come first; mio has started the next read since.
     left: BytesMut,
-    /// A write of mio's is under way, or has ended without our knowing. It takes one at a time.
+    /// A write of mio's is under way, or its completion has not been reported. mio takes one at a time.
     writing: bool,
     /// The client has closed: mio would read again and again, and post an event each time.
     ended: bool,
 }
 
 impl MioPipe {
-    /// Waits for a client on an instance. It is registered first: a read that mio issues for a client
-    /// already there would otherwise complete where nobody looks.
+    /// Waits for a client on an instance. The instance is registered first: otherwise a read that mio issues
+    /// for a client already there would complete outside the poll's port.
     pub fn listen(
         instance: OwnedHandle,
         registry: &Registry,
         token: Token,
         extra: &Arc<Extra>,
     ) -> io::Result<MioPipe> {
-        // SAFETY: the handle is an overlapped pipe's and is given away.
+        // SAFETY: the handle is an overlapped pipe's, and its ownership is given away.
         let mut pipe = unsafe { NamedPipe::from_raw_handle(instance.into_raw_handle()) };
         registry.register(&mut pipe, token, Interest::READABLE | Interest::WRITABLE)?;
         match pipe.connect() {
-            // A client was faster. The event that tells of it is under way all the same.
+            // A client has connected before. The event for it comes all the same.
             Ok(()) => {}
             Err(error) if error.kind() == ErrorKind::WouldBlock => {}
             Err(error) => return Err(error),
@@ -90,10 +90,10 @@ impl MioPipe {
         Ok(MioPipe { pipe, reads: true, size, left, writing: false, ended: false })
     }
 
-    /// As [`listen`](MioPipe::listen), for an instance that mio shall not read from: here a read of its
-    /// would take the beginning of a message without saying whether it was the whole. mio gets a second
-    /// handle, with which nothing can be read. Its first read is refused, and it waits to be asked for
-    /// that error before it reads again.
+    /// As [`listen`](MioPipe::listen), for an instance that mio must not read from: mio's read would take the
+    /// beginning of a message without saying whether it was the whole. mio gets a second handle, without the
+    /// right to read. Its first read is refused, and mio does not read again before that error has been
+    /// taken.
     pub fn listen_without_reading(
         instance: &OwnedHandle,
         registry: &Registry,
@@ -109,12 +109,12 @@ impl MioPipe {
         unsafe { BorrowedHandle::borrow_raw(self.pipe.as_raw_handle()) }
     }
 
-    /// Whether its connect has failed, which is told once. No event says so while no client is there.
+    /// Whether the connect has failed, which is reported once. No event reports it while no client is there.
     pub fn has_failed(&self) -> bool {
         !matches!(self.pipe.take_error(), Ok(None))
     }
 
-    /// Whether an event means that its client has come; `None`: that it never will.
+    /// Whether an event means that the client has connected; `None`: none ever will.
     pub fn has_client(&self) -> Option<bool> {
         if self.has_failed() {
             return None;
@@ -122,8 +122,8 @@ impl MioPipe {
         if self.reads {
             return Some(true);
         }
-        // The read that mio was refused makes an event before there is a client. It is told by asking
-        // to connect once more: that is refused as long as the first request is under way.
+        // The read that is refused to mio makes an event before there is a client. A second connect tells
+        // them apart: it is refused as long as the first is under way.
         match self.pipe.connect() {
             Ok(()) => Some(true),
             Err(error) if error.kind() == ErrorKind::WouldBlock => Some(false),
@@ -131,8 +131,8 @@ impl MioPipe {
         }
     }
 
-    /// Appends to `buffer`, which has room, what mio has read; all of it that fits, since no further
-    /// event tells of what is left. 0: the client has closed.
+    /// Appends what mio has read to `buffer`, which has room: all of it that fits, since no further event
+    /// reports the rest. 0: the client has closed.
     pub fn read(&mut self, buffer: &mut BytesMut) -> io::Result<usize> {
         let before = buffer.len();
         let left = self.left.len().min(buffer.capacity() - before);
@@ -146,7 +146,7 @@ impl MioPipe {
                     self.ended = read == 0;
                     break;
                 }
-                // What has failed fails again when the bytes have been seen to.
+                // The error comes again at the next read, after these bytes have been handled.
                 Err(_) if buffer.len() > before => break,
                 Err(error) if is_gone(&error) => self.ended = true,
                 Err(error) => return Err(error),
@@ -155,8 +155,8 @@ impl MioPipe {
         Ok(buffer.len() - before)
     }
 
-    /// Takes from mio what may be asked for. mio's next read is as large, so it is also asked for where
-    /// there is less room in `buffer`: the end of a large message would make the next read a small one.
+    /// Takes from mio up to the current read size. mio's next read is as large, so the size is requested even
+    /// where `buffer` has less room: the end of a large message would make the next read a small one.
     fn take(&mut self, buffer: &mut BytesMut) -> io::Result<usize> {
         let (at, asked) = (buffer.len(), self.size.get());
         let room = asked.min(buffer.capacity() - at);
@@ -173,11 +173,11 @@ impl MioPipe {
         read
     }
 
-    /// Has `message` written as one, unless a write is under way: `WouldBlock`. Until
-    /// [`writable`](MioPipe::writable) it is under way, and nobody else may write.
+    /// Writes `message` as one message on the pipe; `WouldBlock` while a write is under way. The write is
+    /// under way until [`writable`](MioPipe::writable), and no other code may write meanwhile.
     ///
-    /// It can fail only with the pipe, once it was accepted; then the next one fails too, and reading
-    /// finds the end.
+    /// An accepted write can fail only with the pipe; then the next write fails too, and reading finds the
+    /// end.
     pub fn write(&mut self, message: &[u8]) -> io::Result<usize> {
         if self.writing {
             return Err(ErrorKind::WouldBlock.into());
@@ -187,7 +187,7 @@ impl MioPipe {
         Ok(taken)
     }
 
-    /// There was an event that says so.
+    /// An event has reported the pipe writable.
     pub fn writable(&mut self) {
         self.writing = false;
     }
@@ -196,20 +196,20 @@ impl MioPipe {
         self.writing
     }
 
-    /// Throws away what the client has not read, with a write that waits for it.
+    /// Discards what the client has not read, and with it a write that waits for the client.
     pub fn disconnect(&self) {
-        // It fails only if the client has gone, and then there is no such write.
+        // It fails only if the client has closed, and then there is no such write.
         let _ = self.pipe.disconnect();
     }
 
-    /// Asks for so much at first, as if mio's reads had another size.
+    /// Requests `size` bytes at first, as if mio's reads had another size.
     #[cfg(test)]
     pub fn asking_first(self, size: usize) -> MioPipe {
         MioPipe { size: self.size.starting_at(size), ..self }
     }
 }
 
-/// A second handle to an instance, with which nothing can be read.
+/// A second handle to an instance, without the right to read.
 fn without_reading(instance: &OwnedHandle) -> io::Result<OwnedHandle> {
     let mut handle = null_mut();
     // SAFETY: the instance's handle is open, the pseudo handles of this process always are, and
@@ -229,8 +229,8 @@ fn without_reading(instance: &OwnedHandle) -> io::Result<OwnedHandle> {
     unsafe { own(handle) }
 }
 
-/// Takes packets off the port until none has come for a while: each holds a handle open, and with it
-/// the name.
+/// Takes completion packets from the port until none has come for a while: each keeps a handle open, and with
+/// it the name.
 pub(super) fn wait_until_gone(poll: &mut Poll, events: &mut Events) {
     const PAUSE: Duration = Duration::from_millis(5);
     const AT_MOST: usize = 100;

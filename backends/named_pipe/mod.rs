@@ -1,17 +1,17 @@
 //! Message-mode named pipes, driven by mio on the server.
 //!
-//! What mio and Win32 make hard here, and where it is seen to; all that rests on what mio does inside is in
-//! `mio_pipe`, with a list:
-//! - mio hides where a message ends and takes an empty one for the end: `stream` reads a stream of
-//!   bytes, and the framing's header says how long a message is; where there is no header, `messages`
-//!   reads instead of mio.
-//! - a listening instance is registered before it is connected, and never used for a second client:
-//!   `listener` makes a new one for each.
-//! - the system cancels what a thread has under way when the thread ends, unless it has no event and
-//!   is tied to a completion port: on the server mio writes, on the client `writer` sees to it. Reads
-//!   may be cancelled: one that has not ended has taken nothing, and is begun again.
-//! - a dropped pipe's handle is closed only once its last completion has been taken from the port:
-//!   the loop goes on polling, and a write that never ends is ended by disconnecting.
+//! The difficulties of mio and Win32 here, and the file that handles each. `mio_pipe` lists everything that
+//! depends on mio's internals.
+//! - mio hides message boundaries and reports an empty message as the end: `stream` reads a stream of bytes,
+//!   and the framing's header gives the length of a message. Without a header, `messages` reads instead of
+//!   mio.
+//! - A listening instance is registered before it is connected, and never serves a second client: `listener`
+//!   makes a new instance for each client.
+//! - The system cancels a thread's overlapped operations when the thread ends, unless they have no event and
+//!   their handle is tied to a completion port: on the server mio writes in this way, on the client `writer`.
+//!   Reads may be cancelled: a read that has not completed has taken nothing, and is started again.
+//! - The handle of a dropped pipe is closed only after its last completion packet has been taken from the
+//!   port: the loop goes on polling, and a disconnect ends a write that never completes.
 
 #[cfg(test)]
 mod as_asked;
@@ -42,19 +42,19 @@ mod writer;
 pub(crate) use client::connect;
 pub(super) use listener::Listener;
 
-/// The most bytes of one message on the pipe, so of one write. A message on the pipe is nothing but
-/// a piece of the stream of bytes: small frames share one, a large frame takes several. Twice what the
-/// pipe holds: a message of 64 KiB then goes in one write with its header, where two would each be
-/// waited for. What waits for the reader is in memory here meanwhile; mio keeps two such buffers at
-/// most of each connection whose client was ever waited for.
+/// The most bytes of one message on the pipe, and so of one write. A message on the pipe is only a piece of
+/// the stream of bytes: small frames share one, a large frame takes several. The size is twice the pipe's
+/// quota: a message of 64 KiB then leaves in one write with its header; with two writes, the sender would
+/// wait for each. Bytes that wait for the reader are in this process's memory; mio keeps at most two such
+/// buffers for each connection on which a write ever had to wait.
 pub(super) const PIPE_MESSAGE_MAX: usize = 2 * QUOTA as usize;
 
-/// The bytes that the system holds for each direction of an instance before a write has to wait for
-/// the reader: as much as it is on sockets, within a factor of four. The default of zero would make every
-/// write wait. With what goes before a message, so that one of 64 KiB goes without waiting.
+/// The quota: the bytes that the system buffers for each direction of an instance before a write has to wait
+/// for the reader. It is a socket's buffer within a factor of four. The default of zero would make every
+/// write wait. It includes what precedes a message, so that a message of 64 KiB does not wait.
 const QUOTA: u32 = 64 * 1024 + 256;
 
-/// What this system calls an endpoint, for this user.
+/// The pipe's name of an endpoint, for this user.
 pub(crate) fn locate(endpoint: &crate::Endpoint) -> Result<std::path::PathBuf, crate::Error> {
     let name = endpoint.to_string().into();
     let failed = |source| crate::Error::system(&name, "asking who we are", source);

@@ -1,4 +1,4 @@
-//! Opening a pipe as a client: at the level of identification, and waiting while it is busy.
+//! Opens a pipe as a client: at the impersonation level of identification, with a wait while it is busy.
 
 use super::handle::{check, code, millis_until, own, wide};
 use super::security::CLIENT_RIGHTS;
@@ -14,21 +14,22 @@ use windows_sys::Win32::Storage::FileSystem::{
 };
 use windows_sys::Win32::System::Pipes::WaitNamedPipeW;
 
-/// How a client opens: overlapped; and the server may learn who it is, but not act in its name.
+/// The flags of a client's open: overlapped; the server may identify the client, but not act as it.
 const FLAGS: u32 = FILE_FLAG_OVERLAPPED | SECURITY_SQOS_PRESENT | SECURITY_IDENTIFICATION;
 
-/// How long a busy pipe is waited for at once. Between two waits the deadline is looked at.
+/// The longest single wait for a busy pipe. The deadline is checked between two waits.
 const WAIT: Duration = Duration::from_millis(500);
 
-/// Opens the pipe, waiting for a free instance for so long.
+/// Opens the pipe; waits for a free instance up to `timeout`.
 pub(super) fn open(name: &str, timeout: Duration) -> io::Result<OwnedHandle> {
     let name = wide(name)?;
     let deadline = Instant::now().checked_add(timeout);
     open_with(deadline, || open_once(&name), || wait_for_instance(&name, deadline))
 }
 
-/// Opens until it succeeds, the deadline is over, or something else is wrong than that it is busy.
-/// Between two tries it waits: what cannot be waited for is not asked for again and again.
+/// Opens until it succeeds, the deadline has passed, or an error other than ERROR_PIPE_BUSY occurs. It waits
+/// between two tries; a wait that fails with another error than ERROR_SEM_TIMEOUT ends it, so that no busy
+/// loop results.
 fn open_with<T>(
     deadline: Option<Instant>,
     mut open: impl FnMut() -> io::Result<T>,
@@ -58,18 +59,18 @@ fn open_once(name: &U16CStr) -> io::Result<OwnedHandle> {
     }
 }
 
-/// Waits until an instance may be free. Opening it decides: another client may be faster, or the
-/// server may be gone.
+/// Waits until an instance may be free. The next open decides: another client may be faster, or the server
+/// may have closed.
 ///
 /// # Errors
-/// `ERROR_SEM_TIMEOUT`: none for a while; `ERROR_FILE_NOT_FOUND`: the server has gone.
+/// `ERROR_SEM_TIMEOUT`: none was free during the wait; `ERROR_FILE_NOT_FOUND`: the server has closed.
 fn wait_for_instance(name: &U16CStr, deadline: Option<Instant>) -> io::Result<()> {
     let at_most = WAIT.as_millis() as u32;
-    // Zero would mean the time-out that the server has set.
+    // Zero would mean the time-out that the server has set (NMPWAIT_USE_DEFAULT_WAIT).
     let millis = millis_until(deadline).clamp(1, at_most);
     // SAFETY: the name has its terminating zero.
     check(unsafe { WaitNamedPipeW(name.as_ptr(), millis) })?;
-    // If another client was faster, asking again at once could go on for long.
+    // If another client was faster, an immediate retry could repeat for long.
     std::thread::yield_now();
     Ok(())
 }
@@ -81,14 +82,15 @@ mod tests {
 
     #[test]
     fn the_server_may_know_the_client_and_not_act_as_it() {
-        /// The two bits of the level (CreateFile): anonymous, identification, impersonation, delegation.
+        /// The two bits of the impersonation level (CreateFile): anonymous, identification, impersonation,
+        /// delegation.
         const LEVEL: u32 = 3 << 16;
         assert_eq!(FLAGS & LEVEL, SECURITY_IDENTIFICATION);
         assert_eq!(FLAGS & SECURITY_SQOS_PRESENT, SECURITY_SQOS_PRESENT);
     }
 
-    /// A wait that is refused comes back at once: to go on with it would keep a CPU busy until the
-    /// deadline, which may be never.
+    /// A wait that is refused returns at once: repeating it would keep a CPU busy until the deadline, which
+    /// may be never.
     #[test]
     fn a_refused_wait_ends_the_opening_and_one_that_timed_out_does_not() {
         let failed = |code: u32| io::Error::from_raw_os_error(code as i32);
@@ -106,7 +108,7 @@ mod tests {
             let waits = [&passing[..], &[Some(refused), None]].concat();
             assert_eq!(ended_by(&waits, None), (refused, 1));
         }
-        // At the deadline it is busy, and was not waited for.
+        // At the deadline the pipe is busy, and no wait was made.
         assert_eq!(ended_by(&passing, Some(Instant::now())), (ERROR_PIPE_BUSY, 3));
         let (mut tries, mut waits) = (0, 0);
         let opened = open_with(

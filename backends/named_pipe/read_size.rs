@@ -1,25 +1,25 @@
-//! How much mio is asked for at once.
+//! The size of mio's reads.
 //!
-//! mio reads ahead, into a buffer of its own for each connection; and as much as it was last asked for.
-//! With more a large message comes with fewer reads. But mio keeps such a buffer until the connection ends,
-//! and it is in no account. (What had no room in the reader's buffer, `left` in `mio_pipe`, may be as much again
-//! for a while.) So it grows with what has arrived, never with what was announced; and what all
-//! connections of a server have beyond mio's least size has a bound.
+//! mio reads ahead into a buffer of its own for each connection, as many bytes as were last requested. With a
+//! larger size a large message takes fewer reads. But mio keeps such a buffer until the connection ends, and
+//! no account counts it. (Bytes that had no room in the reader's buffer, `left` in `mio_pipe`, may be as much
+//! again for a while.) So the size grows with what has arrived, never with an announced length; and the bytes
+//! beyond mio's least size have a bound for all connections of a server.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// mio's least: asking for less makes no buffer smaller.
+/// mio's least size: a smaller request makes no buffer smaller.
 const LEAST: usize = 4 * 1024;
 
-/// mio's most: asking for more makes no buffer larger.
+/// mio's largest size: a larger request makes no buffer larger.
 const MOST: usize = 64 * 1024;
 
-/// What all connections of a server have beyond [`LEAST`] at most: a hundred or so of the largest. Where it
-/// is used up, others take some reads more for a large message.
+/// The most bytes beyond [`LEAST`] for all connections of a server: a hundred or so of the largest buffers.
+/// Once they are used up, other connections take some reads more for a large message.
 const EXTRA: usize = 8 << 20;
 
-/// What the connections of one server have beyond [`LEAST`].
+/// The bytes beyond [`LEAST`] that the connections of one server use.
 #[derive(Default)]
 pub(super) struct Extra(AtomicUsize);
 
@@ -30,7 +30,7 @@ impl Extra {
     }
 }
 
-/// How much is asked for on one connection.
+/// The read size of one connection.
 pub(super) struct ReadSize {
     size: usize,
     taken: usize,
@@ -46,7 +46,7 @@ impl ReadSize {
         self.size
     }
 
-    /// As many bytes came as were asked for: from now on it is more, as far as there is more.
+    /// A read has returned as many bytes as requested: the size grows, as far as the bounds allow.
     pub fn filled(&mut self) {
         if self.size < MOST && self.extra.take(self.size) {
             self.taken += self.size;

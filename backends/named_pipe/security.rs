@@ -1,4 +1,4 @@
-//! Who may open a pipe.
+//! The security descriptor of a pipe: which users may open it.
 
 use super::handle::wide;
 use super::identity::{SYSTEM, own_sid};
@@ -10,27 +10,27 @@ use interprocess::os::windows::security_descriptor::{
 use std::sync::Arc;
 use windows_sys::Win32::Security::SECURITY_ATTRIBUTES;
 
-/// What others than the owner may do: read and write data and attributes, read the access list, wait.
-/// Not the generic right to write: on a pipe that contains the right to make instances of it, with
-/// which one could take clients away from the server ([Named Pipe Security and Access Rights]). Of
-/// what a *client* asks the system leaves that one right out before it looks at the list, so that one
-/// that asks for `GENERIC_READ | GENERIC_WRITE`, as most do, is let in all the same.
+/// The rights of users other than the owner: read and write data and attributes, read the DACL, wait. The
+/// generic right to write is not given: on a pipe it contains the right to create instances, with which a
+/// process could take clients away from the server ([Named Pipe Security and Access Rights]). The system
+/// removes that right from what a *client* requests before it checks the DACL, so a client that requests
+/// `GENERIC_READ | GENERIC_WRITE`, as most do, is admitted all the same.
 ///
 /// [Named Pipe Security and Access Rights]: https://learn.microsoft.com/windows/win32/ipc/named-pipe-security-and-access-rights
 pub(super) const CLIENT_RIGHTS: u32 = 0x0012_019B;
 
-/// Everyone (`WD`). Clients of other machines the pipe itself rejects.
+/// Everyone (`WD`). The pipe itself rejects clients of other machines.
 const EVERYONE: &str = "S-1-1-0";
 
-/// The security descriptor for a pipe of the user `sid`, in the security descriptor definition
-/// language: the owner (`O:`), a protected access list (`D:P`) of entries that allow (`A`), the first
-/// of them everything (`GA`) to the owner, the second to LocalSystem (`SY`), which counts as the owner.
+/// The security descriptor for a pipe of the user `sid`, in the security descriptor definition language
+/// (SDDL): the owner (`O:`), and a protected DACL (`D:P`) of entries that allow (`A`). The first entry gives
+/// all rights (`GA`) to the owner, the second to LocalSystem (`SY`), which counts as the owner.
 ///
-/// The owner is named because it is what a client looks at to know who serves: without it, a
-/// process with raised rights would make the Administrators the owner.
+/// The owner is named because a client identifies the server by it: without it, an elevated process would
+/// make the Administrators the owner.
 ///
 /// # Errors
-/// What is wrong with what the caller asked for.
+/// What is wrong with the access that the caller requested.
 pub(super) fn sddl(access: &Access, sid: &str) -> Result<String, String> {
     let mut sddl = format!("O:{sid}D:P(A;;GA;;;{sid})");
     if sid != SYSTEM {
@@ -49,7 +49,7 @@ pub(super) fn sddl(access: &Access, sid: &str) -> Result<String, String> {
                             "{text:?} is no security identifier like S-1-5-32-545"
                         ));
                     }
-                    // Of another system.
+                    // A principal of another system.
                     _ => {}
                 }
             }
@@ -65,7 +65,7 @@ pub(super) fn sddl(access: &Access, sid: &str) -> Result<String, String> {
     Ok(sddl)
 }
 
-/// Nothing else may be put between the brackets of an entry, where it could close them.
+/// Only a SID may be put between the brackets of an entry: other text could close them.
 fn is_sid(text: &str) -> bool {
     let mut parts = text.split('-');
     let number = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
@@ -83,7 +83,7 @@ pub(super) fn descriptor(access: &Access, name: &Arc<str>) -> Result<SecurityDes
     parsed.map_err(|error| insecure(format!("the system does not take the SDDL {sddl}: {error}")))
 }
 
-/// The attributes that give an object this descriptor, and keep its handle out of child processes.
+/// The attributes that give an object this descriptor, and keep child processes from inheriting its handle.
 /// They hold a pointer to the descriptor, so they must not outlive it.
 pub(super) fn attributes(descriptor: &SecurityDescriptor) -> SECURITY_ATTRIBUTES {
     let mut attributes = SECURITY_ATTRIBUTES {
@@ -110,13 +110,13 @@ pub(super) mod tests {
     };
     use windows_sys::Win32::Security::{DACL_SECURITY_INFORMATION, OWNER_SECURITY_INFORMATION};
 
-    /// The owner and the access list of a pipe, as the system has them, by either end of it.
+    /// The owner and the DACL of a pipe, as the system reports them, by either end of it.
     pub(in crate::backends::named_pipe) fn sddl_of(instance: &impl AsRawHandle) -> String {
         let what = OWNER_SECURITY_INFORMATION | DACL_SECURITY_INFORMATION;
         let (mut descriptor, mut text) = (null_mut(), null_mut());
         let handle = instance.as_raw_handle();
-        // SAFETY: the handle is open; the parts that are not asked for are null; `descriptor` is
-        // ours to free.
+        // SAFETY: the handle is open; the parts that are not requested are null; `descriptor` is ours to
+        // free.
         let status = unsafe {
             GetSecurityInfo(
                 handle,
@@ -151,8 +151,8 @@ pub(super) mod tests {
         string
     }
 
-    /// Wine does not enforce access lists: what can be shown is that every instance has the right
-    /// one. Windows gives back "everything" as the rights of a file that it stands for.
+    /// Wine does not enforce DACLs: the test shows that every instance has the right one. Windows returns all
+    /// rights as those of a file (`FA`).
     #[test]
     fn every_instance_belongs_to_its_user_and_the_system_alone() {
         let name = wide(&format!(r"\\.\pipe\msgpipe.security.{}", std::process::id())).unwrap();

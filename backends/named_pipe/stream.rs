@@ -1,4 +1,4 @@
-//! A client's instance, on the server.
+//! A client's instance on the server.
 
 use super::handle::is_gone;
 use super::instance::Place;
@@ -20,9 +20,9 @@ use std::sync::Arc;
 
 pub(crate) struct PipeStream {
     mio: MioPipe,
-    /// The way in which whole messages are read. The watch goes before what it watches.
+    /// Reads whole messages. The watch is dropped before what it watches.
     whole: Option<(Watch, Messages)>,
-    /// Where only so many instances are there.
+    /// Only with a fixed number of instances.
     _place: Option<Place>,
 }
 
@@ -42,13 +42,13 @@ impl PipeStream {
         waiting::write_now(self.mio.handle(), message)
     }
 
-    /// The same stream at one of a fixed number of places.
+    /// The same stream with its place, one of a fixed number of instances.
     pub(super) fn at(self, place: Option<Place>) -> PipeStream {
         PipeStream { _place: place, ..self }
     }
 
-    /// A stream of whole messages, which are read from `pipe` through `reader` while mio, which has
-    /// no right to read, writes. `wake` tells of messages of the connection `token`.
+    /// A stream of whole messages: `reader` reads them, and mio, which has no right to read, writes. `wake`
+    /// reports messages of the connection `token`.
     pub(super) fn of_messages(
         mio: MioPipe,
         reader: OwnedHandle,
@@ -62,10 +62,10 @@ impl PipeStream {
         Ok(PipeStream { whole, ..PipeStream::new(mio) })
     }
 
-    /// Writes one message on the pipe: beside mio if the pipe can hold it now, which makes no
-    /// completion, and so costs no look at the port for each answer. What has to wait for the client is
-    /// mio's, and its event says when to go on: its writes are tied to the port, and so are not
-    /// cancelled when the thread ends that began them.
+    /// Writes one message on the pipe: beside mio if the pipe can hold it now, which makes no completion
+    /// packet, and so costs no poll of the port for each reply. mio makes the write that has to wait for the
+    /// client, and its event says when to go on: mio's writes are tied to the port, and so are not cancelled
+    /// when the thread that started them ends.
     fn write_one(&mut self, message: &[u8]) -> io::Result<usize> {
         if message.len() <= QUOTA as usize && !self.mio.is_writing() {
             match waiting::write_now(self.mio.handle(), message) {
@@ -133,8 +133,8 @@ impl ServerStream for PipeStream {
         !self.mio.is_writing()
     }
 
-    /// Throws away what the client has not read: a write that it keeps waiting ends so, and nothing
-    /// else would end it.
+    /// Discards what the client has not read: this ends a write that waits for the client, and nothing else
+    /// would end it.
     fn abort(&mut self) {
         self.mio.disconnect();
     }

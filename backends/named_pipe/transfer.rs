@@ -1,4 +1,4 @@
-//! One overlapped read at a time, waited for with a deadline.
+//! One overlapped read at a time, with a deadline for its wait.
 
 use super::handle::{check, code, millis_until, own};
 use std::cell::UnsafeCell;
@@ -16,16 +16,16 @@ use windows_sys::Win32::System::Threading::{
     CreateEventW, ResetEvent, SetEvent, WaitForMultipleObjects,
 };
 
-/// An event of the system.
+/// A Win32 event.
 pub(super) struct Signal(OwnedHandle);
 
 impl Signal {
-    /// One that stays set until it is reset, as the start of a transfer does.
+    /// A manual-reset event: it stays set until it is reset, as the start of a transfer does.
     pub fn new() -> io::Result<Signal> {
         Signal::with(true)
     }
 
-    /// One that is reset by whoever has waited for it.
+    /// An auto-reset event: the wait that it ends resets it.
     pub fn that_resets_itself() -> io::Result<Signal> {
         Signal::with(false)
     }
@@ -49,14 +49,14 @@ impl Signal {
         check(unsafe { ResetEvent(self.0.as_raw_handle()) })
     }
 
-    /// The event for an overlapped structure whose transfer shall put no packet into the completion
-    /// port that the pipe is tied to: the low bit asks for that (GetQueuedCompletionStatus).
+    /// The event for an overlapped operation that must put no completion packet into the port that the pipe
+    /// is tied to: the low bit requests that (GetQueuedCompletionStatus).
     pub fn without_packet(&self) -> HANDLE {
         self.0.as_raw_handle().map_addr(|address| address | 1)
     }
 }
 
-/// Waits until one of `signals` is set, until `deadline` at the latest; returns which.
+/// Waits until one of `signals` is set, until `deadline` at the latest; returns its index.
 pub(super) fn wait_any(signals: &[&Signal], deadline: Option<Instant>) -> io::Result<usize> {
     let handles: Vec<_> = signals.iter().map(|signal| signal.0.as_raw_handle()).collect();
     let millis = millis_until(deadline);
@@ -70,13 +70,13 @@ pub(super) fn wait_any(signals: &[&Signal], deadline: Option<Instant>) -> io::Re
     }
 }
 
-/// The system's structure for one operation. The system writes to it as long as the operation is
-/// under way, behind the compiler's back: hence the cell, which is reached by its pointer only, and
-/// hence nobody moves it meanwhile, since it lies in an `Arc` or in a thread's own storage.
+/// The OVERLAPPED structure of one operation. The system writes to it while the operation is under way, and
+/// the compiler does not see it: so it is in a cell, which is accessed by its pointer only, and does not move
+/// meanwhile, since it lies in an `Arc` or in a thread's own storage.
 pub(super) struct Overlapped(UnsafeCell<OVERLAPPED>);
 
-// SAFETY: the structure is nothing but numbers and a handle that any thread may use. Who sends or
-// shares one sees to it that one thread at a time changes it (`prepare` says so).
+// SAFETY: the structure consists of numbers and a handle that any thread may use. The code that sends or
+// shares one ensures that one thread at a time changes it (`prepare` says so).
 unsafe impl Send for Overlapped {}
 // SAFETY: as above.
 unsafe impl Sync for Overlapped {}
@@ -86,12 +86,12 @@ impl Overlapped {
         Overlapped(UnsafeCell::new(OVERLAPPED::default()))
     }
 
-    /// Makes it ready for an operation that sets `event` when it ends.
+    /// Prepares it for an operation that sets `event` when it completes.
     ///
     /// # Safety
     /// No operation with it is under way, and no other thread uses it now.
     pub unsafe fn prepare(&self, event: HANDLE) {
-        // SAFETY: the caller vouches that nobody else reads or writes it.
+        // SAFETY: the caller guarantees that no other code reads or writes it.
         unsafe { *self.0.get() = OVERLAPPED { hEvent: event, ..OVERLAPPED::default() } };
     }
 
@@ -100,11 +100,11 @@ impl Overlapped {
     }
 }
 
-/// A transfer's buffer and its state. While a transfer is under way the system writes to both, so
-/// they stay where they are, and a drop waits for its end.
+/// A transfer's buffer and its state. While a transfer is under way the system writes to both, so they do not
+/// move, and a drop waits for the end of the transfer.
 ///
-/// No transfer puts a packet into a completion port that the pipe is tied to, where nobody would know
-/// it.
+/// No transfer puts a completion packet into a port that the pipe is tied to: no operation of that port's
+/// owner would match it.
 pub(super) struct Transfer {
     pipe: OwnedHandle,
     done: Arc<Signal>,
@@ -114,7 +114,7 @@ pub(super) struct Transfer {
 }
 
 impl Transfer {
-    /// Transfers through a handle of its own to the same pipe.
+    /// Transfers through its own handle to the same pipe.
     pub fn new(pipe: BorrowedHandle<'_>) -> io::Result<Transfer> {
         Transfer::with_signal(pipe, Arc::new(Signal::new()?))
     }
@@ -130,18 +130,18 @@ impl Transfer {
         self.under_way
     }
 
-    /// Starts to read up to `len` bytes. `Ok(Some)`: they are there already.
+    /// Starts a read of up to `len` bytes. `Ok(Some)`: it has completed at once.
     ///
-    /// The system cancels the read when the thread that started it ends, and then nothing was taken: a
-    /// read ends with the first bytes that come, and until then there are none.
+    /// The system cancels the read when the thread that started it ends, and then it has taken nothing: a
+    /// read completes with the first bytes that arrive, and until then there are none.
     ///
     /// # Panics
-    /// If one is under way: the system writes to the buffer.
+    /// If a transfer is under way: the system writes to the buffer.
     pub fn start_read(&mut self, len: usize) -> io::Result<Option<usize>> {
         assert!(!self.under_way, "one transfer at a time");
         let asked = u32::try_from(len).map_err(|_| ErrorKind::InvalidInput)?;
         self.buffer.resize(len, 0);
-        // SAFETY: none is under way (above), and `&mut` keeps other threads out.
+        // SAFETY: no transfer is under way (above), and `&mut` excludes other threads.
         unsafe { self.overlapped.prepare(self.done.without_packet()) };
         // SAFETY: the buffer has `len` writable bytes; it and the structure stay where they are
         // until the transfer has ended (the asserts here and in `buffer`; drop).
@@ -164,7 +164,7 @@ impl Transfer {
         }
     }
 
-    /// Whether it has ended, and how: `None` while it is under way.
+    /// The result of the transfer; `None` while it is under way.
     pub fn poll(&mut self) -> Option<io::Result<usize>> {
         match self.result(false) {
             Err(error) if code(&error) == Some(ERROR_IO_INCOMPLETE) => None,
@@ -175,15 +175,15 @@ impl Transfer {
         }
     }
 
-    /// The event that is set when the transfer has ended.
+    /// The event that is set when the transfer has completed.
     pub fn done(&self) -> Arc<Signal> {
         self.done.clone()
     }
 
-    /// What the last transfer has read.
+    /// The buffer of the last read.
     ///
     /// # Panics
-    /// If one is under way: the system writes to the buffer.
+    /// If a transfer is under way: the system writes to the buffer.
     pub fn buffer(&self) -> &[u8] {
         assert!(!self.under_way, "the system still writes to it");
         &self.buffer
@@ -207,10 +207,10 @@ impl Transfer {
 impl Drop for Transfer {
     fn drop(&mut self) {
         if self.under_way {
-            // SAFETY: the structure is that of the transfer under way. If it has just ended there
-            // is nothing to cancel, which is as good.
+            // SAFETY: the structure is that of the transfer under way. If it has just completed, there is
+            // nothing to cancel, which has the same effect.
             unsafe { CancelIoEx(self.pipe.as_raw_handle(), self.overlapped.as_ptr()) };
-            // However it ended: the system does not touch the buffer any more.
+            // Whatever the result, the system does not access the buffer any more.
             let _ = self.result(true);
         }
     }
@@ -225,7 +225,7 @@ mod tests {
     use std::panic::{AssertUnwindSafe, catch_unwind};
     use windows_sys::Win32::Storage::FileSystem::FILE_FLAG_OVERLAPPED;
 
-    /// Both would move or show a buffer that the system writes to.
+    /// Both calls would move or expose a buffer that the system writes to.
     #[test]
     fn nothing_is_begun_or_looked_at_while_the_system_writes_to_the_buffer() {
         let endpoint = crate::Endpoint::name(&format!("msgpipe.transfer.{}", std::process::id()));

@@ -1,5 +1,5 @@
-//! One test for each trap of mio's pipes and of Win32's that somebody has fallen into, named after
-//! it. (That a wake is one event is tested where the loop's waker is.)
+//! One test for each known trap of mio's pipes and of Win32, named after it. (That a wake is one event is
+//! tested beside the loop's waker.)
 
 use super::listener::Listener;
 use super::stream::PipeStream;
@@ -18,10 +18,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-/// Longer than anything takes that works.
+/// Longer than any successful step takes.
 pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Long enough for something that should not come to come.
+/// Long enough for an unexpected event to arrive.
 pub(super) const A_WHILE: Duration = Duration::from_millis(100);
 
 pub(super) fn listener() -> (Listener, Arc<str>) {
@@ -49,12 +49,12 @@ fn connected(event_loop: &mut EventLoop<Listener>) -> ConnectionId {
     }
 }
 
-/// A client that knows nothing of this crate.
+/// A client that does not use this crate.
 pub(super) fn open(name: &str) -> io::Result<File> {
     OpenOptions::new().read(true).write(true).open(name)
 }
 
-/// What a client sends first, and one message.
+/// The preface of a client, and one message.
 fn hello() -> Bytes {
     let mut encoder = Native::new(Layer::Messages, 1 << 20).encoder();
     let mut queue = SendQueue::default();
@@ -63,8 +63,8 @@ fn hello() -> Bytes {
     queue.to_bytes()
 }
 
-/// mio ties a pipe to the completion port when it is registered: a client that was there before
-/// must not have its first read lost.
+/// mio ties a pipe to the completion port when it is registered: the first read of a client that connected
+/// before must not be lost.
 #[test]
 fn register_before_connect() {
     let (listener, name) = listener();
@@ -75,8 +75,8 @@ fn register_before_connect() {
     assert!(matches!(next(&mut event_loop), Event::Message(from, m) if from == id && m == "hello"));
 }
 
-/// A pipe becomes writable when it is registered, when it is connected and when a write has ended:
-/// only one of these is a client.
+/// A pipe becomes writable when it is registered, when it is connected and when a write has completed: only
+/// one of these is a client.
 #[test]
 fn a_connect_is_told_from_other_writable_events() {
     let (listener, name) = listener();
@@ -90,8 +90,8 @@ fn a_connect_is_told_from_other_writable_events() {
     drop(clients);
 }
 
-/// A connect that failed leaves its error to be taken, and an instance that no event tells of:
-/// others take the place of such.
+/// A connect that failed leaves its error to be taken, and an instance that no event reports: other instances
+/// take its place.
 #[test]
 fn take_error_tells_a_failed_connect() {
     let (mut listener, name) = listener();
@@ -103,7 +103,8 @@ fn take_error_tells_a_failed_connect() {
     poll.poll(&mut events, Some(A_WHILE)).unwrap();
     let next = listener.accept(poll.registry(), &mut tokens, 1).unwrap();
     assert!(matches!(next, Next::Nobody), "no client");
-    // All that listened had failed; whichever instance a client finds now, it is noticed.
+    // The connects of all instances had failed; an event reports the client of whichever instance is found
+    // now.
     poll.poll(&mut events, Some(A_WHILE)).unwrap();
     let clients: Vec<File> = (0..2).map(|_| open(&name).unwrap()).collect();
     for _ in &clients {
@@ -111,7 +112,7 @@ fn take_error_tells_a_failed_connect() {
     }
 }
 
-/// A client that has opened, written and closed before it was accepted is heard.
+/// The message of a client that has opened, written and closed before it was accepted arrives.
 #[test]
 fn error_no_data_is_a_client_that_was_quick() {
     let (listener, name) = listener();
@@ -157,8 +158,8 @@ pub(super) fn accept(
     }
 }
 
-/// After the end mio reads again at every read, and posts an event each time: reading until it
-/// would block never ends.
+/// After the end mio reads again at every read, and posts an event each time: reading until `WouldBlock`
+/// never ends.
 #[test]
 fn ok_zero_is_the_end_and_is_read_once() {
     let (mut listener, name) = listener();
@@ -180,7 +181,7 @@ fn ok_zero_is_the_end_and_is_read_once() {
     for _ in 0..100 {
         assert_eq!(stream.read(&mut buffer).unwrap(), 0);
     }
-    // What had been posted before the end was read comes now; a hundred events would be a spin.
+    // Events posted before the end was read come now; a hundred events would be a busy loop.
     let mut events_after = 0;
     while events_after < 10 {
         poll.poll(&mut events, Some(A_WHILE)).unwrap();
@@ -192,8 +193,8 @@ fn ok_zero_is_the_end_and_is_read_once() {
     panic!("reading the end makes events");
 }
 
-/// A write that the pipe cannot hold ends when the client has read it: until then the connection
-/// stays, and closing it loses nothing.
+/// A write that the pipe cannot hold completes when the client has read it: until then the connection stays,
+/// and closing it loses nothing.
 #[test]
 fn a_close_waits_for_the_last_write() {
     let (listener, name) = listener();
@@ -205,21 +206,21 @@ fn a_close_waits_for_the_last_write() {
     assert!(event_loop.poll(Some(A_WHILE)).unwrap().is_none(), "closed before it was read");
     let reading = std::thread::spawn(move || {
         let mut all = Vec::new();
-        // The end of a pipe is an error to a file; what came before it is what counts.
+        // For a file the end of a pipe is an error; only the bytes before it count here.
         let _ = client.read_to_end(&mut all);
         all.len()
     });
     assert!(
         matches!(next(&mut event_loop), Event::Closed(closed, CloseReason::Local) if closed == id)
     );
-    // The handle is closed once the loop has taken its last completion.
+    // The handle is closed once the loop has taken its last completion packet.
     while !reading.is_finished() {
         event_loop.poll(Some(A_WHILE)).unwrap();
     }
     assert!(reading.join().unwrap() > 300_000);
 }
 
-/// mio never cancels a write: one to a client that does not read would keep its handle for ever.
+/// mio never cancels a write: a write to a client that does not read would keep its handle open for ever.
 #[test]
 fn an_evicted_client_leaves_no_handle_behind() {
     let (listener, name) = listener();
@@ -230,13 +231,13 @@ fn an_evicted_client_leaves_no_handle_behind() {
     event_loop.connections.send(id, b"", vec![7; 1 << 20].into()).unwrap();
     assert!(matches!(next(&mut event_loop), Event::Closed(_, CloseReason::Unread { .. })));
     drop(event_loop);
-    // A handle that is left would keep the name alive, with its client's end still open.
+    // A leaked handle would keep the name alive, with its client's end still open.
     assert!(is_gone(&name), "an instance is left");
     drop(client);
 }
 
-/// A handle is closed only when its last completion has been taken from the port: a server that is
-/// dropped polls until that has happened, or its name would stay taken.
+/// A handle is closed only when its last completion packet has been taken from the port: a dropped server
+/// polls until that has happened, or its name would stay taken.
 #[test]
 fn polling_goes_on_until_the_handles_are_gone() {
     for clients in [0, 1, 10] {
@@ -257,7 +258,7 @@ fn is_gone(name: &str) -> bool {
     open(name).is_err_and(|error| error.raw_os_error() == Some(FILE_NOT_FOUND))
 }
 
-/// A burst of clients finds the pipe busy at most, never missing.
+/// A burst of clients finds the pipe at most busy, never missing.
 #[test]
 fn the_name_is_never_missing_in_a_burst() {
     const CLIENTS: usize = 100;
@@ -280,7 +281,7 @@ fn the_name_is_never_missing_in_a_burst() {
     drop(opening.join().unwrap());
 }
 
-/// A message longer than mio's buffer that waits before the first read lost its beginning in mio
+/// A message that is longer than mio's buffer and waits before the first read lost its beginning in mio
 /// before 1.2.4.
 #[test]
 fn a_long_message_queued_before_the_first_read_is_whole() {
@@ -305,7 +306,7 @@ fn a_long_message_queued_before_the_first_read_is_whole() {
     }
 }
 
-/// What is left in mio's buffer comes before what mio reads next, and no event tells of it.
+/// The rest in mio's buffer comes before what mio reads next, and no event reports it.
 #[test]
 fn pieces_around_the_size_of_mios_buffer_keep_their_order() {
     const PIECES: [usize; 9] = [4094, 4095, 4096, 4097, 1, 8191, 8192, 8193, 65_536];

@@ -1,5 +1,4 @@
-//! Looking at a pipe, reading and writing without waiting: beside mio, where it does not read, or while it
-//! does not write.
+//! Peeks, reads and writes that do not wait: beside mio, where mio does not read, or while it does not write.
 
 use super::handle::{check, code};
 use super::transfer::{Overlapped, Signal};
@@ -15,11 +14,11 @@ use windows_sys::Win32::System::IO::{CancelIoEx, GetOverlappedResult};
 use windows_sys::Win32::System::Pipes::PeekNamedPipe;
 
 thread_local! {
-    /// For the reads and writes of this thread, of which none outlasts its call.
+    /// For the reads and writes of this thread, each of which completes before its call returns.
     static NOW: io::Result<Now> = Signal::new().map(|done| Now { done, overlapped: Overlapped::new() });
 }
 
-/// What a read or write needs beside its buffer. It stays where it is: thread-local values are not moved.
+/// What a read or write needs beside its buffer. It does not move: thread-local values stay in place.
 struct Now {
     done: Signal,
     overlapped: Overlapped,
@@ -28,13 +27,13 @@ struct Now {
 /// What waits in a pipe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Waiting {
-    /// All bytes, of every message.
+    /// The bytes of all messages.
     pub bytes: usize,
-    /// What is left of the first message.
+    /// The rest of the first message.
     pub message: usize,
 }
 
-/// Looks at what waits in a pipe (PeekNamedPipe). An empty message looks like none.
+/// Peeks at what waits in a pipe (PeekNamedPipe). An empty message looks like an empty pipe.
 pub(super) fn look(pipe: BorrowedHandle<'_>) -> io::Result<Waiting> {
     let (mut bytes, mut message) = (0, 0);
     // SAFETY: the handle is open; no buffer is given; the two numbers outlive the call.
@@ -44,8 +43,8 @@ pub(super) fn look(pipe: BorrowedHandle<'_>) -> io::Result<Waiting> {
     Ok(Waiting { bytes: bytes as usize, message: message as usize })
 }
 
-/// Reads from the first message that waits, as much of it as `room` holds, and returns how many
-/// bytes. Where none waits: `WouldBlock`. No packet comes of it at the completion port.
+/// Reads from the first message that waits, as much of it as `room` holds, and returns the number of bytes.
+/// Where none waits: `WouldBlock`. It puts no completion packet into the port.
 pub(super) fn read_now(
     pipe: BorrowedHandle<'_>,
     room: &mut [MaybeUninit<u8>],
@@ -53,13 +52,13 @@ pub(super) fn read_now(
     now(|now| now.read(pipe.as_raw_handle(), room))
 }
 
-/// Writes all of `bytes`, no more than the pipe holds when it is empty; or, where that would have to
-/// wait for the reader, nothing of them: `WouldBlock`. No packet comes of it at the completion port.
+/// Writes all of `bytes`, no more than the pipe holds when it is empty; or, where that would have to wait for
+/// the reader, none of them: `WouldBlock`. It puts no completion packet into the port.
 ///
-/// A write that has to wait is taken back. It cannot be half done by then: of one that the pipe can hold
-/// nothing is taken before all that was there before it, and then there is room for it, and it ends
-/// (CreateNamedPipe: a write waits for quota, which what is read gives back). This is why `bytes` are
-/// not more; it is tested in `beside_mio`.
+/// A write that has to wait is cancelled. No part of it can have been taken by then: of a write within the
+/// quota the system takes nothing before everything ahead of it, and then there is room for it, and it
+/// completes (CreateNamedPipe: a write waits for quota, which reading returns). So `bytes` are no more than
+/// the quota; `beside_mio` tests it.
 pub(super) fn write_now(pipe: BorrowedHandle<'_>, bytes: &[u8]) -> io::Result<()> {
     now(|now| now.write(pipe.as_raw_handle(), bytes))
 }
@@ -74,7 +73,7 @@ fn now<T>(act: impl FnOnce(&Now) -> io::Result<T>) -> io::Result<T> {
 impl Now {
     fn read(&self, pipe: HANDLE, room: &mut [MaybeUninit<u8>]) -> io::Result<usize> {
         let len = u32::try_from(room.len()).unwrap_or(u32::MAX);
-        // SAFETY: it is this thread's own, and the last transfer with it has ended before its call did.
+        // SAFETY: it is this thread's own, and the last transfer with it completed before that call returned.
         unsafe { self.overlapped.prepare(self.done.without_packet()) };
         // SAFETY: `room` has `len` writable bytes; it and the structure outlast the transfer, which
         // has ended when this function returns.
@@ -88,7 +87,7 @@ impl Now {
         let len = u32::try_from(bytes.len()).map_err(|_| io::ErrorKind::InvalidInput)?;
         // SAFETY: as for reading.
         unsafe { self.overlapped.prepare(self.done.without_packet()) };
-        // SAFETY: as for reading; nobody changes the bytes meanwhile.
+        // SAFETY: as for reading; no other code changes the bytes meanwhile.
         let started = check(unsafe {
             WriteFile(pipe, bytes.as_ptr(), len, null_mut(), self.overlapped.as_ptr())
         });
@@ -98,8 +97,8 @@ impl Now {
         }
     }
 
-    /// Sees a transfer to its end that has just been started, or takes it back if it would have to
-    /// wait: `WouldBlock`. It may still end well before that.
+    /// Completes a transfer that has just been started, or cancels it if it would have to wait: `WouldBlock`.
+    /// It may still succeed before the cancellation.
     fn end(&self, pipe: HANDLE, started: io::Result<()>) -> io::Result<usize> {
         match started.as_ref().err().and_then(code) {
             None | Some(ERROR_MORE_DATA) => self.result(pipe),
@@ -117,8 +116,8 @@ impl Now {
         }
     }
 
-    /// Waits for the end of a transfer that is about to end. That there is more of the message is none
-    /// of the errors.
+    /// Waits for the end of a transfer that is about to complete. ERROR_MORE_DATA, more bytes of the message,
+    /// is no error here.
     fn result(&self, pipe: HANDLE) -> io::Result<usize> {
         let mut moved = 0;
         // SAFETY: the structure is that of the transfer just started on this handle.

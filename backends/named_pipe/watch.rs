@@ -1,7 +1,7 @@
-//! Telling the loop of an event of the system that mio knows nothing of.
+//! Reports events of Win32 to the loop, without mio.
 //!
-//! A thread of the system's own waits for the events of all connections (RegisterWaitForSingleObject)
-//! and does nothing but wake the loop.
+//! A thread of the system's own waits for the events of all connections (RegisterWaitForSingleObject) and
+//! does nothing but wake the loop.
 
 use super::handle::check;
 use super::transfer::Signal;
@@ -16,12 +16,12 @@ use windows_sys::Win32::System::Threading::{
     INFINITE, RegisterWaitForSingleObject, UnregisterWaitEx, WT_EXECUTEINWAITTHREAD,
 };
 
-/// Wakes the loop for a connection each time its event is set. Ends when it is dropped.
+/// Wakes the loop for a connection each time its event is set, until it is dropped.
 pub(super) struct Watch {
     wait: HANDLE,
-    /// What the callback is given. It is at rest here as long as the wait is registered.
+    /// The context of the callback. It does not move as long as the wait is registered.
     _told: Box<Told>,
-    /// The event is waited for as long as the wait is registered.
+    /// The event stays open as long as the wait is registered.
     _signal: Arc<Signal>,
 }
 
@@ -34,7 +34,7 @@ struct Told {
 }
 
 impl Watch {
-    /// Watches `signal`, which resets itself.
+    /// Watches `signal`, an auto-reset event.
     pub fn new(signal: Arc<Signal>, wake: Arc<Wake>, token: Token) -> io::Result<Watch> {
         let told = Box::new(Told { wake, token });
         let context: *const Told = &*told;

@@ -1,10 +1,10 @@
-//! Writes of a client, one at a time, which outlive the thread that began them.
+//! Writes of a client, one at a time, which outlive the thread that started them.
 //!
-//! The system cancels what a thread has under way when the thread ends, and does not say how much of a
-//! write the other end had taken by then: what is missing could not be sent again. It leaves alone what
-//! has no event and is tied to a completion port. So the pipe is tied to the one of the system's thread
-//! pool (CreateThreadpoolIo), and a thread of that pool says that a write has ended. One that ends at
-//! once, as nearly all do, never gets there (FILE_SKIP_COMPLETION_PORT_ON_SUCCESS).
+//! The system cancels a thread's operations when the thread ends, and does not report how much of a write the
+//! other end had taken by then: the rest could not be sent again. It does not cancel an operation without an
+//! event whose handle is tied to a completion port. So the pipe is tied to the port of the system's thread
+//! pool (CreateThreadpoolIo), and a thread of that pool reports that a write has completed. A write that
+//! completes at once, as nearly all do, makes no completion packet (FILE_SKIP_COMPLETION_PORT_ON_SUCCESS).
 
 use super::handle::{check, code};
 use super::transfer::{Overlapped, Signal, wait_any};
@@ -21,7 +21,7 @@ use windows_sys::Win32::System::Threading::{
     StartThreadpoolIo, WaitForThreadpoolIoCallbacks,
 };
 
-/// `winbase.h`: no packet for an operation that has ended at once, well.
+/// `winbase.h`: no completion packet for an operation that succeeds at once.
 const FILE_SKIP_COMPLETION_PORT_ON_SUCCESS: u8 = 1;
 
 /// The writing half of a client's end.
@@ -29,18 +29,18 @@ pub(super) struct Writer {
     pipe: OwnedHandle,
     io: PTP_IO,
     shared: Arc<Shared>,
-    /// What is being written. Nobody touches it while the write is under way.
+    /// The bytes being written. No code accesses them while the write is under way.
     buffer: Vec<u8>,
     under_way: bool,
-    /// A write that had to wait has set the event. Most writes leave it alone, and so need not reset it.
+    /// A write that had to wait has set the event. Most writes do not set it, and so need not reset it.
     is_set: bool,
 }
 
-/// What the callback uses too. It is at rest here as long as `io` is open.
+/// What the callback uses too. It does not move as long as `io` is open.
 struct Shared {
     overlapped: Overlapped,
     done: Arc<Signal>,
-    /// How the write under way has ended; the event is set under this lock too.
+    /// The result of the write under way; the event is set under this lock too.
     ended: Mutex<Option<io::Result<usize>>>,
 }
 
@@ -54,8 +54,8 @@ impl Shared {
 unsafe impl Send for Writer {}
 
 impl Writer {
-    /// Writes through a handle of its own to the same pipe, which is tied to no port yet. Every other
-    /// operation on it must ask for no packet.
+    /// Writes through its own handle to the same pipe, which is tied to no port yet. Every other operation on
+    /// the pipe must request no completion packet.
     pub fn new(pipe: BorrowedHandle<'_>) -> io::Result<Writer> {
         let pipe = pipe.try_clone_to_owned()?;
         let shared = Arc::new(Shared {
@@ -81,7 +81,7 @@ impl Writer {
         Ok(writer)
     }
 
-    /// The event that is set when a write has ended that could not at once.
+    /// The event that is set when a write has completed that could not complete at once.
     pub fn done(&self) -> Arc<Signal> {
         self.shared.done.clone()
     }
@@ -90,10 +90,10 @@ impl Writer {
         self.under_way
     }
 
-    /// Begins to write what `fill` puts into the buffer, and returns how many bytes that are.
+    /// Starts to write what `fill` puts into the buffer, and returns the number of bytes.
     ///
     /// # Panics
-    /// If one is under way: the system reads the buffer.
+    /// If a write is under way: the system reads the buffer.
     pub fn start(&mut self, fill: impl FnOnce(&mut Vec<u8>)) -> io::Result<usize> {
         assert!(!self.under_way, "one write at a time");
         fill(&mut self.buffer);
@@ -102,9 +102,9 @@ impl Writer {
             self.shared.done.reset()?;
             self.is_set = false;
         }
-        // SAFETY: none is under way (above), and `&mut` keeps other threads out.
+        // SAFETY: no write is under way (above), and `&mut` excludes other threads.
         unsafe { self.shared.overlapped.prepare(null_mut()) };
-        // SAFETY: the object is open; what follows ends in a callback, or is taken back.
+        // SAFETY: the object is open; what follows ends in a callback, or is revoked (CancelThreadpoolIo).
         unsafe { StartThreadpoolIo(self.io) };
         // SAFETY: the buffer has `len` bytes; it and the structure stay as and where they are until
         // the write has ended (the assert above; drop).
@@ -121,7 +121,7 @@ impl Writer {
             self.under_way = true;
             return Ok(self.buffer.len());
         }
-        // SAFETY: the object is open; a write that has ended, well or not, makes no callback.
+        // SAFETY: the object is open; a write that has succeeded or failed at once makes no callback.
         unsafe { CancelThreadpoolIo(self.io) };
         started?;
         let mut written = 0;
@@ -137,7 +137,7 @@ impl Writer {
         self.whole(written as usize)
     }
 
-    /// Whether the write under way has ended, and how: `None` while it is.
+    /// The result of the write; `None` while it is under way.
     pub fn poll(&mut self) -> Option<io::Result<usize>> {
         let ended = self.shared.ended().take()?;
         self.under_way = false;
@@ -145,7 +145,7 @@ impl Writer {
         Some(ended.and_then(|written| self.whole(written)))
     }
 
-    /// A pipe that waits takes all of a write (WriteFile); less of it would be a hole in the stream.
+    /// A pipe in blocking mode takes all of a write (WriteFile); less of it would be a gap in the stream.
     fn whole(&self, written: usize) -> io::Result<usize> {
         match written == self.buffer.len() {
             true => Ok(written),
@@ -171,21 +171,21 @@ unsafe extern "system" fn ended(
         0 => Ok(written),
         error => Err(io::Error::from_raw_os_error(error as i32)),
     });
-    // It fails only for a handle that is none.
+    // Setting an event fails only for an invalid handle.
     let _ = shared.done.set();
 }
 
 impl Drop for Writer {
     fn drop(&mut self) {
         if self.under_way {
-            // SAFETY: the structure is that of the write under way. If it has just ended there is
-            // nothing to cancel, which is as good.
+            // SAFETY: the structure is that of the write under way. If it has just completed, there is
+            // nothing to cancel, which has the same effect.
             unsafe { CancelIoEx(self.pipe.as_raw_handle(), self.shared.overlapped.as_ptr()) };
-            // However it ended: the system does not touch the buffer any more. A wait without a
-            // deadline ends with the event, or fails for a handle that is none.
+            // Whatever the result, the system does not access the buffer any more. A wait without a deadline
+            // ends with the event, or fails for an invalid handle.
             let _ = wait_any(&[&self.shared.done], None);
         }
-        // SAFETY: the object is open, and nothing is started any more.
+        // SAFETY: the object is open, and no further write is started.
         unsafe { WaitForThreadpoolIoCallbacks(self.io, 0) };
         // SAFETY: no callback runs or will run.
         unsafe { CloseThreadpoolIo(self.io) };
