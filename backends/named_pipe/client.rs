@@ -157,7 +157,7 @@ impl PipeClient {
 }
 
 impl Sending {
-    /// Whether no write is under way. The result of every write is collected here.
+    /// Whether no write is in flight. The result of every write is collected here.
     ///
     /// # Errors
     /// The error of a failed write, each time.
@@ -181,7 +181,7 @@ fn copy(error: &io::Error) -> io::Error {
 }
 
 impl Reader {
-    /// Starts a read if none is under way and `left` is empty. A read that has completed by then, or
+    /// Starts a read if none is in flight and `left` is empty. A read that has completed by then, or
     /// completes at once, leaves its bytes in `left`.
     fn start(&mut self) -> io::Result<()> {
         if !self.left.is_empty() {
@@ -189,7 +189,7 @@ impl Reader {
         }
         let ended = self.transfer.is_under_way().then(|| self.transfer.poll());
         let read = match ended {
-            // Still under way.
+            // Still in flight.
             Some(None) => None,
             // The system cancels a thread's operations when the thread ends; this read has taken nothing.
             Some(Some(Err(error))) if code(&error) == Some(ERROR_OPERATION_ABORTED) => {

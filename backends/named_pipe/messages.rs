@@ -41,7 +41,7 @@ impl Messages {
     /// [`new`](Messages::new) completes.
     ///
     /// A message of no bytes is the end. A peek cannot tell it from an empty pipe; but a zero-byte read
-    /// completes for it, and stays under way on an empty pipe.
+    /// completes for it, and stays in flight on an empty pipe.
     pub fn read(&mut self, buffer: &mut BytesMut, limit: usize) -> io::Result<ReadMessage> {
         while !self.ended {
             if !self.is_readable()? {
@@ -63,7 +63,7 @@ impl Messages {
         Ok(ReadMessage::End)
     }
 
-    /// Whether a read would find a message or the end. If not, a zero-byte read is under way and sets its
+    /// Whether a read would find a message or the end. If not, a zero-byte read is in flight and sets its
     /// event when it completes.
     pub fn is_readable(&mut self) -> io::Result<bool> {
         if self.bell.is_under_way() {
@@ -100,7 +100,7 @@ impl Messages {
         }
     }
 
-    /// Checks whether the zero-byte read under way has completed.
+    /// Checks whether the zero-byte read in flight has completed.
     fn listen(&mut self) -> io::Result<()> {
         match self.bell.poll() {
             None => Ok(()),
@@ -110,7 +110,7 @@ impl Messages {
         }
     }
 
-    /// ERROR_MORE_DATA is what a zero-byte read is to find out; a peek shows that the other end has closed.
+    /// ERROR_MORE_DATA is expected of a zero-byte read; a peek shows that the other end has closed.
     fn rang(&mut self, ended: io::Result<()>) -> io::Result<()> {
         self.heard = Bell::Rang;
         match ended {

@@ -23,10 +23,10 @@
 //! 7. A read that was refused is not started again before its error has been taken; connects and writes go
 //!    on. So a handle without the right to read keeps mio from reading.
 //!    `beside_mio::without_the_right_to_read_mio_reads_nothing_and_writes`
-//! 8. A write is taken whole, or not at all (`WouldBlock`) while another is under way; its completion is an
+//! 8. A write is taken whole, or not at all (`WouldBlock`) while another is in flight; its completion is an
 //!    event, and a drop does not wait for it. `a_close_waits_for_the_last_write`,
 //!    `beside_mio::a_write_of_mios_is_one_at_a_time_and_ends_with_an_event`
-//! 9. `disconnect` ends a write that is under way. `an_evicted_client_leaves_no_handle_behind`
+//! 9. `disconnect` ends a write that is in flight. `an_evicted_client_leaves_no_handle_behind`
 //! 10. The handle is closed when the last completion packet has been taken from the port.
 //!     `polling_goes_on_until_the_handles_are_gone`
 //! 11. mio takes every completion packet of the pipe for one of its own operations: all other operations make
@@ -61,7 +61,7 @@ pub(super) struct MioPipe {
     size: ReadSize,
     /// Bytes taken from mio that had no room. They come first; mio has started the next read since.
     left: BytesMut,
-    /// A write of mio's is under way, or its completion has not been reported. mio takes one at a time.
+    /// A write of mio's is in flight, or its completion has not been reported. mio takes one at a time.
     writing: bool,
     /// The client has closed: mio would read again and again, and post an event each time.
     ended: bool,
@@ -123,7 +123,7 @@ impl MioPipe {
             return Some(true);
         }
         // The read that is refused to mio makes an event before there is a client. A second connect tells
-        // them apart: it is refused as long as the first is under way.
+        // them apart: it is refused as long as the first is in flight.
         match self.pipe.connect() {
             Ok(()) => Some(true),
             Err(error) if error.kind() == ErrorKind::WouldBlock => Some(false),
@@ -173,8 +173,8 @@ impl MioPipe {
         read
     }
 
-    /// Writes `message` as one message on the pipe; `WouldBlock` while a write is under way. The write is
-    /// under way until [`writable`](MioPipe::writable), and no other code may write meanwhile.
+    /// Writes `message` as one message on the pipe; `WouldBlock` while a write is in flight. The write is
+    /// in flight until [`writable`](MioPipe::writable), and no other code may write meanwhile.
     ///
     /// An accepted write can fail only with the pipe; then the next write fails too, and reading finds the
     /// end.

@@ -54,7 +54,7 @@ pub(super) const PIPE_MESSAGE_MAX: usize = 2 * QUOTA as usize;
 /// write wait. It includes what precedes a message, so that a message of 64 KiB does not wait.
 const QUOTA: u32 = 64 * 1024 + 256;
 
-/// The pipe's name of an endpoint, for this user.
+/// The name of an endpoint's pipe, for this user.
 pub(crate) fn locate(endpoint: &crate::Endpoint) -> Result<std::path::PathBuf, crate::Error> {
     let name = endpoint.to_string().into();
     let failed = |source| crate::Error::system(&name, "asking who we are", source);

@@ -70,7 +70,7 @@ pub(super) fn wait_any(signals: &[&Signal], deadline: Option<Instant>) -> io::Re
     }
 }
 
-/// The OVERLAPPED structure of one operation. The system writes to it while the operation is under way, and
+/// The OVERLAPPED structure of one operation. The system writes to it while the operation is in flight, and
 /// the compiler does not see it: so it is in a cell, which is accessed by its pointer only, and does not move
 /// meanwhile, since it lies in an `Arc` or in a thread's own storage.
 pub(super) struct Overlapped(UnsafeCell<OVERLAPPED>);
@@ -89,7 +89,7 @@ impl Overlapped {
     /// Prepares it for an operation that sets `event` when it completes.
     ///
     /// # Safety
-    /// No operation with it is under way, and no other thread uses it now.
+    /// No operation with it is in flight, and no other thread uses it now.
     pub unsafe fn prepare(&self, event: HANDLE) {
         // SAFETY: the caller guarantees that no other code reads or writes it.
         unsafe { *self.0.get() = OVERLAPPED { hEvent: event, ..OVERLAPPED::default() } };
@@ -100,7 +100,7 @@ impl Overlapped {
     }
 }
 
-/// A transfer's buffer and its state. While a transfer is under way the system writes to both, so they do not
+/// A transfer's buffer and its state. While a transfer is in flight the system writes to both, so they do not
 /// move, and a drop waits for the end of the transfer.
 ///
 /// No transfer puts a completion packet into a port that the pipe is tied to: no operation of that port's
@@ -136,12 +136,12 @@ impl Transfer {
     /// read completes with the first bytes that arrive, and until then there are none.
     ///
     /// # Panics
-    /// If a transfer is under way: the system writes to the buffer.
+    /// If a transfer is in flight: the system writes to the buffer.
     pub fn start_read(&mut self, len: usize) -> io::Result<Option<usize>> {
         assert!(!self.under_way, "one transfer at a time");
         let asked = u32::try_from(len).map_err(|_| ErrorKind::InvalidInput)?;
         self.buffer.resize(len, 0);
-        // SAFETY: no transfer is under way (above), and `&mut` excludes other threads.
+        // SAFETY: no transfer is in flight (above), and `&mut` excludes other threads.
         unsafe { self.overlapped.prepare(self.done.without_packet()) };
         // SAFETY: the buffer has `len` writable bytes; it and the structure stay where they are
         // until the transfer has ended (the asserts here and in `buffer`; drop).
@@ -164,7 +164,7 @@ impl Transfer {
         }
     }
 
-    /// The result of the transfer; `None` while it is under way.
+    /// The result of the transfer; `None` while it is in flight.
     pub fn poll(&mut self) -> Option<io::Result<usize>> {
         match self.result(false) {
             Err(error) if code(&error) == Some(ERROR_IO_INCOMPLETE) => None,
@@ -183,7 +183,7 @@ impl Transfer {
     /// The buffer of the last read.
     ///
     /// # Panics
-    /// If a transfer is under way: the system writes to the buffer.
+    /// If a transfer is in flight: the system writes to the buffer.
     pub fn buffer(&self) -> &[u8] {
         assert!(!self.under_way, "the system still writes to it");
         &self.buffer
@@ -207,7 +207,7 @@ impl Transfer {
 impl Drop for Transfer {
     fn drop(&mut self) {
         if self.under_way {
-            // SAFETY: the structure is that of the transfer under way. If it has just completed, there is
+            // SAFETY: the structure is that of the transfer in flight. If it has just completed, there is
             // nothing to cancel, which has the same effect.
             unsafe { CancelIoEx(self.pipe.as_raw_handle(), self.overlapped.as_ptr()) };
             // Whatever the result, the system does not access the buffer any more.

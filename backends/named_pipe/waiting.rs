@@ -98,12 +98,12 @@ impl Now {
     }
 
     /// Completes a transfer that has just been started, or cancels it if it would have to wait: `WouldBlock`.
-    /// It may still succeed before the cancellation.
+    /// It may still succeed before the cancellation takes effect.
     fn end(&self, pipe: HANDLE, started: io::Result<()>) -> io::Result<usize> {
         match started.as_ref().err().and_then(code) {
             None | Some(ERROR_MORE_DATA) => self.result(pipe),
             Some(ERROR_IO_PENDING) => {
-                // SAFETY: the structure is that of the transfer under way.
+                // SAFETY: the structure is that of the transfer in flight.
                 unsafe { CancelIoEx(pipe, self.overlapped.as_ptr()) };
                 match self.result(pipe) {
                     Err(error) if code(&error) == Some(ERROR_OPERATION_ABORTED) => {

@@ -29,7 +29,7 @@ pub(super) struct Writer {
     pipe: OwnedHandle,
     io: PTP_IO,
     shared: Arc<Shared>,
-    /// The bytes being written. No code accesses them while the write is under way.
+    /// The bytes being written. No code accesses them while the write is in flight.
     buffer: Vec<u8>,
     under_way: bool,
     /// A write that had to wait has set the event. Most writes do not set it, and so need not reset it.
@@ -40,7 +40,7 @@ pub(super) struct Writer {
 struct Shared {
     overlapped: Overlapped,
     done: Arc<Signal>,
-    /// The result of the write under way; the event is set under this lock too.
+    /// The result of the write in flight; the event is set under this lock too.
     ended: Mutex<Option<io::Result<usize>>>,
 }
 
@@ -93,7 +93,7 @@ impl Writer {
     /// Starts to write what `fill` puts into the buffer, and returns the number of bytes.
     ///
     /// # Panics
-    /// If a write is under way: the system reads the buffer.
+    /// If a write is in flight: the system reads the buffer.
     pub fn start(&mut self, fill: impl FnOnce(&mut Vec<u8>)) -> io::Result<usize> {
         assert!(!self.under_way, "one write at a time");
         fill(&mut self.buffer);
@@ -102,7 +102,7 @@ impl Writer {
             self.shared.done.reset()?;
             self.is_set = false;
         }
-        // SAFETY: no write is under way (above), and `&mut` excludes other threads.
+        // SAFETY: no write is in flight (above), and `&mut` excludes other threads.
         unsafe { self.shared.overlapped.prepare(null_mut()) };
         // SAFETY: the object is open; what follows ends in a callback, or is revoked (CancelThreadpoolIo).
         unsafe { StartThreadpoolIo(self.io) };
@@ -137,7 +137,7 @@ impl Writer {
         self.whole(written as usize)
     }
 
-    /// The result of the write; `None` while it is under way.
+    /// The result of the write; `None` while it is in flight.
     pub fn poll(&mut self) -> Option<io::Result<usize>> {
         let ended = self.shared.ended().take()?;
         self.under_way = false;
@@ -178,7 +178,7 @@ unsafe extern "system" fn ended(
 impl Drop for Writer {
     fn drop(&mut self) {
         if self.under_way {
-            // SAFETY: the structure is that of the write under way. If it has just completed, there is
+            // SAFETY: the structure is that of the write in flight. If it has just completed, there is
             // nothing to cancel, which has the same effect.
             unsafe { CancelIoEx(self.pipe.as_raw_handle(), self.shared.overlapped.as_ptr()) };
             // Whatever the result, the system does not access the buffer any more. A wait without a deadline
