@@ -50,13 +50,13 @@ pub(crate) enum Next<S> {
     /// A client, registered with its token.
     Client(Accepted<S>),
     /// The client has disconnected, or cannot be identified. Others may wait behind it.
-    TurnedAway,
+    Skipped,
     /// The client has no access and gets a goodbye that says so. Others may wait behind it. On a pipe, the
     /// access list keeps such clients from connecting.
     #[cfg(unix)]
-    NotAdmitted(S, Peer),
+    NoAccess(S, Peer),
     /// No client waits; `ready` reports when one may.
-    Nobody,
+    NoneWaiting,
 }
 
 /// An accepted client.

@@ -230,17 +230,17 @@ impl<A: Acceptor> EventLoop<A> {
             match accepted {
                 Ok(Next::Client(accepted)) if self.refuses => {
                     let why = Goodbye::new(GoodbyeCode::STOPPING, "the server stops");
-                    self.connections.turn_away(accepted.stream, &why);
+                    self.connections.refuse(accepted.stream, &why);
                 }
                 Ok(Next::Client(accepted)) => {
-                    take_in(&mut self.connections, &self.options, accepted);
+                    admit(&mut self.connections, &self.options, accepted);
                 }
-                Ok(Next::TurnedAway) => {}
+                Ok(Next::Skipped) => {}
                 #[cfg(unix)]
-                Ok(Next::NotAdmitted(stream, peer)) => {
-                    self.connections.turn_away(stream, &not_admitted(&peer));
+                Ok(Next::NoAccess(stream, peer)) => {
+                    self.connections.refuse(stream, &no_access_goodbye(&peer));
                 }
-                Ok(Next::Nobody) => self.accept_at = None,
+                Ok(Next::NoneWaiting) => self.accept_at = None,
                 Err(source) => {
                     self.accept_at = Some(Instant::now() + ACCEPT_PAUSE);
                     if !failed_before {
@@ -259,11 +259,11 @@ impl<A: Acceptor> EventLoop<A> {
     pub fn stop_accepting(&mut self) {
         match self.options.keep_name {
             true => self.refuses = true,
-            false => self.give_name_free(),
+            false => self.release_name(),
         }
     }
 
-    fn give_name_free(&mut self) {
+    fn release_name(&mut self) {
         if let Some(acceptor) = self.acceptor.take() {
             acceptor.close(self.poll.registry());
         }
@@ -284,14 +284,14 @@ impl<A: Acceptor> Drop for EventLoop<A> {
     /// Ends all operations in flight before the poll is dropped: on Windows the handle of a pipe is closed
     /// only after its last completion packet has been taken from the port.
     fn drop(&mut self) {
-        self.give_name_free();
+        self.release_name();
         self.connections.clear();
         A::wait_until_gone(&mut self.poll, &mut self.events);
     }
 }
 
 /// Adds a client if `authorize` admits it; otherwise refuses it.
-fn take_in<S: ServerStream>(
+fn admit<S: ServerStream>(
     connections: &mut Connections<S>,
     options: &ServerOptions,
     accepted: Accepted<S>,
@@ -300,12 +300,12 @@ fn take_in<S: ServerStream>(
     if options.authorize.as_ref().is_none_or(|authorize| authorize(&peer)) {
         connections.add(id_of(token), stream, peer, readable, Instant::now());
     } else {
-        connections.turn_away(stream, &not_admitted(&peer));
+        connections.refuse(stream, &no_access_goodbye(&peer));
     }
 }
 
 /// The goodbye for a client without access.
-fn not_admitted(peer: &Peer) -> Goodbye {
+fn no_access_goodbye(peer: &Peer) -> Goodbye {
     Goodbye::new(GoodbyeCode::NOT_AUTHORIZED, format!("{peer} may not connect here"))
 }
 

@@ -67,7 +67,7 @@ impl Acceptor for Dripping {
     }
 
     fn accept(&mut self, _: &Registry, tokens: &mut Tokens, _: usize) -> io::Result<Next<Drops>> {
-        let Some(said) = self.0.take() else { return Ok(Next::Nobody) };
+        let Some(said) = self.0.take() else { return Ok(Next::NoneWaiting) };
         let (token, peer) = (tokens.next(), Peer::default());
         Ok(Next::Client(Accepted { token, stream: Drops(said), peer, readable: true }))
     }
@@ -99,7 +99,7 @@ impl Acceptor for Script {
     ) -> io::Result<Next<Silent>> {
         assert_ne!(room, 0);
         let Some(next) = self.0.pop_front() else {
-            return Ok(Next::Nobody);
+            return Ok(Next::NoneWaiting);
         };
         let peer = Peer { pid: Some(next?), ..Peer::default() };
         let token = tokens.next();
@@ -123,7 +123,7 @@ impl Acceptor for Endless {
     fn accept(&mut self, _: &Registry, _: &mut Tokens, _: usize) -> io::Result<Next<Silent>> {
         self.turned_away.set(self.turned_away.get() + 1);
         assert!(self.turned_away.get() < 1_000_000, "nobody else is ever served");
-        Ok(Next::TurnedAway)
+        Ok(Next::Skipped)
     }
 
     fn close(self, _registry: &Registry) {}

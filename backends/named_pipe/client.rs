@@ -107,8 +107,8 @@ impl PipeClient {
             Carrier::Stream => None,
             Carrier::Messages => {
                 read_messages(pipe)?;
-                let bell = Transfer::with_signal(pipe.as_handle(), read_done.clone())?;
-                Some(Mutex::new(Messages::new(pipe.try_clone()?, bell)))
+                let zero_read = Transfer::with_signal(pipe.as_handle(), read_done.clone())?;
+                Some(Mutex::new(Messages::new(pipe.try_clone()?, zero_read)))
             }
         };
         let reader = Reader { transfer, left: 0..0 };
@@ -162,7 +162,7 @@ impl Sending {
     /// # Errors
     /// The error of a failed write, each time.
     fn is_settled(&mut self) -> io::Result<bool> {
-        if self.failed.is_none() && self.writer.is_under_way() {
+        if self.failed.is_none() && self.writer.is_in_flight() {
             match self.writer.poll() {
                 None => return Ok(false),
                 Some(Ok(_)) => {}
@@ -187,7 +187,7 @@ impl Reader {
         if !self.left.is_empty() {
             return Ok(());
         }
-        let ended = self.transfer.is_under_way().then(|| self.transfer.poll());
+        let ended = self.transfer.is_in_flight().then(|| self.transfer.poll());
         let read = match ended {
             // Still in flight.
             Some(None) => None,
@@ -228,7 +228,7 @@ impl ClientStream for PipeClient {
                 return Ok(given);
             }
             // A message of no bytes completes a read too; then the next read is started.
-            if reader.transfer.is_under_way() {
+            if reader.transfer.is_in_flight() {
                 self.wait_for(&self.read_done, deadline)?;
             }
         }
@@ -300,7 +300,7 @@ impl ClientStream for PipeClient {
         } else if or_readable {
             let mut reader = self.reader();
             // A read that has failed or completed counts as readable.
-            if reader.start().is_err() || !reader.transfer.is_under_way() {
+            if reader.start().is_err() || !reader.transfer.is_in_flight() {
                 return Ok(());
             }
             signals.push(&self.read_done);

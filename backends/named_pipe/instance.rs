@@ -84,9 +84,9 @@ thread_local! {
 /// last to close: until another is made, clients would not find the name, and other processes could take it.
 /// So they stay open until another instance listens.
 #[derive(Default)]
-pub(super) struct Vacated(Mutex<Vec<OwnedHandle>>);
+pub(super) struct KeptOpen(Mutex<Vec<OwnedHandle>>);
 
-impl Vacated {
+impl KeptOpen {
     /// Closes them: other instances listen in their place.
     pub fn release(&self) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clear();
@@ -97,20 +97,20 @@ impl Vacated {
 pub(super) struct Place {
     instance: Option<OwnedHandle>,
     /// Dropped with the listener: then no instance has to stay open.
-    vacated: Weak<Vacated>,
+    kept_open: Weak<KeptOpen>,
 }
 
 impl Place {
-    pub fn new(instance: BorrowedHandle<'_>, vacated: &Arc<Vacated>) -> io::Result<Place> {
+    pub fn new(instance: BorrowedHandle<'_>, kept_open: &Arc<KeptOpen>) -> io::Result<Place> {
         let instance = Some(instance.try_clone_to_owned()?);
-        Ok(Place { instance, vacated: Arc::downgrade(vacated) })
+        Ok(Place { instance, kept_open: Arc::downgrade(kept_open) })
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        if let Some(vacated) = self.vacated.upgrade() {
-            let mut held = vacated.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(kept_open) = self.kept_open.upgrade() {
+            let mut held = kept_open.0.lock().unwrap_or_else(PoisonError::into_inner);
             held.extend(self.instance.take());
         }
     }

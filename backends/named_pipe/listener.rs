@@ -2,7 +2,7 @@
 
 use super::handle::{code, wide};
 use super::identity::{client_of, own_sid};
-use super::instance::{self, Place, Vacated, Which};
+use super::instance::{self, KeptOpen, Place, Which};
 use super::mio_pipe::{self, MioPipe};
 use super::read_size::Extra;
 use super::security;
@@ -36,7 +36,7 @@ pub(crate) struct Listener {
     alike: bool,
     instances: Instances,
     /// With a fixed number of instances, those that stay open until others listen in their place.
-    vacated: Arc<Vacated>,
+    kept_open: Arc<KeptOpen>,
     /// The bytes by which the read buffers of all connections exceed mio's least size.
     extra: Arc<Extra>,
     carrier: Carrier,
@@ -96,7 +96,7 @@ impl Listener {
             descriptor,
             alike: options.access == Access::Owner,
             instances: options.instances,
-            vacated: Arc::default(),
+            kept_open: Arc::default(),
             extra: Arc::default(),
             carrier,
             made,
@@ -111,7 +111,7 @@ impl Listener {
     fn listen(&mut self, handle: OwnedHandle, registry: &Registry, token: Token) -> io::Result<()> {
         let place = match self.instances {
             Instances::Unlimited => None,
-            Instances::Fixed(_) => Some(Place::new(handle.as_handle(), &self.vacated)?),
+            Instances::Fixed(_) => Some(Place::new(handle.as_handle(), &self.kept_open)?),
         };
         let extra = &self.extra;
         let (mio, reader) = match self.carrier {
@@ -149,7 +149,7 @@ impl Listener {
             let handle = instance::create(&self.name, Which::Further, &self.descriptor)?;
             self.listen(handle, registry, tokens.next())?;
         }
-        self.vacated.release();
+        self.kept_open.release();
         Ok(())
     }
 }
@@ -210,11 +210,11 @@ impl Acceptor for Listener {
     ) -> io::Result<Next<PipeStream>> {
         self.fill(registry, tokens, room)?;
         let Some((token, instance)) = self.connected.pop_front() else {
-            return Ok(Next::Nobody);
+            return Ok(Next::NoneWaiting);
         };
         // A client whose identity cannot be queried is refused.
         let Ok(peer) = client_of(instance.handle_to_read(), self.alike) else {
-            return Ok(Next::TurnedAway);
+            return Ok(Next::Skipped);
         };
         let stream = match (instance.reader, &self.wake) {
             (Some(reader), Some(wake)) => {

@@ -17,24 +17,24 @@ use windows_sys::Win32::Foundation::{ERROR_MORE_DATA, ERROR_OPERATION_ABORTED};
 pub(super) struct Messages {
     pipe: OwnedHandle,
     /// The zero-byte read.
-    bell: Transfer,
+    zero_read: Transfer,
     /// What the zero-byte read has shown since the last message was read.
-    heard: Bell,
+    shown: ZeroRead,
     ended: bool,
 }
 
 /// What a zero-byte read has shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Bell {
+enum ZeroRead {
     /// It has not completed.
-    Silent,
+    Pending,
     /// It has completed: something is there, or an empty message was there, which the read has taken.
-    Rang,
+    Completed,
 }
 
 impl Messages {
-    pub fn new(pipe: OwnedHandle, bell: Transfer) -> Messages {
-        Messages { pipe, bell, heard: Bell::Silent, ended: false }
+    pub fn new(pipe: OwnedHandle, zero_read: Transfer) -> Messages {
+        Messages { pipe, zero_read, shown: ZeroRead::Pending, ended: false }
     }
 
     /// Appends the next message to `buffer`. `WouldBlock`: none is there until the transfer given to
@@ -48,14 +48,14 @@ impl Messages {
                 return Err(ErrorKind::WouldBlock.into());
             }
             match self.look()? {
-                Some(Waiting { message: 0, bytes: 0 }) if self.heard == Bell::Silent => {}
+                Some(Waiting { message: 0, bytes: 0 }) if self.shown == ZeroRead::Pending => {}
                 // An empty message, perhaps with others behind it; or the other end has closed.
                 Some(Waiting { message: 0, .. }) | None => self.ended = true,
                 Some(Waiting { message, .. }) if message > limit => {
                     return Ok(ReadMessage::TooLarge(message as u64));
                 }
                 Some(Waiting { message, .. }) => {
-                    self.heard = Bell::Silent;
+                    self.shown = ZeroRead::Pending;
                     return self.take(buffer, message);
                 }
             }
@@ -66,12 +66,14 @@ impl Messages {
     /// Whether a read would find a message or the end. If not, a zero-byte read is in flight and sets its
     /// event when it completes.
     pub fn is_readable(&mut self) -> io::Result<bool> {
-        if self.bell.is_under_way() {
+        if self.zero_read.is_in_flight() {
             self.listen()?;
-        } else if self.heard == Bell::Silent && self.look()?.is_some_and(|waits| waits.bytes == 0) {
+        } else if self.shown == ZeroRead::Pending
+            && self.look()?.is_some_and(|waits| waits.bytes == 0)
+        {
             self.arm()?;
         }
-        Ok(!self.bell.is_under_way())
+        Ok(!self.zero_read.is_in_flight())
     }
 
     /// What waits; `None`: the other end has closed, and everything it had sent was read.
@@ -94,25 +96,25 @@ impl Messages {
     /// Starts a zero-byte read. One that completes at once found a message that has arrived meanwhile, or an
     /// empty message, which a peek does not show.
     fn arm(&mut self) -> io::Result<()> {
-        match self.bell.start_read(0) {
+        match self.zero_read.start_read(0) {
             Ok(None) => Ok(()),
-            ended => self.rang(ended.map(drop)),
+            ended => self.completed(ended.map(drop)),
         }
     }
 
     /// Checks whether the zero-byte read in flight has completed.
     fn listen(&mut self) -> io::Result<()> {
-        match self.bell.poll() {
+        match self.zero_read.poll() {
             None => Ok(()),
             // The system cancels a thread's operations when the thread ends: the read has shown nothing.
             Some(Err(error)) if code(&error) == Some(ERROR_OPERATION_ABORTED) => self.arm(),
-            Some(ended) => self.rang(ended.map(drop)),
+            Some(ended) => self.completed(ended.map(drop)),
         }
     }
 
     /// ERROR_MORE_DATA is expected of a zero-byte read; a peek shows that the other end has closed.
-    fn rang(&mut self, ended: io::Result<()>) -> io::Result<()> {
-        self.heard = Bell::Rang;
+    fn completed(&mut self, ended: io::Result<()>) -> io::Result<()> {
+        self.shown = ZeroRead::Completed;
         match ended {
             Err(error) if code(&error) == Some(ERROR_MORE_DATA) || is_gone(&error) => Ok(()),
             ended => ended,

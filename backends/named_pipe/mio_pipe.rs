@@ -51,8 +51,8 @@ use windows_sys::Win32::Storage::FileSystem::{
 };
 use windows_sys::Win32::System::Threading::GetCurrentProcess;
 
-/// The rights of a handle that mio must not read with: to write, to set and read attributes, to wait.
-const ALL_BUT_READING: u32 = FILE_WRITE_DATA | FILE_WRITE_ATTRIBUTES | READ_CONTROL | SYNCHRONIZE;
+/// The rights of a handle that mio must not read with: to write, to set attributes, to read the security descriptor, to wait.
+const WRITE_RIGHTS: u32 = FILE_WRITE_DATA | FILE_WRITE_ATTRIBUTES | READ_CONTROL | SYNCHRONIZE;
 
 /// An instance of a pipe that mio drives, before and after its client has connected.
 pub(super) struct MioPipe {
@@ -220,7 +220,7 @@ fn without_reading(instance: &OwnedHandle) -> io::Result<OwnedHandle> {
             instance.as_raw_handle(),
             GetCurrentProcess(),
             &mut handle,
-            ALL_BUT_READING,
+            WRITE_RIGHTS,
             0,
             0,
         )
@@ -234,11 +234,11 @@ fn without_reading(instance: &OwnedHandle) -> io::Result<OwnedHandle> {
 pub(super) fn wait_until_gone(poll: &mut Poll, events: &mut Events) {
     const PAUSE: Duration = Duration::from_millis(5);
     const AT_MOST: usize = 100;
-    let mut quiet = 0;
+    let mut empty_polls = 0;
     for _ in 0..AT_MOST {
         let polled = poll.poll(events, Some(PAUSE));
-        quiet = if polled.is_err() || events.is_empty() { quiet + 1 } else { 0 };
-        if quiet == 2 {
+        empty_polls = if polled.is_err() || events.is_empty() { empty_polls + 1 } else { 0 };
+        if empty_polls == 2 {
             return;
         }
     }

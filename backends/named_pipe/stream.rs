@@ -56,9 +56,9 @@ impl PipeStream {
         token: Token,
     ) -> io::Result<PipeStream> {
         let rings = Arc::new(Signal::that_resets_itself()?);
-        let bell = Transfer::with_signal(reader.as_handle(), rings.clone())?;
+        let zero_read = Transfer::with_signal(reader.as_handle(), rings.clone())?;
         let watch = Watch::new(rings, wake.clone(), token)?;
-        let whole = Some((watch, Messages::new(reader, bell)));
+        let whole = Some((watch, Messages::new(reader, zero_read)));
         Ok(PipeStream { whole, ..PipeStream::new(mio) })
     }
 

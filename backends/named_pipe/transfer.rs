@@ -110,7 +110,7 @@ pub(super) struct Transfer {
     done: Arc<Signal>,
     overlapped: Arc<Overlapped>,
     buffer: Vec<u8>,
-    under_way: bool,
+    in_flight: bool,
 }
 
 impl Transfer {
@@ -123,11 +123,11 @@ impl Transfer {
     pub fn with_signal(pipe: BorrowedHandle<'_>, done: Arc<Signal>) -> io::Result<Transfer> {
         let overlapped = Arc::new(Overlapped::new());
         let pipe = pipe.try_clone_to_owned()?;
-        Ok(Transfer { pipe, done, overlapped, buffer: Vec::new(), under_way: false })
+        Ok(Transfer { pipe, done, overlapped, buffer: Vec::new(), in_flight: false })
     }
 
-    pub fn is_under_way(&self) -> bool {
-        self.under_way
+    pub fn is_in_flight(&self) -> bool {
+        self.in_flight
     }
 
     /// Starts a read of up to `len` bytes. `Ok(Some)`: it has completed at once.
@@ -138,7 +138,7 @@ impl Transfer {
     /// # Panics
     /// If a transfer is in flight: the system writes to the buffer.
     pub fn start_read(&mut self, len: usize) -> io::Result<Option<usize>> {
-        assert!(!self.under_way, "one transfer at a time");
+        assert!(!self.in_flight, "one transfer at a time");
         let asked = u32::try_from(len).map_err(|_| ErrorKind::InvalidInput)?;
         self.buffer.resize(len, 0);
         // SAFETY: no transfer is in flight (above), and `&mut` excludes other threads.
@@ -157,7 +157,7 @@ impl Transfer {
         match started {
             Ok(()) => self.result(false).map(Some),
             Err(error) if code(&error) == Some(ERROR_IO_PENDING) => {
-                self.under_way = true;
+                self.in_flight = true;
                 Ok(None)
             }
             Err(error) => Err(error),
@@ -169,7 +169,7 @@ impl Transfer {
         match self.result(false) {
             Err(error) if code(&error) == Some(ERROR_IO_INCOMPLETE) => None,
             result => {
-                self.under_way = false;
+                self.in_flight = false;
                 Some(result)
             }
         }
@@ -185,7 +185,7 @@ impl Transfer {
     /// # Panics
     /// If a transfer is in flight: the system writes to the buffer.
     pub fn buffer(&self) -> &[u8] {
-        assert!(!self.under_way, "the system still writes to it");
+        assert!(!self.in_flight, "the system still writes to it");
         &self.buffer
     }
 
@@ -206,7 +206,7 @@ impl Transfer {
 
 impl Drop for Transfer {
     fn drop(&mut self) {
-        if self.under_way {
+        if self.in_flight {
             // SAFETY: the structure is that of the transfer in flight. If it has just completed, there is
             // nothing to cancel, which has the same effect.
             unsafe { CancelIoEx(self.pipe.as_raw_handle(), self.overlapped.as_ptr()) };
@@ -239,6 +239,6 @@ mod tests {
         assert!(catch_unwind(AssertUnwindSafe(|| transfer.start_read(1 << 20))).is_err());
         assert!(catch_unwind(AssertUnwindSafe(|| transfer.buffer().len())).is_err());
         assert_eq!((transfer.buffer.as_ptr(), transfer.buffer.len()), (at, len));
-        assert!(transfer.is_under_way() && transfer.poll().is_none());
+        assert!(transfer.is_in_flight() && transfer.poll().is_none());
     }
 }

@@ -102,7 +102,7 @@ fn take_error_tells_a_failed_connect() {
     let mut events = Events::with_capacity(16);
     poll.poll(&mut events, Some(A_WHILE)).unwrap();
     let next = listener.accept(poll.registry(), &mut tokens, 1).unwrap();
-    assert!(matches!(next, Next::Nobody), "no client");
+    assert!(matches!(next, Next::NoneWaiting), "no client");
     // The connects of all instances had failed; an event reports the client of whichever instance is found
     // now.
     poll.poll(&mut events, Some(A_WHILE)).unwrap();

@@ -31,7 +31,7 @@ pub(super) struct Writer {
     shared: Arc<Shared>,
     /// The bytes being written. No code accesses them while the write is in flight.
     buffer: Vec<u8>,
-    under_way: bool,
+    in_flight: bool,
     /// A write that had to wait has set the event. Most writes do not set it, and so need not reset it.
     is_set: bool,
 }
@@ -72,7 +72,7 @@ impl Writer {
             return Err(io::Error::last_os_error());
         }
         let writer =
-            Writer { pipe, io, shared, buffer: Vec::new(), under_way: false, is_set: false };
+            Writer { pipe, io, shared, buffer: Vec::new(), in_flight: false, is_set: false };
         let handle = writer.pipe.as_raw_handle();
         // SAFETY: the handle is open.
         check(unsafe {
@@ -86,8 +86,8 @@ impl Writer {
         self.shared.done.clone()
     }
 
-    pub fn is_under_way(&self) -> bool {
-        self.under_way
+    pub fn is_in_flight(&self) -> bool {
+        self.in_flight
     }
 
     /// Starts to write what `fill` puts into the buffer, and returns the number of bytes.
@@ -95,7 +95,7 @@ impl Writer {
     /// # Panics
     /// If a write is in flight: the system reads the buffer.
     pub fn start(&mut self, fill: impl FnOnce(&mut Vec<u8>)) -> io::Result<usize> {
-        assert!(!self.under_way, "one write at a time");
+        assert!(!self.in_flight, "one write at a time");
         fill(&mut self.buffer);
         let len = u32::try_from(self.buffer.len()).map_err(|_| ErrorKind::InvalidInput)?;
         if self.is_set {
@@ -118,7 +118,7 @@ impl Writer {
             )
         });
         if started.as_ref().err().and_then(code) == Some(ERROR_IO_PENDING) {
-            self.under_way = true;
+            self.in_flight = true;
             return Ok(self.buffer.len());
         }
         // SAFETY: the object is open; a write that has succeeded or failed at once makes no callback.
@@ -140,7 +140,7 @@ impl Writer {
     /// The result of the write; `None` while it is in flight.
     pub fn poll(&mut self) -> Option<io::Result<usize>> {
         let ended = self.shared.ended().take()?;
-        self.under_way = false;
+        self.in_flight = false;
         self.is_set = true;
         Some(ended.and_then(|written| self.whole(written)))
     }
@@ -177,7 +177,7 @@ unsafe extern "system" fn ended(
 
 impl Drop for Writer {
     fn drop(&mut self) {
-        if self.under_way {
+        if self.in_flight {
             // SAFETY: the structure is that of the write in flight. If it has just completed, there is
             // nothing to cancel, which has the same effect.
             unsafe { CancelIoEx(self.pipe.as_raw_handle(), self.shared.overlapped.as_ptr()) };

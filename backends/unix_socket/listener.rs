@@ -87,14 +87,14 @@ impl Listener {
             Err(error) => return without_client(error).map(Err),
         };
         let Some((socket, peer)) = identified(socket) else {
-            return Ok(Err(Next::TurnedAway));
+            return Ok(Err(Next::Skipped));
         };
         if admits(&self.access, &peer, socket.as_fd()) {
             return Ok(Ok((socket, peer)));
         }
         let socket = mio::net::UnixStream::from_std(socket.into());
         let stream = SocketStream::new(socket, self.carrier, None)?;
-        Ok(Err(Next::NotAdmitted(stream, peer)))
+        Ok(Err(Next::NoAccess(stream, peer)))
     }
 }
 
@@ -110,9 +110,9 @@ pub(super) fn identified(socket: OwnedFd) -> Option<(OwnedFd, Peer)> {
 /// What an error of accept(2) means.
 pub(super) fn without_client(error: io::Error) -> io::Result<Next<SocketStream>> {
     match error.kind() {
-        ErrorKind::WouldBlock => Ok(Next::Nobody),
+        ErrorKind::WouldBlock => Ok(Next::NoneWaiting),
         // The client has closed already, or a signal interrupted the call.
-        ErrorKind::ConnectionAborted | ErrorKind::Interrupted => Ok(Next::TurnedAway),
+        ErrorKind::ConnectionAborted | ErrorKind::Interrupted => Ok(Next::Skipped),
         _ => Err(error),
     }
 }

@@ -144,7 +144,7 @@ impl<S: ServerStream> Connections<S> {
         let place = match self.account.place(&peer) {
             Ok(place) => place,
             Err(why) => {
-                return self.turn_away(stream, &Goodbye::new(GoodbyeCode::BUSY, why.to_string()));
+                return self.refuse(stream, &Goodbye::new(GoodbyeCode::BUSY, why.to_string()));
             }
         };
         let connection = Connection::new(stream, peer, place, &*self.framing, now);
@@ -158,7 +158,7 @@ impl<S: ServerStream> Connections<S> {
     }
 
     /// Refuses a client: sends the goodbye, if the framing has one and it can be sent at once, and closes.
-    pub fn turn_away(&self, mut stream: S, why: &Goodbye) {
+    pub fn refuse(&self, mut stream: S, why: &Goodbye) {
         let mut outbound = Outbound::new(&*self.framing);
         outbound.goodbye(why.code, &why.text);
         if !outbound.queue.is_empty() {

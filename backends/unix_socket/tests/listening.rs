@@ -102,9 +102,9 @@ fn the_file_is_removed_before_the_socket_closes_and_the_lock_is_released_last() 
 #[test]
 fn a_client_that_closed_before_accept_is_not_an_accept_failure() {
     let told = |kind: ErrorKind| without_client(kind.into());
-    assert!(matches!(told(ErrorKind::WouldBlock), Ok(Next::Nobody)));
+    assert!(matches!(told(ErrorKind::WouldBlock), Ok(Next::NoneWaiting)));
     for kind in [ErrorKind::ConnectionAborted, ErrorKind::Interrupted] {
-        assert!(matches!(told(kind), Ok(Next::TurnedAway)), "{kind}");
+        assert!(matches!(told(kind), Ok(Next::Skipped)), "{kind}");
     }
     let none_left = io::Error::from_raw_os_error(libc::EMFILE);
     assert!(without_client(none_left).is_err());

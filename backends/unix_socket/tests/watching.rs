@@ -58,7 +58,7 @@ fn a_client_that_cannot_be_registered_is_accepted_later() {
         assert!(!events.is_empty(), "nothing was told");
     }
     let next = listener.accept(poll.registry(), &mut tokens, 1).unwrap();
-    assert!(matches!(next, Next::Nobody));
+    assert!(matches!(next, Next::NoneWaiting));
 }
 
 /// A client of a listener, and what the poll tells of it.
