@@ -186,8 +186,8 @@ impl Client {
         let Some(mut call) = begun.filter(|_| refused.is_none()) else {
             return Err(self.not_begun(refused, body));
         };
-        let mut message = [(envelope(&call), body)];
-        self.send(std::slice::from_mut(&mut call), &mut message, began, deadline)?;
+        let message = [(envelope(&call), body)];
+        self.send(std::slice::from_mut(&mut call), &message, began, deadline)?;
         Ok(call)
     }
 
@@ -237,8 +237,8 @@ impl Client {
             return Err(self.not_begun(Some(refused), requests.swap_remove(first).into()));
         }
         let bodies = requests.into_iter().map(Body::from);
-        let mut messages: Vec<_> = calls.iter().map(envelope).zip(bodies).collect();
-        self.send(&mut calls, &mut messages, began, deadline)?;
+        let messages: Vec<_> = calls.iter().map(envelope).zip(bodies).collect();
+        self.send(&mut calls, &messages, began, deadline)?;
         Ok(calls)
     }
 
@@ -271,7 +271,7 @@ impl Client {
     fn send(
         &self,
         calls: &mut [Call],
-        messages: &mut [Message<'_>],
+        messages: &[Message<'_>],
         began: Instant,
         deadline: Instant,
     ) -> Result<(), Error> {

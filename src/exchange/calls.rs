@@ -103,12 +103,10 @@ impl<T> Calls<T> {
 
     /// Returns the caller of a call that has ended.
     pub fn collect(&mut self, id: u32) -> Option<T> {
-        let call = self.calls.get_mut(&id).filter(|call| call.ended)?;
-        let (caller, open) = (call.caller.take(), call.open);
-        if !open {
-            self.calls.remove(&id);
+        if !self.is_ended(id) {
+            return None;
         }
-        caller
+        self.abandon(id)
     }
 
     /// The caller no longer waits; the reply will be dropped.

@@ -39,9 +39,11 @@ impl Inbound {
             let earned = buffer.len().max(self.largest);
             match self.decoder.missing() {
                 0 => buffer.reserve(1),
-                missing => buffer = buffers.with_room(buffer, missing, earned),
+                missing => {
+                    (buffer, self.own) = buffers.with_room(buffer, self.own, missing, earned);
+                }
             }
-            self.own = buffer.capacity();
+            self.own = self.own.max(buffer.capacity());
             return buffer;
         }
         self.own = 0;

@@ -40,15 +40,25 @@ impl ReadBuffers {
     /// Gives `buffer` room for `missing` bytes, if the kept buffer is large enough and its last message has been
     /// dropped; otherwise for the `earned` bytes. Not more: a large message has a grant for its size, and a
     /// buffer that grows by itself takes up to twice that.
-    pub fn with_room(&mut self, buffer: BytesMut, missing: usize, earned: usize) -> BytesMut {
+    ///
+    /// Also returns the allocated size, for [`give_back`](ReadBuffers::give_back): a reused buffer has at least
+    /// the size of its message, and does not seem smaller each time.
+    pub fn with_room(
+        &mut self,
+        buffer: BytesMut,
+        size: usize,
+        missing: usize,
+        earned: usize,
+    ) -> (BytesMut, usize) {
         let (whole, needed) = (buffer.len() + missing, buffer.len() + earned.min(missing));
         if buffer.capacity() >= needed {
-            return buffer;
+            let size = size.max(buffer.capacity());
+            return (buffer, size);
         }
         let fits = whole <= self.large_size && self.large_size <= whole + whole / 8;
-        let mut larger = match fits && self.large.try_reclaim(whole) {
-            true => std::mem::take(&mut self.large),
-            false => BytesMut::with_capacity(needed),
+        let (mut larger, size) = match fits && self.large.try_reclaim(whole) {
+            true => (std::mem::take(&mut self.large), self.large_size),
+            false => (BytesMut::with_capacity(needed), needed),
         };
         // The message ends where its buffer does: no small message that follows can keep the buffer allocated.
         if larger.capacity() > whole {
@@ -56,7 +66,8 @@ impl ReadBuffers {
             drop(larger.split_off(whole));
         }
         larger.extend_from_slice(&buffer);
-        larger
+        let size = size.max(larger.capacity());
+        (larger, size)
     }
 
     /// Takes back the memory of an unused buffer: `size` bytes, of which messages may hold some.
@@ -83,29 +94,28 @@ mod tests {
     use super::*;
 
     /// Reads a message of this size after its first chunk has arrived.
-    fn read(buffers: &mut ReadBuffers, size: usize) -> BytesMut {
+    fn read(buffers: &mut ReadBuffers, size: usize) -> (BytesMut, usize) {
         let mut buffer = buffers.take_chunk(0);
         buffer.extend_from_slice(&vec![1; READ_CHUNK]);
-        let mut buffer = buffers.with_room(buffer, size - READ_CHUNK, usize::MAX);
+        let (mut buffer, allocated) = buffers.with_room(buffer, 0, size - READ_CHUNK, usize::MAX);
         buffer.resize(size, 2);
-        buffer
+        (buffer, allocated)
     }
 
     #[test]
     fn the_memory_of_a_large_message_is_used_again_once_nobody_has_it() {
         let mut buffers = ReadBuffers::default();
         for size in [READ_CHUNK + 1, 1 << 20, LARGE_MOST] {
-            let mut buffer = read(&mut buffers, size);
-            let (first, capacity) = (buffer.as_ptr(), buffer.capacity());
+            let (mut buffer, allocated) = read(&mut buffers, size);
+            let first = buffer.as_ptr();
             let message = buffer.split().freeze();
-            buffers.give_back(buffer, capacity);
-            let mut other = read(&mut buffers, size);
+            buffers.give_back(buffer, allocated);
+            let (mut other, allocated) = read(&mut buffers, size);
             assert_ne!(other.as_ptr(), first, "somebody has it");
-            let capacity = other.capacity();
             let first = other.as_ptr();
             drop((message, other.split()));
-            buffers.give_back(other, capacity);
-            assert_eq!(read(&mut buffers, size).as_ptr(), first);
+            buffers.give_back(other, allocated);
+            assert_eq!(read(&mut buffers, size).0.as_ptr(), first);
         }
     }
 
@@ -113,13 +123,26 @@ mod tests {
     #[test]
     fn a_reused_buffer_has_room_for_its_message_and_nothing_else() {
         let mut buffers = ReadBuffers::default();
-        let mut first = read(&mut buffers, 1 << 20);
-        let size = first.capacity();
-        first.clear();
+        let (first, size) = read(&mut buffers, 1 << 20);
         let memory = first.as_ptr();
         buffers.give_back(first, size);
-        let second = read(&mut buffers, 1_000_000);
+        let (second, size) = read(&mut buffers, 1_000_000);
         assert_eq!((second.as_ptr(), second.capacity()), (memory, 1_000_000));
+        assert!(size >= 1 << 20, "{size}");
+    }
+
+    /// Of a message a tenth smaller each time, the last one would keep a buffer of many times its size.
+    #[test]
+    fn a_reused_buffer_does_not_seem_smaller_each_time() {
+        let mut buffers = ReadBuffers::default();
+        let mut size = 1 << 20;
+        while size > 2 * READ_CHUNK {
+            let (buffer, allocated) = read(&mut buffers, size);
+            assert!(allocated <= size + size / 8, "{allocated} for {size}");
+            buffers.give_back(buffer, allocated);
+            assert!(!buffers.large.try_reclaim(size + size / 4), "more than {allocated}");
+            size -= size / 10;
+        }
     }
 
     #[test]
@@ -128,13 +151,13 @@ mod tests {
         for (size, is_kept) in [(LARGE_MOST - 1, true), (LARGE_MOST, true), (LARGE_MOST + 1, false)]
         {
             buffers.large = BytesMut::new();
-            let buffer = read(&mut buffers, size);
-            buffers.give_back(buffer, size);
+            let (buffer, allocated) = read(&mut buffers, size);
+            buffers.give_back(buffer, allocated);
             assert_eq!(buffers.large.capacity() > 0, is_kept, "{size}");
         }
-        let buffer = read(&mut buffers, LARGE_MOST);
-        buffers.give_back(buffer, LARGE_MOST);
-        let small = read(&mut buffers, 100_000);
+        let (buffer, allocated) = read(&mut buffers, LARGE_MOST);
+        buffers.give_back(buffer, allocated);
+        let (small, _) = read(&mut buffers, 100_000);
         assert!(small.capacity() < 150_000, "{}", small.capacity());
     }
 }
