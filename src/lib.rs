@@ -51,7 +51,7 @@ mod client;
 mod client_stream;
 mod connections;
 mod error;
-mod exchange;
+pub mod exchange;
 mod goodbye;
 mod ids;
 mod layer;

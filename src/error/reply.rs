@@ -2,8 +2,9 @@
 
 use super::Fault;
 use crate::text::escaped;
+use bytes::Bytes;
 
-/// A reply that reports an error: a code and a text.
+/// A reply that reports an error: a code, a text for people, and details for programs.
 ///
 /// Codes below 100 belong to this crate; an application uses codes from 100 on. A code below 100 from a
 /// handler is sent as [`FAILED`](ErrorReply::FAILED).
@@ -12,14 +13,16 @@ use crate::text::escaped;
 /// let reply = msgpipe::ErrorReply::new(404, "no such note");
 /// assert_eq!(reply.to_string(), "error 404: no such note");
 /// ```
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 #[error("error {code}: {}", escaped(text))]
 #[non_exhaustive]
 pub struct ErrorReply {
     /// The code of the error.
     pub code: u16,
-    /// The human-readable reason.
+    /// The human-readable reason. At most 4096 bytes are sent.
     pub text: String,
+    /// What a program needs to handle the error, in a form that the application defines. Empty if there is none.
+    pub details: Bytes,
 }
 
 impl ErrorReply {
@@ -40,7 +43,19 @@ impl ErrorReply {
 
     /// An error reply with this code and text.
     pub fn new(code: u16, text: impl Into<String>) -> ErrorReply {
-        ErrorReply { code, text: text.into() }
+        ErrorReply { code, text: text.into(), details: Bytes::new() }
+    }
+
+    /// The same error with details. If text and details have more than 16 KiB together, the details are not
+    /// sent.
+    ///
+    /// ```
+    /// let reply = msgpipe::ErrorReply::new(404, "no such note").with_details(vec![7]);
+    /// assert_eq!(reply.details[..], [7]);
+    /// ```
+    #[must_use]
+    pub fn with_details(self, details: impl Into<Bytes>) -> ErrorReply {
+        ErrorReply { details: details.into(), ..self }
     }
 
     /// Who is at fault.

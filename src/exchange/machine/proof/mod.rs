@@ -1,0 +1,61 @@
+//! The proof of the machine: two of them, joined by wires, do all that they can, in any order.
+//!
+//! `world` holds two machines, the wires and the applications; `heard` checks every event; `exhaustive` visits all
+//! states of small worlds; `random` runs long programs in large ones; `hostile` feeds one machine with frames
+//! that no honest one sends, and `rules` breaks each rule once.
+
+mod app;
+mod exhaustive;
+mod heard;
+mod hostile;
+mod random;
+mod rules;
+mod scopes;
+mod world;
+
+use super::Machine;
+use crate::exchange::ids::is_lane;
+
+impl<T> Machine<T> {
+    /// Nothing is left of calls that are over, and the credit of both sides adds up.
+    fn check_rest(&self, other: &Machine<T>) {
+        let left: Vec<u32> = self.calls.keys().copied().filter(|id| !is_lane(*id)).collect();
+        assert!(left.is_empty(), "entries of calls that are over: {left:?}");
+        assert_eq!((self.own_open, self.peer_open, self.refused_open), (0, 0, 0));
+        assert_eq!(self.held(), 0, "bytes are held");
+        assert!(self.urgent.is_empty() && self.refusals.is_empty() && self.waiting.is_empty());
+        assert_eq!(self.window.held(), 0, "credit of the connection is lost");
+        let (received, _, granted) = self.window.sums();
+        let (limit, used) = other.credit.sums();
+        assert_eq!(received, used, "one side counts other bytes than the other");
+        // A grant that is not due yet is less than half of the window.
+        assert!(limit <= granted && !self.window.is_due() || !self.is_settled || !other.is_settled);
+        for (id, lane) in &self.calls {
+            assert_eq!(lane.incoming.window.held(), 0, "credit of lane {id} is lost");
+            let Some(its) = other.calls.get(id) else { continue };
+            let (received, used) = (lane.incoming.window.sums().0, its.outgoing.credit.sums().1);
+            assert!(self.is_own(*id) || received == used, "lane {id}: {received} of {used}");
+        }
+    }
+
+    /// What holds in every state.
+    fn check(&self) {
+        let (received, _, granted) = self.window.sums();
+        assert!(received <= granted, "more was received than granted");
+        let (limit, used) = self.credit.sums();
+        assert!(used <= limit, "more was sent than granted");
+        let calls = self.calls.iter().filter(|(id, _)| !is_lane(**id));
+        let own = calls.clone().filter(|(id, call)| self.is_own(**id) && !call.is_closed()).count();
+        assert_eq!(self.own_open, own, "its own calls are counted wrongly");
+        let sent = calls.clone().filter(|(_, call)| call.is_sent && !call.is_closed()).count();
+        assert_eq!(self.own_sent, sent, "its sent calls are counted wrongly");
+        let peers = calls.filter(|(id, call)| !self.is_own(**id) && !call.is_refused).count();
+        assert_eq!(self.peer_open, peers, "the calls of the peer are counted wrongly");
+        for (id, call) in &self.calls {
+            let (received, _, granted) = call.incoming.window.sums();
+            assert!(received <= granted, "call {id}: more was received than granted");
+            let (limit, used) = call.outgoing.credit.sums();
+            assert!(used <= limit, "call {id}: more was sent than granted");
+        }
+    }
+}

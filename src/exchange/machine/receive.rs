@@ -1,0 +1,338 @@
+//! Frames of the peer.
+
+use super::{Drain, Machine, NotBegun};
+use crate::error::ErrorReply;
+use crate::exchange::call::Call;
+use crate::exchange::errors;
+use crate::exchange::event::{Cancelled, End, Event, abort};
+use crate::exchange::frame::{Frame, Kind};
+use crate::exchange::ids::{Side, is_lane};
+use crate::exchange::incoming::{Brought, Incoming};
+use crate::exchange::metadata::Metadata;
+use crate::exchange::outgoing::{Ending, Outgoing};
+use crate::exchange::violation::{Broken, Violation};
+use bytes::Bytes;
+use std::time::{Duration, Instant};
+
+impl NotBegun {
+    pub(super) fn error(self) -> ErrorReply {
+        match self {
+            NotBegun::TooMany => ErrorReply::new(
+                ErrorReply::TOO_MANY_REQUESTS,
+                "too many requests of this connection are in flight: wait for replies",
+            ),
+            NotBegun::Stopping => ErrorReply::new(ErrorReply::STOPPING, "the server stops"),
+        }
+    }
+}
+
+impl<T> Machine<T> {
+    /// A message of the layer below has arrived.
+    ///
+    /// After an error the connection has to be closed; the machine takes nothing more.
+    ///
+    /// # Errors
+    /// The peer broke the protocol.
+    pub fn receive(&mut self, now: Instant, message: Bytes) -> Result<(), Violation> {
+        Ok(self.receive_frame(now, message)?)
+    }
+
+    fn receive_frame(&mut self, now: Instant, message: Bytes) -> Result<(), Broken> {
+        let frame = Frame::decode(message)?;
+        let (kind, id) = (frame.kind, frame.id);
+        if !self.is_settled {
+            return match kind {
+                Kind::Settings => self.settings(frame),
+                _ => Err(Broken::NoSettings),
+            };
+        }
+        match kind {
+            Kind::Settings => Err(Broken::SettingsAgain),
+            Kind::Ignorable { .. } => Ok(()),
+            Kind::ConnectionCredit { .. } | Kind::Drain if id != 0 => Err(frame.wrong_id()),
+            Kind::ConnectionCredit { limit } => {
+                self.credit.raise(limit);
+                Ok(())
+            }
+            Kind::Drain => {
+                if !std::mem::replace(&mut self.peer_drains, true) {
+                    self.events.push_back(Event::Draining);
+                }
+                Ok(())
+            }
+            Kind::Request { method, time } => self.request(now, method, time, frame),
+            Kind::Data { .. } => self.data(frame),
+            Kind::Error { code } => self.error(code, frame),
+            Kind::Abort { code } => self.aborted(code, frame),
+            Kind::Stop => self.stopped(&frame),
+            Kind::Cancel => self.cancelled(&frame),
+            Kind::Credit { limit } => self.granted(&frame, |outgoing| outgoing.credit.raise(limit)),
+            Kind::Admit => self.granted(&frame, Outgoing::admitted),
+        }
+    }
+
+    fn settings(&mut self, frame: Frame) -> Result<(), Broken> {
+        if frame.id != 0 {
+            return Err(frame.wrong_id());
+        }
+        self.peer = self.config.assumed.clone().decode(frame.body)?;
+        self.is_settled = true;
+        self.credit.raise(self.peer.connection_window);
+        let ids: Vec<u32> = self.calls.keys().copied().collect();
+        for id in ids {
+            if let Some(call) = self.calls.get_mut(&id) {
+                call.outgoing.credit.raise(self.peer.call_window);
+            }
+            self.may_send(id);
+        }
+        self.next_request();
+        self.events.push_back(Event::Settings);
+        Ok(())
+    }
+
+    /// A call that was blocked may have credit now.
+    fn may_send(&mut self, id: u32) {
+        let is_blocked = |call: &Call<T>| !call.outgoing.is_empty() && !call.is_unsent();
+        if self.calls.get(&id).is_some_and(is_blocked) {
+            self.make_ready(id);
+        }
+    }
+
+    /// The call that a frame belongs to; `None`: it is over, and the frame was on its way.
+    fn call_of(&mut self, frame: &Frame) -> Result<Option<&mut Call<T>>, Broken> {
+        let id = frame.id;
+        if is_lane(id) {
+            return match frame.kind {
+                Kind::Data { .. } if !self.is_own(id) => Ok(Some(self.lane(id))),
+                Kind::Credit { .. } | Kind::Admit if self.is_own(id) => Ok(Some(self.lane(id))),
+                Kind::Data { .. } | Kind::Credit { .. } | Kind::Admit => Err(frame.wrong_role()),
+                _ => Err(Broken::LaneEnds),
+            };
+        }
+        let ids = if self.is_own(id) { &self.own_ids } else { &self.peer_ids };
+        if ids.is_new(id) {
+            return Err(Broken::NeverOpened { kind: frame.kind.number(), id });
+        }
+        Ok(self.calls.get_mut(&id))
+    }
+
+    fn request(
+        &mut self,
+        now: Instant,
+        method: u32,
+        time: u32,
+        frame: Frame,
+    ) -> Result<(), Broken> {
+        let id = frame.id;
+        if Side::of(id) == self.side || is_lane(id) {
+            return Err(Broken::WrongSide { id });
+        }
+        if !self.peer_ids.is_new(id) {
+            return Err(Broken::OldId { id });
+        }
+        self.peer_ids.opened(id);
+        let refused = match () {
+            () if self.drain != Drain::No => Some(NotBegun::Stopping),
+            () if self.peer_open >= self.config.settings.calls as usize => Some(NotBegun::TooMany),
+            () => None,
+        };
+        let mut incoming = Incoming::new(self.call_window(), true);
+        if let Some(why) = refused {
+            return self.refuse(why, incoming, frame);
+        }
+        let (last, metadata) = (frame.ends_stream, frame.metadata.clone());
+        let has_message = frame.ends_message || frame.total.is_some();
+        let largest = self.config.settings.body;
+        let brought = incoming.receive(frame, &mut self.window, largest)?;
+        let mut call = Call::new(None, Outgoing::new(self.peer.call_window), incoming);
+        call.deadline = (time > 0).then(|| now + Duration::from_millis(time.into()));
+        let deadline = call.deadline;
+        let event =
+            |message, metadata| Event::Request { id, method, metadata, deadline, message, last };
+        let event = match brought {
+            Brought::Message(it) => Some(event(Some((it.body, it.charge)), it.metadata)),
+            Brought::End | Brought::Nothing if !has_message => {
+                Some(event(None, Metadata::decode(metadata)?))
+            }
+            Brought::Announced(size) => {
+                call.opening = Some(method);
+                Some(Event::Announced { id, size })
+            }
+            _ => {
+                call.opening = Some(method);
+                None
+            }
+        };
+        self.events.extend(event);
+        self.note_deadline(deadline);
+        self.peer_open += 1;
+        self.calls.insert(id, call);
+        Ok(())
+    }
+
+    /// Answers a call of the peer with an error and does not begin it.
+    fn refuse(
+        &mut self,
+        why: NotBegun,
+        mut incoming: Incoming,
+        frame: Frame,
+    ) -> Result<(), Broken> {
+        let id = frame.id;
+        let _ = incoming.discard();
+        let largest = self.config.settings.body;
+        incoming.receive(frame, &mut self.window, largest)?;
+        if incoming.ended {
+            // Nothing more of it arrives: only the error is left.
+            self.refusals.push_back((id, why));
+            return Ok(());
+        }
+        let limit = self.config.settings.calls.max(self.config.assumed.calls) as usize;
+        if self.refused_open >= limit {
+            return Err(Broken::TooManyRefused { open: self.refused_open, limit });
+        }
+        self.refused_open += 1;
+        let mut call = Call::new(None, Outgoing::new(0), incoming);
+        (call.silent, call.released) = (true, true);
+        (call.is_refused, call.is_counted) = (true, false);
+        call.outgoing.close(Ending::Error(why.error()));
+        call.urgent.end = true;
+        call.urgent.stop = true;
+        self.calls.insert(id, call);
+        self.make_urgent(id);
+        Ok(())
+    }
+
+    fn data(&mut self, frame: Frame) -> Result<(), Broken> {
+        let id = frame.id;
+        if is_lane(id) && frame.ends_stream {
+            return Err(Broken::LaneEnds);
+        }
+        let method = matches!(frame.kind, Kind::Data { method } if method != 0);
+        if method && !is_lane(id) {
+            return Err(Broken::LateFields { id });
+        }
+        if self.call_of(&frame)?.is_none() {
+            return Err(Broken::AfterEnd { id });
+        }
+        let largest = self.config.settings.body;
+        let Some(call) = self.calls.get_mut(&id) else {
+            return Ok(());
+        };
+        let brought = call.incoming.receive(frame, &mut self.window, largest)?;
+        let (opening, deadline) = match brought {
+            // A call of the peer whose first message is whole now.
+            Brought::Message(_) => (call.opening.take(), call.deadline),
+            _ => (None, None),
+        };
+        let silent = call.silent;
+        let stopped = opening.is_some() && call.outgoing.closed;
+        let event = match brought {
+            _ if silent => None,
+            Brought::Nothing => None,
+            Brought::Announced(size) => Some(Event::Announced { id, size }),
+            Brought::End => Some(Event::Ended { id, end: End::Plain }),
+            Brought::Message(arrived) if is_lane(id) => Some(Event::Notification { arrived }),
+            Brought::Message(it) if opening.is_some() => Some(Event::Request {
+                id,
+                method: opening.unwrap_or(0),
+                metadata: it.metadata,
+                deadline,
+                message: Some((it.body, it.charge)),
+                last: it.last,
+            }),
+            Brought::Message(arrived) => Some(Event::Message { id, arrived }),
+        };
+        self.events.extend(event);
+        self.events.extend(stopped.then_some(Event::Stopped { id }));
+        self.settle(id);
+        Ok(())
+    }
+
+    /// The outcome of a call of this side.
+    fn error(&mut self, code: u16, frame: Frame) -> Result<(), Broken> {
+        let id = frame.id;
+        if !is_lane(id) && !self.is_own(id) {
+            return Err(frame.wrong_role());
+        }
+        let Some(call) = self.call_of(&frame)?.filter(|call| !call.incoming.ended) else {
+            return Err(Broken::AfterEnd { id });
+        };
+        if call.incoming.is_inside() {
+            return Err(Broken::EndInside { id });
+        }
+        call.incoming.ended = true;
+        let silent = call.silent;
+        Metadata::decode(frame.metadata)?;
+        let error = errors::decode(code, frame.body)?;
+        if !silent {
+            self.events.push_back(Event::Ended { id, end: End::Error(error) });
+        }
+        self.settle(id);
+        Ok(())
+    }
+
+    /// The peer's direction ends here, incomplete.
+    fn aborted(&mut self, code: u16, frame: Frame) -> Result<(), Broken> {
+        let id = frame.id;
+        let Some(call) = self.call_of(&frame)?.filter(|call| !call.incoming.ended) else {
+            return Err(Broken::AfterEnd { id });
+        };
+        let freed = call.incoming.cut_off();
+        let is_unknown = call.opening.is_some();
+        let silent = call.silent;
+        self.window.take(freed);
+        if is_unknown {
+            // Its first message will never be whole.
+            self.cut_off(id, Cancelled::Caller, abort::CANCELLED);
+        } else if !silent {
+            self.events.push_back(Event::Ended { id, end: End::Aborted { code } });
+        }
+        self.settle(id);
+        Ok(())
+    }
+
+    /// The peer takes no more of this side's direction.
+    fn stopped(&mut self, frame: &Frame) -> Result<(), Broken> {
+        let id = frame.id;
+        let Some(call) = self.call_of(frame)?.filter(|call| !call.outgoing.ended) else {
+            return Ok(());
+        };
+        if call.outgoing.has_bare_end() {
+            return Ok(()); // the end is on its way
+        }
+        // Of a call that it does not know of yet the application is told later.
+        if !call.silent && call.opening.is_none() {
+            self.events.push_back(Event::Stopped { id });
+        }
+        self.abort(id, abort::STOPPED);
+        Ok(())
+    }
+
+    /// The peer does not need its call any more.
+    fn cancelled(&mut self, frame: &Frame) -> Result<(), Broken> {
+        let id = frame.id;
+        if !is_lane(id) && self.is_own(id) {
+            return Err(frame.wrong_role());
+        }
+        let Some(call) = self.call_of(frame)? else {
+            return Ok(());
+        };
+        let is_over = call.is_closed();
+        let freed = call.incoming.cut_off();
+        self.window.take(freed);
+        if !is_over {
+            self.cut_off(id, Cancelled::Caller, abort::CANCELLED);
+        }
+        Ok(())
+    }
+
+    /// The peer lets this side send more in a call.
+    fn granted(&mut self, frame: &Frame, grant: impl FnOnce(&mut Outgoing)) -> Result<(), Broken> {
+        let id = frame.id;
+        if let Some(call) = self.call_of(frame)? {
+            grant(&mut call.outgoing);
+            self.may_send(id);
+        }
+        Ok(())
+    }
+}
