@@ -127,7 +127,8 @@ impl<T> Machine<T> {
         if Side::of(id) == self.side || is_lane(id) {
             return Err(Broken::WrongSide { id });
         }
-        if !self.peer_ids.is_new(id) {
+        // Ids begin again after the last: an old call may still be there.
+        if !self.peer_ids.is_new(id) || self.calls.contains_key(&id) {
             return Err(Broken::OldId { id });
         }
         self.peer_ids.opened(id);

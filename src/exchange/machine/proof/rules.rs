@@ -141,6 +141,9 @@ fn i_ids() {
     assert_eq!(server(&[unary(4), unary(4)]), "I2");
     assert_eq!(server(&[unary(4), unary(2)]), "I2");
     assert_eq!(server(&[unary(4), unary(8)]), "");
+    // Three steps lead once around all ids, to one that is open.
+    let around = [unary(4), unary(0x5000_0000), unary(0xA000_0000), unary(4)];
+    assert_eq!(server(&around), "I2");
     for kind in [DATA, Kind::Abort { code: 1 }, Kind::Stop, Kind::Cancel, Kind::Credit { limit: 1 }]
     {
         assert_eq!(server(&[unary(4), frame(kind, 6)]), "I3", "{kind:?}");
