@@ -1,7 +1,7 @@
 //! The deadlines of connections: for the preface, a message, reading the queue, closing, and idleness. One
 //! clock has all of them.
 
-use super::connection::{Connection, Times};
+use super::connection::{Connection, Reading, Times};
 use super::sending::LOOK_AGAIN;
 use super::{Connections, ServerStream};
 use crate::error::CloseReason;
@@ -32,16 +32,17 @@ enum Due {
 impl<S> Connection<S> {
     /// The next deadline, and what to do then.
     fn due(&self, limits: &Limits) -> Option<(Instant, Due)> {
-        let Times { connected, partial, last, waiting, closing, look, .. } = self.times;
+        let Times { connected, partial, last, waiting, look, .. } = self.times;
+        let closing = self.closing.as_ref().map(|closing| closing.since);
         let slow = |from: Instant, what, waited: Duration| {
             (from + waited, Due::GiveUp(CloseReason::Slow { what, waited }))
         };
         let is_open = closing.is_none();
-        let is_let_in = is_open && self.waits.is_none();
+        let is_let_in = is_open && !matches!(self.reading, Reading::WaitsForMemory(_));
         let unsaid = is_let_in && !self.inbound.has_begun();
         let preface = unsaid.then(|| slow(connected, "preface", limits.preface));
         // While the server does not read, the rest of the message may have arrived.
-        let is_read = is_let_in && !unsaid && !self.paused;
+        let is_read = is_let_in && !unsaid && self.reading != Reading::Paused;
         let message = partial.filter(|_| is_read);
         let message = message.map(|from| slow(from, "message", limits.message_time));
         // A peer that is sending a message is not idle.

@@ -41,7 +41,7 @@ use crate::message_server::{ConnectionId, Event, Refusal, SendError};
 use crate::peer::Peer;
 use bytes::{Bytes, BytesMut};
 use clock::Clock;
-use connection::{Class, Connection};
+use connection::{Class, Connection, PeerClosed, Reading, Writing};
 use reading::Turn;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -170,7 +170,9 @@ impl<S: ServerStream> Connections<S> {
     /// Bytes may have arrived; `ended`: no more will follow.
     pub fn readable(&mut self, id: ConnectionId, ended: bool) {
         if let Some(connection) = self.table.get_mut(&id) {
-            connection.ended |= ended;
+            if ended {
+                connection.peer_closed = connection.peer_closed.max(PeerClosed::Sending);
+            }
             if !connection.in_ready {
                 connection.in_ready = true;
                 self.ready.push_back(id);
@@ -184,7 +186,7 @@ impl<S: ServerStream> Connections<S> {
             return;
         };
         connection.stream.writable();
-        if connection.blocked {
+        if connection.is_blocked() {
             self.unsent.push_back(id);
         }
     }
@@ -192,8 +194,8 @@ impl<S: ServerStream> Connections<S> {
     /// The peer has closed both directions. Bytes that it sent can still be read.
     pub fn hung_up(&mut self, id: ConnectionId) {
         if let Some(connection) = self.table.get_mut(&id) {
-            connection.hung_up = true;
-            if connection.finished {
+            connection.peer_closed = PeerClosed::Both;
+            if connection.reading == Reading::HalfClosed {
                 self.readable(id, true);
             }
         }
@@ -312,7 +314,7 @@ impl<S: ServerStream> Connections<S> {
 
     /// Whether a message can still arrive at the peer.
     pub fn is_reachable(&self, id: ConnectionId) -> bool {
-        self.table.get(&id).is_some_and(|c| c.takes_messages() && !c.hung_up)
+        self.table.get(&id).is_some_and(|connection| connection.is_reachable())
     }
 
     /// See [`MessageServer::send_with_head`](crate::MessageServer::send_with_head).
@@ -322,11 +324,12 @@ impl<S: ServerStream> Connections<S> {
         };
         let (queued, limit) = (connection.outbound.queue.len(), self.limits.queued);
         if queued >= limit {
-            connection.refused = true;
+            if connection.writing == Writing::Open {
+                connection.writing = Writing::Full;
+            }
             return Err(SendError::new(id, Refusal::Full { queued, limit }, body));
         }
         if connection.held.share().room() == 0 {
-            connection.refused = true;
             let refusal = Refusal::Memory { held: self.account.held() };
             self.waiting.add(id, connection, Class::Sending);
             return Err(SendError::new(id, refusal, body));

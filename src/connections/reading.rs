@@ -4,7 +4,7 @@
 //! application's time, whichever is used up first. Further bytes wait for its next turn. Messages are
 //! returned one by one, so that the replies to the first ones count before the next is decoded.
 
-use super::connection::{Class, Connection};
+use super::connection::{Class, Connection, PeerClosed, Reading};
 use super::{Connections, ServerStream};
 use crate::client_stream::ReadOutcome;
 use crate::error::CloseReason;
@@ -79,15 +79,15 @@ impl<S: ServerStream> Connections<S> {
             return;
         };
         connection.in_ready = false;
-        if connection.finished {
-            // Only its end can still arrive.
-            if connection.hung_up || connection.unwritable {
-                self.begin_close(id, CloseReason::PeerClosed, now);
-            }
+        if connection.closing.is_some() {
             return;
         }
-        if connection.closing.is_some() || connection.paused || connection.waits.is_some() {
-            return;
+        match connection.reading {
+            Reading::Open => {}
+            Reading::Paused | Reading::WaitsForMemory(_) => return,
+            // Only its end can still arrive.
+            Reading::HalfClosed if connection.is_reachable() => return,
+            Reading::HalfClosed => return self.begin_close(id, CloseReason::PeerClosed, now),
         }
         if !self.may_read(id) {
             return;
@@ -124,8 +124,8 @@ impl<S: ServerStream> Connections<S> {
                 self.give_up(id, FramingError::TooLarge { size, limit }.into(), now);
             }
             Ok(_) => match connection.inbound.finish() {
-                Ok(()) if self.half_close && !connection.hung_up && !connection.unwritable => {
-                    connection.finished = true;
+                Ok(()) if self.half_close && connection.is_reachable() => {
+                    connection.reading = Reading::HalfClosed;
                     self.events.push_back(Event::HalfClosed(id));
                 }
                 Ok(()) => self.begin_close(id, CloseReason::PeerClosed, now),
@@ -197,7 +197,7 @@ impl<S: ServerStream> Connections<S> {
                 let line = self.limits.queued / 2;
                 match self.table.get_mut(&id) {
                     Some(connection) if connection.has_unread(line) => {
-                        connection.paused = true;
+                        connection.reading = Reading::Paused;
                         self.put_off(turn);
                     }
                     _ => self.current = Some(turn),
@@ -230,6 +230,7 @@ fn read_bytes<S: ServerStream>(
 ) -> io::Result<(ReadOutcome, bool)> {
     let room = buffer.capacity() - buffer.len();
     let read = connection.stream.read(buffer)?;
-    let more = connection.ended || read == room || connection.stream.stopped_short();
+    let has_end = connection.peer_closed != PeerClosed::Neither;
+    let more = has_end || read == room || connection.stream.stopped_short();
     Ok((ReadOutcome::of_bytes(read), more))
 }

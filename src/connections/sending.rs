@@ -1,5 +1,6 @@
 //! Sending queues to peers, and closing connections.
 
+use super::connection::{Closing, Reading, Writing};
 use super::{Connections, FLUSH_MOST, ServerStream};
 use crate::error::CloseReason;
 use crate::framing::SendQueue;
@@ -31,14 +32,16 @@ impl<S: ServerStream> Connections<S> {
                 Err(error) if error.kind() == ErrorKind::Interrupted => self.unsent.push_back(id),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {}
                 Err(error) => {
-                    connection.outbound.queue = SendQueue::default();
-                    connection.unwritable = true;
-                    if has_gone(&error) {
-                        // Bytes that it sent before are still read; then reading finds the end.
-                        self.readable(id, false);
-                    } else {
-                        connection.closing.get_or_insert(error.into());
+                    if !has_gone(&error) {
+                        return self.finish(id, error.into());
                     }
+                    connection.outbound.queue = SendQueue::default();
+                    if self.waiting.resume_writing(connection) {
+                        self.events.push_back(Event::Writable(id));
+                    }
+                    connection.writing = Writing::Failed;
+                    // Bytes that it sent before are still read; then reading finds the end.
+                    self.readable(id, false);
                 }
             }
         }
@@ -55,8 +58,8 @@ impl<S: ServerStream> Connections<S> {
         }
         connection.settle();
         connection.times.look = None;
-        connection.blocked = queued > 0 || !(connection.unwritable || connection.stream.is_sent());
-        if connection.blocked {
+        let has_failed = connection.writing == Writing::Failed;
+        if queued > 0 || !(has_failed || connection.stream.is_sent()) {
             connection.outbound.queue.own();
             connection.times.waiting.get_or_insert(now);
             // No readiness reports that the last bytes have been sent.
@@ -64,8 +67,8 @@ impl<S: ServerStream> Connections<S> {
             self.watch(id);
         } else {
             connection.times.waiting = None;
-            if connection.closing.is_some() {
-                return self.finish(id);
+            if let Some(closing) = connection.closing.take() {
+                return self.finish(id, closing.reason);
             }
         }
         let Some(connection) = self.table.get_mut(&id) else {
@@ -74,10 +77,12 @@ impl<S: ServerStream> Connections<S> {
         if queued > self.limits.queued / 2 || connection.closing.is_some() {
             return;
         }
-        if connection.waits_to_send.is_none() && std::mem::take(&mut connection.refused) {
+        if connection.writing == Writing::Full {
+            connection.writing = Writing::Open;
             self.events.push_back(Event::Writable(id));
         }
-        if std::mem::take(&mut connection.paused) {
+        if connection.reading == Reading::Paused {
+            connection.reading = Reading::Open;
             // The time of its incomplete message did not count meanwhile.
             connection.times.restart(Some(now));
             self.readable(id, false);
@@ -88,8 +93,7 @@ impl<S: ServerStream> Connections<S> {
     /// Ends a connection once its queue has been sent.
     pub(super) fn begin_close(&mut self, id: ConnectionId, reason: CloseReason, now: Instant) {
         if let Some(connection) = self.table.get_mut(&id) {
-            connection.closing.get_or_insert(reason);
-            connection.times.closing.get_or_insert(now);
+            connection.closing.get_or_insert(Closing { reason, since: now });
             // Nothing more is read: free the kept bytes now, before the queue has been sent.
             connection.inbound.forget();
             connection.granted = 0;
@@ -111,22 +115,20 @@ impl<S: ServerStream> Connections<S> {
     pub(super) fn cut_off(&mut self, id: ConnectionId, reason: CloseReason) {
         if let Some(connection) = self.table.get_mut(&id) {
             connection.stream.abort();
-            connection.closing.get_or_insert(reason);
-            self.finish(id);
+            self.finish(id, reason);
         }
     }
 
-    /// Drops the connection and queues its `Closed` event.
-    fn finish(&mut self, id: ConnectionId) {
+    /// Drops the connection and queues its `Closed` event. If it was being closed, the reason for that counts.
+    fn finish(&mut self, id: ConnectionId, reason: CloseReason) {
         let Some(mut connection) = self.table.remove(&id) else {
             return;
         };
         self.waiting.remove(&mut connection);
         self.unwatch(id, connection.times);
-        if let Some(reason) = connection.closing {
-            self.departed.insert(id, connection.peer);
-            self.events.push_back(Event::Closed(id, reason));
-        }
+        let reason = connection.closing.map_or(reason, |closing| closing.reason);
+        self.departed.insert(id, connection.peer);
+        self.events.push_back(Event::Closed(id, reason));
     }
 }
 

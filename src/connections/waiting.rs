@@ -3,7 +3,7 @@
 //! A large message is granted its whole memory before its rest is read. With partial grants, several messages
 //! could hold the memory that the others wait for, and none would be completed (deadlock).
 
-use super::connection::{Class, Connection, Entry, LARGE};
+use super::connection::{Class, Connection, Entry, LARGE, PeerClosed, Reading, Writing};
 use super::{Connections, ServerStream};
 use crate::account::Account;
 use crate::error::CloseReason;
@@ -40,24 +40,42 @@ impl Waiting {
         if class == Class::Large && connection.parked.is_none() {
             connection.parked = Some(share.park(connection.inbound.kept()));
         }
-        let place = match class {
-            Class::Sending => &mut connection.waits_to_send,
-            Class::Small | Class::Large => &mut connection.waits,
-        };
-        if place.is_none() {
-            let entry = (group, class, self.next);
-            self.next += 1;
-            *place = Some(entry);
-            self.entries.insert(entry, id);
+        let entry = (group, class, self.next);
+        match (class, connection.reading, connection.writing) {
+            (Class::Sending, _, Writing::WaitsForMemory(_)) => return,
+            (Class::Sending, ..) => connection.writing = Writing::WaitsForMemory(entry),
+            (_, Reading::WaitsForMemory(_), _) => return,
+            _ => connection.reading = Reading::WaitsForMemory(entry),
         }
+        self.next += 1;
+        self.entries.insert(entry, id);
     }
 
     /// Removes a connection from all lists.
     pub fn remove<S>(&mut self, connection: &mut Connection<S>) {
-        connection.parked = None;
-        for entry in [connection.waits.take(), connection.waits_to_send.take()] {
-            entry.map(|entry| self.entries.remove(&entry));
+        self.resume_reading(connection);
+        self.resume_writing(connection);
+    }
+
+    /// Removes a connection from the list of those that wait for memory to read.
+    fn resume_reading<S>(&mut self, connection: &mut Connection<S>) {
+        if let Reading::WaitsForMemory(entry) = connection.reading {
+            self.entries.remove(&entry);
+            connection.reading = Reading::Open;
         }
+        connection.parked = None;
+    }
+
+    /// Removes a connection from the list of those that wait for memory to send. Returns whether
+    /// `Event::Writable` was owed.
+    pub fn resume_writing<S>(&mut self, connection: &mut Connection<S>) -> bool {
+        match connection.writing {
+            Writing::Open | Writing::Failed => return false,
+            Writing::Full => {}
+            Writing::WaitsForMemory(entry) => drop(self.entries.remove(&entry)),
+        }
+        connection.writing = Writing::Open;
+        true
     }
 
     pub fn begin_turn(&mut self, now: Instant) {
@@ -107,7 +125,8 @@ impl<S: ServerStream> Connections<S> {
         let large = connection.whole(largest) > LARGE;
         let class = if large { Class::Large } else { Class::Small };
         // A disconnected peer sends no more than the system already holds.
-        let may = connection.hung_up || connection.grant(class, largest, to_begin);
+        let has_gone = connection.peer_closed == PeerClosed::Both;
+        let may = has_gone || connection.grant(class, largest, to_begin);
         if !may {
             self.waiting.add(id, connection, class);
         }
@@ -143,16 +162,12 @@ impl<S: ServerStream> Connections<S> {
                 continue;
             }
             from = (group, class, number + 1);
-            self.waiting.entries.remove(&entry);
             if class == Class::Sending {
-                connection.waits_to_send = None;
-                if std::mem::take(&mut connection.refused) {
-                    self.events.push_back(Event::Writable(id));
-                }
+                self.waiting.resume_writing(connection);
+                self.events.push_back(Event::Writable(id));
             } else {
                 promised += if class == Class::Small { to_begin } else { 0 };
-                connection.waits = None;
-                connection.parked = None;
+                self.waiting.resume_reading(connection);
                 // The time of its incomplete message did not count meanwhile.
                 connection.times.restart(self.looked);
                 self.readable(id, false);
@@ -196,7 +211,7 @@ impl<S: ServerStream> Connections<S> {
 impl<S> Connection<S> {
     /// Whether there is memory for what the next of its messages may lead to.
     pub(super) fn may_begin(&self, to_begin: usize) -> bool {
-        self.hung_up || self.held.share().room() >= to_begin
+        self.peer_closed == PeerClosed::Both || self.held.share().room() >= to_begin
     }
 
     /// How many bytes the message that is arriving will take; 0 between messages. Of one whose length
@@ -246,8 +261,8 @@ impl<S> Connection<S> {
             return Some((since, CloseReason::Unread { waited: STALLED }));
         }
         self.times.partial?;
-        let is_looked_at = !self.in_ready && !self.paused && self.waits.is_none();
+        let is_read = !self.in_ready && self.reading == Reading::Open;
         let slow = CloseReason::Slow { what: "message", waited: STALLED };
-        is_looked_at.then_some((self.times.arrived, slow))
+        is_read.then_some((self.times.arrived, slow))
     }
 }
