@@ -6,7 +6,8 @@ mod acceptor;
 mod tests;
 mod wake;
 
-pub(super) use acceptor::{Accepted, Acceptor, Next, Tokens};
+pub(super) use acceptor::{Accepted, Acceptor, Next, Poller};
+#[cfg(windows)]
 pub(super) use wake::Wake;
 
 use crate::connections::{Connections, ServerStream, Step};
@@ -17,7 +18,7 @@ use crate::limits::Limits;
 use crate::message_server::{ConnectionId, Event, Waker};
 use crate::peer::Peer;
 use crate::{Instances, ServerOptions};
-use mio::{Events, Poll, Token};
+use mio::{Events, Token};
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -51,13 +52,11 @@ pub(super) struct EventLoop<A: Acceptor> {
     pub connections: Connections<A::Stream>,
     /// `None` once the server has stopped accepting and released the name.
     acceptor: Option<A>,
-    poll: Poll,
+    poller: Poller,
     events: Events,
     /// Room for one event, for a server with one connection: it has no more events. With more room, Wine
     /// checks the completion port once more in each poll.
     one_event: Events,
-    tokens: Tokens,
-    wake: Arc<Wake>,
     /// Clients may be waiting; from this time on they are accepted.
     accept_at: Option<Instant>,
     /// Clients are still accepted, to get a goodbye: the server stops.
@@ -71,33 +70,28 @@ pub(super) struct EventLoop<A: Acceptor> {
 }
 
 impl<A: Acceptor> EventLoop<A> {
+    /// The loop of a server that listens with `acceptor`, which was registered with `poller`.
     pub fn new(
-        mut acceptor: A,
+        poller: Poller,
+        acceptor: A,
         framing: Arc<dyn Framing>,
         options: &ServerOptions,
         endpoint: Arc<str>,
-    ) -> Result<EventLoop<A>, Error> {
-        let failed = |source| Error::system(&endpoint, "setting up the event loop", source);
-        let poll = Poll::new().map_err(failed)?;
-        let wake = Arc::new(Wake::new(poll.registry()).map_err(failed)?);
-        let mut tokens = Tokens::default();
-        acceptor.open(poll.registry(), &mut tokens, &wake).map_err(failed)?;
-        Ok(EventLoop {
+    ) -> EventLoop<A> {
+        EventLoop {
             connections: Connections::new(framing, &options.limits)
                 .with_half_close(options.half_close),
             acceptor: Some(acceptor),
-            poll,
+            poller,
             events: Events::with_capacity(EVENTS),
             one_event: Events::with_capacity(1),
-            tokens,
-            wake,
             accept_at: Some(Instant::now()),
             refuses: false,
             accept_failed: false,
             options: options.clone(),
             most: options.most(),
             endpoint,
-        })
+        }
     }
 
     /// See [`MessageServer::poll`](crate::MessageServer::poll).
@@ -152,7 +146,7 @@ impl<A: Acceptor> EventLoop<A> {
             1 => &mut self.one_event,
             _ => &mut self.events,
         };
-        match self.poll.poll(events, timeout) {
+        match self.poller.poll.poll(events, timeout) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(Instant::now()),
             polled => polled?,
         }
@@ -161,7 +155,7 @@ impl<A: Acceptor> EventLoop<A> {
             let token = event.token();
             let id = id_of(token);
             if token == wake::TOKEN {
-                let reasons = self.wake.seen();
+                let reasons = self.poller.wake.seen();
                 for token in reasons.readable {
                     self.connections.readable(id_of(token), false);
                 }
@@ -225,7 +219,7 @@ impl<A: Acceptor> EventLoop<A> {
             if self.accept_at.is_none_or(|at| at > now) {
                 return;
             }
-            let accepted = acceptor.accept(self.poll.registry(), &mut self.tokens, room);
+            let accepted = acceptor.accept(&mut self.poller, room);
             let failed_before = std::mem::replace(&mut self.accept_failed, accepted.is_err());
             match accepted {
                 Ok(Next::Client(accepted)) if self.refuses => {
@@ -265,13 +259,13 @@ impl<A: Acceptor> EventLoop<A> {
 
     fn release_name(&mut self) {
         if let Some(acceptor) = self.acceptor.take() {
-            acceptor.close(self.poll.registry());
+            acceptor.close(self.poller.registry());
         }
         self.accept_at = None;
     }
 
     pub fn waker(&self) -> Waker {
-        let wake = self.wake.clone();
+        let wake = self.poller.wake.clone();
         Waker::new(move || wake.wake())
     }
 
@@ -286,7 +280,7 @@ impl<A: Acceptor> Drop for EventLoop<A> {
     fn drop(&mut self) {
         self.release_name();
         self.connections.clear();
-        A::wait_until_gone(&mut self.poll, &mut self.events);
+        A::wait_until_gone(&mut self.poller, &mut self.events);
     }
 }
 
@@ -311,13 +305,4 @@ fn no_access_goodbye(peer: &Peer) -> Goodbye {
 
 fn id_of(token: Token) -> ConnectionId {
     ConnectionId::from_number(token.0 as u64)
-}
-
-/// The first token after the waker's.
-const FIRST_TOKEN: usize = wake::TOKEN.0 + 1;
-
-impl Default for Tokens {
-    fn default() -> Tokens {
-        Tokens::starting_at(Token(FIRST_TOKEN))
-    }
 }

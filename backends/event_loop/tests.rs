@@ -1,5 +1,6 @@
 //! Tests of the loop with scripted acceptors.
 
+use super::acceptor::FIRST_TOKEN;
 use super::*;
 use crate::framing::{Layer, Native, SendQueue};
 use crate::peer::Peer;
@@ -58,17 +59,13 @@ impl ServerStream for Drops {
 impl Acceptor for Dripping {
     type Stream = Drops;
 
-    fn open(&mut self, _: &Registry, _: &mut Tokens, _: &Arc<Wake>) -> io::Result<()> {
-        Ok(())
-    }
-
     fn ready(&mut self, _token: Token) -> bool {
         false
     }
 
-    fn accept(&mut self, _: &Registry, tokens: &mut Tokens, _: usize) -> io::Result<Next<Drops>> {
+    fn accept(&mut self, poller: &mut Poller, _: usize) -> io::Result<Next<Drops>> {
         let Some(said) = self.0.take() else { return Ok(Next::NoneWaiting) };
-        let (token, peer) = (tokens.next(), Peer::default());
+        let (token, peer) = (poller.next_token(), Peer::default());
         Ok(Next::Client(Accepted { token, stream: Drops(said), peer, readable: true }))
     }
 
@@ -83,26 +80,17 @@ struct Endless {
 impl Acceptor for Script {
     type Stream = Silent;
 
-    fn open(&mut self, _: &Registry, _: &mut Tokens, _: &Arc<Wake>) -> io::Result<()> {
-        Ok(())
-    }
-
     fn ready(&mut self, _token: Token) -> bool {
         false
     }
 
-    fn accept(
-        &mut self,
-        _registry: &Registry,
-        tokens: &mut Tokens,
-        room: usize,
-    ) -> io::Result<Next<Silent>> {
+    fn accept(&mut self, poller: &mut Poller, room: usize) -> io::Result<Next<Silent>> {
         assert_ne!(room, 0);
         let Some(next) = self.0.pop_front() else {
             return Ok(Next::NoneWaiting);
         };
         let peer = Peer { pid: Some(next?), ..Peer::default() };
-        let token = tokens.next();
+        let token = poller.next_token();
         Ok(Next::Client(Accepted { token, stream: Silent, peer, readable: false }))
     }
 
@@ -112,15 +100,11 @@ impl Acceptor for Script {
 impl Acceptor for Endless {
     type Stream = Silent;
 
-    fn open(&mut self, _: &Registry, _: &mut Tokens, _: &Arc<Wake>) -> io::Result<()> {
-        Ok(())
-    }
-
     fn ready(&mut self, _token: Token) -> bool {
         false
     }
 
-    fn accept(&mut self, _: &Registry, _: &mut Tokens, _: usize) -> io::Result<Next<Silent>> {
+    fn accept(&mut self, _: &mut Poller, _: usize) -> io::Result<Next<Silent>> {
         self.turned_away.set(self.turned_away.get() + 1);
         assert!(self.turned_away.get() < 1_000_000, "nobody else is ever served");
         Ok(Next::Skipped)
@@ -131,7 +115,8 @@ impl Acceptor for Endless {
 
 fn event_loop(script: Vec<io::Result<u32>>, options: &ServerOptions) -> EventLoop<Script> {
     let framing = Arc::new(Native::new(Layer::Messages, 1024));
-    EventLoop::new(Script(script.into()), framing, options, "a script".into()).unwrap()
+    let poller = Poller::new().unwrap();
+    EventLoop::new(poller, Script(script.into()), framing, options, "a script".into())
 }
 
 fn refused() -> io::Result<u32> {
@@ -234,7 +219,8 @@ fn a_poll_does_not_return_while_there_is_something_to_read() {
     let framing = Arc::new(Native::new(Layer::Messages, 1024));
     let acceptor = Dripping(Some(said.into()));
     let options = ServerOptions::new();
-    let mut server = EventLoop::new(acceptor, framing, &options, "test".into()).unwrap();
+    let poller = Poller::new().unwrap();
+    let mut server = EventLoop::new(poller, acceptor, framing, &options, "test".into());
     assert!(matches!(server.poll(Some(PATIENCE)), Ok(Some(Event::Connected(_)))));
     let mut polls = 0;
     loop {
@@ -300,7 +286,8 @@ fn who_may_not_come_in_keeps_nobody_waiting_by_coming_again_and_again() {
     let framing = Arc::new(Native::new(Layer::Messages, 1024));
     let acceptor = Endless { turned_away: turned_away.clone() };
     let options = ServerOptions::new();
-    let mut server = EventLoop::new(acceptor, framing, &options, "test".into()).unwrap();
+    let poller = Poller::new().unwrap();
+    let mut server = EventLoop::new(poller, acceptor, framing, &options, "test".into());
     for turn in 1..=3 {
         server.waker().wake();
         let event = server.poll(None).unwrap();
