@@ -3,7 +3,7 @@
 use super::address::{addresses, name_of};
 use super::client_stream::ClientSocket;
 use super::explain::{explained, without};
-use super::identity::{peer_of, trusts};
+use super::identity::{is_one_of, peer_of};
 use super::socket::connect_socket;
 use super::stream::largest_message;
 use crate::access::Trust;
@@ -48,7 +48,7 @@ fn connect_at(
         .map_err(|source| explained(address, &name, limits, source))?;
     let (socket, peer) = peer_of(socket)
         .map_err(|source| Error::system(&name, "reading the server's credentials", source))?;
-    if !trusts(trust, &peer, socket.as_fd()) {
+    if !is_one_of(trust, &peer, socket.as_fd()) {
         let remedy = match peer.uid {
             Some(_) => {
                 "if it is the right server, name its user in ClientOptions::trust (Trust::Only)"

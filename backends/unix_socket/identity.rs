@@ -4,7 +4,7 @@
 //! (`user_namespaces(7)`). It identifies no user. See [`unmapped`].
 
 use super::unmapped;
-use crate::access::{Access, Trust, is_one_of};
+use crate::access::Users;
 use crate::peer::Peer;
 use std::fmt;
 use std::io;
@@ -112,26 +112,14 @@ fn is_ours(peer: &Peer) -> bool {
     peer.same_user || peer.uid == Some(0)
 }
 
-/// Whether a server admits `peer`, the other end of `socket`.
-pub(super) fn admits(access: &Access, peer: &Peer, socket: BorrowedFd<'_>) -> bool {
-    match access {
-        Access::Owner => is_ours(peer),
-        Access::Only(principals) => {
-            is_ours(peer) || is_one_of(peer, || peer_groups(socket), principals)
-        }
-        // The file's mode has already decided.
-        Access::Everyone | Access::Custom { .. } => true,
-    }
-}
-
-/// The groups of the peer; none if the system does not give them.
-fn peer_groups(socket: BorrowedFd<'_>) -> Vec<u32> {
-    groups_of(socket).unwrap_or_default()
-}
-
-/// Whether a client talks to `peer`, the other end of `socket`.
-pub(super) fn trusts(trust: &Trust, peer: &Peer, socket: BorrowedFd<'_>) -> bool {
-    trust.covers(peer, is_ours(peer), || peer_groups(socket))
+/// Whether `peer`, the other end of `socket`, is one of the users that a server admits, or that a client
+/// trusts. If the system does not give its groups, it has none.
+pub(super) fn is_one_of<'a>(
+    users: impl Into<Users<'a>>,
+    peer: &Peer,
+    socket: BorrowedFd<'_>,
+) -> bool {
+    users.into().include(peer, is_ours(peer), || groups_of(socket).unwrap_or_default())
 }
 
 /// The supplementary groups of the peer.
@@ -168,7 +156,7 @@ fn groups_of(_socket: BorrowedFd<'_>) -> io::Result<Vec<u32>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::access::Principal;
+    use crate::access::{Access, Principal, Trust};
     use std::os::fd::AsFd;
     use std::os::unix::net::UnixStream;
 
@@ -177,7 +165,7 @@ mod tests {
         let (one, _other) = UnixStream::pair().unwrap();
         let (socket, peer) = peer_of(one.into()).unwrap();
         assert_eq!((peer.uid, peer.same_user), (Some(effective_user()), true));
-        assert!(admits(&Access::Owner, &peer, socket.as_fd()));
+        assert!(is_one_of(&Access::Owner, &peer, socket.as_fd()));
 
         let alone =
             crate::backends::unix_socket::socket::new_socket(crate::framing::Carrier::Stream);
@@ -193,12 +181,12 @@ mod tests {
         let all = |numbers: [u32; 2]| numbers.map(Principal::Uid).into_iter();
         let named: Vec<Principal> = all([65_534, effective_user()]).collect();
         for access in [Access::Owner, Access::Only(named.clone())] {
-            assert!(!admits(&access, &unknown, socket.as_fd()), "{access:?}");
+            assert!(!is_one_of(&access, &unknown, socket.as_fd()), "{access:?}");
         }
         for trust in [Trust::SameUser, Trust::Only(named)] {
-            assert!(!trusts(&trust, &unknown, socket.as_fd()), "{trust:?}");
+            assert!(!is_one_of(&trust, &unknown, socket.as_fd()), "{trust:?}");
         }
-        assert!(admits(&Access::Everyone, &unknown, socket.as_fd()));
-        assert!(trusts(&Trust::Anyone, &unknown, socket.as_fd()));
+        assert!(is_one_of(&Access::Everyone, &unknown, socket.as_fd()));
+        assert!(is_one_of(&Trust::Anyone, &unknown, socket.as_fd()));
     }
 }

@@ -2,7 +2,7 @@
 
 use super::address::{addresses, first_address, name_of, system_address};
 use super::directory;
-use super::identity::{admits, peer_of};
+use super::identity::{is_one_of, peer_of};
 use super::interest::{self, Interests, Registration};
 use super::place::{Claim, Served};
 use super::socket::{new_socket, probe};
@@ -95,7 +95,7 @@ impl Listener {
         let Some((socket, peer)) = identified(socket) else {
             return Ok(Err(Next::Skipped));
         };
-        if admits(&self.access, &peer, socket.as_fd()) {
+        if is_one_of(&self.access, &peer, socket.as_fd()) {
             return Ok(Ok((socket, peer)));
         }
         let socket = mio::net::UnixStream::from_std(socket.into());
