@@ -95,11 +95,12 @@ impl<S: ServerStream> Connections<S> {
         let Some(connection) = self.table.get_mut(&id) else {
             return;
         };
-        let mut buffer = connection.inbound.read_buffer(&mut self.buffers);
         if std::mem::take(&mut connection.undecoded) {
-            self.current = Some(Turn::new(id, buffer, now));
+            let input = connection.inbound.take_undecoded();
+            self.current = Some(Turn::new(id, input, now));
             return self.readable(id, false);
         }
+        let mut buffer = connection.inbound.read_buffer(&mut self.buffers);
         let outcome = match self.carrier {
             Carrier::Stream => read_bytes(connection, &mut buffer),
             // After a message there may be another: only `WouldBlock` says that there is none.

@@ -33,6 +33,28 @@ fn one_that_is_paused_is_not_read_on() {
     assert!(!scene.connections.is_busy());
 }
 
+/// A message is a slice of the buffer that it was read into, in whatever turn it is decoded.
+#[test]
+fn what_a_turn_leaves_is_decoded_where_it_was_read() {
+    let mut scene = Scene::begun(&Limits::default());
+    let (now, frame) = (scene.start, frame(100));
+    let mut messages = Vec::new();
+    let mut events = scene.says(&frame.repeat(3 * TURN_MESSAGES), now);
+    while !events.is_empty() {
+        messages.extend(events.into_iter().map(|event| match event {
+            Event::Message(_, message) => message,
+            event => panic!("{event:?}"),
+        }));
+        events = scene.at(now);
+    }
+    assert_eq!(messages.len(), 3 * TURN_MESSAGES);
+    // The first read has filled the buffer. What is left after two turns is little, and is copied.
+    for (at, pair) in messages[..2 * TURN_MESSAGES].windows(2).enumerate() {
+        let distance = pair[1].as_ptr().addr() - pair[0].as_ptr().addr();
+        assert_eq!(distance, frame.len(), "message {at} of {TURN_MESSAGES} in a turn");
+    }
+}
+
 /// The queue counts messages with their headers of 8 bytes.
 #[test]
 fn at_half_of_the_limit_it_is_read_on_and_the_application_hears_and_not_above() {

@@ -46,10 +46,17 @@ impl Inbound {
             self.own = self.own.max(buffer.capacity());
             return buffer;
         }
-        self.own = 0;
         let mut buffer = buffers.take_chunk(COPY_OUT);
         buffer.extend_from_slice(&std::mem::take(&mut self.partial));
         buffer
+    }
+
+    /// The kept bytes of a connection whose turn has stopped, to be decoded before the next read. They may
+    /// contain whole messages, so that the decoder does not know yet how many bytes are missing.
+    /// [`Inbound::put_back`] returns them.
+    pub fn take_undecoded(&mut self) -> BytesMut {
+        self.own = self.own.max(self.partial.capacity());
+        std::mem::take(&mut self.partial)
     }
 
     /// The next whole message in `input`.
@@ -76,7 +83,7 @@ impl Inbound {
         if !input.is_empty() {
             self.partial = BytesMut::from(&input[..]);
         }
-        buffers.give_back(input, self.own);
+        buffers.give_back(input, std::mem::take(&mut self.own));
     }
 
     /// Drops the kept bytes of an incomplete message: nothing more is decoded.
