@@ -271,3 +271,23 @@ fn the_limit_of_what_is_queued_is_exact() {
         assert_eq!(connections.send(id(0), b"", Bytes::new()).is_ok(), fits, "{queued} queued");
     }
 }
+
+/// Otherwise the next message would need new memory.
+#[test]
+fn a_refused_message_gives_the_lent_memory_back() {
+    let mut connections = connections(&Limits::default());
+    connections.add(id(0), Endless::new(true), Peer::default(), false, Instant::now());
+    while connections.next(Instant::now()).is_some() {}
+    // After the preface its queue is empty.
+    connections.send(id(0), b"", "hello".into()).unwrap();
+    while connections.next(Instant::now()).is_some() {}
+    let memory = |connections: &Connections<Endless>| {
+        (connections.send_memory.as_ptr(), connections.send_memory.capacity())
+    };
+    let before = memory(&connections);
+    assert_ne!(before.1, 0, "the memory of a queue that was sent is kept");
+    let too_large = vec![0; (1 << 20) + 1].into();
+    let refused = connections.send(id(0), b"", too_large).unwrap_err();
+    assert!(matches!(refused.refusal, Refusal::Framing(_)), "{refused}");
+    assert_eq!(memory(&connections), before);
+}
