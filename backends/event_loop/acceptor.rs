@@ -17,10 +17,10 @@ pub(crate) trait Acceptor: Sized {
     /// An event for `token`, which belongs to no connection. Returns whether a client may be waiting.
     fn ready(&mut self, token: Token) -> bool;
 
-    /// The next waiting client. There is room for `room` clients, at least one.
+    /// Accepts the next waiting client. At most `limit` clients may be accepted now, at least one.
     ///
     /// An error is temporary: the loop tries again after a pause.
-    fn accept(&mut self, poller: &mut Poller, room: usize) -> io::Result<Next<Self::Stream>>;
+    fn accept(&mut self, poller: &mut Poller, limit: usize) -> io::Result<Next<Self::Stream>>;
 
     /// Stops accepting clients and releases the name.
     fn close(self, registry: &Registry);

@@ -154,11 +154,11 @@ impl Listener {
 
     /// Makes instances until enough of them listen. No event reports a connect that failed while no client
     /// was there: such an instance is found here.
-    fn fill(&mut self, poller: &mut Poller, room: usize) -> io::Result<()> {
+    fn fill(&mut self, poller: &mut Poller, limit: usize) -> io::Result<()> {
         self.listening.retain(|_, instance| !instance.mio.has_failed());
         let wanted = match self.instances {
             Instances::Unlimited => LISTENING,
-            Instances::Fixed(_) => room.saturating_sub(self.connected.len()),
+            Instances::Fixed(_) => limit.saturating_sub(self.connected.len()),
         };
         while self.listening.len() < wanted {
             let handle = instance::create(&self.name, Which::Further, &self.descriptor)?;
@@ -204,8 +204,8 @@ impl Acceptor for Listener {
 
     /// A replacement listens before a client is returned, so that the name is never missing. If none can be
     /// made, the client waits.
-    fn accept(&mut self, poller: &mut Poller, room: usize) -> io::Result<Next<PipeStream>> {
-        self.fill(poller, room)?;
+    fn accept(&mut self, poller: &mut Poller, limit: usize) -> io::Result<Next<PipeStream>> {
+        self.fill(poller, limit)?;
         let Some((token, instance)) = self.connected.pop_front() else {
             return Ok(Next::NoneWaiting);
         };

@@ -211,7 +211,7 @@ impl Acceptor for Listener {
         self.token == token
     }
 
-    fn accept(&mut self, poller: &mut Poller, _room: usize) -> io::Result<Next<Self::Stream>> {
+    fn accept(&mut self, poller: &mut Poller, _limit: usize) -> io::Result<Next<Self::Stream>> {
         let (socket, peer) = match self.held.take() {
             Some(held) => held,
             None => match self.next_client()? {
