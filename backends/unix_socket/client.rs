@@ -2,7 +2,7 @@
 
 use super::address::{addresses, name_of};
 use super::client_stream::ClientSocket;
-use super::explain::{explained, without};
+use super::explain::{explained, merged};
 use super::identity::{is_one_of, peer_of};
 use super::socket::connect_socket;
 use super::stream::largest_message;
@@ -22,17 +22,17 @@ pub(crate) fn connect(
     carrier: Carrier,
     trust: &Trust,
 ) -> Result<Connected, Error> {
-    let mut nobody = None;
+    let mut no_server = None;
     for address in addresses(endpoint) {
         match address.and_then(|address| connect_at(&address, limits, carrier, trust)) {
             // Another directory may have the server.
             Err(error @ (Error::NoServer { .. } | Error::Name(_))) => {
-                nobody = Some(without(nobody, error));
+                no_server = Some(merged(no_server, error));
             }
             outcome => return outcome,
         }
     }
-    Err(nobody.unwrap_or_else(|| {
+    Err(no_server.unwrap_or_else(|| {
         Error::no_server(&endpoint.to_string().into(), ErrorKind::NotFound.into())
     }))
 }
@@ -59,7 +59,7 @@ fn connect_at(
         return Err(Error::Insecure { endpoint: name, problem });
     }
     let failed = |source| Error::system(&name, "setting up the socket", source);
-    let most = largest_message(&socket, carrier).map_err(failed)?;
-    let stream = ClientSocket::new(socket, peer, carrier, most);
+    let max_message = largest_message(&socket, carrier).map_err(failed)?;
+    let stream = ClientSocket::new(socket, peer, carrier, max_message);
     Ok((Box::new(stream), name))
 }

@@ -33,26 +33,26 @@ fn peer(pid: Option<u32>, uid: Option<u32>, gid: Option<u32>) -> Peer {
 #[cfg(any(target_os = "linux", target_os = "android"))]
 fn credentials(socket: OwnedFd) -> io::Result<(OwnedFd, [Option<u32>; 3])> {
     // The uid that the system returns for a socket without a peer.
-    const NOBODY: u32 = u32::MAX;
-    let mut said = libc::ucred { pid: 0, uid: NOBODY, gid: NOBODY };
+    const NO_PEER: u32 = u32::MAX;
+    let mut found = libc::ucred { pid: 0, uid: NO_PEER, gid: NO_PEER };
     let mut len = size_of::<libc::ucred>() as libc::socklen_t;
-    // SAFETY: the socket is open, `said` has `len` bytes and takes any, and both outlive the call.
+    // SAFETY: the socket is open, `found` has `len` bytes and takes any, and both outlive the call.
     let failed = unsafe {
         libc::getsockopt(
             socket.as_raw_fd(),
             libc::SOL_SOCKET,
             libc::SO_PEERCRED,
-            (&raw mut said).cast(),
+            (&raw mut found).cast(),
             &mut len,
         )
     };
     if failed != 0 {
         return Err(io::Error::last_os_error());
     }
-    if said.uid == NOBODY {
+    if found.uid == NO_PEER {
         return Err(io::ErrorKind::NotConnected.into());
     }
-    Ok((socket, [u32::try_from(said.pid).ok(), Some(said.uid), Some(said.gid)]))
+    Ok((socket, [u32::try_from(found.pid).ok(), Some(found.uid), Some(found.gid)]))
 }
 
 /// Process, user and group of the other end. Each of these systems has its own call for it;
@@ -62,10 +62,10 @@ fn credentials(socket: OwnedFd) -> io::Result<(OwnedFd, [Option<u32>; 3])> {
     use interprocess::local_socket::traits::StreamCommon as _;
     use interprocess::os::unix::uds_local_socket::Stream;
     let stream = Stream::from(socket);
-    let said = stream.peer_creds()?;
-    let pid = said.pid().and_then(|pid| u32::try_from(pid).ok());
-    let who = [pid, said.euid(), said.egid()];
-    Ok((stream.into(), who))
+    let found = stream.peer_creds()?;
+    let pid = found.pid().and_then(|pid| u32::try_from(pid).ok());
+    let numbers = [pid, found.euid(), found.egid()];
+    Ok((stream.into(), numbers))
 }
 
 /// The effective user of this process.
@@ -125,10 +125,10 @@ pub(super) fn is_one_of<'a>(
 /// The supplementary groups of the peer.
 #[cfg(target_os = "linux")]
 fn groups_of(socket: BorrowedFd<'_>) -> io::Result<Vec<u32>> {
-    // The limit for one process (`setgroups(2)`, NGROUPS_MAX).
-    const MOST: usize = 65_536;
-    let mut groups = vec![0u32; MOST];
-    let mut len = (MOST * size_of::<u32>()) as libc::socklen_t;
+    // The limit for one process (`setgroups(2)`).
+    const NGROUPS_MAX: usize = 65_536;
+    let mut groups = vec![0u32; NGROUPS_MAX];
+    let mut len = (NGROUPS_MAX * size_of::<u32>()) as libc::socklen_t;
     // SAFETY: the socket is open for as long as it is borrowed; the buffer has `len` bytes, and both
     // outlive the call.
     let failed = unsafe {

@@ -35,7 +35,7 @@ pub(crate) struct Listener {
     access: Access,
     carrier: Carrier,
     /// An accepted client that could not be registered: it is the next one.
-    held: Option<(OwnedFd, Peer)>,
+    unregistered: Option<(OwnedFd, Peer)>,
 }
 
 impl Listener {
@@ -81,7 +81,7 @@ impl Listener {
             interests: Arc::new(Interests::new(registry)),
             access: options.access.clone(),
             carrier,
-            held: None,
+            unregistered: None,
         };
         Ok((listener, name))
     }
@@ -90,7 +90,7 @@ impl Listener {
     fn next_client(&self) -> io::Result<Result<(OwnedFd, Peer), Next<SocketStream>>> {
         let socket = match self.served.socket.accept() {
             Ok((socket, _)) => OwnedFd::from(socket),
-            Err(error) => return without_client(error).map(Err),
+            Err(error) => return accept_error(error).map(Err),
         };
         let Some((socket, peer)) = identified(socket) else {
             return Ok(Err(Next::Skipped));
@@ -114,7 +114,7 @@ pub(super) fn identified(socket: OwnedFd) -> Option<(OwnedFd, Peer)> {
 }
 
 /// What an error of accept(2) means.
-pub(super) fn without_client(error: io::Error) -> io::Result<Next<SocketStream>> {
+pub(super) fn accept_error(error: io::Error) -> io::Result<Next<SocketStream>> {
     match error.kind() {
         ErrorKind::WouldBlock => Ok(Next::NoneWaiting),
         // The client has closed already, or a signal interrupted the call.
@@ -212,7 +212,7 @@ impl Acceptor for Listener {
     }
 
     fn accept(&mut self, poller: &mut Poller, _limit: usize) -> io::Result<Next<Self::Stream>> {
-        let (socket, peer) = match self.held.take() {
+        let (socket, peer) = match self.unregistered.take() {
             Some(held) => held,
             None => match self.next_client()? {
                 Ok(client) => client,
@@ -221,15 +221,15 @@ impl Acceptor for Listener {
         };
         let mut socket = mio::net::UnixStream::from_std(socket.into());
         let token = poller.next_token();
-        if let Err(error) = poller.registry().register(&mut socket, token, interest::AT_FIRST) {
-            // There is no room for more in the system's table (`epoll_ctl(2)`, ENOSPC, ENOMEM). The
-            // client has done nothing wrong, and is tried again with the next turn.
-            self.held = Some((socket.into(), peer));
+        if let Err(error) = poller.registry().register(&mut socket, token, interest::INITIAL) {
+            // The system's table is full (`epoll_ctl(2)`, ENOSPC, ENOMEM). That is not the client's fault: it
+            // is registered when the loop accepts again.
+            self.unregistered = Some((socket.into(), peer));
             return Err(error);
         }
         let registration = Registration::new(self.interests.clone(), token);
         let stream = SocketStream::new(socket, self.carrier, Some(registration))?;
-        // What has arrived already is told by an event: that is how epoll and kqueue begin.
+        // An event reports what has arrived before: epoll and kqueue report the state at registration.
         Ok(Next::Client(Accepted { token, stream, peer, readable: false }))
     }
 

@@ -1,9 +1,9 @@
-//! What the poll tells of clients.
+//! What the poll reports of clients.
 
 use super::{PATIENCE, Scratch};
 use crate::ServerOptions;
 use crate::backends::event_loop::{Accepted, Acceptor, Next, Poller};
-use crate::backends::unix_socket::interest::ONLY_ONE;
+use crate::backends::unix_socket::interest::SOLE_CLIENT_READS;
 use crate::backends::unix_socket::listener::Listener;
 use crate::connections::ServerStream;
 use crate::endpoint::Endpoint;
@@ -54,13 +54,13 @@ fn a_client_that_cannot_be_registered_is_accepted_later() {
     let mut events = Events::with_capacity(8);
     while !events.iter().any(|event| event.token() == taken.token) {
         poller.poll.poll(&mut events, Some(PATIENCE)).unwrap();
-        assert!(!events.is_empty(), "nothing was told");
+        assert!(!events.is_empty(), "no event came");
     }
     let next = listener.accept(&mut poller, 1).unwrap();
     assert!(matches!(next, Next::NoneWaiting));
 }
 
-/// A client of a listener, and what the poll tells of it.
+/// A client of a listener, and what the poll reports of it.
 struct Watched {
     poller: Poller,
     listener: Listener,
@@ -100,7 +100,7 @@ impl Watched {
         request(&mut client, &mut taken.stream);
     }
 
-    /// How many events there are of the client, and of how many it may be written to.
+    /// The number of the client's events, and how many of them report writability.
     fn events(&mut self) -> (usize, usize) {
         let mut events = Events::with_capacity(8);
         self.poller.poll.poll(&mut events, Some(Duration::ZERO)).unwrap();
@@ -126,9 +126,9 @@ fn request(client: &mut UnixStream, stream: &mut impl ServerStream) {
     assert_eq!(stream.read(&mut BytesMut::with_capacity(100)).unwrap(), 7);
 }
 
-/// Each would wake the server once more for a reply that its client has read.
+/// Each event would wake the server for a reply that its client has read.
 #[test]
-fn room_to_send_is_told_only_while_something_waits_for_it() {
+fn writability_is_reported_only_while_something_waits_to_be_sent() {
     let mut watched = Watched::new();
     for _ in 0..3 {
         assert_eq!(watched.send(100), 100);
@@ -140,15 +140,15 @@ fn room_to_send_is_told_only_while_something_waits_for_it() {
     assert_eq!(watched.events().1, 0);
     watched.receive(sent);
     assert_eq!(watched.events(), (1, 1));
-    // With all sent, there is nothing to be told any more.
+    // All is sent: the interest is removed.
     assert_eq!(watched.send(100), 100);
     watched.receive(100);
     assert_eq!(watched.events(), (0, 0));
 }
 
-/// There may be room again before it is asked to be told of it.
+/// The socket may become writable before the interest is set.
 #[test]
-fn room_that_came_before_it_was_waited_for_is_told() {
+fn writability_from_before_the_interest_is_reported() {
     let mut watched = Watched::new();
     let sent = watched.send(64 << 20);
     assert_eq!(watched.events().1, 0);
@@ -158,9 +158,9 @@ fn room_that_came_before_it_was_waited_for_is_told() {
     assert_eq!(watched.events(), (1, 1));
 }
 
-/// While there is one client, the event wakes the server for what it asks next.
+/// While there is one client, the event wakes the server before its next request.
 #[test]
-fn the_only_client_that_is_read_has_its_room_told_until_there_is_another() {
+fn the_writability_of_a_sole_client_is_reported_until_another_is_read() {
     let mut watched = Watched::new();
     let round = |watched: &mut Watched| {
         watched.request();
@@ -169,8 +169,8 @@ fn the_only_client_that_is_read_has_its_room_told_until_there_is_another() {
         watched.receive(100);
         watched.events().1
     };
-    for reads in 1..=2 * ONLY_ONE {
-        assert_eq!(round(&mut watched), usize::from(reads >= ONLY_ONE), "read {reads}");
+    for reads in 1..=2 * SOLE_CLIENT_READS {
+        assert_eq!(round(&mut watched), usize::from(reads >= SOLE_CLIENT_READS), "read {reads}");
     }
     watched.request_of_another();
     assert_eq!(round(&mut watched), 0, "another client has been read");
