@@ -22,12 +22,12 @@ pub(super) struct Times {
     pub last: Instant,
     /// When the peer last read, while bytes are queued for it.
     pub waiting: Option<Instant>,
-    /// When to check whether the last bytes have been sent.
-    pub look: Option<Instant>,
+    /// When to check again whether the last bytes have been sent.
+    pub recheck: Option<Instant>,
     /// The connection's entry in the clock.
     pub entry: Option<Instant>,
-    /// It has had its one reprieve.
-    pub reprieved: bool,
+    /// It has had its extra time (`GRACE`), which it gets once.
+    pub had_grace: bool,
 }
 
 impl Times {
@@ -38,9 +38,9 @@ impl Times {
             arrived: now,
             last: now,
             waiting: None,
-            look: None,
+            recheck: None,
             entry: None,
-            reprieved: false,
+            had_grace: false,
         }
     }
 
@@ -178,9 +178,9 @@ impl<S> Connection<S> {
         self.times.waiting.is_some()
     }
 
-    /// Whether more than `line` bytes wait for the peer to read them.
-    pub fn has_unread(&self, line: usize) -> bool {
-        self.outbound.queue.len() > line
+    /// Whether more than `bytes` bytes wait for the peer to read them.
+    pub fn has_unread(&self, bytes: usize) -> bool {
+        self.outbound.queue.len() > bytes
     }
 
     /// Charges what is held for it now.

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 /// The pause before the next check of a connection with an empty queue and last bytes that the system has not
 /// taken yet. Only closing depends on it.
-pub(super) const LOOK_AGAIN: Duration = Duration::from_millis(10);
+pub(super) const RECHECK_PAUSE: Duration = Duration::from_millis(10);
 
 impl<S: ServerStream> Connections<S> {
     /// Sends as much of a peer's queue as possible, and handles the outcome.
@@ -57,14 +57,14 @@ impl<S: ServerStream> Connections<S> {
             connection.outbound.queue.take_back(&mut self.send_memory);
         }
         connection.settle();
-        connection.times.look = None;
+        connection.times.recheck = None;
         let has_failed = connection.writing == Writing::Failed;
         if queued > 0 || !(has_failed || connection.stream.is_sent()) {
             connection.outbound.queue.own();
             connection.times.waiting.get_or_insert(now);
             // No readiness reports that the last bytes have been sent.
-            connection.times.look = (queued == 0).then(|| now + LOOK_AGAIN);
-            self.watch(id);
+            connection.times.recheck = (queued == 0).then(|| now + RECHECK_PAUSE);
+            self.update_deadline(id);
         } else {
             connection.times.waiting = None;
             if let Some(closing) = connection.closing.take() {
@@ -86,7 +86,7 @@ impl<S: ServerStream> Connections<S> {
             // The time of its incomplete message did not count meanwhile.
             connection.times.restart(Some(now));
             self.readable(id, false);
-            self.watch(id);
+            self.update_deadline(id);
         }
     }
 
@@ -95,16 +95,21 @@ impl<S: ServerStream> Connections<S> {
         if let Some(connection) = self.table.get_mut(&id) {
             connection.closing.get_or_insert(Closing { reason, since: now });
             // Nothing more is read: free the kept bytes now, before the queue has been sent.
-            connection.inbound.forget();
+            connection.inbound.discard();
             connection.granted = 0;
             self.waiting.remove(connection);
-            self.watch(id);
+            self.update_deadline(id);
             self.flush(id, now);
         }
     }
 
     /// Sends a goodbye and closes a connection.
-    pub(super) fn give_up(&mut self, id: ConnectionId, reason: CloseReason, now: Instant) {
+    pub(super) fn close_with_goodbye(
+        &mut self,
+        id: ConnectionId,
+        reason: CloseReason,
+        now: Instant,
+    ) {
         if let (Some(why), Some(connection)) = (reason.goodbye(), self.table.get_mut(&id)) {
             connection.outbound.goodbye(why.code, &why.text);
         }
@@ -112,7 +117,7 @@ impl<S: ServerStream> Connections<S> {
     }
 
     /// Ends a connection at once and drops its queue.
-    pub(super) fn cut_off(&mut self, id: ConnectionId, reason: CloseReason) {
+    pub(super) fn abort_with(&mut self, id: ConnectionId, reason: CloseReason) {
         if let Some(connection) = self.table.get_mut(&id) {
             connection.stream.abort();
             self.finish(id, reason);
@@ -125,9 +130,9 @@ impl<S: ServerStream> Connections<S> {
             return;
         };
         self.waiting.remove(&mut connection);
-        self.unwatch(id, connection.times);
+        self.remove_deadline(id, connection.times);
         let reason = connection.closing.map_or(reason, |closing| closing.reason);
-        self.departed.insert(id, connection.peer);
+        self.closed_peers.insert(id, connection.peer);
         self.events.push_back(Event::Closed(id, reason));
     }
 }
