@@ -60,7 +60,7 @@ impl<S: ServerStream> Connections<S> {
         connection.times.recheck = None;
         let has_failed = connection.writing == Writing::Failed;
         if queued > 0 || !(has_failed || connection.stream.is_sent()) {
-            connection.outbound.queue.own();
+            connection.outbound.queue.copy_shared();
             connection.times.waiting.get_or_insert(now);
             // No readiness reports that the last bytes have been sent.
             connection.times.recheck = (queued == 0).then(|| now + RECHECK_PAUSE);

@@ -4,13 +4,13 @@
 //! out of it, and sends what the outbound direction has queued. Bytes are kept only while a message
 //! is incomplete or unsent.
 
-use super::read_buffers::READ_ROOM;
+use super::read_buffers::CHUNK_ROOM_MIN;
 use super::{Decoder, Encoder, Framing, FramingError, ReadBuffers, SendQueue};
 use crate::body::Body;
 use bytes::{Bytes, BytesMut};
 
 /// Undecoded bytes of up to this size are copied out of the read buffer, so that it can be reused.
-const COPIED_MAX: usize = READ_ROOM;
+const COPIED_MAX: usize = CHUNK_ROOM_MIN;
 
 /// The inbound direction.
 pub(crate) struct Inbound {
@@ -19,7 +19,7 @@ pub(crate) struct Inbound {
     partial: BytesMut,
     /// The size of the largest message that has arrived.
     largest: usize,
-    /// The size of the connection's own read buffer; 0: it reads into the shared one.
+    /// The size of the connection's own read buffer; 0 if it reads into the shared one.
     buffer_size: usize,
 }
 
@@ -36,12 +36,12 @@ impl Inbound {
     pub fn read_buffer(&mut self, buffers: &mut ReadBuffers) -> BytesMut {
         if self.partial.len() > COPIED_MAX {
             let mut buffer = std::mem::take(&mut self.partial);
-            let earned = buffer.len().max(self.largest);
+            let arrived = buffer.len().max(self.largest);
             match self.decoder.missing() {
                 0 => buffer.reserve(1),
                 missing => {
                     (buffer, self.buffer_size) =
-                        buffers.with_room(buffer, self.buffer_size, missing, earned);
+                        buffers.with_room(buffer, self.buffer_size, missing, arrived);
                 }
             }
             self.buffer_size = self.buffer_size.max(buffer.capacity());
@@ -66,7 +66,7 @@ impl Inbound {
         let message = self.decoder.decode(input)?;
         if let Some(message) = &message {
             if input.len() == before {
-                // It would repeat for ever.
+                // The same message would be returned again and again.
                 let problem = "the framing's decoder gave a message and took nothing off the input";
                 return Err(FramingError::Other(problem.to_owned()));
             }
@@ -87,7 +87,7 @@ impl Inbound {
         buffers.give_back(input, std::mem::take(&mut self.buffer_size));
     }
 
-    /// Drops the kept bytes of an incomplete message: nothing more is decoded.
+    /// Drops the kept bytes: nothing more is decoded.
     pub fn discard(&mut self) {
         self.partial = BytesMut::new();
     }
@@ -298,18 +298,18 @@ mod tests {
         }
     }
 
-    /// A decoder that returns empty messages for ever.
-    struct Inventive;
+    /// A decoder that returns empty messages without end.
+    struct Endless;
 
-    impl Decoder for Inventive {
+    impl Decoder for Endless {
         fn decode(&mut self, _input: &mut BytesMut) -> Result<Option<Bytes>, FramingError> {
             Ok(Some(Bytes::new()))
         }
     }
 
     #[test]
-    fn a_message_out_of_nothing_is_an_error() {
-        let decoder = Box::new(Inventive);
+    fn a_message_that_takes_no_input_is_an_error() {
+        let decoder = Box::new(Endless);
         let mut inbound = Inbound { decoder, partial: BytesMut::new(), largest: 0, buffer_size: 0 };
         let decoded = inbound.decode(&mut BytesMut::from("bytes"));
         assert!(matches!(decoded, Err(FramingError::Other(_))), "{decoded:?}");
