@@ -97,7 +97,7 @@ impl Waiting {
 
     /// Whether memory became free since the last check.
     pub fn has_freed_memory(&self, account: &Account) -> bool {
-        !self.entries.is_empty() && account.freed() != self.releases_seen
+        !self.entries.is_empty() && account.releases() != self.releases_seen
     }
 
     pub fn check_at(&self) -> Option<Instant> {
@@ -141,7 +141,7 @@ impl<S: ServerStream> Connections<S> {
     /// Memory has become free: resumes connections in the order in which they began to wait. One that needs more
     /// memory than there is blocks those of the same user and class behind it, and no others.
     pub(super) fn resume(&mut self) {
-        self.waiting.releases_seen = self.account.freed();
+        self.waiting.releases_seen = self.account.releases();
         let (largest, memory_to_begin) = (self.limits.message, self.memory_to_begin());
         let mut from = (0, Class::Small, 0);
         // The memory that the connections resumed just now may take.
