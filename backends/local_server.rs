@@ -1,6 +1,6 @@
 //! The `MessageServer` of this operating system.
 
-use super::event_loop::EventLoop;
+use super::event_loop::{EventLoop, Poller};
 use super::os::Listener;
 use crate::framing::Framing;
 use crate::goodbye::Goodbye;
@@ -52,8 +52,11 @@ impl LocalServer {
         framing: Arc<dyn Framing>,
         options: &ServerOptions,
     ) -> Result<LocalServer, Error> {
-        let (listener, name) = Listener::bind(endpoint, options, framing.carrier())?;
-        Ok(LocalServer { event_loop: EventLoop::new(listener, framing, options, name)? })
+        let mut poller = Poller::new().map_err(|source| {
+            Error::system(&endpoint.to_string().into(), "setting up the event loop", source)
+        })?;
+        let (listener, name) = Listener::bind(endpoint, options, framing.carrier(), &mut poller)?;
+        Ok(LocalServer { event_loop: EventLoop::new(poller, listener, framing, options, name) })
     }
 }
 

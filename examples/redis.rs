@@ -62,11 +62,12 @@ fn strings<'a>(
     for _ in 0..count {
         let Some((size, digits)) = number(&input[at..], b'$', usize::MAX)? else { return Ok(None) };
         let begin = at + digits;
-        let Some(end) = begin.checked_add(size).filter(|end| end + 2 <= input.len()) else {
+        let Some(end) = begin.checked_add(size).filter(|end| *end <= input.len()) else {
             return Ok(None);
         };
+        let Some(next) = after_line_end(input, end)? else { return Ok(None) };
         string(&input[begin..end]);
-        at = end + 2;
+        at = next;
     }
     Ok(Some(at))
 }
@@ -74,21 +75,34 @@ fn strings<'a>(
 /// The number after `mark`, and the number of bytes of the whole line: mark, number and line end. `None` if
 /// the line is incomplete.
 fn number(input: &[u8], mark: u8, most: usize) -> Result<Option<(usize, usize)>, FramingError> {
-    let wrong = || FramingError::Other(format!("no command of RESP: {:?}", input.first()));
     if input.first().is_some_and(|first| *first != mark) {
-        return Err(wrong());
+        return Err(no_command(&input[..1]));
     }
     let mut number = 0usize;
     for (at, byte) in input.iter().enumerate().skip(1) {
         match byte {
             b'0'..=b'9' if at <= 9 => number = number * 10 + usize::from(byte - b'0'),
             b'\r' if at > 1 && number <= most => {
-                return Ok((at + 1 < input.len()).then_some((number, at + 2)));
+                return Ok(after_line_end(input, at)?.map(|next| (number, next)));
             }
-            _ => return Err(wrong()),
+            _ => return Err(no_command(&input[..=at])),
         }
     }
     Ok(None)
+}
+
+/// The position after the line end at `at`; `None` if the line end is incomplete.
+fn after_line_end(input: &[u8], at: usize) -> Result<Option<usize>, FramingError> {
+    const LINE_END: &[u8] = b"\r\n";
+    let arrived = &input[at..input.len().min(at + LINE_END.len())];
+    match LINE_END.starts_with(arrived) {
+        true => Ok((arrived == LINE_END).then_some(at + LINE_END.len())),
+        false => Err(no_command(arrived)),
+    }
+}
+
+fn no_command(bytes: &[u8]) -> FramingError {
+    FramingError::Other(format!("no command of RESP: {:?}", String::from_utf8_lossy(bytes)))
 }
 
 /// Replies are sent unchanged.

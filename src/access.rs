@@ -90,30 +90,53 @@ pub enum Trust {
     Anyone,
 }
 
-impl Trust {
-    /// Whether a client talks to `server`. The backend determines `is_ours`: a server of this user, or of one
-    /// that can act as any user. `groups` as for [`is_one_of`].
-    pub(crate) fn covers(
-        &self,
-        server: &Peer,
-        is_ours: bool,
-        groups: impl FnOnce() -> Vec<u32>,
-    ) -> bool {
+/// The users that a server admits, or whose servers a client trusts.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Users<'a> {
+    /// The own user, and those that can act as any user.
+    Own,
+    /// These principals too.
+    OwnAnd(&'a [Principal]),
+    All,
+}
+
+impl<'a> From<&'a Access> for Users<'a> {
+    /// The users that a server admits once they have connected. A custom setting has been applied by the
+    /// system when they did.
+    fn from(access: &'a Access) -> Users<'a> {
+        match access {
+            Access::Owner => Users::Own,
+            Access::Only(principals) => Users::OwnAnd(principals),
+            Access::Everyone | Access::Custom { .. } => Users::All,
+        }
+    }
+}
+
+impl<'a> From<&'a Trust> for Users<'a> {
+    fn from(trust: &'a Trust) -> Users<'a> {
+        match trust {
+            Trust::SameUser => Users::Own,
+            Trust::Only(principals) => Users::OwnAnd(principals),
+            Trust::Anyone => Users::All,
+        }
+    }
+}
+
+impl Users<'_> {
+    /// Whether `peer` is one of them. The backend determines `is_ours`: the peer is the own user, or one that
+    /// can act as any user. `groups` as for [`is_one_of`].
+    pub fn include(self, peer: &Peer, is_ours: bool, groups: impl FnOnce() -> Vec<u32>) -> bool {
         match self {
-            Trust::SameUser => is_ours,
-            Trust::Only(principals) => is_ours || is_one_of(server, groups, principals),
-            Trust::Anyone => true,
+            Users::Own => is_ours,
+            Users::OwnAnd(principals) => is_ours || is_one_of(peer, groups, principals),
+            Users::All => true,
         }
     }
 }
 
 /// Whether `peer` is one of `principals`. `groups` returns its supplementary groups; it is called only if
 /// `principals` contains a group.
-pub(crate) fn is_one_of(
-    peer: &Peer,
-    groups: impl FnOnce() -> Vec<u32>,
-    principals: &[Principal],
-) -> bool {
+fn is_one_of(peer: &Peer, groups: impl FnOnce() -> Vec<u32>, principals: &[Principal]) -> bool {
     let has_group = principals.iter().any(|principal| matches!(principal, Principal::Gid(_)));
     let groups = if has_group { groups() } else { Vec::new() };
     principals.iter().any(|principal| match principal {
@@ -160,20 +183,34 @@ mod tests {
         let unasked = || unreachable!("no group is named");
         let peer = Peer { uid: Some(1000), ..Peer::default() };
         assert!(is_one_of(&peer, unasked, &[Principal::Uid(7), Principal::Uid(1000)]));
-        assert!(!Trust::Only(vec![Principal::Uid(7)]).covers(&peer, false, unasked));
-        assert!(Trust::Only(vec![Principal::Gid(27)]).covers(&peer, false, || vec![27]));
+        let principals = [Principal::Uid(7), Principal::Gid(27)];
+        assert!(!Users::OwnAnd(&principals[..1]).include(&peer, false, unasked));
+        assert!(Users::OwnAnd(&principals).include(&peer, true, unasked));
+        assert!(Users::OwnAnd(&principals).include(&peer, false, || vec![27]));
     }
 
     #[test]
-    fn the_own_user_is_trusted_and_others_only_by_name_or_with_anyone() {
+    fn the_own_user_is_included_and_others_only_by_name_or_with_everyone() {
         let peer = Peer { uid: Some(1000), ..Peer::default() };
-        let named = Trust::Only(vec![Principal::Uid(1000)]);
-        let other = Trust::Only(vec![Principal::Uid(7)]);
-        for (trust, of_others) in
-            [(Trust::SameUser, false), (named, true), (other, false), (Trust::Anyone, true)]
-        {
-            assert!(trust.covers(&peer, true, Vec::new), "{trust:?}");
-            assert_eq!(trust.covers(&peer, false, Vec::new), of_others, "{trust:?}");
+        let (named, other) = (vec![Principal::Uid(1000)], vec![Principal::Uid(7)]);
+        let access = [
+            (&Access::Owner, false),
+            (&Access::Only(named.clone()), true),
+            (&Access::Only(other.clone()), false),
+            (&Access::Everyone, true),
+            (&Access::Custom { sddl: None, mode: Some(0o660) }, true),
+        ];
+        let trust = [
+            (&Trust::SameUser, false),
+            (&Trust::Only(named), true),
+            (&Trust::Only(other), false),
+            (&Trust::Anyone, true),
+        ];
+        let access = access.map(|(access, others)| (Users::from(access), others));
+        let trust = trust.map(|(trust, others)| (Users::from(trust), others));
+        for (users, others) in access.into_iter().chain(trust) {
+            assert!(users.include(&peer, true, Vec::new), "{users:?}");
+            assert_eq!(users.include(&peer, false, Vec::new), others, "{users:?}");
         }
     }
 }

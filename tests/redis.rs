@@ -88,7 +88,19 @@ fn commands_are_answered_in_their_order_however_they_are_cut() {
 fn what_is_no_command_ends_its_connection_and_no_other() {
     let served = Served::new("wrong");
     let mut other = served.connect();
-    let wrong = ["hello\r\n", "*1\r\n+PING\r\n", "*99999\r\n", "*1\r\n$12345678901\r\n", "*\r\n"];
+    let wrong = [
+        "hello\r\n",
+        "*1\r\n+PING\r\n",
+        "*99999\r\n",
+        "*1\r\n$12345678901\r\n",
+        "*\r\n",
+        // Without a whole line end: after a header, and after a string.
+        "*1\r$4\r\nPING\r\n",
+        "*1\r\n$4\rPING\r\n",
+        "*1\r\n$4\r\nPINGS\r\n",
+        "*1\r\n$4\r\nPING\r\r",
+        "*1\r\n$3\r\nPING\r\n",
+    ];
     for wrong in wrong {
         let mut client = served.connect();
         client.write_all(wrong.as_bytes()).unwrap();

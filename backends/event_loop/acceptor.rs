@@ -1,6 +1,6 @@
 //! The interface between the event loop and what accepts clients.
 
-use super::wake::Wake;
+use super::wake::{self, Wake};
 use crate::connections::ServerStream;
 use crate::peer::Peer;
 use mio::{Events, Poll, Registry, Token};
@@ -14,34 +14,20 @@ pub(crate) trait Acceptor: Sized {
     /// Whether a dropped stream is closed only at the next poll of the system.
     const CLOSES_BY_POLLING: bool = false;
 
-    /// Registers for readiness. Clients could connect before; from now on they cause events. `wake` reports
-    /// readiness that is detected outside the loop.
-    fn open(
-        &mut self,
-        registry: &Registry,
-        tokens: &mut Tokens,
-        wake: &Arc<Wake>,
-    ) -> io::Result<()>;
-
     /// An event for `token`, which belongs to no connection. Returns whether a client may be waiting.
     fn ready(&mut self, token: Token) -> bool;
 
-    /// The next waiting client. There is room for `room` clients, at least one.
+    /// Accepts the next waiting client. At most `limit` clients may be accepted now, at least one.
     ///
     /// An error is temporary: the loop tries again after a pause.
-    fn accept(
-        &mut self,
-        registry: &Registry,
-        tokens: &mut Tokens,
-        room: usize,
-    ) -> io::Result<Next<Self::Stream>>;
+    fn accept(&mut self, poller: &mut Poller, limit: usize) -> io::Result<Next<Self::Stream>>;
 
     /// Stops accepting clients and releases the name.
     fn close(self, registry: &Registry);
 
     /// Polls until the system has closed every dropped stream.
-    fn wait_until_gone(poll: &mut Poll, events: &mut Events) {
-        let _ = (poll, events);
+    fn wait_until_gone(poller: &mut Poller, events: &mut Events) {
+        let _ = (poller, events);
     }
 }
 
@@ -68,21 +54,34 @@ pub(crate) struct Accepted<S> {
     pub readable: bool,
 }
 
-/// Allocates tokens, each only once: a late event of a connection that has ended is never mistaken for an
-/// event of another connection.
-#[derive(Debug)]
-pub(crate) struct Tokens {
-    next: usize,
+/// The poll of a server and what belongs to it. It exists before the server listens, so that a listener is
+/// registered from its beginning.
+pub(crate) struct Poller {
+    pub poll: Poll,
+    /// Wakes the loop for readiness that is detected outside of it.
+    pub wake: Arc<Wake>,
+    next_token: usize,
 }
 
-impl Tokens {
-    pub fn starting_at(first: Token) -> Tokens {
-        Tokens { next: first.0 }
+impl Poller {
+    pub fn new() -> io::Result<Poller> {
+        let poll = Poll::new()?;
+        let wake = Arc::new(Wake::new(poll.registry())?);
+        Ok(Poller { poll, wake, next_token: FIRST_TOKEN })
     }
 
-    pub fn next(&mut self) -> Token {
-        let token = Token(self.next);
-        self.next += 1;
+    pub fn registry(&self) -> &Registry {
+        self.poll.registry()
+    }
+
+    /// Allocates a token. Each is used only once: a late event of a connection that has ended is never
+    /// mistaken for an event of another connection.
+    pub fn next_token(&mut self) -> Token {
+        let token = Token(self.next_token);
+        self.next_token += 1;
         token
     }
 }
+
+/// The first token after the waker's.
+pub(super) const FIRST_TOKEN: usize = wake::TOKEN.0 + 1;

@@ -6,7 +6,8 @@ mod acceptor;
 mod tests;
 mod wake;
 
-pub(super) use acceptor::{Accepted, Acceptor, Next, Tokens};
+pub(super) use acceptor::{Accepted, Acceptor, Next, Poller};
+#[cfg(windows)]
 pub(super) use wake::Wake;
 
 use crate::connections::{Connections, ServerStream, Step};
@@ -17,18 +18,18 @@ use crate::limits::Limits;
 use crate::message_server::{ConnectionId, Event, Waker};
 use crate::peer::Peer;
 use crate::{Instances, ServerOptions};
-use mio::{Events, Poll, Token};
+use mio::{Events, Token};
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// The most readiness events of one poll. A higher number only adds latency for the last events; a lower
 /// number costs system calls when many clients are busy.
-const EVENTS: usize = 256;
+const EVENTS_PER_POLL: usize = 256;
 
 /// The most clients that are accepted or refused before connections are served again. Clients may connect
 /// faster than the server accepts or refuses them, clients without access included.
-const ACCEPTS: usize = 64;
+const ACCEPTS_PER_POLL: usize = 64;
 
 /// The longest time of accepting before connections are served again, the application's time in `authorize`
 /// included. Without `authorize` this is enough for about twenty clients.
@@ -36,7 +37,7 @@ const ACCEPT_TIME: Duration = Duration::from_micros(500);
 
 /// The steps of the connections between two readings of the clock. The application does not run in these
 /// steps; each reads or sends at most some hundred KB.
-const STEPS: usize = 8;
+const STEPS_PER_CLOCK_READ: usize = 8;
 
 /// How much longer than its timeout a poll may take that has bytes to read and no event to return. It lets a
 /// poll that does not wait return what has arrived within its timeout.
@@ -51,59 +52,52 @@ pub(super) struct EventLoop<A: Acceptor> {
     pub connections: Connections<A::Stream>,
     /// `None` once the server has stopped accepting and released the name.
     acceptor: Option<A>,
-    poll: Poll,
+    poller: Poller,
     events: Events,
     /// Room for one event, for a server with one connection: it has no more events. With more room, Wine
     /// checks the completion port once more in each poll.
     one_event: Events,
-    tokens: Tokens,
-    wake: Arc<Wake>,
     /// Clients may be waiting; from this time on they are accepted.
     accept_at: Option<Instant>,
-    /// Clients are still accepted, to get a goodbye: the server stops.
-    refuses: bool,
-    /// The last attempt to accept failed, and the application has the event.
+    /// The server stops. It still accepts clients, to send each of them a goodbye.
+    stopping: bool,
+    /// The last attempt to accept has failed, and the application has been told.
     accept_failed: bool,
     options: ServerOptions,
     /// The most connections at once.
-    most: usize,
+    max_connections: usize,
     endpoint: Arc<str>,
 }
 
 impl<A: Acceptor> EventLoop<A> {
+    /// The loop of a server that listens with `acceptor`, which was registered with `poller`.
     pub fn new(
-        mut acceptor: A,
+        poller: Poller,
+        acceptor: A,
         framing: Arc<dyn Framing>,
         options: &ServerOptions,
         endpoint: Arc<str>,
-    ) -> Result<EventLoop<A>, Error> {
-        let failed = |source| Error::system(&endpoint, "setting up the event loop", source);
-        let poll = Poll::new().map_err(failed)?;
-        let wake = Arc::new(Wake::new(poll.registry()).map_err(failed)?);
-        let mut tokens = Tokens::default();
-        acceptor.open(poll.registry(), &mut tokens, &wake).map_err(failed)?;
-        Ok(EventLoop {
+    ) -> EventLoop<A> {
+        EventLoop {
             connections: Connections::new(framing, &options.limits)
                 .with_half_close(options.half_close),
             acceptor: Some(acceptor),
-            poll,
-            events: Events::with_capacity(EVENTS),
+            poller,
+            events: Events::with_capacity(EVENTS_PER_POLL),
             one_event: Events::with_capacity(1),
-            tokens,
-            wake,
             accept_at: Some(Instant::now()),
-            refuses: false,
+            stopping: false,
             accept_failed: false,
             options: options.clone(),
-            most: options.most(),
+            max_connections: options.most(),
             endpoint,
-        })
+        }
     }
 
     /// See [`MessageServer::poll`](crate::MessageServer::poll).
     pub fn poll(&mut self, timeout: Option<Duration>) -> Result<Option<Event>, Error> {
         let until = timeout.map(Limits::until);
-        let (mut looked, mut now, mut steps) = (false, Instant::now(), 0);
+        let (mut has_polled, mut now, mut steps) = (false, Instant::now(), 0);
         loop {
             let is_over = |until: Option<Instant>| until.is_some_and(|until| until <= now);
             let step = self.connections.step(now);
@@ -113,7 +107,7 @@ impl<A: Acceptor> EventLoop<A> {
                     // the end of its connection now, not at the application's next poll.
                     self.accept_at.get_or_insert(now);
                     self.accept();
-                    self.look(Some(Duration::ZERO))?;
+                    self.wait(Some(Duration::ZERO))?;
                 }
                 return Ok(Some(event));
             }
@@ -122,12 +116,12 @@ impl<A: Acceptor> EventLoop<A> {
             // poll handles the rest.
             let busy = self.connections.is_busy();
             let is_idle = matches!(step, Step::Idle) && !busy;
-            if looked && is_over(if is_idle { until } else { until.map(|at| at + OVERTIME) }) {
+            if has_polled && is_over(if is_idle { until } else { until.map(|at| at + OVERTIME) }) {
                 return Ok(None);
             }
             if matches!(step, Step::More) {
                 steps += 1;
-                if steps % STEPS == 0 {
+                if steps % STEPS_PER_CLOCK_READ == 0 {
                     now = Instant::now();
                 }
                 continue;
@@ -136,23 +130,23 @@ impl<A: Acceptor> EventLoop<A> {
             let deadline = [until, busy_until, self.connections.deadline(), self.accept_due()];
             let wait =
                 deadline.into_iter().flatten().min().map(|at| at.saturating_duration_since(now));
-            now = self.look(wait)?;
-            looked = true;
+            now = self.wait(wait)?;
+            has_polled = true;
         }
     }
 
-    fn look(&mut self, timeout: Option<Duration>) -> Result<Instant, Error> {
-        let waited = self.wait(timeout);
+    /// Waits for readiness, handles it and accepts clients; returns the time after the wait.
+    fn wait(&mut self, timeout: Option<Duration>) -> Result<Instant, Error> {
+        let waited = self.try_wait(timeout);
         waited.map_err(|source| Error::system(&self.endpoint, "waiting for events", source))
     }
 
-    /// Waits for readiness and passes it on to the connections; returns the time after the wait.
-    fn wait(&mut self, timeout: Option<Duration>) -> io::Result<Instant> {
+    fn try_wait(&mut self, timeout: Option<Duration>) -> io::Result<Instant> {
         let events = match self.connections.len() {
             1 => &mut self.one_event,
             _ => &mut self.events,
         };
-        match self.poll.poll(events, timeout) {
+        match self.poller.poll.poll(events, timeout) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(Instant::now()),
             polled => polled?,
         }
@@ -161,7 +155,7 @@ impl<A: Acceptor> EventLoop<A> {
             let token = event.token();
             let id = id_of(token);
             if token == wake::TOKEN {
-                let reasons = self.wake.seen();
+                let reasons = self.poller.wake.take_reasons();
                 for token in reasons.readable {
                     self.connections.readable(id_of(token), false);
                 }
@@ -197,16 +191,15 @@ impl<A: Acceptor> EventLoop<A> {
 
     /// When to accept waiting clients without a further event.
     fn accept_due(&self) -> Option<Instant> {
-        self.accept_at.filter(|_| self.room() > 0)
+        self.accept_at.filter(|_| self.accept_limit() > 0)
     }
 
-    /// How many clients may be accepted. With a fixed number of instances further clients wait once each
-    /// instance has a client. Otherwise a client over the limit of connections is accepted and gets a
-    /// goodbye.
-    fn room(&self) -> usize {
+    /// How many clients may be accepted now. With a fixed number of instances further clients wait until one
+    /// is free. Otherwise every client is accepted, and one over the limit of connections gets a goodbye.
+    fn accept_limit(&self) -> usize {
         match self.options.instances {
             Instances::Unlimited => usize::MAX,
-            Instances::Fixed(_) => self.most.saturating_sub(self.connections.len()),
+            Instances::Fixed(_) => self.max_connections.saturating_sub(self.connections.len()),
         }
     }
 
@@ -217,18 +210,18 @@ impl<A: Acceptor> EventLoop<A> {
             return;
         }
         let until = Instant::now() + ACCEPT_TIME;
-        for _ in 0..ACCEPTS {
-            let (now, room) = (Instant::now(), self.room());
-            let Some(acceptor) = self.acceptor.as_mut().filter(|_| room > 0 && now < until) else {
+        for _ in 0..ACCEPTS_PER_POLL {
+            let (now, limit) = (Instant::now(), self.accept_limit());
+            let Some(acceptor) = self.acceptor.as_mut().filter(|_| limit > 0 && now < until) else {
                 return;
             };
             if self.accept_at.is_none_or(|at| at > now) {
                 return;
             }
-            let accepted = acceptor.accept(self.poll.registry(), &mut self.tokens, room);
+            let accepted = acceptor.accept(&mut self.poller, limit);
             let failed_before = std::mem::replace(&mut self.accept_failed, accepted.is_err());
             match accepted {
-                Ok(Next::Client(accepted)) if self.refuses => {
+                Ok(Next::Client(accepted)) if self.stopping => {
                     let why = Goodbye::new(GoodbyeCode::STOPPING, "the server stops");
                     self.connections.refuse(accepted.stream, &why);
                 }
@@ -244,7 +237,7 @@ impl<A: Acceptor> EventLoop<A> {
                 Err(source) => {
                     self.accept_at = Some(Instant::now() + ACCEPT_PAUSE);
                     if !failed_before {
-                        let error = Error::system(&self.endpoint, "taking in a client", source);
+                        let error = Error::system(&self.endpoint, "accepting a client", source);
                         self.connections.push_event(Event::AcceptFailed(error));
                     }
                 }
@@ -258,20 +251,20 @@ impl<A: Acceptor> EventLoop<A> {
 
     pub fn stop_accepting(&mut self) {
         match self.options.keep_name {
-            true => self.refuses = true,
+            true => self.stopping = true,
             false => self.release_name(),
         }
     }
 
     fn release_name(&mut self) {
         if let Some(acceptor) = self.acceptor.take() {
-            acceptor.close(self.poll.registry());
+            acceptor.close(self.poller.registry());
         }
         self.accept_at = None;
     }
 
     pub fn waker(&self) -> Waker {
-        let wake = self.wake.clone();
+        let wake = self.poller.wake.clone();
         Waker::new(move || wake.wake())
     }
 
@@ -286,7 +279,7 @@ impl<A: Acceptor> Drop for EventLoop<A> {
     fn drop(&mut self) {
         self.release_name();
         self.connections.clear();
-        A::wait_until_gone(&mut self.poll, &mut self.events);
+        A::wait_until_gone(&mut self.poller, &mut self.events);
     }
 }
 
@@ -311,13 +304,4 @@ fn no_access_goodbye(peer: &Peer) -> Goodbye {
 
 fn id_of(token: Token) -> ConnectionId {
     ConnectionId::from_number(token.0 as u64)
-}
-
-/// The first token after the waker's.
-const FIRST_TOKEN: usize = wake::TOKEN.0 + 1;
-
-impl Default for Tokens {
-    fn default() -> Tokens {
-        Tokens::starting_at(Token(FIRST_TOKEN))
-    }
 }

@@ -1,5 +1,6 @@
 //! Tests of the loop with scripted acceptors.
 
+use super::acceptor::FIRST_TOKEN;
 use super::*;
 use crate::framing::{Layer, Native, SendQueue};
 use crate::peer::Peer;
@@ -31,11 +32,11 @@ impl ServerStream for Silent {
 struct Script(VecDeque<io::Result<u32>>);
 
 /// Accepts one client, which sends these bytes. Each read returns one byte.
-struct Dripping(Option<Bytes>);
+struct OneByteClient(Option<Bytes>);
 
-struct Drops(Bytes);
+struct OneByteReads(Bytes);
 
-impl ServerStream for Drops {
+impl ServerStream for OneByteReads {
     fn read(&mut self, buffer: &mut BytesMut) -> io::Result<usize> {
         if self.0.is_empty() {
             return Err(io::ErrorKind::WouldBlock.into());
@@ -55,74 +56,57 @@ impl ServerStream for Drops {
     }
 }
 
-impl Acceptor for Dripping {
-    type Stream = Drops;
-
-    fn open(&mut self, _: &Registry, _: &mut Tokens, _: &Arc<Wake>) -> io::Result<()> {
-        Ok(())
-    }
+impl Acceptor for OneByteClient {
+    type Stream = OneByteReads;
 
     fn ready(&mut self, _token: Token) -> bool {
         false
     }
 
-    fn accept(&mut self, _: &Registry, tokens: &mut Tokens, _: usize) -> io::Result<Next<Drops>> {
-        let Some(said) = self.0.take() else { return Ok(Next::NoneWaiting) };
-        let (token, peer) = (tokens.next(), Peer::default());
-        Ok(Next::Client(Accepted { token, stream: Drops(said), peer, readable: true }))
+    fn accept(&mut self, poller: &mut Poller, _: usize) -> io::Result<Next<OneByteReads>> {
+        let Some(sent) = self.0.take() else { return Ok(Next::NoneWaiting) };
+        let (token, peer) = (poller.next_token(), Peer::default());
+        Ok(Next::Client(Accepted { token, stream: OneByteReads(sent), peer, readable: true }))
     }
 
     fn close(self, _registry: &Registry) {}
 }
 
 /// Clients that connect faster than they are refused: there is always another one.
-struct Endless {
-    turned_away: Rc<Cell<usize>>,
+struct EndlessRefusals {
+    refused_clients: Rc<Cell<usize>>,
 }
 
 impl Acceptor for Script {
     type Stream = Silent;
 
-    fn open(&mut self, _: &Registry, _: &mut Tokens, _: &Arc<Wake>) -> io::Result<()> {
-        Ok(())
-    }
-
     fn ready(&mut self, _token: Token) -> bool {
         false
     }
 
-    fn accept(
-        &mut self,
-        _registry: &Registry,
-        tokens: &mut Tokens,
-        room: usize,
-    ) -> io::Result<Next<Silent>> {
-        assert_ne!(room, 0);
+    fn accept(&mut self, poller: &mut Poller, limit: usize) -> io::Result<Next<Silent>> {
+        assert_ne!(limit, 0);
         let Some(next) = self.0.pop_front() else {
             return Ok(Next::NoneWaiting);
         };
         let peer = Peer { pid: Some(next?), ..Peer::default() };
-        let token = tokens.next();
+        let token = poller.next_token();
         Ok(Next::Client(Accepted { token, stream: Silent, peer, readable: false }))
     }
 
     fn close(self, _registry: &Registry) {}
 }
 
-impl Acceptor for Endless {
+impl Acceptor for EndlessRefusals {
     type Stream = Silent;
-
-    fn open(&mut self, _: &Registry, _: &mut Tokens, _: &Arc<Wake>) -> io::Result<()> {
-        Ok(())
-    }
 
     fn ready(&mut self, _token: Token) -> bool {
         false
     }
 
-    fn accept(&mut self, _: &Registry, _: &mut Tokens, _: usize) -> io::Result<Next<Silent>> {
-        self.turned_away.set(self.turned_away.get() + 1);
-        assert!(self.turned_away.get() < 1_000_000, "nobody else is ever served");
+    fn accept(&mut self, _: &mut Poller, _: usize) -> io::Result<Next<Silent>> {
+        self.refused_clients.set(self.refused_clients.get() + 1);
+        assert!(self.refused_clients.get() < 1_000_000, "nobody else is ever served");
         Ok(Next::Skipped)
     }
 
@@ -131,7 +115,8 @@ impl Acceptor for Endless {
 
 fn event_loop(script: Vec<io::Result<u32>>, options: &ServerOptions) -> EventLoop<Script> {
     let framing = Arc::new(Native::new(Layer::Messages, 1024));
-    EventLoop::new(Script(script.into()), framing, options, "a script".into()).unwrap()
+    let poller = Poller::new().unwrap();
+    EventLoop::new(poller, Script(script.into()), framing, options, "a script".into())
 }
 
 fn refused() -> io::Result<u32> {
@@ -143,7 +128,7 @@ fn refused() -> io::Result<u32> {
 fn next(event_loop: &mut EventLoop<Script>) -> Option<u32> {
     let began = Instant::now();
     let event = event_loop.poll(Some(PATIENCE)).unwrap();
-    assert!(began.elapsed() < PATIENCE, "it slept: {event:?}");
+    assert!(began.elapsed() < PATIENCE, "it waited for its timeout: {event:?}");
     match event {
         Some(Event::Connected(id)) => event_loop.connections.peer(id).unwrap().pid,
         Some(Event::AcceptFailed(error)) => {
@@ -156,16 +141,16 @@ fn next(event_loop: &mut EventLoop<Script>) -> Option<u32> {
 }
 
 #[test]
-fn a_failure_to_take_clients_in_is_told_once_and_got_over() {
+fn an_accept_failure_is_reported_once_and_accepting_goes_on() {
     let script = vec![Ok(1), refused(), refused(), refused(), Ok(2), Ok(3), refused(), Ok(4)];
     let mut event_loop = event_loop(script, &ServerOptions::new());
-    let heard: Vec<_> = (0..6).map(|_| next(&mut event_loop)).collect();
-    assert_eq!(heard, [Some(1), None, Some(2), Some(3), None, Some(4)]);
+    let events: Vec<_> = (0..6).map(|_| next(&mut event_loop)).collect();
+    assert_eq!(events, [Some(1), None, Some(2), Some(3), None, Some(4)]);
     assert!(event_loop.poll(Some(Duration::ZERO)).unwrap().is_none());
 }
 
 #[test]
-fn whom_the_application_refuses_is_never_heard_of() {
+fn a_client_that_authorize_refuses_causes_no_event() {
     let options = ServerOptions::new().authorize(|peer| peer.pid != Some(2));
     let mut event_loop = event_loop(vec![Ok(1), Ok(2), Ok(3)], &options);
     assert_eq!([next(&mut event_loop), next(&mut event_loop)], [Some(1), Some(3)]);
@@ -174,7 +159,7 @@ fn whom_the_application_refuses_is_never_heard_of() {
 }
 
 #[test]
-fn so_many_are_served_at_once_as_there_are_instances() {
+fn as_many_clients_are_served_at_once_as_there_are_instances() {
     use crate::Instances;
     for (instances, served) in [(0, 1), (1, 1), (2, 2), (3, 3), (4, 3)] {
         let options = ServerOptions::new().instances(Instances::Fixed(instances));
@@ -188,13 +173,13 @@ fn so_many_are_served_at_once_as_there_are_instances() {
 }
 
 #[test]
-fn a_full_server_does_not_look_for_those_who_wait_until_one_has_gone() {
+fn a_full_server_accepts_nobody_until_a_client_has_closed() {
     let options = ServerOptions::new().instances(Instances::Fixed(1));
     let mut event_loop = event_loop(vec![Ok(1), Ok(2)], &options);
     assert_eq!(next(&mut event_loop), Some(1));
     assert!(event_loop.poll(Some(Duration::ZERO)).unwrap().is_none());
-    assert!(event_loop.accept_at.is_some(), "nobody waits");
-    assert_eq!(event_loop.accept_due(), None, "it would not sleep");
+    assert!(event_loop.accept_at.is_some(), "no client waits");
+    assert_eq!(event_loop.accept_due(), None, "the loop would not wait");
     event_loop.close(id_of(Token(FIRST_TOKEN)), &Goodbye::new(0, ""));
     let event = event_loop.poll(Some(PATIENCE)).unwrap();
     assert!(matches!(event, Some(Event::Closed(..))), "{event:?}");
@@ -202,24 +187,24 @@ fn a_full_server_does_not_look_for_those_who_wait_until_one_has_gone() {
 }
 
 #[test]
-fn a_server_that_takes_no_more_clients_does_not_look_for_them() {
+fn a_server_that_has_stopped_accepting_does_not_try_again() {
     let mut event_loop = event_loop(vec![refused()], &ServerOptions::new());
     assert_eq!(next(&mut event_loop), None);
     assert!(event_loop.accept_due().is_some(), "it does not try again");
     event_loop.stop_accepting();
-    assert_eq!(event_loop.accept_due(), None, "it would not sleep");
+    assert_eq!(event_loop.accept_due(), None, "the loop would not wait");
 }
 
 /// There is no readiness: only the limit ends the wait.
 #[test]
-fn a_server_that_waits_closes_in_time_who_says_nothing() {
+fn a_waiting_server_closes_a_silent_client_at_its_deadline() {
     let limits = Limits { preface: Duration::from_millis(20), ..Limits::default() };
     let mut event_loop = event_loop(vec![Ok(1)], &ServerOptions::new().limits(limits));
     assert_eq!(next(&mut event_loop), Some(1));
     let began = Instant::now();
     let event = event_loop.poll(Some(PATIENCE)).unwrap();
     assert!(matches!(event, Some(Event::Closed(..))), "{event:?}");
-    assert!(began.elapsed() < PATIENCE, "it slept");
+    assert!(began.elapsed() < PATIENCE, "it waited for its timeout");
 }
 
 /// A message that takes many turns to read is returned after few polls, though none of them waits.
@@ -230,11 +215,12 @@ fn a_poll_does_not_return_while_there_is_something_to_read() {
     let mut encoder = Native::new(Layer::Messages, 1024).encoder();
     encoder.begin(&mut preface);
     encoder.encode(b"", vec![1; SIZE].into(), &mut message).unwrap();
-    let said = [preface.to_bytes(), message.to_bytes()].concat();
+    let sent = [preface.to_bytes(), message.to_bytes()].concat();
     let framing = Arc::new(Native::new(Layer::Messages, 1024));
-    let acceptor = Dripping(Some(said.into()));
+    let acceptor = OneByteClient(Some(sent.into()));
     let options = ServerOptions::new();
-    let mut server = EventLoop::new(acceptor, framing, &options, "test".into()).unwrap();
+    let poller = Poller::new().unwrap();
+    let mut server = EventLoop::new(poller, acceptor, framing, &options, "test".into());
     assert!(matches!(server.poll(Some(PATIENCE)), Ok(Some(Event::Connected(_)))));
     let mut polls = 0;
     loop {
@@ -295,18 +281,19 @@ fn a_signal_does_not_end_a_wait() {
 }
 
 #[test]
-fn who_may_not_come_in_keeps_nobody_waiting_by_coming_again_and_again() {
-    let turned_away = Rc::new(Cell::new(0));
+fn refused_clients_that_connect_again_and_again_do_not_delay_others() {
+    let refused_clients = Rc::new(Cell::new(0));
     let framing = Arc::new(Native::new(Layer::Messages, 1024));
-    let acceptor = Endless { turned_away: turned_away.clone() };
+    let acceptor = EndlessRefusals { refused_clients: refused_clients.clone() };
     let options = ServerOptions::new();
-    let mut server = EventLoop::new(acceptor, framing, &options, "test".into()).unwrap();
+    let poller = Poller::new().unwrap();
+    let mut server = EventLoop::new(poller, acceptor, framing, &options, "test".into());
     for turn in 1..=3 {
         server.waker().wake();
         let event = server.poll(None).unwrap();
         assert!(matches!(event, Some(Event::Woken)), "{event:?}");
         // Each poll of the system refuses this many, and the next one continues.
-        assert_eq!(turned_away.get(), turn * ACCEPTS);
+        assert_eq!(refused_clients.get(), turn * ACCEPTS_PER_POLL);
     }
     assert!(server.poll(Some(Duration::ZERO)).unwrap().is_none());
 }

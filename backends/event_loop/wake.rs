@@ -64,12 +64,12 @@ impl Wake {
     }
 
     /// The loop handles the event: a wake-up from now on posts a new one.
-    pub(super) fn seen(&self) -> Reasons {
-        self.seen_with(|| {})
+    pub(super) fn take_reasons(&self) -> Reasons {
+        self.take_reasons_with(|| {})
     }
 
     /// `meanwhile` runs between the two steps, in place of other threads, for tests.
-    fn seen_with(&self, meanwhile: impl FnOnce()) -> Reasons {
+    fn take_reasons_with(&self, meanwhile: impl FnOnce()) -> Reasons {
         // This comes first: a wake-up after the reasons are taken then posts its own event.
         self.posted.store(false, Ordering::SeqCst);
         meanwhile();
@@ -85,7 +85,7 @@ mod tests {
     use std::time::Duration;
 
     #[test]
-    fn many_wakes_are_one_event_until_it_was_seen() {
+    fn many_wakes_make_one_event_until_it_is_handled() {
         let mut poll = mio::Poll::new().unwrap();
         let mut events = mio::Events::with_capacity(16);
         let wake = Wake::new(poll.registry()).unwrap();
@@ -95,21 +95,21 @@ mod tests {
             wake.readable(Token(8));
             poll.poll(&mut events, Some(Duration::from_secs(10))).unwrap();
             assert_eq!(events.iter().count(), 1);
-            let reasons = wake.seen();
+            let reasons = wake.take_reasons();
             assert!(reasons.woken);
             assert_eq!(reasons.readable, [Token(7), Token(8)]);
         }
         wake.readable(Token(9));
         poll.poll(&mut events, Some(Duration::from_secs(10))).unwrap();
-        let reasons = wake.seen();
-        assert!(!reasons.woken, "nobody asked");
+        let reasons = wake.take_reasons();
+        assert!(!reasons.woken, "the application has not called it");
         assert_eq!(reasons.readable, [Token(9)]);
         poll.poll(&mut events, Some(Duration::ZERO)).unwrap();
         assert!(events.is_empty());
     }
 
     #[test]
-    fn a_wake_that_could_not_be_posted_is_posted_by_the_next() {
+    fn a_wake_that_could_not_be_posted_is_posted_by_the_next_one() {
         let poll = mio::Poll::new().unwrap();
         let wake = Wake::new(poll.registry()).unwrap();
         let mut tried = 0;
@@ -119,27 +119,30 @@ mod tests {
                 outcome
             });
         }
-        assert_eq!(tried, 2, "once for the one that failed, once for the next, which is under way");
+        assert_eq!(
+            tried, 2,
+            "once for the one that failed, once for the next one, which is posted"
+        );
     }
 
     /// A wake-up while the loop takes the reasons is among them, or posts an event. With the two steps in the
     /// other order it would do neither, and no later wake-up would post an event.
     #[test]
-    fn a_wake_while_the_loop_looks_is_not_lost() {
+    fn a_wake_while_the_loop_takes_the_reasons_is_not_lost() {
         let mut poll = mio::Poll::new().unwrap();
         let mut events = mio::Events::with_capacity(16);
         let wake = Wake::new(poll.registry()).unwrap();
         wake.readable(Token(7));
         poll.poll(&mut events, Some(Duration::from_secs(10))).unwrap();
-        let reasons = wake.seen_with(|| {
+        let reasons = wake.take_reasons_with(|| {
             wake.wake();
             wake.readable(Token(8));
         });
         poll.poll(&mut events, Some(Duration::ZERO)).unwrap();
-        let is_told = reasons.woken && reasons.readable == [Token(7), Token(8)];
-        assert!(is_told || !events.is_empty(), "asked for, and neither told nor to be told");
+        let is_among_them = reasons.woken && reasons.readable == [Token(7), Token(8)];
+        assert!(is_among_them || !events.is_empty(), "neither among the reasons nor posted");
         // The next wake-up posts an event again, unless one is posted already.
-        wake.seen();
+        wake.take_reasons();
         wake.wake();
         poll.poll(&mut events, Some(Duration::from_secs(10))).unwrap();
         assert!(!events.is_empty());

@@ -8,7 +8,6 @@ use super::security::descriptor;
 use super::traps::{A_WHILE, PATIENCE, accept, listener, open};
 use super::waiting::{look, read_now, write_now};
 use crate::Access;
-use crate::backends::event_loop::{Acceptor, Tokens, Wake};
 use crate::connections::ServerStream;
 use bytes::BytesMut;
 use mio::event::Event;
@@ -125,12 +124,9 @@ fn a_write_of_mios_is_one_at_a_time_and_ends_with_an_event() {
 #[test]
 fn a_read_is_as_large_as_what_was_asked_for_before() {
     const SIZE: usize = 60_000;
-    let (mut listener, name) = listener();
-    let (mut poll, mut tokens) = (Poll::new().unwrap(), Tokens::default());
-    let wake = Arc::new(Wake::new(poll.registry()).unwrap());
-    listener.open(poll.registry(), &mut tokens, &wake).unwrap();
+    let (mut poller, mut listener, name) = listener();
     let mut client = open(&name).unwrap();
-    let (_, mut stream) = accept(&mut listener, &mut poll, &mut tokens);
+    let (_, mut stream) = accept(&mut listener, &mut poller);
     let mut taken = Vec::new();
     for _ in 0..8 {
         client.write_all(&[7; SIZE]).unwrap();
@@ -139,7 +135,7 @@ fn a_read_is_as_large_as_what_was_asked_for_before() {
             // No more room than the message needs, as for a message that has arrived in part.
             match stream.read(&mut BytesMut::with_capacity(SIZE - arrived)) {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    poll.poll(&mut Events::with_capacity(16), Some(PATIENCE)).unwrap();
+                    poller.poll.poll(&mut Events::with_capacity(16), Some(PATIENCE)).unwrap();
                 }
                 read => {
                     arrived += read.unwrap();
@@ -157,10 +153,7 @@ fn a_read_is_as_large_as_what_was_asked_for_before() {
 #[test]
 fn bytes_keep_their_order_however_much_is_asked_for() {
     for first in [1, 2, 1000, 4095, 4096, 4097, 8191, 65_535, 1 << 20] {
-        let (mut listener, name) = listener();
-        let (mut poll, mut tokens) = (Poll::new().unwrap(), Tokens::default());
-        let wake = Arc::new(Wake::new(poll.registry()).unwrap());
-        listener.open(poll.registry(), &mut tokens, &wake).unwrap();
+        let (mut poller, mut listener, name) = listener();
         let sent: Vec<u8> = (0..100_000u32).flat_map(u32::to_le_bytes).collect();
         let (bytes, mut client) = (sent.clone(), open(&name).unwrap());
         let writing = std::thread::spawn(move || {
@@ -168,7 +161,7 @@ fn bytes_keep_their_order_however_much_is_asked_for() {
                 client.write_all(piece).unwrap();
             }
         });
-        let (_, stream) = accept(&mut listener, &mut poll, &mut tokens);
+        let (_, stream) = accept(&mut listener, &mut poller);
         let mut stream = stream.asking_first(first);
         let mut events = Events::with_capacity(16);
         let (mut arrived, mut reads) = (Vec::new(), 0);
@@ -189,7 +182,7 @@ fn bytes_keep_their_order_however_much_is_asked_for() {
             };
             // No bytes are left for which no event comes.
             if !is_full {
-                poll.poll(&mut events, Some(PATIENCE)).unwrap();
+                poller.poll.poll(&mut events, Some(PATIENCE)).unwrap();
                 assert!(!events.is_empty(), "{first}: no event after {} bytes", arrived.len());
             }
         }
@@ -204,12 +197,9 @@ fn bytes_keep_their_order_however_much_is_asked_for() {
 #[test]
 fn a_write_that_has_to_wait_is_taken_back_whole() {
     const SIZES: [usize; 5] = [60_000, 65_536, 1, 7_000, 65_535];
-    let (mut listener, name) = listener();
-    let (mut poll, mut tokens) = (Poll::new().unwrap(), Tokens::default());
-    let wake = Arc::new(Wake::new(poll.registry()).unwrap());
-    listener.open(poll.registry(), &mut tokens, &wake).unwrap();
+    let (mut poller, mut listener, name) = listener();
     let mut client = open(&name).unwrap();
-    let (_, stream) = accept(&mut listener, &mut poll, &mut tokens);
+    let (_, stream) = accept(&mut listener, &mut poller);
     let message = |number: usize| vec![number as u8; SIZES[number % SIZES.len()]];
     let expected: Vec<u8> = (0..500).flat_map(message).collect();
     let total = expected.len();

@@ -3,7 +3,7 @@
 use super::handle::{check, own};
 use super::impersonation::client_user;
 use super::token::{sid_to_string, user_of_token};
-use crate::access::Trust;
+use crate::access::{Trust, Users};
 use crate::peer::Peer;
 use std::io;
 use std::os::windows::io::{AsRawHandle, BorrowedHandle, OwnedHandle};
@@ -53,7 +53,7 @@ fn peer(pid: u32, sid: Option<String>) -> Peer {
 /// Whether a client trusts `server`.
 pub(super) fn trusts(trust: &Trust, server: &Peer) -> bool {
     let ours = server.same_user || server.sid.as_deref() == Some(SYSTEM);
-    trust.covers(server, ours, Vec::new)
+    Users::from(trust).include(server, ours, Vec::new)
 }
 
 /// The identity of the server of the pipe that `client` is an end of. The SID is that of the pipe's owner: a

@@ -8,13 +8,13 @@ use super::read_size::Extra;
 use super::security;
 use super::stream::PipeStream;
 use crate::access::Access;
-use crate::backends::event_loop::{Accepted, Acceptor, Next, Tokens, Wake};
+use crate::backends::event_loop::{Accepted, Acceptor, Next, Poller};
 use crate::endpoint::Endpoint;
 use crate::error::Error;
 use crate::framing::Carrier;
 use crate::{Instances, ServerOptions};
 use interprocess::os::windows::security_descriptor::SecurityDescriptor;
-use mio::{Events, Poll, Registry, Token};
+use mio::{Events, Registry, Token};
 use std::collections::{HashMap, VecDeque};
 use std::io;
 #[cfg(test)]
@@ -40,14 +40,10 @@ pub(crate) struct Listener {
     /// The bytes by which the read buffers of all connections exceed mio's least size.
     extra: Arc<Extra>,
     carrier: Carrier,
-    /// Made, and not registered with the poll yet.
-    made: Vec<OwnedHandle>,
     /// They wait for their clients.
     listening: HashMap<Token, Instance>,
     /// They have a client, and have not been returned by `accept` yet.
     connected: VecDeque<(Token, Instance)>,
-    /// For the streams of whole messages; set once the loop exists.
-    wake: Option<Arc<Wake>>,
 }
 
 /// An instance, registered with the poll.
@@ -66,11 +62,24 @@ impl Instance {
 }
 
 impl Listener {
-    /// Listens at `endpoint`; returns the pipe's name too.
+    /// Listens at `endpoint`, with instances registered with `poller`. Also returns the pipe's name.
     pub fn bind(
         endpoint: &Endpoint,
         options: &ServerOptions,
         carrier: Carrier,
+        poller: &mut Poller,
+    ) -> Result<(Listener, Arc<str>), Error> {
+        Listener::bind_with(endpoint, options, carrier, poller, |_| {})
+    }
+
+    /// As [`bind`](Listener::bind). `created` is called with the pipe's name when the instances have been
+    /// created, before they are registered, for tests.
+    pub(super) fn bind_with(
+        endpoint: &Endpoint,
+        options: &ServerOptions,
+        carrier: Carrier,
+        poller: &mut Poller,
+        created: impl FnOnce(&str),
     ) -> Result<(Listener, Arc<str>), Error> {
         let shown: Arc<str> = endpoint.to_string().into();
         let sid = own_sid().map_err(|source| Error::system(&shown, "asking who we are", source))?;
@@ -87,11 +96,14 @@ impl Listener {
             let made = instance::create(&name, which, &descriptor);
             made.map_err(|source| why_not_made(which, &shown, source))
         };
-        let mut made = vec![make(Which::First)?];
-        while made.len() < first {
-            made.push(make(Which::Further)?);
+        // All are created before one is registered: an instance without an operation in flight is closed at
+        // once if another cannot be created.
+        let mut handles = vec![make(Which::First)?];
+        while handles.len() < first {
+            handles.push(make(Which::Further)?);
         }
-        let listener = Listener {
+        created(&shown);
+        let mut listener = Listener {
             name,
             descriptor,
             alike: options.access == Access::Owner,
@@ -99,16 +111,19 @@ impl Listener {
             kept_open: Arc::default(),
             extra: Arc::default(),
             carrier,
-            made,
             listening: HashMap::new(),
             connected: VecDeque::new(),
-            wake: None,
         };
+        for handle in handles {
+            listener.listen(handle, poller).map_err(failed)?;
+        }
         Ok((listener, shown))
     }
 
     /// Starts to wait for a client on an instance.
-    fn listen(&mut self, handle: OwnedHandle, registry: &Registry, token: Token) -> io::Result<()> {
+    fn listen(&mut self, handle: OwnedHandle, poller: &mut Poller) -> io::Result<()> {
+        let token = poller.next_token();
+        let registry = poller.registry();
         let place = match self.instances {
             Instances::Unlimited => None,
             Instances::Fixed(_) => Some(Place::new(handle.as_handle(), &self.kept_open)?),
@@ -139,15 +154,15 @@ impl Listener {
 
     /// Makes instances until enough of them listen. No event reports a connect that failed while no client
     /// was there: such an instance is found here.
-    fn fill(&mut self, registry: &Registry, tokens: &mut Tokens, room: usize) -> io::Result<()> {
+    fn fill(&mut self, poller: &mut Poller, limit: usize) -> io::Result<()> {
         self.listening.retain(|_, instance| !instance.mio.has_failed());
         let wanted = match self.instances {
             Instances::Unlimited => LISTENING,
-            Instances::Fixed(_) => room.saturating_sub(self.connected.len()),
+            Instances::Fixed(_) => limit.saturating_sub(self.connected.len()),
         };
         while self.listening.len() < wanted {
             let handle = instance::create(&self.name, Which::Further, &self.descriptor)?;
-            self.listen(handle, registry, tokens.next())?;
+            self.listen(handle, poller)?;
         }
         self.kept_open.release();
         Ok(())
@@ -172,19 +187,6 @@ impl Acceptor for Listener {
 
     const CLOSES_BY_POLLING: bool = true;
 
-    fn open(
-        &mut self,
-        registry: &Registry,
-        tokens: &mut Tokens,
-        wake: &Arc<Wake>,
-    ) -> io::Result<()> {
-        self.wake = Some(wake.clone());
-        for handle in std::mem::take(&mut self.made) {
-            self.listen(handle, registry, tokens.next())?;
-        }
-        Ok(())
-    }
-
     /// The first event of a listening instance says that its connect has succeeded or failed.
     fn ready(&mut self, token: Token) -> bool {
         let listening = self.listening.get(&token);
@@ -202,13 +204,8 @@ impl Acceptor for Listener {
 
     /// A replacement listens before a client is returned, so that the name is never missing. If none can be
     /// made, the client waits.
-    fn accept(
-        &mut self,
-        registry: &Registry,
-        tokens: &mut Tokens,
-        room: usize,
-    ) -> io::Result<Next<PipeStream>> {
-        self.fill(registry, tokens, room)?;
+    fn accept(&mut self, poller: &mut Poller, limit: usize) -> io::Result<Next<PipeStream>> {
+        self.fill(poller, limit)?;
         let Some((token, instance)) = self.connected.pop_front() else {
             return Ok(Next::NoneWaiting);
         };
@@ -216,11 +213,9 @@ impl Acceptor for Listener {
         let Ok(peer) = client_of(instance.handle_to_read(), self.alike) else {
             return Ok(Next::Skipped);
         };
-        let stream = match (instance.reader, &self.wake) {
-            (Some(reader), Some(wake)) => {
-                PipeStream::of_messages(instance.mio, reader, wake, token)?
-            }
-            _ => PipeStream::new(instance.mio),
+        let stream = match instance.reader {
+            Some(reader) => PipeStream::of_messages(instance.mio, reader, &poller.wake, token)?,
+            None => PipeStream::new(instance.mio),
         };
         let stream = stream.at(instance.place);
         // The event for what the client sent before it was accepted may have been reported already.
@@ -229,8 +224,8 @@ impl Acceptor for Listener {
 
     fn close(self, _registry: &Registry) {}
 
-    fn wait_until_gone(poll: &mut Poll, events: &mut Events) {
-        mio_pipe::wait_until_gone(poll, events);
+    fn wait_until_gone(poller: &mut Poller, events: &mut Events) {
+        mio_pipe::wait_until_gone(&mut poller.poll, events);
     }
 }
 

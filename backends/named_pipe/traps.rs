@@ -3,7 +3,7 @@
 
 use super::listener::Listener;
 use super::stream::PipeStream;
-use crate::backends::event_loop::{Acceptor, EventLoop, Next, Tokens, Wake};
+use crate::backends::event_loop::{Acceptor, EventLoop, Next, Poller};
 use crate::connections::ServerStream;
 use crate::error::CloseReason;
 use crate::framing::{Carrier, Framing, Layer, Native, SendQueue};
@@ -11,7 +11,7 @@ use crate::goodbye::Goodbye;
 use crate::message_server::{ConnectionId, Event};
 use crate::{Endpoint, Limits, ServerOptions};
 use bytes::{Bytes, BytesMut};
-use mio::{Events, Poll, Token};
+use mio::{Events, Token};
 use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind, Read, Write};
 use std::sync::Arc;
@@ -24,18 +24,34 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 /// Long enough for an unexpected event to arrive.
 pub(super) const A_WHILE: Duration = Duration::from_millis(100);
 
-pub(super) fn listener() -> (Listener, Arc<str>) {
+pub(super) fn listener() -> (Poller, Listener, Arc<str>) {
+    listener_with(|_| {})
+}
+
+/// `created` is called with the pipe's name when it exists, before it is registered with the poll.
+fn listener_with(created: impl FnOnce(&str)) -> (Poller, Listener, Arc<str>) {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let name =
         format!("msgpipe.trap.{}.{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
     let endpoint = Endpoint::name(&name).unwrap();
-    Listener::bind(&endpoint, &ServerOptions::new(), Carrier::Stream).unwrap()
+    let (options, mut poller) = (ServerOptions::new(), Poller::new().unwrap());
+    let bound =
+        Listener::bind_with(&endpoint, &options, Carrier::Stream, &mut poller, created).unwrap();
+    (poller, bound.0, bound.1)
 }
 
-fn event_loop(listener: Listener, name: &Arc<str>, limits: &Limits) -> EventLoop<Listener> {
+/// The loop of a new listener, and its name.
+fn event_loop(limits: &Limits) -> (EventLoop<Listener>, Arc<str>) {
+    event_loop_of(listener(), limits)
+}
+
+fn event_loop_of(
+    (poller, listener, name): (Poller, Listener, Arc<str>),
+    limits: &Limits,
+) -> (EventLoop<Listener>, Arc<str>) {
     let framing = Native::new(Layer::Messages, limits.message);
     let options = ServerOptions::new().limits(limits.clone());
-    EventLoop::new(listener, Arc::new(framing), &options, name.clone()).unwrap()
+    (EventLoop::new(poller, listener, Arc::new(framing), &options, name.clone()), name)
 }
 
 fn next(event_loop: &mut EventLoop<Listener>) -> Event {
@@ -67,10 +83,11 @@ fn hello() -> Bytes {
 /// before must not be lost.
 #[test]
 fn register_before_connect() {
-    let (listener, name) = listener();
-    let mut client = open(&name).unwrap();
-    client.write_all(&hello()).unwrap();
-    let mut event_loop = event_loop(listener, &name, &Limits::default());
+    let mut client = None;
+    let bound = listener_with(|name| {
+        client.insert(open(name).unwrap()).write_all(&hello()).unwrap();
+    });
+    let (mut event_loop, _) = event_loop_of(bound, &Limits::default());
     let id = connected(&mut event_loop);
     assert!(matches!(next(&mut event_loop), Event::Message(from, m) if from == id && m == "hello"));
 }
@@ -79,8 +96,7 @@ fn register_before_connect() {
 /// one of these is a client.
 #[test]
 fn a_connect_is_told_from_other_writable_events() {
-    let (listener, name) = listener();
-    let mut event_loop = event_loop(listener, &name, &Limits::default());
+    let (mut event_loop, name) = event_loop(&Limits::default());
     assert!(event_loop.poll(Some(A_WHILE)).unwrap().is_none(), "a client that does not exist");
     let clients: Vec<File> = (0..3).map(|_| open(&name).unwrap()).collect();
     for _ in &clients {
@@ -94,33 +110,29 @@ fn a_connect_is_told_from_other_writable_events() {
 /// take its place.
 #[test]
 fn take_error_tells_a_failed_connect() {
-    let (mut listener, name) = listener();
-    let (mut poll, mut tokens) = (Poll::new().unwrap(), Tokens::default());
-    let wake = Arc::new(Wake::new(poll.registry()).unwrap());
-    listener.open(poll.registry(), &mut tokens, &wake).unwrap();
+    let (mut poller, mut listener, name) = listener();
     listener.fail_connects();
     let mut events = Events::with_capacity(16);
-    poll.poll(&mut events, Some(A_WHILE)).unwrap();
-    let next = listener.accept(poll.registry(), &mut tokens, 1).unwrap();
+    poller.poll.poll(&mut events, Some(A_WHILE)).unwrap();
+    let next = listener.accept(&mut poller, 1).unwrap();
     assert!(matches!(next, Next::NoneWaiting), "no client");
     // The connects of all instances had failed; an event reports the client of whichever instance is found
     // now.
-    poll.poll(&mut events, Some(A_WHILE)).unwrap();
+    poller.poll.poll(&mut events, Some(A_WHILE)).unwrap();
     let clients: Vec<File> = (0..2).map(|_| open(&name).unwrap()).collect();
     for _ in &clients {
-        accept(&mut listener, &mut poll, &mut tokens);
+        accept(&mut listener, &mut poller);
     }
 }
 
 /// The message of a client that has opened, written and closed before it was accepted arrives.
 #[test]
 fn error_no_data_is_a_client_that_was_quick() {
-    let (listener, name) = listener();
-    let mut client = open(&name).unwrap();
-    client.write_all(&hello()).unwrap();
-    drop(client);
-    drop(open(&name).unwrap());
-    let mut event_loop = event_loop(listener, &name, &Limits::default());
+    let bound = listener_with(|name| {
+        open(name).unwrap().write_all(&hello()).unwrap();
+        drop(open(name).unwrap());
+    });
+    let (mut event_loop, name) = event_loop_of(bound, &Limits::default());
     let (mut came, mut heard, mut went) = (0, 0, 0);
     while went < 2 {
         match next(&mut event_loop) {
@@ -141,18 +153,14 @@ fn error_no_data_is_a_client_that_was_quick() {
 }
 
 /// A client's instance, accepted.
-pub(super) fn accept(
-    listener: &mut Listener,
-    poll: &mut Poll,
-    tokens: &mut Tokens,
-) -> (Token, PipeStream) {
+pub(super) fn accept(listener: &mut Listener, poller: &mut Poller) -> (Token, PipeStream) {
     let mut events = Events::with_capacity(16);
     loop {
-        poll.poll(&mut events, Some(PATIENCE)).unwrap();
+        poller.poll.poll(&mut events, Some(PATIENCE)).unwrap();
         for event in &events {
             listener.ready(event.token());
         }
-        if let Next::Client(accepted) = listener.accept(poll.registry(), tokens, 1).unwrap() {
+        if let Next::Client(accepted) = listener.accept(poller, 1).unwrap() {
             return (accepted.token, accepted.stream);
         }
     }
@@ -162,18 +170,15 @@ pub(super) fn accept(
 /// never ends.
 #[test]
 fn ok_zero_is_the_end_and_is_read_once() {
-    let (mut listener, name) = listener();
-    let (mut poll, mut tokens) = (Poll::new().unwrap(), Tokens::default());
-    let wake = Arc::new(Wake::new(poll.registry()).unwrap());
-    listener.open(poll.registry(), &mut tokens, &wake).unwrap();
+    let (mut poller, mut listener, name) = listener();
     drop(open(&name).unwrap());
-    let (token, mut stream) = accept(&mut listener, &mut poll, &mut tokens);
+    let (token, mut stream) = accept(&mut listener, &mut poller);
     let mut events = Events::with_capacity(16);
     let mut buffer = BytesMut::with_capacity(4096);
     loop {
         match stream.read(&mut buffer) {
             Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                poll.poll(&mut events, Some(PATIENCE)).unwrap();
+                poller.poll.poll(&mut events, Some(PATIENCE)).unwrap();
             }
             ended => break assert_eq!(ended.unwrap(), 0),
         }
@@ -184,7 +189,7 @@ fn ok_zero_is_the_end_and_is_read_once() {
     // Events posted before the end was read come now; a hundred events would be a busy loop.
     let mut events_after = 0;
     while events_after < 10 {
-        poll.poll(&mut events, Some(A_WHILE)).unwrap();
+        poller.poll.poll(&mut events, Some(A_WHILE)).unwrap();
         if events.is_empty() {
             return;
         }
@@ -197,8 +202,7 @@ fn ok_zero_is_the_end_and_is_read_once() {
 /// and closing it loses nothing.
 #[test]
 fn a_close_waits_for_the_last_write() {
-    let (listener, name) = listener();
-    let mut event_loop = event_loop(listener, &name, &Limits::default());
+    let (mut event_loop, name) = event_loop(&Limits::default());
     let mut client = open(&name).unwrap();
     let id = connected(&mut event_loop);
     event_loop.connections.send(id, b"", vec![7; 300_000].into()).unwrap();
@@ -223,9 +227,8 @@ fn a_close_waits_for_the_last_write() {
 /// mio never cancels a write: a write to a client that does not read would keep its handle open for ever.
 #[test]
 fn an_evicted_client_leaves_no_handle_behind() {
-    let (listener, name) = listener();
     let limits = Limits { write_stall: Duration::from_millis(50), ..Limits::default() };
-    let mut event_loop = event_loop(listener, &name, &limits);
+    let (mut event_loop, name) = event_loop(&limits);
     let client = open(&name).unwrap();
     let id = connected(&mut event_loop);
     event_loop.connections.send(id, b"", vec![7; 1 << 20].into()).unwrap();
@@ -241,8 +244,7 @@ fn an_evicted_client_leaves_no_handle_behind() {
 #[test]
 fn polling_goes_on_until_the_handles_are_gone() {
     for clients in [0, 1, 10] {
-        let (listener, name) = listener();
-        let mut event_loop = event_loop(listener, &name, &Limits::default());
+        let (mut event_loop, name) = event_loop(&Limits::default());
         let mut open_clients = Vec::new();
         for _ in 0..clients {
             open_clients.push(open(&name).unwrap());
@@ -263,8 +265,7 @@ fn is_gone(name: &str) -> bool {
 fn the_name_is_never_missing_in_a_burst() {
     const CLIENTS: usize = 100;
     const PIPE_BUSY: i32 = 231;
-    let (listener, name) = listener();
-    let mut event_loop = event_loop(listener, &name, &Limits::default());
+    let (mut event_loop, name) = event_loop(&Limits::default());
     let opening = std::thread::spawn(move || {
         let mut open_clients = Vec::new();
         while open_clients.len() < CLIENTS {
@@ -285,7 +286,7 @@ fn the_name_is_never_missing_in_a_burst() {
 /// before 1.2.4.
 #[test]
 fn a_long_message_queued_before_the_first_read_is_whole() {
-    let (listener, name) = listener();
+    let (mut event_loop, name) = event_loop(&Limits::default());
     let mut client = open(&name).unwrap();
     let mut encoder = Native::new(Layer::Messages, 1 << 20).encoder();
     let mut queue = SendQueue::default();
@@ -297,7 +298,6 @@ fn a_long_message_queued_before_the_first_read_is_whole() {
     }
     // One message on the pipe, of 40 thousand bytes.
     client.write_all(&queue.to_bytes()).unwrap();
-    let mut event_loop = event_loop(listener, &name, &Limits::default());
     connected(&mut event_loop);
     for size in sizes {
         let Event::Message(_, message) = next(&mut event_loop) else { panic!("no message") };
@@ -310,7 +310,7 @@ fn a_long_message_queued_before_the_first_read_is_whole() {
 #[test]
 fn pieces_around_the_size_of_mios_buffer_keep_their_order() {
     const PIECES: [usize; 9] = [4094, 4095, 4096, 4097, 1, 8191, 8192, 8193, 65_536];
-    let (listener, name) = listener();
+    let (mut event_loop, name) = event_loop(&Limits::default());
     let mut encoder = Native::new(Layer::Messages, 1 << 20).encoder();
     let mut queue = SendQueue::default();
     encoder.begin(&mut queue);
@@ -326,7 +326,6 @@ fn pieces_around_the_size_of_mios_buffer_keep_their_order() {
         }
         client
     });
-    let mut event_loop = event_loop(listener, &name, &Limits::default());
     connected(&mut event_loop);
     for expected in messages {
         let Event::Message(_, message) = next(&mut event_loop) else { panic!("no message") };

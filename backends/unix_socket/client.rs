@@ -2,8 +2,8 @@
 
 use super::address::{addresses, name_of};
 use super::client_stream::ClientSocket;
-use super::explain::{explained, without};
-use super::identity::{peer_of, trusts};
+use super::explain::{explained, merged};
+use super::identity::{is_one_of, peer_of};
 use super::socket::connect_socket;
 use super::stream::largest_message;
 use crate::access::Trust;
@@ -22,17 +22,17 @@ pub(crate) fn connect(
     carrier: Carrier,
     trust: &Trust,
 ) -> Result<Connected, Error> {
-    let mut nobody = None;
+    let mut no_server = None;
     for address in addresses(endpoint) {
         match address.and_then(|address| connect_at(&address, limits, carrier, trust)) {
             // Another directory may have the server.
             Err(error @ (Error::NoServer { .. } | Error::Name(_))) => {
-                nobody = Some(without(nobody, error));
+                no_server = Some(merged(no_server, error));
             }
             outcome => return outcome,
         }
     }
-    Err(nobody.unwrap_or_else(|| {
+    Err(no_server.unwrap_or_else(|| {
         Error::no_server(&endpoint.to_string().into(), ErrorKind::NotFound.into())
     }))
 }
@@ -48,7 +48,7 @@ fn connect_at(
         .map_err(|source| explained(address, &name, limits, source))?;
     let (socket, peer) = peer_of(socket)
         .map_err(|source| Error::system(&name, "reading the server's credentials", source))?;
-    if !trusts(trust, &peer, socket.as_fd()) {
+    if !is_one_of(trust, &peer, socket.as_fd()) {
         let remedy = match peer.uid {
             Some(_) => {
                 "if it is the right server, name its user in ClientOptions::trust (Trust::Only)"
@@ -59,7 +59,7 @@ fn connect_at(
         return Err(Error::Insecure { endpoint: name, problem });
     }
     let failed = |source| Error::system(&name, "setting up the socket", source);
-    let most = largest_message(&socket, carrier).map_err(failed)?;
-    let stream = ClientSocket::new(socket, peer, carrier, most);
+    let max_message = largest_message(&socket, carrier).map_err(failed)?;
+    let stream = ClientSocket::new(socket, peer, carrier, max_message);
     Ok((Box::new(stream), name))
 }

@@ -31,11 +31,11 @@ pub(super) struct ClientSocket {
     /// Each record is a message (`SOCK_SEQPACKET`).
     is_records: bool,
     /// The largest message in bytes.
-    most: usize,
+    max_message: usize,
     /// A blocking receive times out after [`RECHECK`].
     blocks: bool,
-    /// The first thread that used this socket.
-    user: AtomicU64,
+    /// The first thread that used this socket; 0 before that.
+    first_thread: AtomicU64,
     /// Wakes waiting threads. It is created when a second thread uses the socket. `None`: creating it failed
     /// (no descriptors). Then waiting threads check again after [`RECHECK`].
     wakeup: OnceLock<Option<Wakeup>>,
@@ -51,25 +51,30 @@ fn this_thread() -> u64 {
 }
 
 impl ClientSocket {
-    pub fn new(socket: OwnedFd, peer: Peer, carrier: Carrier, most: usize) -> ClientSocket {
+    pub fn new(socket: OwnedFd, peer: Peer, carrier: Carrier, max_message: usize) -> ClientSocket {
         // macOS refuses if the peer has closed already (`setsockopt(2)`, EINVAL).
         let blocks = set_socket_timeout(&socket, Timeout::Recv, Some(RECHECK)).is_ok();
         let is_records = carrier != Carrier::Stream;
-        let (user, wakeup) = (AtomicU64::new(0), OnceLock::new());
-        ClientSocket { socket, peer, is_records, most, blocks, user, wakeup }
+        let (first_thread, wakeup) = (AtomicU64::new(0), OnceLock::new());
+        ClientSocket { socket, peer, is_records, max_message, blocks, first_thread, wakeup }
     }
 
     /// Whether only this thread has used the socket.
-    fn is_only_user(&self) -> bool {
+    fn is_only_thread(&self) -> bool {
         let this = this_thread();
-        let user = match self.user.load(Ordering::Relaxed) {
-            0 => match self.user.compare_exchange(0, this, Ordering::Relaxed, Ordering::Relaxed) {
+        let first = match self.first_thread.load(Ordering::Relaxed) {
+            0 => match self.first_thread.compare_exchange(
+                0,
+                this,
+                Ordering::Relaxed,
+                Ordering::Relaxed,
+            ) {
                 Ok(_) => this,
-                Err(user) => user,
+                Err(first) => first,
             },
-            user => user,
+            first => first,
         };
-        if user != this {
+        if first != this {
             self.wakeup.get_or_init(|| Wakeup::new().ok());
         }
         self.wakeup.get().is_none()
@@ -80,8 +85,8 @@ impl ClientSocket {
     fn wait(&self, interest: PollFlags, deadline: Option<Instant>) -> io::Result<bool> {
         let wakeup = self.wakeup.get().and_then(Option::as_ref);
         let left = deadline.map(|at| at.saturating_duration_since(Instant::now()));
-        let look = wakeup.is_none().then_some(RECHECK);
-        let timeout = left.into_iter().chain(look).min();
+        let recheck = wakeup.is_none().then_some(RECHECK);
+        let timeout = left.into_iter().chain(recheck).min();
         let timeout = timeout.and_then(|timeout| Timespec::try_from(timeout).ok());
         let socket = PollFd::new(&self.socket, interest);
         let mut waited = match wakeup {
@@ -94,11 +99,11 @@ impl ClientSocket {
             }
             Ok(0) => Ok(false),
             Ok(_) => {
-                let is_so = !waited[0].revents().is_empty();
+                let is_ready = !waited[0].revents().is_empty();
                 if let Some(wakeup) = wakeup.filter(|_| !waited[1].revents().is_empty()) {
                     wakeup.reset();
                 }
-                Ok(is_so)
+                Ok(is_ready)
             }
             Err(Errno::INTR) => Ok(true),
             Err(error) => Err(error.into()),
@@ -115,7 +120,7 @@ impl ClientSocket {
             let left = deadline.map(|at| at.saturating_duration_since(Instant::now()));
             let is_over = left == Some(Duration::ZERO);
             let has_time = left.is_none_or(|left| left >= RECHECK);
-            let is_blocking = self.is_only_user() && self.blocks && has_time;
+            let is_blocking = self.is_only_thread() && self.blocks && has_time;
             if !is_over && !is_blocking && !self.wait(PollFlags::IN, deadline)? {
                 return Err(ErrorKind::Interrupted.into());
             }
@@ -153,12 +158,12 @@ impl ClientStream for ClientSocket {
     }
 
     fn largest_message(&self) -> usize {
-        self.most
+        self.max_message
     }
 
     fn write(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         // A thread that only sends must be noticed too: it may have to wake the reading thread.
-        self.is_only_user();
+        self.is_only_thread();
         // A gathering write would merge several messages into one record.
         let slices = if self.is_records { &slices[..slices.len().min(1)] } else { slices };
         send(&self.socket, slices, SendFlags::DONTWAIT)

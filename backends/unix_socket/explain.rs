@@ -30,17 +30,17 @@ pub(super) fn explained(
             Error::Insecure { endpoint, problem }
         }
         (ErrorKind::ConnectionRefused, _, Some(there)) => {
-            Error::no_server(name, more(&source, &stale(&there)))
+            Error::no_server(name, with_text(&source, &stale(&there)))
         }
         (ErrorKind::NotFound, Some(path), _) if has_lock(path) => {
             let text = "its lock file exists, but no socket: if its server still runs, the socket was \
                         removed, and that server has to be stopped first";
-            Error::no_server(name, more(&source, text))
+            Error::no_server(name, with_text(&source, text))
         }
         (ErrorKind::NotFound | ErrorKind::ConnectionRefused, ..) => Error::no_server(name, source),
         (ErrorKind::WouldBlock | ErrorKind::TimedOut, ..) => Error::busy(&endpoint, limits.connect),
         (ErrorKind::PermissionDenied, _, there) => {
-            Error::system(name, "connecting", more(&source, &permission_denied(there)))
+            Error::system(name, "connecting", with_text(&source, &permission_denied(there)))
         }
         _ if is_other_type(&source) => {
             let action = "connecting in this framing (one side carries whole messages and the other a \
@@ -52,7 +52,7 @@ pub(super) fn explained(
 }
 
 /// Merges the errors of two directories of a name: the first error, with the path of the second.
-pub(super) fn without(first: Option<Error>, error: Error) -> Error {
+pub(super) fn merged(first: Option<Error>, error: Error) -> Error {
     match (first, error) {
         (None, error) | (Some(Error::Name(_)), error @ Error::NoServer { .. }) => error,
         (Some(Error::NoServer { endpoint, cause }), Error::NoServer { endpoint: other, .. }) => {
@@ -65,7 +65,7 @@ pub(super) fn without(first: Option<Error>, error: Error) -> Error {
 }
 
 /// The error of the system with an explanation.
-fn more(source: &io::Error, text: &str) -> io::Error {
+fn with_text(source: &io::Error, text: &str) -> io::Error {
     io::Error::new(source.kind(), format!("{source}: {text}"))
 }
 

@@ -4,7 +4,7 @@
 //! (`user_namespaces(7)`). It identifies no user. See [`unmapped`].
 
 use super::unmapped;
-use crate::access::{Access, Trust, is_one_of};
+use crate::access::Users;
 use crate::peer::Peer;
 use std::fmt;
 use std::io;
@@ -33,26 +33,26 @@ fn peer(pid: Option<u32>, uid: Option<u32>, gid: Option<u32>) -> Peer {
 #[cfg(any(target_os = "linux", target_os = "android"))]
 fn credentials(socket: OwnedFd) -> io::Result<(OwnedFd, [Option<u32>; 3])> {
     // The uid that the system returns for a socket without a peer.
-    const NOBODY: u32 = u32::MAX;
-    let mut said = libc::ucred { pid: 0, uid: NOBODY, gid: NOBODY };
+    const NO_PEER: u32 = u32::MAX;
+    let mut found = libc::ucred { pid: 0, uid: NO_PEER, gid: NO_PEER };
     let mut len = size_of::<libc::ucred>() as libc::socklen_t;
-    // SAFETY: the socket is open, `said` has `len` bytes and takes any, and both outlive the call.
+    // SAFETY: the socket is open, `found` has `len` bytes and takes any, and both outlive the call.
     let failed = unsafe {
         libc::getsockopt(
             socket.as_raw_fd(),
             libc::SOL_SOCKET,
             libc::SO_PEERCRED,
-            (&raw mut said).cast(),
+            (&raw mut found).cast(),
             &mut len,
         )
     };
     if failed != 0 {
         return Err(io::Error::last_os_error());
     }
-    if said.uid == NOBODY {
+    if found.uid == NO_PEER {
         return Err(io::ErrorKind::NotConnected.into());
     }
-    Ok((socket, [u32::try_from(said.pid).ok(), Some(said.uid), Some(said.gid)]))
+    Ok((socket, [u32::try_from(found.pid).ok(), Some(found.uid), Some(found.gid)]))
 }
 
 /// Process, user and group of the other end. Each of these systems has its own call for it;
@@ -62,10 +62,10 @@ fn credentials(socket: OwnedFd) -> io::Result<(OwnedFd, [Option<u32>; 3])> {
     use interprocess::local_socket::traits::StreamCommon as _;
     use interprocess::os::unix::uds_local_socket::Stream;
     let stream = Stream::from(socket);
-    let said = stream.peer_creds()?;
-    let pid = said.pid().and_then(|pid| u32::try_from(pid).ok());
-    let who = [pid, said.euid(), said.egid()];
-    Ok((stream.into(), who))
+    let found = stream.peer_creds()?;
+    let pid = found.pid().and_then(|pid| u32::try_from(pid).ok());
+    let numbers = [pid, found.euid(), found.egid()];
+    Ok((stream.into(), numbers))
 }
 
 /// The effective user of this process.
@@ -112,35 +112,23 @@ fn is_ours(peer: &Peer) -> bool {
     peer.same_user || peer.uid == Some(0)
 }
 
-/// Whether a server admits `peer`, the other end of `socket`.
-pub(super) fn admits(access: &Access, peer: &Peer, socket: BorrowedFd<'_>) -> bool {
-    match access {
-        Access::Owner => is_ours(peer),
-        Access::Only(principals) => {
-            is_ours(peer) || is_one_of(peer, || peer_groups(socket), principals)
-        }
-        // The file's mode has already decided.
-        Access::Everyone | Access::Custom { .. } => true,
-    }
-}
-
-/// The groups of the peer; none if the system does not give them.
-fn peer_groups(socket: BorrowedFd<'_>) -> Vec<u32> {
-    groups_of(socket).unwrap_or_default()
-}
-
-/// Whether a client talks to `peer`, the other end of `socket`.
-pub(super) fn trusts(trust: &Trust, peer: &Peer, socket: BorrowedFd<'_>) -> bool {
-    trust.covers(peer, is_ours(peer), || peer_groups(socket))
+/// Whether `peer`, the other end of `socket`, is one of the users that a server admits, or that a client
+/// trusts. If the system does not give its groups, it has none.
+pub(super) fn is_one_of<'a>(
+    users: impl Into<Users<'a>>,
+    peer: &Peer,
+    socket: BorrowedFd<'_>,
+) -> bool {
+    users.into().include(peer, is_ours(peer), || groups_of(socket).unwrap_or_default())
 }
 
 /// The supplementary groups of the peer.
 #[cfg(target_os = "linux")]
 fn groups_of(socket: BorrowedFd<'_>) -> io::Result<Vec<u32>> {
-    // The limit for one process (`setgroups(2)`, NGROUPS_MAX).
-    const MOST: usize = 65_536;
-    let mut groups = vec![0u32; MOST];
-    let mut len = (MOST * size_of::<u32>()) as libc::socklen_t;
+    // The limit for one process (`setgroups(2)`).
+    const NGROUPS_MAX: usize = 65_536;
+    let mut groups = vec![0u32; NGROUPS_MAX];
+    let mut len = (NGROUPS_MAX * size_of::<u32>()) as libc::socklen_t;
     // SAFETY: the socket is open for as long as it is borrowed; the buffer has `len` bytes, and both
     // outlive the call.
     let failed = unsafe {
@@ -168,7 +156,7 @@ fn groups_of(_socket: BorrowedFd<'_>) -> io::Result<Vec<u32>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::access::Principal;
+    use crate::access::{Access, Principal, Trust};
     use std::os::fd::AsFd;
     use std::os::unix::net::UnixStream;
 
@@ -177,7 +165,7 @@ mod tests {
         let (one, _other) = UnixStream::pair().unwrap();
         let (socket, peer) = peer_of(one.into()).unwrap();
         assert_eq!((peer.uid, peer.same_user), (Some(effective_user()), true));
-        assert!(admits(&Access::Owner, &peer, socket.as_fd()));
+        assert!(is_one_of(&Access::Owner, &peer, socket.as_fd()));
 
         let alone =
             crate::backends::unix_socket::socket::new_socket(crate::framing::Carrier::Stream);
@@ -193,12 +181,12 @@ mod tests {
         let all = |numbers: [u32; 2]| numbers.map(Principal::Uid).into_iter();
         let named: Vec<Principal> = all([65_534, effective_user()]).collect();
         for access in [Access::Owner, Access::Only(named.clone())] {
-            assert!(!admits(&access, &unknown, socket.as_fd()), "{access:?}");
+            assert!(!is_one_of(&access, &unknown, socket.as_fd()), "{access:?}");
         }
         for trust in [Trust::SameUser, Trust::Only(named)] {
-            assert!(!trusts(&trust, &unknown, socket.as_fd()), "{trust:?}");
+            assert!(!is_one_of(&trust, &unknown, socket.as_fd()), "{trust:?}");
         }
-        assert!(admits(&Access::Everyone, &unknown, socket.as_fd()));
-        assert!(trusts(&Trust::Anyone, &unknown, socket.as_fd()));
+        assert!(is_one_of(&Access::Everyone, &unknown, socket.as_fd()));
+        assert!(is_one_of(&Trust::Anyone, &unknown, socket.as_fd()));
     }
 }

@@ -1,14 +1,15 @@
-//! What the poll reports of a client's socket: when it can be read, and when it can be written to.
+//! The interest of a client's socket: the readiness that the poll reports of it.
 //!
-//! On Linux an edge-triggered socket reports writability each time its peer has read something: an event
-//! for each reply, of which nothing follows. So writability is asked for only while something waits to be
+//! On Linux an edge-triggered socket reports writability each time its peer has read something: one event
+//! for each reply, with nothing to do. So the interest in writability is set only while something waits to be
 //! sent (`epoll_ctl(2)`, EPOLL_CTL_MOD: a socket that has become writable meanwhile is reported at once).
 //!
-//! With one exception: while requests come from one client only, the event wakes the server just
-//! when it pays. That client goes on to its next request, and the server's CPU, which would take longer to
-//! wake than the call takes, is awake when it comes (`ARCHITECTURE.md`, Decisions, has the figures).
+//! There is one exception: a server with requests from one client only. Its CPU sleeps between two requests,
+//! and takes longer to wake than a call takes. The event for the last reply wakes it before the next request
+//! arrives (`ARCHITECTURE.md`, Decisions, has the figures).
 //!
-//! On other systems writability is asked for always: kqueue reports by the same filter that a peer has gone.
+//! On other systems the interest in writability is always set: kqueue reports by the same filter that a peer
+//! has closed.
 
 use mio::net::UnixStream;
 use mio::{Interest, Registry, Token};
@@ -16,36 +17,37 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering::Relaxed};
 
-/// Whether the interest in writability comes and goes.
-const CHANGES: bool = cfg!(any(target_os = "linux", target_os = "android"));
+/// Whether the interest in writability is set only when it is needed.
+const ON_DEMAND: bool = cfg!(any(target_os = "linux", target_os = "android"));
 
-/// After so many reads from one client in a row it counts as the only one. Enough that a change of the
-/// interest, which costs a system call, is rare where several clients take turns.
-pub(super) const ONLY_ONE: u32 = 64;
+/// After this many consecutive reads from one client it counts as the only one. The number is large enough that
+/// the interest, whose change is a system call, is rarely changed while several clients send requests.
+pub(super) const SOLE_CLIENT_READS: u32 = 64;
 
-/// Urgent data makes a read come up short with more behind it, so it is reported too, where there is such
-/// a thing.
+/// A read ends at urgent data, although more bytes may follow: so urgent data is reported too. Only Linux has
+/// it on these sockets.
 #[cfg(any(target_os = "linux", target_os = "android"))]
-const TO_READ: Interest = Interest::READABLE.add(Interest::PRIORITY);
+const READ: Interest = Interest::READABLE.add(Interest::PRIORITY);
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
-const TO_READ: Interest = Interest::READABLE;
+const READ: Interest = Interest::READABLE;
 
-const TO_READ_AND_WRITE: Interest = TO_READ.add(Interest::WRITABLE);
+const READ_WRITE: Interest = READ.add(Interest::WRITABLE);
 
-/// With what a client's socket is registered.
-pub(super) const AT_FIRST: Interest = if CHANGES { TO_READ } else { TO_READ_AND_WRITE };
+/// The interest with which a client's socket is registered.
+pub(super) const INITIAL: Interest = if ON_DEMAND { READ } else { READ_WRITE };
 
 /// What the registrations of a server share.
 pub(super) struct Interests {
     registry: Registry,
-    /// The socket that was read last, and how often in a row.
+    /// The socket that was read last.
     last_read: AtomicUsize,
-    in_a_row: AtomicU32,
+    /// How many consecutive reads were from that socket.
+    consecutive_reads: AtomicU32,
 }
 
 impl Interests {
     pub fn new(registry: Registry) -> Interests {
-        Interests { registry, last_read: AtomicUsize::new(0), in_a_row: AtomicU32::new(0) }
+        Interests { registry, last_read: AtomicUsize::new(0), consecutive_reads: AtomicU32::new(0) }
     }
 }
 
@@ -53,38 +55,39 @@ impl Interests {
 pub(super) struct Registration {
     interests: Arc<Interests>,
     token: Token,
-    /// Writability is asked for.
+    /// The interest in writability is set.
     writability: bool,
 }
 
 impl Registration {
-    /// Of a socket that was registered [`AT_FIRST`].
+    /// Of a socket that was registered with [`INITIAL`].
     pub fn new(interests: Arc<Interests>, token: Token) -> Registration {
-        Registration { interests, token, writability: !CHANGES }
+        Registration { interests, token, writability: !ON_DEMAND }
     }
 
-    /// Something was read from the socket.
+    /// Counts a read from the socket.
     pub fn read(&self) {
-        let Interests { last_read, in_a_row, .. } = &*self.interests;
+        let Interests { last_read, consecutive_reads, .. } = &*self.interests;
         if last_read.load(Relaxed) == self.token.0 {
-            in_a_row.store(in_a_row.load(Relaxed).saturating_add(1), Relaxed);
+            consecutive_reads.store(consecutive_reads.load(Relaxed).saturating_add(1), Relaxed);
         } else {
             last_read.store(self.token.0, Relaxed);
-            in_a_row.store(1, Relaxed);
+            consecutive_reads.store(1, Relaxed);
         }
     }
 
     /// Whether all recent reads were from this socket.
-    fn is_only_one(&self) -> bool {
-        let Interests { last_read, in_a_row, .. } = &*self.interests;
-        last_read.load(Relaxed) == self.token.0 && in_a_row.load(Relaxed) >= ONLY_ONE
+    fn is_sole_client(&self) -> bool {
+        let Interests { last_read, consecutive_reads, .. } = &*self.interests;
+        last_read.load(Relaxed) == self.token.0
+            && consecutive_reads.load(Relaxed) >= SOLE_CLIENT_READS
     }
 
-    /// Something waits to be sent, or nothing does any more.
+    /// Sets the interest. `blocked`: something waits to be sent.
     pub fn set_blocked(&mut self, socket: &mut UnixStream, blocked: bool) -> io::Result<()> {
-        let wanted = blocked || self.is_only_one();
-        if CHANGES && wanted != self.writability {
-            let interest = if wanted { TO_READ_AND_WRITE } else { TO_READ };
+        let wanted = blocked || self.is_sole_client();
+        if ON_DEMAND && wanted != self.writability {
+            let interest = if wanted { READ_WRITE } else { READ };
             self.interests.registry.reregister(socket, self.token, interest)?;
             self.writability = wanted;
         }

@@ -2,14 +2,14 @@
 
 use super::address::{addresses, first_address, name_of, system_address};
 use super::directory;
-use super::identity::{admits, peer_of};
+use super::identity::{is_one_of, peer_of};
 use super::interest::{self, Interests, Registration};
 use super::place::{Claim, Served};
 use super::socket::{new_socket, probe};
 use super::stream::{SocketStream, suppress_sigpipe};
 use crate::ServerOptions;
 use crate::access::Access;
-use crate::backends::event_loop::{Accepted, Acceptor, Next, Tokens, Wake};
+use crate::backends::event_loop::{Accepted, Acceptor, Next, Poller};
 use crate::endpoint::{Endpoint, SocketAddress};
 use crate::error::Error;
 use crate::framing::Carrier;
@@ -29,21 +29,22 @@ const BACKLOG: i32 = 4096;
 /// A listening socket and its place.
 pub(crate) struct Listener {
     served: Served<mio::net::UnixListener>,
-    token: Option<Token>,
-    /// For the clients' sockets, once the listener is open.
-    interests: Option<Arc<Interests>>,
+    token: Token,
+    /// For the clients' sockets.
+    interests: Arc<Interests>,
     access: Access,
     carrier: Carrier,
     /// An accepted client that could not be registered: it is the next one.
-    held: Option<(OwnedFd, Peer)>,
+    unregistered: Option<(OwnedFd, Peer)>,
 }
 
 impl Listener {
-    /// Listens at `endpoint`. Also returns the address as text.
+    /// Listens at `endpoint`, registered with `poller`. Also returns the address as text.
     pub fn bind(
         endpoint: &Endpoint,
         options: &ServerOptions,
         carrier: Carrier,
+        poller: &mut Poller,
     ) -> Result<(Listener, Arc<str>), Error> {
         let address = first_address(endpoint)?;
         let name = name_of(&address);
@@ -69,13 +70,18 @@ impl Listener {
         let place = claim.map(Claim::bound).transpose().map_err(failed)?;
         let socket = UnixListener::from(socket);
         socket.set_nonblocking(true).map_err(failed)?;
+        let mut served = Served::new(mio::net::UnixListener::from_std(socket), place);
+        let token = poller.next_token();
+        let registry = poller.registry();
+        registry.register(&mut served.socket, token, Interest::READABLE).map_err(failed)?;
+        let registry = registry.try_clone().map_err(failed)?;
         let listener = Listener {
-            served: Served::new(mio::net::UnixListener::from_std(socket), place),
-            token: None,
-            interests: None,
+            served,
+            token,
+            interests: Arc::new(Interests::new(registry)),
             access: options.access.clone(),
             carrier,
-            held: None,
+            unregistered: None,
         };
         Ok((listener, name))
     }
@@ -84,12 +90,12 @@ impl Listener {
     fn next_client(&self) -> io::Result<Result<(OwnedFd, Peer), Next<SocketStream>>> {
         let socket = match self.served.socket.accept() {
             Ok((socket, _)) => OwnedFd::from(socket),
-            Err(error) => return without_client(error).map(Err),
+            Err(error) => return accept_error(error).map(Err),
         };
         let Some((socket, peer)) = identified(socket) else {
             return Ok(Err(Next::Skipped));
         };
-        if admits(&self.access, &peer, socket.as_fd()) {
+        if is_one_of(&self.access, &peer, socket.as_fd()) {
             return Ok(Ok((socket, peer)));
         }
         let socket = mio::net::UnixStream::from_std(socket.into());
@@ -108,7 +114,7 @@ pub(super) fn identified(socket: OwnedFd) -> Option<(OwnedFd, Peer)> {
 }
 
 /// What an error of accept(2) means.
-pub(super) fn without_client(error: io::Error) -> io::Result<Next<SocketStream>> {
+pub(super) fn accept_error(error: io::Error) -> io::Result<Next<SocketStream>> {
     match error.kind() {
         ErrorKind::WouldBlock => Ok(Next::NoneWaiting),
         // The client has closed already, or a signal interrupted the call.
@@ -201,30 +207,12 @@ pub(super) enum Step {
 impl Acceptor for Listener {
     type Stream = SocketStream;
 
-    fn open(
-        &mut self,
-        registry: &Registry,
-        tokens: &mut Tokens,
-        _wake: &Arc<Wake>,
-    ) -> io::Result<()> {
-        let token = tokens.next();
-        registry.register(&mut self.served.socket, token, Interest::READABLE)?;
-        self.token = Some(token);
-        self.interests = Some(Arc::new(Interests::new(registry.try_clone()?)));
-        Ok(())
-    }
-
     fn ready(&mut self, token: Token) -> bool {
-        self.token == Some(token)
+        self.token == token
     }
 
-    fn accept(
-        &mut self,
-        registry: &Registry,
-        tokens: &mut Tokens,
-        _room: usize,
-    ) -> io::Result<Next<Self::Stream>> {
-        let (socket, peer) = match self.held.take() {
+    fn accept(&mut self, poller: &mut Poller, _limit: usize) -> io::Result<Next<Self::Stream>> {
+        let (socket, peer) = match self.unregistered.take() {
             Some(held) => held,
             None => match self.next_client()? {
                 Ok(client) => client,
@@ -232,17 +220,16 @@ impl Acceptor for Listener {
             },
         };
         let mut socket = mio::net::UnixStream::from_std(socket.into());
-        let token = tokens.next();
-        if let Err(error) = registry.register(&mut socket, token, interest::AT_FIRST) {
-            // There is no room for more in the system's table (`epoll_ctl(2)`, ENOSPC, ENOMEM). The
-            // client has done nothing wrong, and is tried again with the next turn.
-            self.held = Some((socket.into(), peer));
+        let token = poller.next_token();
+        if let Err(error) = poller.registry().register(&mut socket, token, interest::INITIAL) {
+            // The system's table is full (`epoll_ctl(2)`, ENOSPC, ENOMEM). That is not the client's fault: it
+            // is registered when the loop accepts again.
+            self.unregistered = Some((socket.into(), peer));
             return Err(error);
         }
-        let registration =
-            self.interests.clone().map(|interests| Registration::new(interests, token));
-        let stream = SocketStream::new(socket, self.carrier, registration)?;
-        // What has arrived already is told by an event: that is how epoll and kqueue begin.
+        let registration = Registration::new(self.interests.clone(), token);
+        let stream = SocketStream::new(socket, self.carrier, Some(registration))?;
+        // An event reports what has arrived before: epoll and kqueue report the state at registration.
         Ok(Next::Client(Accepted { token, stream, peer, readable: false }))
     }
 

@@ -32,8 +32,8 @@ pub(super) fn suppress_sigpipe(socket: impl AsFd) -> io::Result<()> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Received {
     pub bytes: usize,
-    /// The read stopped at ancillary data, and more bytes may follow.
-    pub cut: bool,
+    /// The read ended at ancillary data, and more bytes may follow.
+    pub stopped_short: bool,
 }
 
 /// Receives into the spare capacity of `buffer`. Ancillary data is not received: without a buffer for it the
@@ -44,14 +44,14 @@ pub(super) fn receive(
     buffer: &mut BytesMut,
     flags: RecvFlags,
 ) -> io::Result<Received> {
-    let room = buffer.spare_capacity_mut();
-    let mut piece = libc::iovec { iov_base: room.as_mut_ptr().cast(), iov_len: room.len() };
-    // SAFETY: a header of zeros is one without an address, pieces or room for ancillary data.
+    let spare = buffer.spare_capacity_mut();
+    let mut slice = libc::iovec { iov_base: spare.as_mut_ptr().cast(), iov_len: spare.len() };
+    // SAFETY: a header of zeros has no address, no slices and no buffer for ancillary data.
     let mut header: libc::msghdr = unsafe { std::mem::zeroed() };
-    header.msg_iov = &raw mut piece;
+    header.msg_iov = &raw mut slice;
     header.msg_iovlen = 1;
     let socket = socket.as_fd().as_raw_fd();
-    // SAFETY: the socket is open for as long as it is borrowed; the header has one piece, which is the
+    // SAFETY: the socket is open for as long as it is borrowed; the header has one slice, which is the
     // buffer's spare capacity, and all of them outlive the call.
     let read = unsafe { libc::recvmsg(socket, &raw mut header, flags.bits() as libc::c_int) };
     let Ok(bytes) = usize::try_from(read) else {
@@ -60,11 +60,11 @@ pub(super) fn receive(
     // SAFETY: the call above has initialised so many bytes of the spare capacity, which begins where
     // the buffer's length ends. (It gives no more than fit: MSG_TRUNC is not asked for here.)
     unsafe { buffer.set_len(buffer.len() + bytes) };
-    Ok(Received { bytes, cut: header.msg_flags & libc::MSG_CTRUNC != 0 })
+    Ok(Received { bytes, stopped_short: header.msg_flags & libc::MSG_CTRUNC != 0 })
 }
 
-/// Receives into the spare capacity of `buffer`, without a look at ancillary data: for a caller that reads
-/// until the socket is empty.
+/// Receives into the spare capacity of `buffer`, which may end at ancillary data: for a caller that
+/// reads until the socket is empty.
 pub(super) fn receive_bytes(
     socket: impl AsFd,
     buffer: &mut BytesMut,
@@ -138,12 +138,12 @@ pub(super) fn send(
 pub(crate) struct SocketStream {
     socket: mio::net::UnixStream,
     /// The most slices of one write: 1 if each record is a message.
-    pieces: usize,
+    max_slices: usize,
     /// The largest message in bytes.
-    most: usize,
-    /// The last read stopped at ancillary data.
-    cut: bool,
-    /// `None`: nothing is ever waited for, as it is only told why it may not come in.
+    max_message: usize,
+    /// The last read ended at ancillary data.
+    stopped_short: bool,
+    /// `None`: the client is refused. It is sent a goodbye, and no readiness is waited for.
     registration: Option<Registration>,
 }
 
@@ -153,17 +153,17 @@ impl SocketStream {
         carrier: Carrier,
         registration: Option<Registration>,
     ) -> io::Result<SocketStream> {
-        let pieces = if carrier == Carrier::Stream { SLICES } else { 1 };
-        let most = largest_message(&socket, carrier)?;
-        Ok(SocketStream { socket, pieces, most, cut: false, registration })
+        let max_slices = if carrier == Carrier::Stream { SLICES } else { 1 };
+        let max_message = largest_message(&socket, carrier)?;
+        Ok(SocketStream { socket, max_slices, max_message, stopped_short: false, registration })
     }
 
-    /// Sends until all is sent, the system takes no more, or it is the others' turn.
+    /// Sends until all is sent, the system takes no more, or the turn has had its bytes.
     fn send_some(&mut self, queue: &mut SendQueue) -> io::Result<usize> {
         let mut sent = 0;
         while !queue.is_empty() && sent < FLUSH_MOST {
             let mut slices = [IoSlice::new(&[]); SLICES];
-            let filled = queue.slices(&mut slices[..self.pieces]);
+            let filled = queue.slices(&mut slices[..self.max_slices]);
             match send(&self.socket, &slices[..filled], SendFlags::empty()) {
                 Ok(taken) => {
                     queue.advance(taken);
@@ -207,9 +207,9 @@ fn reset_is_the_end(received: io::Result<usize>) -> io::Result<usize> {
 
 impl ServerStream for SocketStream {
     fn read(&mut self, buffer: &mut BytesMut) -> io::Result<usize> {
-        self.cut = false;
+        self.stopped_short = false;
         let received = receive(&self.socket, buffer, RecvFlags::empty()).map(|received| {
-            self.cut = received.cut;
+            self.stopped_short = received.stopped_short;
             received.bytes
         });
         if let Some(registration) = &self.registration {
@@ -219,7 +219,7 @@ impl ServerStream for SocketStream {
     }
 
     fn stopped_short(&self) -> bool {
-        self.cut
+        self.stopped_short
     }
 
     fn read_message(&mut self, buffer: &mut BytesMut, limit: usize) -> io::Result<ReadMessage> {
@@ -228,7 +228,7 @@ impl ServerStream for SocketStream {
     }
 
     fn largest_message(&self) -> usize {
-        self.most
+        self.max_message
     }
 
     fn write(&mut self, queue: &mut SendQueue) -> io::Result<usize> {

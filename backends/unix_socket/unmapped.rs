@@ -27,7 +27,7 @@ pub(super) fn is_user(uid: u32) -> bool {
     }
     let overflow = *OVERFLOW.get_or_init(|| overflow_in("/proc/sys/kernel/overflowuid"));
     // Read the map each time: a process may change its namespace.
-    uid == overflow && !has_all("/proc/self/uid_map")
+    uid == overflow && !maps_every_id_in("/proc/self/uid_map")
 }
 
 /// Whether `gid` stands for unmapped groups.
@@ -37,7 +37,7 @@ pub(super) fn is_group(gid: u32) -> bool {
         return false;
     }
     let overflow = *OVERFLOW.get_or_init(|| overflow_in("/proc/sys/kernel/overflowgid"));
-    gid == overflow && !has_all("/proc/self/gid_map")
+    gid == overflow && !maps_every_id_in("/proc/self/gid_map")
 }
 
 fn overflow_in(file: &str) -> u32 {
@@ -47,15 +47,15 @@ fn overflow_in(file: &str) -> u32 {
 
 /// Whether the namespace maps every user. A kernel without user namespaces has no such file and maps every
 /// user. A file that cannot be read counts as a namespace that does not.
-fn has_all(file: &str) -> bool {
+fn maps_every_id_in(file: &str) -> bool {
     match fs::read_to_string(file) {
-        Ok(map) => maps_all(&map),
+        Ok(map) => is_identity_map(&map),
         Err(error) => error.kind() == ErrorKind::NotFound && Path::new("/proc/self").exists(),
     }
 }
 
 /// Whether a map is the identity for all users.
-fn maps_all(map: &str) -> bool {
+fn is_identity_map(map: &str) -> bool {
     let numbers: Vec<Option<u32>> = map.split_whitespace().map(|n| n.parse().ok()).collect();
     numbers == [Some(0), Some(0), Some(ALL)]
 }
@@ -66,7 +66,7 @@ mod tests {
 
     #[test]
     fn only_the_identity_map_maps_every_user() {
-        assert!(maps_all("         0          0 4294967295\n"));
+        assert!(is_identity_map("         0          0 4294967295\n"));
         for map in [
             "",
             "0 0 65536\n",
@@ -76,15 +76,15 @@ mod tests {
             "0 0 65534\n65535 65535 4294901760\n",
             "not a map",
         ] {
-            assert!(!maps_all(map), "{map:?}");
+            assert!(!is_identity_map(map), "{map:?}");
         }
     }
 
     #[cfg(any(target_os = "linux", target_os = "android"))]
     #[test]
     fn a_system_without_namespaces_maps_every_user() {
-        assert!(has_all("/proc/self/no_such_map"));
-        assert!(!has_all("/proc/self")); // which cannot be read
+        assert!(maps_every_id_in("/proc/self/no_such_map"));
+        assert!(!maps_every_id_in("/proc/self")); // which cannot be read
     }
 
     #[cfg(any(target_os = "linux", target_os = "android"))]

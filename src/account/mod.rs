@@ -41,15 +41,15 @@ pub struct Account {
 struct Inner {
     memory: usize,
     memory_per_user: usize,
-    places: usize,
-    places_each: usize,
-    /// Places reserved for the server's own user.
-    places_kept: usize,
+    max_connections: usize,
+    max_per_user: usize,
+    /// Connections reserved for the server's own user.
+    reserved: usize,
     all: Usage,
     /// The part of `all` that belongs to other users than the server's own.
     others: Usage,
     /// Counts up whenever memory becomes free.
-    freed: AtomicU64,
+    releases: AtomicU64,
     users: Mutex<HashMap<User, Weak<Group>>>,
     next_group: AtomicU64,
 }
@@ -59,7 +59,7 @@ struct Usage {
     bytes: AtomicUsize,
     /// The part of `bytes` that is beginnings of large messages that wait for the memory of their rest.
     parked: AtomicUsize,
-    places: AtomicUsize,
+    connections: AtomicUsize,
 }
 
 /// The user whose connections have one share.
@@ -87,7 +87,7 @@ impl User {
 /// The connections of one user.
 struct Group {
     number: u64,
-    own: bool,
+    is_own: bool,
     usage: Usage,
 }
 
@@ -98,12 +98,12 @@ impl Account {
         let inner = Inner {
             memory: limits.memory,
             memory_per_user: limits.memory_per_user,
-            places: limits.connections,
-            places_each: limits.connections_per_user,
-            places_kept: limits.connections_reserved,
+            max_connections: limits.connections,
+            max_per_user: limits.connections_per_user,
+            reserved: limits.connections_reserved,
             all: Usage::default(),
             others: Usage::default(),
-            freed: AtomicU64::new(0),
+            releases: AtomicU64::new(0),
             users: Mutex::default(),
             next_group: AtomicU64::new(0),
         };
@@ -121,8 +121,8 @@ impl Account {
         // one entry more than users with connections.
         users.retain(|_, group| group.strong_count() > 0);
         let number = self.inner.next_group.fetch_add(1, Relaxed);
-        let own = user == User::Own;
-        let group = Arc::new(Group { number, own, usage: Usage::default() });
+        let is_own = user == User::Own;
+        let group = Arc::new(Group { number, is_own, usage: Usage::default() });
         users.insert(user, Arc::downgrade(&group));
         Share { account: self.clone(), group }
     }
@@ -133,8 +133,8 @@ impl Account {
     }
 
     /// A number that changes whenever memory becomes free.
-    pub(crate) fn freed(&self) -> u64 {
-        self.inner.freed.load(Relaxed)
+    pub(crate) fn releases(&self) -> u64 {
+        self.inner.releases.load(Relaxed)
     }
 
     /// The limit of memory in bytes.
@@ -145,20 +145,20 @@ impl Account {
     /// Takes a place for one more connection of `peer`. Dropping it releases it.
     pub(crate) fn place(&self, peer: &Peer) -> Result<Place, NoPlace> {
         let share = self.share(peer);
-        let Inner { places, places_each, places_kept, all, others, .. } = &*self.inner;
-        let count = |usage: &Usage| usage.places.load(Relaxed);
-        if count(all) >= *places {
-            return Err(NoPlace::Full { limit: *places });
+        let Inner { max_connections, max_per_user, reserved, all, others, .. } = &*self.inner;
+        let count = |usage: &Usage| usage.connections.load(Relaxed);
+        if count(all) >= *max_connections {
+            return Err(NoPlace::Full { limit: *max_connections });
         }
-        if !share.group.own {
-            if count(&share.group.usage) >= *places_each {
-                return Err(NoPlace::Yours { limit: *places_each });
+        if !share.group.is_own {
+            if count(&share.group.usage) >= *max_per_user {
+                return Err(NoPlace::UserFull { limit: *max_per_user });
             }
-            if count(others) >= places - places_kept {
-                return Err(NoPlace::Full { limit: places - places_kept });
+            if count(others) >= max_connections - reserved {
+                return Err(NoPlace::Full { limit: max_connections - reserved });
             }
         }
-        share.each_usage(|usage| usage.places.fetch_add(1, Relaxed));
+        share.each_usage(|usage| usage.connections.fetch_add(1, Relaxed));
         Ok(Place { share })
     }
 }
@@ -175,7 +175,7 @@ pub(crate) enum NoPlace {
     #[error("all {limit} connections are taken: close some, or try later")]
     Full { limit: usize },
     #[error("your user has {limit} connections, the limit: close some, or try later")]
-    Yours { limit: usize },
+    UserFull { limit: usize },
 }
 
 /// The part of an [`Account`] that the connections of one user share; [`Account::share`] returns it, and
@@ -196,12 +196,12 @@ impl Share {
     /// Counts `bytes` that were charged before as free again.
     pub fn release(&self, bytes: usize) {
         self.each_usage(|usage| usage.bytes.fetch_sub(bytes, Relaxed));
-        self.account.inner.freed.fetch_add(1, Relaxed);
+        self.account.inner.releases.fetch_add(1, Relaxed);
     }
 
     /// How many more bytes may be held for this user.
     pub fn room(&self) -> usize {
-        self.room_of(|bound| bound)
+        self.room_within(|limit| limit)
     }
 
     /// Whether another message may be begun. It may not while parked beginnings of large messages take more
@@ -209,11 +209,11 @@ impl Share {
     /// part. They could otherwise fill the memory that they wait for, and none would be completed.
     pub(crate) fn may_begin(&self) -> bool {
         let Inner { memory, memory_per_user, all, others, .. } = &*self.account.inner;
-        let below = |usage: &Usage, bound: usize| usage.parked.load(Relaxed) <= bound;
-        let own = below(all, memory / 4);
-        let of_others =
+        let below = |usage: &Usage, limit: usize| usage.parked.load(Relaxed) <= limit;
+        let is_below = below(all, memory / 4);
+        let others_are_below =
             || below(others, memory / 8) && below(&self.group.usage, memory_per_user / 8);
-        own && (self.group.own || of_others())
+        is_below && (self.group.is_own || others_are_below())
     }
 
     /// Counts held bytes as the beginning of a waiting message, until the result is dropped.
@@ -225,15 +225,15 @@ impl Share {
     /// How many more bytes large messages may take. A quarter of each limit is reserved for small ones, so
     /// that they never wait for large ones to arrive.
     pub(crate) fn room_for_large(&self) -> usize {
-        self.room_of(|bound| bound - bound / 4)
+        self.room_within(|limit| limit - limit / 4)
     }
 
-    fn room_of(&self, part: impl Fn(usize) -> usize) -> usize {
+    fn room_within(&self, part: impl Fn(usize) -> usize) -> usize {
         let inner = &self.account.inner;
         let left =
-            |bound: usize, usage: &Usage| part(bound).saturating_sub(usage.bytes.load(Relaxed));
+            |limit: usize, usage: &Usage| part(limit).saturating_sub(usage.bytes.load(Relaxed));
         let room = left(inner.memory, &inner.all);
-        match self.group.own {
+        match self.group.is_own {
             true => room,
             false => room
                 .min(left(inner.memory - inner.memory / 4, &inner.others))
@@ -245,10 +245,10 @@ impl Share {
     /// connections. A large message waits only while more than that quarter is in use, so some connection
     /// then holds more than its even part.
     pub(crate) fn even_part(&self) -> usize {
-        match self.group.own {
+        match self.group.is_own {
             true => usize::MAX,
             false => {
-                let connections = self.group.usage.places.load(Relaxed);
+                let connections = self.group.usage.connections.load(Relaxed);
                 self.account.inner.memory_per_user / 4 / connections.max(1)
             }
         }
@@ -262,7 +262,7 @@ impl Share {
     fn each_usage<T>(&self, change: impl Fn(&Usage) -> T) {
         change(&self.account.inner.all);
         change(&self.group.usage);
-        if !self.group.own {
+        if !self.group.is_own {
             change(&self.account.inner.others);
         }
     }
@@ -288,7 +288,7 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.share.each_usage(|usage| usage.places.fetch_sub(1, Relaxed));
+        self.share.each_usage(|usage| usage.connections.fetch_sub(1, Relaxed));
     }
 }
 
@@ -301,7 +301,7 @@ pub(crate) struct Parked {
 impl Drop for Parked {
     fn drop(&mut self) {
         self.share.each_usage(|usage| usage.parked.fetch_sub(self.bytes, Relaxed));
-        self.share.account.inner.freed.fetch_add(1, Relaxed);
+        self.share.account.inner.releases.fetch_add(1, Relaxed);
     }
 }
 

@@ -67,7 +67,7 @@ fn connections_are_limited_for_all_and_for_each_user_and_some_are_reserved() {
     let account = account(limits);
     let one = places(&account, &other(2));
     assert_eq!(one.len(), 4);
-    assert_eq!(account.place(&other(2)).err(), Some(NoPlace::Yours { limit: 4 }));
+    assert_eq!(account.place(&other(2)).err(), Some(NoPlace::UserFull { limit: 4 }));
     let two = places(&account, &other(3));
     assert_eq!((two.len(), account.place(&other(4)).err()), (3, Some(NoPlace::Full { limit: 7 })));
     let own = places(&account, &OWN);

@@ -1,8 +1,8 @@
 //! The deadlines of connections: for the preface, a message, reading the queue, closing, and idleness. One
 //! clock has all of them.
 
-use super::connection::{Connection, Times};
-use super::sending::LOOK_AGAIN;
+use super::connection::{Connection, Reading, Times};
+use super::sending::RECHECK_PAUSE;
 use super::{Connections, ServerStream};
 use crate::error::CloseReason;
 use crate::limits::Limits;
@@ -17,60 +17,61 @@ pub(super) type Clock = BTreeSet<(Instant, ConnectionId)>;
 
 /// The extra time of a peer if its deadline passed while the application kept the server from polling. Several
 /// polls may be needed to see what the peer did meanwhile, as a pipe's reads complete one by one.
-pub(super) const REPRIEVE: Duration = Duration::from_millis(100);
+pub(super) const GRACE: Duration = Duration::from_millis(100);
 
 /// What to do at a deadline.
 enum Due {
     /// Check whether the last bytes have been sent.
-    Look,
+    Recheck,
     /// Send a goodbye and close.
-    GiveUp(CloseReason),
+    Close(CloseReason),
     /// End the connection at once.
-    CutOff(CloseReason),
+    Abort(CloseReason),
 }
 
 impl<S> Connection<S> {
     /// The next deadline, and what to do then.
     fn due(&self, limits: &Limits) -> Option<(Instant, Due)> {
-        let Times { connected, partial, last, waiting, closing, look, .. } = self.times;
+        let Times { connected, partial, last, waiting, recheck, .. } = self.times;
+        let closing = self.closing.as_ref().map(|closing| closing.since);
         let slow = |from: Instant, what, waited: Duration| {
-            (from + waited, Due::GiveUp(CloseReason::Slow { what, waited }))
+            (from + waited, Due::Close(CloseReason::Slow { what, waited }))
         };
         let is_open = closing.is_none();
-        let is_let_in = is_open && self.waits.is_none();
-        let unsaid = is_let_in && !self.inbound.has_begun();
-        let preface = unsaid.then(|| slow(connected, "preface", limits.preface));
+        let is_served = is_open && !matches!(self.reading, Reading::WaitsForMemory(_));
+        let awaits_preface = is_served && !self.inbound.has_begun();
+        let preface = awaits_preface.then(|| slow(connected, "preface", limits.preface));
         // While the server does not read, the rest of the message may have arrived.
-        let is_read = is_let_in && !unsaid && !self.paused;
+        let is_read = is_served && !awaits_preface && self.reading != Reading::Paused;
         let message = partial.filter(|_| is_read);
         let message = message.map(|from| slow(from, "message", limits.message_time));
         // A peer that is sending a message is not idle.
-        let idle = limits.idle.filter(|_| is_let_in && partial.is_none());
-        let idle = idle.map(|waited| (last + waited, Due::GiveUp(CloseReason::Idle { waited })));
+        let idle = limits.idle.filter(|_| is_served && partial.is_none());
+        let idle = idle.map(|waited| (last + waited, Due::Close(CloseReason::Idle { waited })));
         let waited = limits.write_stall;
         let unread =
-            waiting.map(|since| (since + waited, Due::CutOff(CloseReason::Unread { waited })));
-        let closing = closing.map(|from| (from + limits.closing, Due::CutOff(CloseReason::Local)));
-        let look = look.map(|at| (at, Due::Look));
-        let all = [preface, message, idle, unread, closing, look];
+            waiting.map(|since| (since + waited, Due::Abort(CloseReason::Unread { waited })));
+        let closing = closing.map(|from| (from + limits.closing, Due::Abort(CloseReason::Local)));
+        let recheck = recheck.map(|at| (at, Due::Recheck));
+        let all = [preface, message, idle, unread, closing, recheck];
         all.into_iter().flatten().min_by_key(|(at, _)| *at)
     }
 
     /// The extended deadline, if the one at `due` does not count yet: while more bytes are ready to be read,
     /// which may be the missing ones; and once, if the server did not poll at the deadline.
-    fn reprieve(&mut self, due: Instant, now: Instant) -> Option<Instant> {
+    fn grace(&mut self, due: Instant, now: Instant) -> Option<Instant> {
         if self.in_ready {
-            return Some(now + LOOK_AGAIN);
+            return Some(now + RECHECK_PAUSE);
         }
-        let late = now.saturating_duration_since(due) > LOOK_AGAIN;
-        let granted = late && !std::mem::replace(&mut self.times.reprieved, true);
-        granted.then(|| now + REPRIEVE)
+        let late = now.saturating_duration_since(due) > RECHECK_PAUSE;
+        let granted = late && !std::mem::replace(&mut self.times.had_grace, true);
+        granted.then(|| now + GRACE)
     }
 }
 
 impl<S: ServerStream> Connections<S> {
     /// Sets the connection's entry in the clock to its next deadline; none if it has no deadline.
-    pub(super) fn watch(&mut self, id: ConnectionId) {
+    pub(super) fn update_deadline(&mut self, id: ConnectionId) {
         let Some(connection) = self.table.get_mut(&id) else {
             return;
         };
@@ -101,11 +102,11 @@ impl<S: ServerStream> Connections<S> {
         } else {
             return;
         }
-        self.watch(id);
+        self.update_deadline(id);
     }
 
     /// Handles the entries that are due.
-    pub(super) fn ring(&mut self, now: Instant) {
+    pub(super) fn handle_deadlines(&mut self, now: Instant) {
         while let Some(&(at, id)) = self.clock.first().filter(|(at, _)| *at <= now) {
             self.clock.remove(&(at, id));
             let Some(connection) = self.table.get_mut(&id) else {
@@ -113,25 +114,25 @@ impl<S: ServerStream> Connections<S> {
             };
             connection.times.entry = None;
             match connection.due(&self.limits).filter(|(at, _)| *at <= now) {
-                Some((_, Due::Look)) => self.after_flush(id, now),
-                Some((_, Due::CutOff(reason))) => self.cut_off(id, reason),
-                Some((at, Due::GiveUp(reason))) => match connection.reprieve(at, now) {
+                Some((_, Due::Recheck)) => self.after_flush(id, now),
+                Some((_, Due::Abort(reason))) => self.abort_with(id, reason),
+                Some((at, Due::Close(reason))) => match connection.grace(at, now) {
                     Some(until) => {
                         connection.times.entry = Some(until);
                         self.clock.insert((until, id));
                     }
-                    None => self.give_up(id, reason, now),
+                    None => self.close_with_goodbye(id, reason, now),
                 },
                 None => {
-                    connection.times.reprieved = false;
-                    self.watch(id);
+                    connection.times.had_grace = false;
+                    self.update_deadline(id);
                 }
             }
         }
     }
 
     /// Removes the entry of a connection that has ended.
-    pub(super) fn unwatch(&mut self, id: ConnectionId, times: Times) {
+    pub(super) fn remove_deadline(&mut self, id: ConnectionId, times: Times) {
         if let Some(at) = times.entry {
             self.clock.remove(&(at, id));
         }

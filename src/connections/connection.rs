@@ -22,14 +22,12 @@ pub(super) struct Times {
     pub last: Instant,
     /// When the peer last read, while bytes are queued for it.
     pub waiting: Option<Instant>,
-    /// When closing began.
-    pub closing: Option<Instant>,
-    /// When to check whether the last bytes have been sent.
-    pub look: Option<Instant>,
+    /// When to check again whether the last bytes have been sent.
+    pub recheck: Option<Instant>,
     /// The connection's entry in the clock.
     pub entry: Option<Instant>,
-    /// It has had its one reprieve.
-    pub reprieved: bool,
+    /// It has had its extra time (`GRACE`), which it gets once.
+    pub had_grace: bool,
 }
 
 impl Times {
@@ -40,10 +38,9 @@ impl Times {
             arrived: now,
             last: now,
             waiting: None,
-            closing: None,
-            look: None,
+            recheck: None,
             entry: None,
-            reprieved: false,
+            had_grace: false,
         }
     }
 
@@ -70,36 +67,61 @@ pub(super) enum Class {
 /// The order of waiting: the user's group, then the class, then the time.
 pub(super) type Entry = (u64, Class, u64);
 
+/// Whether a connection is read. One that is closing is not, whatever its state was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reading {
+    /// Its messages are read and decoded as they arrive.
+    Open,
+    /// Backpressure: nothing is decoded until more of its queue has been sent.
+    Paused,
+    /// Nothing is decoded until there is memory for it. With its entry in the list of waiting connections.
+    WaitsForMemory(Entry),
+    /// The peer has half-closed: the stream has been read to its end, and the peer is still sent to.
+    HalfClosed,
+}
+
+/// Whether messages to a connection are accepted. One that is closing accepts none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Writing {
+    Open,
+    /// A message was refused because the queue was full: `Event::Writable` is owed.
+    Full,
+    /// A message was refused because there was no memory: `Event::Writable` is owed. With its entry in the
+    /// list of waiting connections.
+    WaitsForMemory(Entry),
+    /// Sending has failed: nothing more is sent. What the peer has sent is still read.
+    Failed,
+}
+
+/// The directions that the peer has closed, as the backend has reported them. They do not open again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum PeerClosed {
+    Neither,
+    /// The peer sends no more: the stream is read to its end without further readiness.
+    Sending,
+    /// The peer does not receive either.
+    Both,
+}
+
+/// Why a connection is being closed, and since when. Nothing more is read, and it ends once its queue is sent.
+pub(super) struct Closing {
+    pub reason: CloseReason,
+    pub since: Instant,
+}
+
 pub(super) struct Connection<S> {
     pub stream: S,
     pub peer: Peer,
     pub inbound: Inbound,
     pub outbound: Outbound,
-    /// The reason for which it is being closed: nothing more is read, and it ends once its queue is sent.
-    pub closing: Option<CloseReason>,
+    pub reading: Reading,
+    pub writing: Writing,
+    pub peer_closed: PeerClosed,
+    pub closing: Option<Closing>,
     /// It is in the list of ready connections.
     pub in_ready: bool,
-    /// No more bytes will arrive: it is read until the end of the stream.
-    pub ended: bool,
-    /// The peer has half-closed: it is still sent to.
-    pub finished: bool,
-    /// Backpressure: its messages are not decoded until more of its queue has been sent.
-    pub paused: bool,
-    /// Its messages are not decoded until there is memory for them: its entry in the list of waiting
-    /// connections.
-    pub waits: Option<Entry>,
-    /// A message to it was refused because there was no memory: its entry in that list.
-    pub waits_to_send: Option<Entry>,
     /// The kept bytes may contain whole messages: they are decoded before the next read.
     pub undecoded: bool,
-    /// A message was refused because the queue was full or there was no memory; `Drained` is owed.
-    pub refused: bool,
-    /// Sending has failed: the peer's bytes are still read, but nothing more is sent.
-    pub unwritable: bool,
-    /// The peer has closed both directions: nothing can arrive there.
-    pub hung_up: bool,
-    /// A flush left bytes unsent: it continues when the stream is writable.
-    pub blocked: bool,
     /// A message was queued since the queue was last flushed.
     pub sent: bool,
     /// The times from which its limits are counted.
@@ -126,18 +148,12 @@ impl<S> Connection<S> {
             peer,
             inbound: Inbound::new(framing),
             outbound: Outbound::new(framing),
+            reading: Reading::Open,
+            writing: Writing::Open,
+            peer_closed: PeerClosed::Neither,
             closing: None,
             in_ready: false,
-            ended: false,
-            finished: false,
-            paused: false,
-            waits: None,
-            waits_to_send: None,
             undecoded: false,
-            refused: false,
-            unwritable: false,
-            hung_up: false,
-            blocked: false,
             sent: false,
             times: Times::new(now),
             held: Charge::new(place.share().clone()),
@@ -148,12 +164,23 @@ impl<S> Connection<S> {
     }
 
     pub fn takes_messages(&self) -> bool {
-        self.closing.is_none() && !self.unwritable
+        self.closing.is_none() && self.writing != Writing::Failed
     }
 
-    /// Whether more than `line` bytes wait for the peer to read them.
-    pub fn has_unread(&self, line: usize) -> bool {
-        self.outbound.queue.len() > line
+    /// Whether a message can still arrive at the peer.
+    pub fn is_reachable(&self) -> bool {
+        self.takes_messages() && self.peer_closed != PeerClosed::Both
+    }
+
+    /// Whether bytes wait for the peer to read them: a flush left them unsent, and goes on when the stream is
+    /// writable.
+    pub fn is_blocked(&self) -> bool {
+        self.times.waiting.is_some()
+    }
+
+    /// Whether more than `bytes` bytes wait for the peer to read them.
+    pub fn has_unread(&self, bytes: usize) -> bool {
+        self.outbound.queue.len() > bytes
     }
 
     /// Charges what is held for it now.

@@ -160,13 +160,13 @@ fn large_messages_wait_for_all_of_their_memory() {
         crowd.says(client, &frame[..frame.len() - 1]);
     }
     assert!(crowd.held() <= MEMORY, "{} bytes are held", crowd.held());
-    let read = clients.iter().filter(|&&client| !crowd.clients[client].is_unheard()).count();
+    let read = clients.iter().filter(|&&client| !crowd.clients[client].has_unread_bytes()).count();
     assert!((2..8).contains(&read), "{read} are read to their end");
     // A connection that ends frees its memory for others.
     let mut left = clients;
     while !left.is_empty() {
         let (read, waits): (Vec<_>, Vec<_>) =
-            left.iter().partition(|&&client| !crowd.clients[client].is_unheard());
+            left.iter().partition(|&&client| !crowd.clients[client].has_unread_bytes());
         assert!(!read.is_empty(), "{} are not read", waits.len());
         for client in read {
             crowd.says(client, &frame[frame.len() - 1..]);
@@ -194,11 +194,11 @@ fn small_messages_do_not_wait_for_large_ones() {
 }
 
 #[test]
-fn who_does_not_read_the_answers_is_not_read_and_others_are_closed_for_it_only_if_they_stall() {
+fn a_peer_that_does_not_read_its_replies_is_not_read_and_is_closed_only_if_it_stalls() {
     let mut crowd = Crowd::new();
     crowd.answers = MESSAGE;
-    let deaf: Vec<_> = (0..40).map(|_| crowd.comes(0)).collect();
-    for &client in &deaf {
+    let unreading: Vec<_> = (0..40).map(|_| crowd.comes(0)).collect();
+    for &client in &unreading {
         crowd.clients[client].takes(false);
         crowd.says(client, &frame(10));
     }
@@ -218,7 +218,7 @@ fn who_does_not_read_the_answers_is_not_read_and_others_are_closed_for_it_only_i
 }
 
 #[test]
-fn another_user_has_a_part_and_takes_nothing_from_the_own_one() {
+fn another_user_has_a_part_and_takes_nothing_from_the_own_user() {
     let mut crowd = Crowd::new();
     let large = frame(MESSAGE);
     for uid in [1, 2, 3] {
@@ -235,7 +235,7 @@ fn another_user_has_a_part_and_takes_nothing_from_the_own_one() {
 }
 
 #[test]
-fn the_memory_of_who_leaves_is_free_at_once() {
+fn the_memory_of_a_closed_connection_is_free_at_once() {
     let mut crowd = Crowd::new();
     let large = frame(MESSAGE);
     for _ in 0..20 {
@@ -251,12 +251,12 @@ fn the_memory_of_who_leaves_is_free_at_once() {
     }
     assert_eq!((crowd.heard(waits), crowd.held()), (1, 0));
     assert!(!crowd.connections.is_busy());
-    assert_eq!(crowd.connections.waiting.look_at(), None, "somebody is waited for");
+    assert_eq!(crowd.connections.waiting.check_at(), None, "somebody is waited for");
 }
 
 /// It is not read any more, so its incomplete message is dropped.
 #[test]
-fn who_is_being_closed_holds_only_what_waits_to_be_sent() {
+fn a_closing_connection_holds_only_its_send_queue() {
     let mut crowd = Crowd::new();
     let client = crowd.comes(0);
     crowd.says(client, &frame(MESSAGE)[..MESSAGE / 2]);
@@ -271,7 +271,7 @@ fn who_is_being_closed_holds_only_what_waits_to_be_sent() {
 
 /// A resumed connection without bytes to read leaves its memory to the next one.
 #[test]
-fn a_place_that_is_not_taken_goes_to_the_next() {
+fn memory_that_is_not_taken_goes_to_the_next_connection() {
     let mut crowd = Crowd::new();
     for _ in 0..MEMORY / MESSAGE - 1 {
         let hog = crowd.comes(0);
@@ -290,7 +290,7 @@ fn a_place_that_is_not_taken_goes_to_the_next() {
 
 /// The next action of a client.
 #[derive(Clone, Debug)]
-enum Deed {
+enum Action {
     Comes {
         uid: u32,
     },
@@ -312,16 +312,16 @@ enum Deed {
     },
 }
 
-fn deeds() -> impl Strategy<Value = Deed> {
+fn actions() -> impl Strategy<Value = Action> {
     let sizes = prop_oneof![Just(0), 1..100_000usize, 60_000..MESSAGE, Just(MESSAGE)];
     prop_oneof![
-        2 => (0..3u32).prop_map(|uid| Deed::Comes { uid }),
+        2 => (0..3u32).prop_map(|uid| Action::Comes { uid }),
         8 => (0..24usize, sizes, 1..=100usize)
-            .prop_map(|(client, size, part)| Deed::Says { client, size, part }),
+            .prop_map(|(client, size, part)| Action::Says { client, size, part }),
         2 => (0..24usize, any::<bool>())
-            .prop_map(|(client, something)| Deed::Takes { client, something }),
-        1 => (0..24usize).prop_map(|client| Deed::Leaves { client }),
-        1 => (0..3000u64).prop_map(|millis| Deed::Waits { millis }),
+            .prop_map(|(client, something)| Action::Takes { client, something }),
+        1 => (0..24usize).prop_map(|client| Action::Leaves { client }),
+        1 => (0..3000u64).prop_map(|millis| Action::Waits { millis }),
     ]
 }
 
@@ -332,8 +332,8 @@ proptest! {
     /// all clients send the rest of their messages and read, every message of the connected ones
     /// arrives, and nothing is held.
     #[test]
-    fn nobody_gets_past_the_bound_and_everybody_gets_through(
-        deeds in prop::collection::vec(deeds(), 1..120),
+    fn the_limit_of_memory_is_never_exceeded_and_every_connection_makes_progress(
+        actions in prop::collection::vec(actions(), 1..120),
         answers in prop_oneof![Just(0), Just(100), Just(MESSAGE)],
     ) {
         let mut crowd = Crowd::new();
@@ -341,14 +341,14 @@ proptest! {
         // For each client, the unsent rest of its message, and the number of begun messages.
         let mut left: Vec<Bytes> = Vec::new();
         let mut begun: Vec<usize> = Vec::new();
-        for deed in deeds {
-            match deed {
-                Deed::Comes { uid } if left.len() < 24 => {
+        for action in actions {
+            match action {
+                Action::Comes { uid } if left.len() < 24 => {
                     crowd.comes(uid);
                     left.push(Bytes::new());
                     begun.push(0);
                 }
-                Deed::Says { client, size, part } if client < left.len() => {
+                Action::Says { client, size, part } if client < left.len() => {
                     let mut rest = std::mem::take(&mut left[client]);
                     if rest.is_empty() {
                         rest = frame(size);
@@ -358,14 +358,14 @@ proptest! {
                     left[client] = rest;
                     crowd.says(client, &said);
                 }
-                Deed::Takes { client, something } if client < left.len() => {
+                Action::Takes { client, something } if client < left.len() => {
                     crowd.takes(client, something);
                 }
-                Deed::Leaves { client } if client < left.len() => {
+                Action::Leaves { client } if client < left.len() => {
                     crowd.connections.abort(ConnectionId::from_number(client as u64));
                     crowd.runs();
                 }
-                Deed::Waits { millis } => crowd.waits(Duration::from_millis(millis)),
+                Action::Waits { millis } => crowd.waits(Duration::from_millis(millis)),
                 _ => {}
             }
         }

@@ -41,7 +41,7 @@ use crate::message_server::{ConnectionId, Event, Refusal, SendError};
 use crate::peer::Peer;
 use bytes::{Bytes, BytesMut};
 use clock::Clock;
-use connection::{Class, Connection};
+use connection::{Class, Connection, PeerClosed, Reading, Writing};
 use reading::Turn;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -50,7 +50,7 @@ use waiting::Waiting;
 
 /// The least number of flushes in a turn; otherwise the number of connections. An application that sends more
 /// whenever a queue shrinks must not keep the backend from polling.
-const FLUSHES_LEAST: usize = 16;
+const FLUSHES_MIN: usize = 16;
 
 /// The outcome of a [`step`](Connections::step).
 #[derive(Debug)]
@@ -73,7 +73,7 @@ pub(crate) struct Connections<S> {
     /// What is to be returned next.
     events: VecDeque<Event>,
     /// The peers of ended connections, until their `Closed` event has been handled.
-    departed: IdMap<ConnectionId, Peer>,
+    closed_peers: IdMap<ConnectionId, Peer>,
     last_closed: Option<ConnectionId>,
     /// Connections with something to read, each once.
     ready: VecDeque<ConnectionId>,
@@ -92,7 +92,7 @@ pub(crate) struct Connections<S> {
     clock: Clock,
     /// When the backend last reported all readiness. Deadlines before that have really passed. Events after
     /// it, while the application was busy, have not been polled yet.
-    looked: Option<Instant>,
+    polled_at: Option<Instant>,
     /// The read buffers, shared by all connections without an incomplete message.
     buffers: ReadBuffers,
     /// Memory for the next small messages to be sent, lent to a queue until all of it has left.
@@ -115,16 +115,16 @@ impl<S: ServerStream> Connections<S> {
             limits,
             table: IdMap::default(),
             events: VecDeque::new(),
-            departed: IdMap::default(),
+            closed_peers: IdMap::default(),
             last_closed: None,
             ready: VecDeque::new(),
             turn: 0,
             current: None,
             unsent: VecDeque::new(),
-            flushes: FLUSHES_LEAST,
+            flushes: FLUSHES_MIN,
             waiting: Waiting::default(),
             clock: Clock::new(),
-            looked: None,
+            polled_at: None,
             buffers: ReadBuffers::default(),
             send_memory: BytesMut::new(),
             half_close: false,
@@ -149,7 +149,7 @@ impl<S: ServerStream> Connections<S> {
         };
         let connection = Connection::new(stream, peer, place, &*self.framing, now);
         self.table.insert(id, Box::new(connection));
-        self.watch(id);
+        self.update_deadline(id);
         self.events.push_back(Event::Connected(id));
         self.unsent.push_back(id); // the preface
         if readable {
@@ -170,7 +170,9 @@ impl<S: ServerStream> Connections<S> {
     /// Bytes may have arrived; `ended`: no more will follow.
     pub fn readable(&mut self, id: ConnectionId, ended: bool) {
         if let Some(connection) = self.table.get_mut(&id) {
-            connection.ended |= ended;
+            if ended {
+                connection.peer_closed = connection.peer_closed.max(PeerClosed::Sending);
+            }
             if !connection.in_ready {
                 connection.in_ready = true;
                 self.ready.push_back(id);
@@ -184,7 +186,7 @@ impl<S: ServerStream> Connections<S> {
             return;
         };
         connection.stream.writable();
-        if connection.blocked {
+        if connection.is_blocked() {
             self.unsent.push_back(id);
         }
     }
@@ -192,8 +194,8 @@ impl<S: ServerStream> Connections<S> {
     /// The peer has closed both directions. Bytes that it sent can still be read.
     pub fn hung_up(&mut self, id: ConnectionId) {
         if let Some(connection) = self.table.get_mut(&id) {
-            connection.hung_up = true;
-            if connection.finished {
+            connection.peer_closed = PeerClosed::Both;
+            if connection.reading == Reading::HalfClosed {
                 self.readable(id, true);
             }
         }
@@ -207,8 +209,8 @@ impl<S: ServerStream> Connections<S> {
     /// All readiness of `now` has been reported: each ready connection gets a turn.
     pub fn begin_turn(&mut self, now: Instant) {
         self.turn = self.ready.len();
-        self.looked = Some(now);
-        self.flushes = self.table.len().max(FLUSHES_LEAST);
+        self.polled_at = Some(now);
+        self.flushes = self.table.len().max(FLUSHES_MIN);
         self.waiting.begin_turn(now);
     }
 
@@ -221,7 +223,7 @@ impl<S: ServerStream> Connections<S> {
     /// deadlines. The application's time passes between two steps, so each step gets a new `now`.
     pub fn step(&mut self, now: Instant) -> Step {
         if let Some(id) = self.last_closed.take() {
-            self.departed.remove(&id);
+            self.closed_peers.remove(&id);
         }
         if let Some(event) = self.events.pop_front() {
             if let Event::Closed(id, _) = event {
@@ -237,11 +239,11 @@ impl<S: ServerStream> Connections<S> {
             self.read(id, now);
         } else if let Some(id) = self.next_unsent() {
             self.flush(id, now);
-        } else if self.waiting.may_go_on(&self.account) {
-            self.go_on();
-        } else if let Some(looked) = self.looked.filter(|at| self.is_due(*at)) {
-            self.ring(looked);
-            self.relieve(looked);
+        } else if self.waiting.has_freed_memory(&self.account) {
+            self.resume();
+        } else if let Some(polled_at) = self.polled_at.filter(|at| self.is_due(*at)) {
+            self.handle_deadlines(polled_at);
+            self.close_stalled(polled_at);
         } else {
             return Step::Idle;
         }
@@ -276,7 +278,7 @@ impl<S: ServerStream> Connections<S> {
     /// The time at which [`step`](Connections::step) has something to do without any readiness.
     pub fn deadline(&self) -> Option<Instant> {
         let ring = self.clock.first().map(|(at, _)| *at);
-        self.waiting.look_at().into_iter().chain(ring).min()
+        self.waiting.check_at().into_iter().chain(ring).min()
     }
 
     /// The number of connections, closing ones included.
@@ -302,7 +304,7 @@ impl<S: ServerStream> Connections<S> {
     /// The peer; also of a connection that has just ended, until the next step.
     pub fn peer(&self, id: ConnectionId) -> Option<&Peer> {
         let connected = self.table.get(&id).map(|connection| &connection.peer);
-        connected.or_else(|| self.departed.get(&id))
+        connected.or_else(|| self.closed_peers.get(&id))
     }
 
     /// The share that the connection's memory is charged to.
@@ -312,7 +314,7 @@ impl<S: ServerStream> Connections<S> {
 
     /// Whether a message can still arrive at the peer.
     pub fn is_reachable(&self, id: ConnectionId) -> bool {
-        self.table.get(&id).is_some_and(|c| c.takes_messages() && !c.hung_up)
+        self.table.get(&id).is_some_and(|connection| connection.is_reachable())
     }
 
     /// See [`MessageServer::send_with_head`](crate::MessageServer::send_with_head).
@@ -322,11 +324,12 @@ impl<S: ServerStream> Connections<S> {
         };
         let (queued, limit) = (connection.outbound.queue.len(), self.limits.queued);
         if queued >= limit {
-            connection.refused = true;
+            if connection.writing == Writing::Open {
+                connection.writing = Writing::Full;
+            }
             return Err(SendError::new(id, Refusal::Full { queued, limit }, body));
         }
         if connection.held.share().room() == 0 {
-            connection.refused = true;
             let refusal = Refusal::Memory { held: self.account.held() };
             self.waiting.add(id, connection, Class::Sending);
             return Err(SendError::new(id, refusal, body));
@@ -362,6 +365,6 @@ impl<S: ServerStream> Connections<S> {
 
     /// See [`MessageServer::abort`](crate::MessageServer::abort).
     pub fn abort(&mut self, id: ConnectionId) {
-        self.cut_off(id, CloseReason::Local);
+        self.abort_with(id, CloseReason::Local);
     }
 }

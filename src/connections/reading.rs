@@ -4,7 +4,7 @@
 //! application's time, whichever is used up first. Further bytes wait for its next turn. Messages are
 //! returned one by one, so that the replies to the first ones count before the next is decoded.
 
-use super::connection::{Class, Connection};
+use super::connection::{Class, Connection, PeerClosed, Reading};
 use super::{Connections, ServerStream};
 use crate::client_stream::ReadOutcome;
 use crate::error::CloseReason;
@@ -41,34 +41,34 @@ impl Turn {
         self.messages >= TURN_MESSAGES || (self.messages > 0 && time >= TURN_TIME)
     }
 
-    /// Why the next message cannot be handed out now, if it cannot.
+    /// Why the next message cannot be returned now, if it cannot.
     fn stop<S>(
         &self,
         connection: &Connection<S>,
         now: Instant,
-        line: usize,
-        to_begin: usize,
+        pause_above: usize,
+        memory_to_begin: usize,
     ) -> Option<Stop> {
         let has_more = !self.input.is_empty();
         if has_more && self.is_over(now) {
             return Some(Stop::IsOver);
         }
-        if connection.has_unread(line) {
+        if connection.has_unread(pause_above) {
             return Some(Stop::Unread);
         }
-        // What the messages before it have made the application hold counts too.
+        // What the application holds for the messages before it counts too.
         let is_first = self.messages == 0;
-        (has_more && !is_first && !connection.may_begin(to_begin)).then_some(Stop::NoMemory)
+        (has_more && !is_first && !connection.may_begin(memory_to_begin)).then_some(Stop::NoMemory)
     }
 }
 
 /// Why a turn stops with messages left.
 enum Stop {
-    /// It has had as many messages, or as much time, as a turn has.
+    /// The turn has used up its messages or its time.
     IsOver,
-    /// So much waits for the peer that its next message has to wait too.
+    /// More than half of a full queue waits for the peer.
     Unread,
-    /// There is no memory for what its next message may lead to.
+    /// There is no memory for the reply to its next message.
     NoMemory,
 }
 
@@ -79,15 +79,15 @@ impl<S: ServerStream> Connections<S> {
             return;
         };
         connection.in_ready = false;
-        if connection.finished {
-            // Only its end can still arrive.
-            if connection.hung_up || connection.unwritable {
-                self.begin_close(id, CloseReason::PeerClosed, now);
-            }
+        if connection.closing.is_some() {
             return;
         }
-        if connection.closing.is_some() || connection.paused || connection.waits.is_some() {
-            return;
+        match connection.reading {
+            Reading::Open => {}
+            Reading::Paused | Reading::WaitsForMemory(_) => return,
+            // Only its end can still arrive.
+            Reading::HalfClosed if connection.is_reachable() => return,
+            Reading::HalfClosed => return self.begin_close(id, CloseReason::PeerClosed, now),
         }
         if !self.may_read(id) {
             return;
@@ -95,11 +95,12 @@ impl<S: ServerStream> Connections<S> {
         let Some(connection) = self.table.get_mut(&id) else {
             return;
         };
-        let mut buffer = connection.inbound.read_buffer(&mut self.buffers);
         if std::mem::take(&mut connection.undecoded) {
-            self.current = Some(Turn::new(id, buffer, now));
+            let input = connection.inbound.take_undecoded();
+            self.current = Some(Turn::new(id, input, now));
             return self.readable(id, false);
         }
+        let mut buffer = connection.inbound.read_buffer(&mut self.buffers);
         let outcome = match self.carrier {
             Carrier::Stream => read_bytes(connection, &mut buffer),
             // After a message there may be another: only `WouldBlock` says that there is none.
@@ -121,11 +122,11 @@ impl<S: ServerStream> Connections<S> {
         match outcome {
             Ok((ReadOutcome::TooLarge(size), _)) => {
                 let limit = self.framing.limit();
-                self.give_up(id, FramingError::TooLarge { size, limit }.into(), now);
+                self.close_with_goodbye(id, FramingError::TooLarge { size, limit }.into(), now);
             }
             Ok(_) => match connection.inbound.finish() {
-                Ok(()) if self.half_close && !connection.hung_up && !connection.unwritable => {
-                    connection.finished = true;
+                Ok(()) if self.half_close && connection.is_reachable() => {
+                    connection.reading = Reading::HalfClosed;
                     self.events.push_back(Event::HalfClosed(id));
                 }
                 Ok(()) => self.begin_close(id, CloseReason::PeerClosed, now),
@@ -140,16 +141,16 @@ impl<S: ServerStream> Connections<S> {
     /// The next message of the connection that has the turn. When no message is left, or the turn is over, the
     /// queued replies are sent and the rest of the bytes is kept.
     pub(super) fn next_message(&mut self, now: Instant) -> Option<Event> {
-        let (line, to_begin) = (self.limits.queued / 2, self.to_begin());
+        let (pause_above, memory_to_begin) = (self.limits.queued / 2, self.memory_to_begin());
         let turn = self.current.as_mut()?;
         let id = turn.id;
         let Some(connection) = self.table.get_mut(&id).filter(|c| c.closing.is_none()) else {
-            // Closed while its messages were being handed out.
+            // Closed while its messages were returned.
             let input = self.current.take()?.input;
             self.buffers.give_back(input, 0);
             return None;
         };
-        if let Some(stop) = turn.stop(connection, now, line, to_begin) {
+        if let Some(stop) = turn.stop(connection, now, pause_above, memory_to_begin) {
             self.stop_turn(stop, now);
             return None;
         }
@@ -166,7 +167,7 @@ impl<S: ServerStream> Connections<S> {
             }
             Ok(None) => {
                 connection.inbound.put_back(self.current.take()?.input, &mut self.buffers);
-                connection.keep(self.limits.message);
+                connection.update_grant(self.limits.message);
                 self.note_partial(id, now);
                 self.flush(id, now);
             }
@@ -174,13 +175,13 @@ impl<S: ServerStream> Connections<S> {
                 let mut input = self.current.take()?.input;
                 input.clear();
                 connection.inbound.put_back(input, &mut self.buffers);
-                self.give_up(id, error.into(), now);
+                self.close_with_goodbye(id, error.into(), now);
             }
         }
         None
     }
 
-    /// The turn cannot go on for now: what is left of its bytes is kept.
+    /// Stops the turn: what is left of its bytes is kept.
     fn stop_turn(&mut self, stop: Stop, now: Instant) {
         let Some(turn) = self.current.take() else {
             return;
@@ -188,17 +189,17 @@ impl<S: ServerStream> Connections<S> {
         let id = turn.id;
         match stop {
             Stop::IsOver => {
-                self.put_off(turn);
+                self.keep_rest(turn);
                 self.readable(id, false);
                 self.flush(id, now);
             }
             Stop::Unread => {
                 self.flush(id, now);
-                let line = self.limits.queued / 2;
+                let pause_above = self.limits.queued / 2;
                 match self.table.get_mut(&id) {
-                    Some(connection) if connection.has_unread(line) => {
-                        connection.paused = true;
-                        self.put_off(turn);
+                    Some(connection) if connection.has_unread(pause_above) => {
+                        connection.reading = Reading::Paused;
+                        self.keep_rest(turn);
                     }
                     _ => self.current = Some(turn),
                 }
@@ -207,14 +208,14 @@ impl<S: ServerStream> Connections<S> {
                 if let Some(connection) = self.table.get_mut(&id) {
                     self.waiting.add(id, connection, Class::Small);
                 }
-                self.put_off(turn);
+                self.keep_rest(turn);
                 self.flush(id, now);
             }
         }
     }
 
-    /// Keeps what is left of a turn's bytes: they are looked at before the next read.
-    fn put_off(&mut self, turn: Turn) {
+    /// Keeps what is left of a turn's bytes: they are decoded before the next read.
+    fn keep_rest(&mut self, turn: Turn) {
         if let Some(connection) = self.table.get_mut(&turn.id) {
             connection.undecoded = true;
             connection.inbound.put_back(turn.input, &mut self.buffers);
@@ -230,6 +231,7 @@ fn read_bytes<S: ServerStream>(
 ) -> io::Result<(ReadOutcome, bool)> {
     let room = buffer.capacity() - buffer.len();
     let read = connection.stream.read(buffer)?;
-    let more = connection.ended || read == room || connection.stream.stopped_short();
+    let has_end = connection.peer_closed != PeerClosed::Neither;
+    let more = has_end || read == room || connection.stream.stopped_short();
     Ok((ReadOutcome::of_bytes(read), more))
 }

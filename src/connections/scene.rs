@@ -31,9 +31,9 @@ struct State {
     read_fails: Option<ErrorKind>,
     write_fails: Option<ErrorKind>,
     /// The last written bytes have not been sent yet.
-    on_its_way: bool,
+    holds_last_bytes: bool,
     /// The number of writes.
-    looks: u64,
+    writes: u64,
 }
 
 impl Peer {
@@ -59,16 +59,16 @@ impl Peer {
     }
 
     /// Written bytes are taken from the queue, and not sent yet.
-    pub fn is_on_its_way(&self, yes: bool) {
-        self.0.borrow_mut().on_its_way = yes;
+    pub fn holds_last_bytes(&self, yes: bool) {
+        self.0.borrow_mut().holds_last_bytes = yes;
     }
 
     pub fn is_aborted(&self) -> bool {
         self.0.borrow().aborted
     }
 
-    pub fn looks(&self) -> u64 {
-        self.0.borrow().looks
+    pub fn writes(&self) -> u64 {
+        self.0.borrow().writes
     }
 
     /// The number of bytes that it has received.
@@ -77,7 +77,7 @@ impl Peer {
     }
 
     /// Whether it has sent bytes that were not read.
-    pub fn is_unheard(&self) -> bool {
+    pub fn has_unread_bytes(&self) -> bool {
         !self.0.borrow().said.is_empty()
     }
 
@@ -111,7 +111,7 @@ impl ServerStream for Peer {
 
     fn write(&mut self, queue: &mut SendQueue) -> io::Result<usize> {
         let mut state = self.0.borrow_mut();
-        state.looks += 1;
+        state.writes += 1;
         if let Some(error) = state.write_fails.take() {
             return Err(error.into());
         }
@@ -128,7 +128,7 @@ impl ServerStream for Peer {
     }
 
     fn is_sent(&mut self) -> bool {
-        !self.0.borrow().on_its_way
+        !self.0.borrow().holds_last_bytes
     }
 
     fn abort(&mut self) {
@@ -179,11 +179,11 @@ impl Scene {
     /// The backend polls at this time. Returns the events.
     pub fn at(&mut self, now: Instant) -> Vec<Event> {
         self.connections.begin_turn(now);
-        self.without_a_look(now)
+        self.without_poll(now)
     }
 
     /// The application asks for the next event, before the backend polls.
-    pub fn without_a_look(&mut self, now: Instant) -> Vec<Event> {
+    pub fn without_poll(&mut self, now: Instant) -> Vec<Event> {
         std::iter::from_fn(|| self.connections.next(now)).collect()
     }
 

@@ -1,5 +1,6 @@
 //! Sending queues to peers, and closing connections.
 
+use super::connection::{Closing, Reading, Writing};
 use super::{Connections, FLUSH_MOST, ServerStream};
 use crate::error::CloseReason;
 use crate::framing::SendQueue;
@@ -9,7 +10,7 @@ use std::time::{Duration, Instant};
 
 /// The pause before the next check of a connection with an empty queue and last bytes that the system has not
 /// taken yet. Only closing depends on it.
-pub(super) const LOOK_AGAIN: Duration = Duration::from_millis(10);
+pub(super) const RECHECK_PAUSE: Duration = Duration::from_millis(10);
 
 impl<S: ServerStream> Connections<S> {
     /// Sends as much of a peer's queue as possible, and handles the outcome.
@@ -31,14 +32,16 @@ impl<S: ServerStream> Connections<S> {
                 Err(error) if error.kind() == ErrorKind::Interrupted => self.unsent.push_back(id),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {}
                 Err(error) => {
-                    connection.outbound.queue = SendQueue::default();
-                    connection.unwritable = true;
-                    if has_gone(&error) {
-                        // Bytes that it sent before are still read; then reading finds the end.
-                        self.readable(id, false);
-                    } else {
-                        connection.closing.get_or_insert(error.into());
+                    if !has_gone(&error) {
+                        return self.finish(id, error.into());
                     }
+                    connection.outbound.queue = SendQueue::default();
+                    if self.waiting.resume_writing(connection) {
+                        self.events.push_back(Event::Writable(id));
+                    }
+                    connection.writing = Writing::Failed;
+                    // Bytes that it sent before are still read; then reading finds the end.
+                    self.readable(id, false);
                 }
             }
         }
@@ -54,18 +57,18 @@ impl<S: ServerStream> Connections<S> {
             connection.outbound.queue.take_back(&mut self.send_memory);
         }
         connection.settle();
-        connection.times.look = None;
-        connection.blocked = queued > 0 || !(connection.unwritable || connection.stream.is_sent());
-        if connection.blocked {
-            connection.outbound.queue.own();
+        connection.times.recheck = None;
+        let has_failed = connection.writing == Writing::Failed;
+        if queued > 0 || !(has_failed || connection.stream.is_sent()) {
+            connection.outbound.queue.copy_shared();
             connection.times.waiting.get_or_insert(now);
             // No readiness reports that the last bytes have been sent.
-            connection.times.look = (queued == 0).then(|| now + LOOK_AGAIN);
-            self.watch(id);
+            connection.times.recheck = (queued == 0).then(|| now + RECHECK_PAUSE);
+            self.update_deadline(id);
         } else {
             connection.times.waiting = None;
-            if connection.closing.is_some() {
-                return self.finish(id);
+            if let Some(closing) = connection.closing.take() {
+                return self.finish(id, closing.reason);
             }
         }
         let Some(connection) = self.table.get_mut(&id) else {
@@ -74,33 +77,39 @@ impl<S: ServerStream> Connections<S> {
         if queued > self.limits.queued / 2 || connection.closing.is_some() {
             return;
         }
-        if connection.waits_to_send.is_none() && std::mem::take(&mut connection.refused) {
+        if connection.writing == Writing::Full {
+            connection.writing = Writing::Open;
             self.events.push_back(Event::Writable(id));
         }
-        if std::mem::take(&mut connection.paused) {
+        if connection.reading == Reading::Paused {
+            connection.reading = Reading::Open;
             // The time of its incomplete message did not count meanwhile.
             connection.times.restart(Some(now));
             self.readable(id, false);
-            self.watch(id);
+            self.update_deadline(id);
         }
     }
 
     /// Ends a connection once its queue has been sent.
     pub(super) fn begin_close(&mut self, id: ConnectionId, reason: CloseReason, now: Instant) {
         if let Some(connection) = self.table.get_mut(&id) {
-            connection.closing.get_or_insert(reason);
-            connection.times.closing.get_or_insert(now);
+            connection.closing.get_or_insert(Closing { reason, since: now });
             // Nothing more is read: free the kept bytes now, before the queue has been sent.
-            connection.inbound.forget();
+            connection.inbound.discard();
             connection.granted = 0;
             self.waiting.remove(connection);
-            self.watch(id);
+            self.update_deadline(id);
             self.flush(id, now);
         }
     }
 
     /// Sends a goodbye and closes a connection.
-    pub(super) fn give_up(&mut self, id: ConnectionId, reason: CloseReason, now: Instant) {
+    pub(super) fn close_with_goodbye(
+        &mut self,
+        id: ConnectionId,
+        reason: CloseReason,
+        now: Instant,
+    ) {
         if let (Some(why), Some(connection)) = (reason.goodbye(), self.table.get_mut(&id)) {
             connection.outbound.goodbye(why.code, &why.text);
         }
@@ -108,25 +117,23 @@ impl<S: ServerStream> Connections<S> {
     }
 
     /// Ends a connection at once and drops its queue.
-    pub(super) fn cut_off(&mut self, id: ConnectionId, reason: CloseReason) {
+    pub(super) fn abort_with(&mut self, id: ConnectionId, reason: CloseReason) {
         if let Some(connection) = self.table.get_mut(&id) {
             connection.stream.abort();
-            connection.closing.get_or_insert(reason);
-            self.finish(id);
+            self.finish(id, reason);
         }
     }
 
-    /// Drops the connection and queues its `Closed` event.
-    fn finish(&mut self, id: ConnectionId) {
+    /// Drops the connection and queues its `Closed` event. If it was being closed, the reason for that counts.
+    fn finish(&mut self, id: ConnectionId, reason: CloseReason) {
         let Some(mut connection) = self.table.remove(&id) else {
             return;
         };
         self.waiting.remove(&mut connection);
-        self.unwatch(id, connection.times);
-        if let Some(reason) = connection.closing {
-            self.departed.insert(id, connection.peer);
-            self.events.push_back(Event::Closed(id, reason));
-        }
+        self.remove_deadline(id, connection.times);
+        let reason = connection.closing.map_or(reason, |closing| closing.reason);
+        self.closed_peers.insert(id, connection.peer);
+        self.events.push_back(Event::Closed(id, reason));
     }
 }
 

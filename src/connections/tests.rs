@@ -111,7 +111,7 @@ fn turns(count: usize, handler: Duration) -> Vec<[usize; 3]> {
 }
 
 #[test]
-fn a_turn_has_so_many_messages_of_each_and_no_more() {
+fn a_turn_has_a_limit_of_messages() {
     let heard = turns(100, Duration::ZERO);
     assert!(heard.iter().flatten().all(|&messages| messages <= TURN_MESSAGES), "{heard:?}");
     let all: Vec<usize> = (0..3).map(|who| heard.iter().map(|turn| turn[who]).sum()).collect();
@@ -119,7 +119,7 @@ fn a_turn_has_so_many_messages_of_each_and_no_more() {
 }
 
 #[test]
-fn a_turn_has_so_much_of_the_applications_time_and_one_message_in_any_case() {
+fn a_turn_has_a_limit_of_the_applications_time_and_at_least_one_message() {
     let step = Duration::from_nanos(1);
     for (handler, messages) in
         [(TURN_TIME * 10, 1), (TURN_TIME, 1), (TURN_TIME - step, 2), (TURN_TIME / 4, 4)]
@@ -151,7 +151,7 @@ impl ServerStream for Greedy {
 }
 
 #[test]
-fn who_reads_as_fast_as_it_is_sent_to_has_its_turn_and_no_more() {
+fn a_peer_that_reads_as_fast_as_it_is_sent_to_has_its_turn_and_no_more() {
     let mut connections = Connections::new(Arc::new(framing()), &Limits::default());
     let taken = Rc::new(Cell::new(0));
     let stream = Greedy { taken: taken.clone() };
@@ -174,7 +174,7 @@ fn who_reads_as_fast_as_it_is_sent_to_has_its_turn_and_no_more() {
 
 /// An application that sends again as soon as there is room.
 #[test]
-fn who_is_sent_to_again_and_again_keeps_nobody_from_being_looked_at() {
+fn sending_again_and_again_to_one_peer_does_not_keep_the_backend_from_polling() {
     let limits = Limits { queued: 1000, ..Limits::default() };
     let mut connections = Connections::new(Arc::new(framing()), &limits);
     let now = Instant::now();
@@ -194,7 +194,7 @@ fn who_is_sent_to_again_and_again_keeps_nobody_from_being_looked_at() {
 }
 
 #[test]
-fn who_has_gone_is_known_until_the_next_event() {
+fn the_peer_of_a_closed_connection_is_known_until_the_next_event() {
     let mut connections = connections(&Limits::default());
     let peer = Peer { pid: Some(4711), ..Peer::default() };
     let now = Instant::now();
@@ -212,11 +212,11 @@ fn who_has_gone_is_known_until_the_next_event() {
     }
     assert!(connections.next(now).is_none());
     assert_eq!((connections.peer(id(0)), connections.peer(id(1))), (None, None));
-    assert_eq!(connections.departed.len(), 0);
+    assert_eq!(connections.closed_peers.len(), 0);
 }
 
 #[test]
-fn who_takes_nothing_is_not_read_past_half_of_the_limit() {
+fn a_peer_that_reads_nothing_is_not_read_past_half_of_the_limit() {
     let limits =
         Limits { queued: 10_000, write_stall: Duration::from_secs(1), ..Limits::default() };
     let mut connections = connections(&limits);
@@ -270,4 +270,24 @@ fn the_limit_of_what_is_queued_is_exact() {
         fill(&mut connections, queued);
         assert_eq!(connections.send(id(0), b"", Bytes::new()).is_ok(), fits, "{queued} queued");
     }
+}
+
+/// Otherwise the next message would need new memory.
+#[test]
+fn a_refused_message_gives_the_lent_memory_back() {
+    let mut connections = connections(&Limits::default());
+    connections.add(id(0), Endless::new(true), Peer::default(), false, Instant::now());
+    while connections.next(Instant::now()).is_some() {}
+    // After the preface its queue is empty.
+    connections.send(id(0), b"", "hello".into()).unwrap();
+    while connections.next(Instant::now()).is_some() {}
+    let memory = |connections: &Connections<Endless>| {
+        (connections.send_memory.as_ptr(), connections.send_memory.capacity())
+    };
+    let before = memory(&connections);
+    assert_ne!(before.1, 0, "the memory of a queue that was sent is kept");
+    let too_large = vec![0; (1 << 20) + 1].into();
+    let refused = connections.send(id(0), b"", too_large).unwrap_err();
+    assert!(matches!(refused.refusal, Refusal::Framing(_)), "{refused}");
+    assert_eq!(memory(&connections), before);
 }

@@ -3,7 +3,7 @@
 
 use super::reading::{TURN_MESSAGES, TURN_TIME};
 use super::scene::{self, ID, Scene, frame, preface};
-use super::sending::LOOK_AGAIN;
+use super::sending::RECHECK_PAUSE;
 use super::*;
 use std::io::ErrorKind;
 use std::time::Duration;
@@ -20,7 +20,7 @@ fn another(scene: &mut Scene) -> scene::Peer {
 }
 
 #[test]
-fn one_that_is_paused_is_not_read_on() {
+fn a_paused_connection_is_not_read() {
     let limits = Limits { queued: 1000, ..Limits::default() };
     let mut scene = Scene::begun(&limits);
     let now = scene.start;
@@ -29,13 +29,35 @@ fn one_that_is_paused_is_not_read_on() {
     assert!(scene.says(&frame(1), now).is_empty());
     // The message before is kept. This one stays in the system's buffer.
     assert!(scene.says(&frame(2), now).is_empty());
-    assert!(scene.peer.is_unheard());
+    assert!(scene.peer.has_unread_bytes());
     assert!(!scene.connections.is_busy());
+}
+
+/// A message is a slice of the buffer that it was read into, in whatever turn it is decoded.
+#[test]
+fn what_a_turn_leaves_is_decoded_where_it_was_read() {
+    let mut scene = Scene::begun(&Limits::default());
+    let (now, frame) = (scene.start, frame(100));
+    let mut messages = Vec::new();
+    let mut events = scene.says(&frame.repeat(3 * TURN_MESSAGES), now);
+    while !events.is_empty() {
+        messages.extend(events.into_iter().map(|event| match event {
+            Event::Message(_, message) => message,
+            event => panic!("{event:?}"),
+        }));
+        events = scene.at(now);
+    }
+    assert_eq!(messages.len(), 3 * TURN_MESSAGES);
+    // The first read has filled the buffer. What is left after two turns is little, and is copied.
+    for (at, pair) in messages[..2 * TURN_MESSAGES].windows(2).enumerate() {
+        let distance = pair[1].as_ptr().addr() - pair[0].as_ptr().addr();
+        assert_eq!(distance, frame.len(), "message {at} of {TURN_MESSAGES} in a turn");
+    }
 }
 
 /// The queue counts messages with their headers of 8 bytes.
 #[test]
-fn at_half_of_the_limit_it_is_read_on_and_the_application_hears_and_not_above() {
+fn at_half_of_the_limit_reading_goes_on_and_writable_is_reported_and_not_above() {
     let limits = Limits { queued: 1000, ..Limits::default() };
     let mut scene = Scene::begun(&limits);
     let now = scene.start;
@@ -56,7 +78,7 @@ fn at_half_of_the_limit_it_is_read_on_and_the_application_hears_and_not_above() 
 }
 
 #[test]
-fn one_that_is_being_closed_is_not_read_and_not_asked_for_more() {
+fn a_closing_connection_is_neither_read_nor_reported_writable() {
     let limits = Limits { queued: 1000, ..Limits::default() };
     let mut scene = Scene::begun(&limits);
     let now = scene.start;
@@ -65,7 +87,7 @@ fn one_that_is_being_closed_is_not_read_and_not_asked_for_more() {
     scene.connections.send(ID, &[], Bytes::new()).unwrap_err();
     scene.connections.close(ID, &Goodbye::new(0, ""), now);
     assert!(scene.says(&frame(1), now).is_empty());
-    assert!(scene.peer.is_unheard());
+    assert!(scene.peer.has_unread_bytes());
     scene.peer.takes_bytes(900);
     scene.connections.writable(ID);
     assert!(scene.at(now).is_empty());
@@ -75,7 +97,7 @@ fn one_that_is_being_closed_is_not_read_and_not_asked_for_more() {
 }
 
 #[test]
-fn a_sign_that_more_may_be_sent_is_nothing_to_do_where_nothing_waits() {
+fn writability_without_a_queue_is_nothing_to_do() {
     let mut scene = Scene::begun(&Limits::default());
     scene.connections.writable(ID);
     assert!(!scene.connections.is_busy());
@@ -100,7 +122,7 @@ fn an_interrupted_read_or_write_is_done_again() {
 }
 
 #[test]
-fn what_a_peer_said_before_it_went_is_heard_and_one_that_fails_is_closed_at_once() {
+fn bytes_sent_before_a_close_are_read_and_a_failed_connection_is_closed_at_once() {
     for (error, is_heard) in [(ErrorKind::BrokenPipe, true), (ErrorKind::OutOfMemory, false)] {
         let mut scene = Scene::begun(&Limits::default());
         let now = scene.start;
@@ -118,24 +140,24 @@ fn what_a_peer_said_before_it_went_is_heard_and_one_that_fails_is_closed_at_once
 
 /// The system does not report when the last bytes have been sent.
 #[test]
-fn one_whose_last_bytes_are_on_their_way_is_looked_at_again_and_dropped_only_then() {
+fn a_closing_connection_is_checked_again_and_dropped_once_its_last_bytes_are_sent() {
     let mut scene = Scene::begun(&Limits::default());
     let now = scene.start;
-    scene.peer.is_on_its_way(true);
+    scene.peer.holds_last_bytes(true);
     scene.connections.close(ID, &Goodbye::new(7, ""), now);
     assert!(scene.at(now).is_empty());
-    assert_eq!(scene.connections.deadline(), Some(now + LOOK_AGAIN));
-    assert!(scene.at(now + LOOK_AGAIN).is_empty());
-    assert_eq!(scene.connections.deadline(), Some(now + LOOK_AGAIN * 2));
-    scene.peer.is_on_its_way(false);
-    let events = scene.at(now + LOOK_AGAIN * 2);
+    assert_eq!(scene.connections.deadline(), Some(now + RECHECK_PAUSE));
+    assert!(scene.at(now + RECHECK_PAUSE).is_empty());
+    assert_eq!(scene.connections.deadline(), Some(now + RECHECK_PAUSE * 2));
+    scene.peer.holds_last_bytes(false);
+    let events = scene.at(now + RECHECK_PAUSE * 2);
     assert!(matches!(events[..], [Event::Closed(ID, CloseReason::Local)]), "{events:?}");
     assert_eq!((scene.peer.goodbye(), scene.peer.is_aborted()), (Some(7), false));
 }
 
 /// All connections share one buffer for their reads.
 #[test]
-fn what_is_left_of_one_that_was_closed_gets_to_nobody_else() {
+fn the_rest_of_a_closed_connection_reaches_no_other_one() {
     // Closed by the application, and because of invalid bytes.
     for damaged in [false, true] {
         let mut scene = Scene::begun(&Limits::default());
@@ -150,7 +172,7 @@ fn what_is_left_of_one_that_was_closed_gets_to_nobody_else() {
         if !damaged {
             scene.connections.close(ID, &Goodbye::new(0, ""), now);
         }
-        let events = scene.without_a_look(now);
+        let events = scene.without_poll(now);
         assert!(matches!(events[..], [Event::Closed(ID, _)]), "{events:?}");
         other.says(&frame(3));
         scene.connections.readable(OTHER, false);
@@ -162,7 +184,7 @@ fn what_is_left_of_one_that_was_closed_gets_to_nobody_else() {
 
 /// However long it took until they were decoded.
 #[test]
-fn what_was_read_gives_one_message_in_any_case() {
+fn every_turn_gives_at_least_one_message() {
     let mut scene = Scene::begun(&Limits::default());
     let now = scene.start;
     scene.peer.says(&frame(1));
@@ -174,7 +196,7 @@ fn what_was_read_gives_one_message_in_any_case() {
 }
 
 #[test]
-fn the_answers_of_a_turn_leave_before_the_next_connection_has_its_own() {
+fn the_replies_of_a_turn_are_sent_before_the_turn_of_the_next_connection() {
     let mut scene = Scene::begun(&Limits::default());
     let now = scene.start;
     let other = another(&mut scene);
@@ -194,7 +216,7 @@ fn the_answers_of_a_turn_leave_before_the_next_connection_has_its_own() {
 
 /// The application has it then, and the charge must not block its reply.
 #[test]
-fn a_message_that_was_handed_out_is_not_charged_any_more() {
+fn a_returned_message_is_no_longer_charged() {
     let mut scene = Scene::begun(&Limits::default());
     let now = scene.start;
     let large = frame(1 << 20);

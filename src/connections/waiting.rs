@@ -3,7 +3,7 @@
 //! A large message is granted its whole memory before its rest is read. With partial grants, several messages
 //! could hold the memory that the others wait for, and none would be completed (deadlock).
 
-use super::connection::{Class, Connection, Entry, LARGE};
+use super::connection::{Class, Connection, Entry, LARGE, PeerClosed, Reading, Writing};
 use super::{Connections, ServerStream};
 use crate::account::Account;
 use crate::error::CloseReason;
@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 pub(super) const STALLED: Duration = Duration::from_secs(1);
 
 /// The pause after closing a connection before the next one is closed, if others still wait.
-const LOOK_AGAIN: Duration = Duration::from_millis(100);
+const CLOSE_PAUSE: Duration = Duration::from_millis(100);
 
 /// The connections that wait for memory.
 #[derive(Default)]
@@ -24,12 +24,12 @@ pub(super) struct Waiting {
     entries: BTreeMap<Entry, ConnectionId>,
     next: u64,
     /// The account's counter of releases at the last check.
-    seen: u64,
+    releases_seen: u64,
     /// A connection was skipped because of those resumed before it: the next turn knows how much they have
     /// taken.
-    again: bool,
+    has_skipped: bool,
     /// When to check which connection must be closed.
-    look_at: Option<Instant>,
+    check_at: Option<Instant>,
 }
 
 impl Waiting {
@@ -40,50 +40,68 @@ impl Waiting {
         if class == Class::Large && connection.parked.is_none() {
             connection.parked = Some(share.park(connection.inbound.kept()));
         }
-        let place = match class {
-            Class::Sending => &mut connection.waits_to_send,
-            Class::Small | Class::Large => &mut connection.waits,
-        };
-        if place.is_none() {
-            let entry = (group, class, self.next);
-            self.next += 1;
-            *place = Some(entry);
-            self.entries.insert(entry, id);
+        let entry = (group, class, self.next);
+        match (class, connection.reading, connection.writing) {
+            (Class::Sending, _, Writing::WaitsForMemory(_)) => return,
+            (Class::Sending, ..) => connection.writing = Writing::WaitsForMemory(entry),
+            (_, Reading::WaitsForMemory(_), _) => return,
+            _ => connection.reading = Reading::WaitsForMemory(entry),
         }
+        self.next += 1;
+        self.entries.insert(entry, id);
     }
 
     /// Removes a connection from all lists.
     pub fn remove<S>(&mut self, connection: &mut Connection<S>) {
-        connection.parked = None;
-        for entry in [connection.waits.take(), connection.waits_to_send.take()] {
-            entry.map(|entry| self.entries.remove(&entry));
+        self.resume_reading(connection);
+        self.resume_writing(connection);
+    }
+
+    /// Removes a connection from the list of those that wait for memory to read.
+    fn resume_reading<S>(&mut self, connection: &mut Connection<S>) {
+        if let Reading::WaitsForMemory(entry) = connection.reading {
+            self.entries.remove(&entry);
+            connection.reading = Reading::Open;
         }
+        connection.parked = None;
+    }
+
+    /// Removes a connection from the list of those that wait for memory to send. Returns whether
+    /// `Event::Writable` was owed.
+    pub fn resume_writing<S>(&mut self, connection: &mut Connection<S>) -> bool {
+        match connection.writing {
+            Writing::Open | Writing::Failed => return false,
+            Writing::Full => {}
+            Writing::WaitsForMemory(entry) => drop(self.entries.remove(&entry)),
+        }
+        connection.writing = Writing::Open;
+        true
     }
 
     pub fn begin_turn(&mut self, now: Instant) {
-        if std::mem::take(&mut self.again) {
-            self.seen = self.seen.wrapping_sub(1);
+        if std::mem::take(&mut self.has_skipped) {
+            self.releases_seen = self.releases_seen.wrapping_sub(1);
         }
         match self.entries.is_empty() {
-            true => self.look_at = None,
-            false => drop(self.look_at.get_or_insert(now + STALLED)),
+            true => self.check_at = None,
+            false => drop(self.check_at.get_or_insert(now + STALLED)),
         }
     }
 
     /// Whether the next turn must check the waiting connections.
     pub fn is_busy(&self, account: &Account) -> bool {
         // The stall time begins with the first waiting connection; the next turn sets it.
-        let begins = self.look_at.is_none() && !self.entries.is_empty();
-        self.again || begins || self.may_go_on(account)
+        let begins = self.check_at.is_none() && !self.entries.is_empty();
+        self.has_skipped || begins || self.has_freed_memory(account)
     }
 
     /// Whether memory became free since the last check.
-    pub fn may_go_on(&self, account: &Account) -> bool {
-        !self.entries.is_empty() && account.freed() != self.seen
+    pub fn has_freed_memory(&self, account: &Account) -> bool {
+        !self.entries.is_empty() && account.releases() != self.releases_seen
     }
 
-    pub fn look_at(&self) -> Option<Instant> {
-        self.look_at.filter(|_| !self.entries.is_empty())
+    pub fn check_at(&self) -> Option<Instant> {
+        self.check_at.filter(|_| !self.entries.is_empty())
     }
 
     /// The first entry at or after `from`.
@@ -100,31 +118,31 @@ impl Waiting {
 impl<S: ServerStream> Connections<S> {
     /// Whether there is memory to read from a connection; if not, it waits.
     pub(super) fn may_read(&mut self, id: ConnectionId) -> bool {
-        let (largest, to_begin) = (self.limits.message, self.to_begin());
+        let (largest, memory_to_begin) = (self.limits.message, self.memory_to_begin());
         let Some(connection) = self.table.get_mut(&id) else {
             return false;
         };
-        let large = connection.whole(largest) > LARGE;
+        let large = connection.message_size(largest) > LARGE;
         let class = if large { Class::Large } else { Class::Small };
         // A disconnected peer sends no more than the system already holds.
-        let may = connection.hung_up || connection.grant(class, largest, to_begin);
+        let has_gone = connection.peer_closed == PeerClosed::Both;
+        let may = has_gone || connection.grant(class, largest, memory_to_begin);
         if !may {
             self.waiting.add(id, connection, class);
         }
         may
     }
 
-    /// The room that must be there before another message is read: what it asks for may have an answer
-    /// of the largest size.
-    pub(super) fn to_begin(&self) -> usize {
+    /// The memory that must be free before another message is read: its reply may have the largest size.
+    pub(super) fn memory_to_begin(&self) -> usize {
         self.limits.message.min(self.account.memory() / 8).max(1)
     }
 
     /// Memory has become free: resumes connections in the order in which they began to wait. One that needs more
     /// memory than there is blocks those of the same user and class behind it, and no others.
-    pub(super) fn go_on(&mut self) {
-        self.waiting.seen = self.account.freed();
-        let (largest, to_begin) = (self.limits.message, self.to_begin());
+    pub(super) fn resume(&mut self) {
+        self.waiting.releases_seen = self.account.releases();
+        let (largest, memory_to_begin) = (self.limits.message, self.memory_to_begin());
         let mut from = (0, Class::Small, 0);
         // The memory that the connections resumed just now may take.
         let mut promised = 0;
@@ -137,37 +155,33 @@ impl<S: ServerStream> Connections<S> {
                 self.waiting.entries.remove(&entry);
                 continue;
             };
-            if !connection.grant(class, largest, to_begin + promised) {
-                self.waiting.again |= promised > 0;
+            if !connection.grant(class, largest, memory_to_begin + promised) {
+                self.waiting.has_skipped |= promised > 0;
                 from = (group, class, u64::MAX);
                 continue;
             }
             from = (group, class, number + 1);
-            self.waiting.entries.remove(&entry);
             if class == Class::Sending {
-                connection.waits_to_send = None;
-                if std::mem::take(&mut connection.refused) {
-                    self.events.push_back(Event::Writable(id));
-                }
+                self.waiting.resume_writing(connection);
+                self.events.push_back(Event::Writable(id));
             } else {
-                promised += if class == Class::Small { to_begin } else { 0 };
-                connection.waits = None;
-                connection.parked = None;
+                promised += if class == Class::Small { memory_to_begin } else { 0 };
+                self.waiting.resume_reading(connection);
                 // The time of its incomplete message did not count meanwhile.
-                connection.times.restart(self.looked);
+                connection.times.restart(self.polled_at);
                 self.readable(id, false);
-                self.watch(id);
+                self.update_deadline(id);
             }
         }
     }
 
     /// While others wait for memory: of the stalled connections that hold more than their even part, closes those
     /// that hold most, until there is enough memory to begin a message.
-    pub(super) fn relieve(&mut self, now: Instant) {
-        if self.waiting.look_at().is_none_or(|at| at > now) {
+    pub(super) fn close_stalled(&mut self, now: Instant) {
+        if self.waiting.check_at().is_none_or(|at| at > now) {
             return;
         }
-        self.waiting.look_at = Some(now + LOOK_AGAIN);
+        self.waiting.check_at = Some(now + CLOSE_PAUSE);
         // No connection waits for the common memory while half of it is free: so one holds more than this part.
         let part = self.account.memory() / 2 / self.table.len().max(1);
         let is_scarce_for_all = self.account.held() >= self.account.memory() / 2;
@@ -182,61 +196,61 @@ impl<S: ServerStream> Connections<S> {
         });
         let mut stalled: Vec<_> = stalled.collect();
         stalled.sort_by_key(|(bytes, id, _)| (*bytes, *id));
-        let mut missing = self.to_begin();
+        let mut missing = self.memory_to_begin();
         while let Some((bytes, id, reason)) = stalled.pop().filter(|_| missing > 0) {
             missing = missing.saturating_sub(bytes);
             match reason {
-                CloseReason::Unread { .. } => self.cut_off(id, reason),
-                reason => self.give_up(id, reason, now),
+                CloseReason::Unread { .. } => self.abort_with(id, reason),
+                reason => self.close_with_goodbye(id, reason, now),
             }
         }
     }
 }
 
 impl<S> Connection<S> {
-    /// Whether there is memory for what the next of its messages may lead to.
-    pub(super) fn may_begin(&self, to_begin: usize) -> bool {
-        self.hung_up || self.held.share().room() >= to_begin
+    /// Whether there is memory for the reply to its next message.
+    pub(super) fn may_begin(&self, memory_to_begin: usize) -> bool {
+        self.peer_closed == PeerClosed::Both || self.held.share().room() >= memory_to_begin
     }
 
-    /// How many bytes the message that is arriving will take; 0 between messages. Of one whose length
-    /// is not told: a few reads, and behind them as much as there may be.
-    fn whole(&self, largest: usize) -> usize {
+    /// The size of the message that is arriving; 0 between messages. If the framing does not announce it:
+    /// [`LARGE`] at first, and the largest size once more than that has arrived.
+    fn message_size(&self, largest: usize) -> usize {
         match self.undecoded {
             true => 0,
-            false if self.inbound.kept() > LARGE => self.inbound.whole(largest),
-            false => self.inbound.whole(LARGE),
+            false if self.inbound.kept() > LARGE => self.inbound.message_size(largest),
+            false => self.inbound.message_size(LARGE),
         }
     }
 
     /// Updates the grant after decoding. A small message has its memory from its first bytes on, so that only its
     /// sender can delay its end.
-    pub(super) fn keep(&mut self, largest: usize) {
-        match self.whole(largest) {
+    pub(super) fn update_grant(&mut self, largest: usize) {
+        match self.message_size(largest) {
             0 => self.granted = 0,
-            whole if whole <= LARGE => self.granted = whole,
+            size if size <= LARGE => self.granted = size,
             _ => {}
         }
         self.settle();
     }
 
     /// Whether there is memory for it to go on. A large message is granted that memory.
-    fn grant(&mut self, class: Class, largest: usize, to_begin: usize) -> bool {
-        let whole = self.whole(largest);
+    fn grant(&mut self, class: Class, largest: usize, memory_to_begin: usize) -> bool {
+        let size = self.message_size(largest);
         let share = self.held.share();
         match class {
             Class::Sending => share.room() > 0,
-            _ if whole > 0 && whole <= self.granted => true,
-            _ if whole > LARGE => {
-                let fits = whole.saturating_sub(self.held.bytes()) <= share.room_for_large();
+            _ if size > 0 && size <= self.granted => true,
+            _ if size > LARGE => {
+                let fits = size.saturating_sub(self.held.bytes()) <= share.room_for_large();
                 if fits {
-                    self.granted = whole;
+                    self.granted = size;
                     self.settle();
                 }
                 fits
             }
-            _ if whole > 0 => share.room() >= LARGE.min(to_begin),
-            _ => share.may_begin() && share.room() >= to_begin,
+            _ if size > 0 => share.room() >= LARGE.min(memory_to_begin),
+            _ => share.may_begin() && share.room() >= memory_to_begin,
         }
     }
 
@@ -246,8 +260,8 @@ impl<S> Connection<S> {
             return Some((since, CloseReason::Unread { waited: STALLED }));
         }
         self.times.partial?;
-        let is_looked_at = !self.in_ready && !self.paused && self.waits.is_none();
+        let is_read = !self.in_ready && self.reading == Reading::Open;
         let slow = CloseReason::Slow { what: "message", waited: STALLED };
-        is_looked_at.then_some((self.times.arrived, slow))
+        is_read.then_some((self.times.arrived, slow))
     }
 }

@@ -1,7 +1,7 @@
 //! Waiting for memory: each rule on its own. The application holds the memory that
 //! must be missing.
 
-use super::clock::REPRIEVE;
+use super::clock::GRACE;
 use super::memory_tests::{Crowd, MEMORY, MESSAGE, frame, limits};
 use super::waiting::STALLED;
 use super::*;
@@ -32,7 +32,7 @@ impl Crowd {
     }
 
     /// A client that does not read has that much in its queue.
-    fn is_deaf_to(&mut self, client: usize, bytes: usize) {
+    fn leaves_unread(&mut self, client: usize, bytes: usize) {
         self.clients[client].takes(false);
         for piece in vec![1; bytes].chunks(MESSAGE) {
             let piece = Bytes::copy_from_slice(piece);
@@ -41,9 +41,9 @@ impl Crowd {
         self.runs();
     }
 
-    fn nobody_waits(&mut self) -> bool {
+    fn has_no_waiting(&mut self) -> bool {
         self.runs();
-        self.connections.waiting.look_at().is_none()
+        self.connections.waiting.check_at().is_none()
     }
 }
 
@@ -61,7 +61,7 @@ fn a_message_that_has_begun_does_not_wait_for_its_rest() {
 }
 
 #[test]
-fn what_a_message_makes_the_application_hold_counts_before_the_next_one_read_with_it() {
+fn memory_that_the_application_holds_for_a_message_counts_before_the_next_one() {
     let mut crowd = Crowd::new();
     let client = crowd.comes(0);
     crowd.clients[client].says(&frame(1).repeat(3));
@@ -77,7 +77,7 @@ fn what_a_message_makes_the_application_hold_counts_before_the_next_one_read_wit
 }
 
 #[test]
-fn what_one_sent_before_it_went_does_not_wait() {
+fn bytes_of_a_disconnected_peer_do_not_wait_for_memory() {
     let mut crowd = Crowd::new();
     let (client, other) = (crowd.comes(0), crowd.comes(0));
     crowd.leaves(other, 0);
@@ -88,7 +88,7 @@ fn what_one_sent_before_it_went_does_not_wait() {
 
 /// Even if its bytes arrive just when memory becomes free.
 #[test]
-fn who_waits_does_not_get_before_those_who_wait_longer() {
+fn a_waiting_connection_does_not_overtake_those_that_wait_longer() {
     let mut crowd = Crowd::new();
     crowd.answers = MESSAGE;
     let (other, first, second) = (crowd.comes(0), crowd.comes(0), crowd.comes(0));
@@ -112,16 +112,17 @@ fn the_time_of_a_message_does_not_count_while_it_waits() {
     let held = crowd.leaves(other, MESSAGE + MESSAGE / 2);
     crowd.says(client, &message[..100_000]);
     let connection = &crowd.connections.table[&id(client)];
-    assert!(connection.waits.is_some() && connection.times.partial.is_some());
+    assert!(matches!(connection.reading, Reading::WaitsForMemory(_)));
+    assert!(connection.times.partial.is_some());
     crowd.waits(limits().message_time * 3);
     crowd.releases(other, held);
-    crowd.waits(REPRIEVE * 2);
+    crowd.waits(GRACE * 2);
     crowd.says(client, &message[100_000..]);
     assert_eq!((crowd.heard(client), crowd.gone.len()), (1, 0));
 }
 
 #[test]
-fn who_waits_and_goes_leaves_nothing_behind() {
+fn a_waiting_connection_that_ends_leaves_no_entry() {
     // Waiting to read, and to send; ended at once, and closed with a queue.
     for to_read in [false, true] {
         for cut_off in [false, true] {
@@ -129,7 +130,7 @@ fn who_waits_and_goes_leaves_nothing_behind() {
             let (client, other) = (crowd.comes(0), crowd.comes(0));
             // Its end frees no memory, which would make the server check the waiting connections.
             if !cut_off {
-                crowd.is_deaf_to(client, 10);
+                crowd.leaves_unread(client, 10);
             }
             crowd.leaves(other, 0);
             if to_read {
@@ -139,19 +140,19 @@ fn who_waits_and_goes_leaves_nothing_behind() {
                 let refused = crowd.connections.send(id(client), b"", Bytes::new()).unwrap_err();
                 assert!(matches!(refused.refusal, Refusal::Memory { .. }), "{refused}");
             }
-            assert!(!crowd.nobody_waits());
+            assert!(!crowd.has_no_waiting());
             let now = crowd.now;
             match cut_off {
                 true => crowd.connections.abort(id(client)),
                 false => crowd.connections.close(id(client), &Goodbye::new(0, ""), now),
             }
-            assert!(crowd.nobody_waits(), "to read: {to_read}, cut off: {cut_off}");
+            assert!(crowd.has_no_waiting(), "to read: {to_read}, cut off: {cut_off}");
         }
     }
 }
 
 #[test]
-fn who_was_refused_for_want_of_memory_is_told_when_there_is_some_and_not_before() {
+fn a_send_refused_for_memory_is_reported_writable_once_there_is_memory() {
     let mut crowd = Crowd::new();
     let (client, other) = (crowd.comes(0), crowd.comes(0));
     let held = crowd.leaves(other, 0);
@@ -168,26 +169,26 @@ fn who_was_refused_for_want_of_memory_is_told_when_there_is_some_and_not_before(
 }
 
 #[test]
-fn who_holds_no_more_than_its_part_is_in_nobodys_way() {
+fn a_connection_with_no_more_than_its_even_part_is_not_closed() {
     // Three clients: an even part is a third of the half.
     for (holds, goes) in [(MEMORY / 6 - 1000, false), (MEMORY / 6 + 1000, true)] {
         let mut crowd = Crowd::with(&with_long_queues());
-        let (deaf, other, waits) = (crowd.comes(0), crowd.comes(0), crowd.comes(0));
-        crowd.is_deaf_to(deaf, holds);
+        let (unreading, other, waits) = (crowd.comes(0), crowd.comes(0), crowd.comes(0));
+        crowd.leaves_unread(unreading, holds);
         crowd.leaves(other, 0);
         crowd.says(waits, &frame(1));
         assert_eq!(crowd.heard(waits), 0);
         crowd.waits(STALLED * 3);
-        assert_eq!(crowd.gone.contains_key(&(deaf as u64)), goes, "{holds} bytes");
+        assert_eq!(crowd.gone.contains_key(&(unreading as u64)), goes, "{holds} bytes");
     }
 }
 
 #[test]
-fn who_holds_most_goes_first() {
+fn the_stalled_connection_that_holds_most_is_closed_first() {
     let mut crowd = Crowd::with(&with_long_queues());
     let clients: Vec<_> = (0..8).map(|_| crowd.comes(0)).collect();
     for (client, bytes) in [(1, 2 * MESSAGE), (2, 3 * MESSAGE)] {
-        crowd.is_deaf_to(client, bytes);
+        crowd.leaves_unread(client, bytes);
     }
     crowd.leaves(clients[0], 0);
     crowd.says(clients[7], &frame(1));
@@ -196,11 +197,11 @@ fn who_holds_most_goes_first() {
 }
 
 #[test]
-fn so_many_go_at_once_that_there_is_enough_to_begin_with() {
+fn as_many_stalled_connections_are_closed_at_once_as_a_message_needs() {
     let mut crowd = Crowd::with(&with_long_queues());
     let clients: Vec<_> = (0..100).map(|_| crowd.comes(0)).collect();
     for &client in &clients[1..21] {
-        crowd.is_deaf_to(client, 100_000);
+        crowd.leaves_unread(client, 100_000);
     }
     crowd.leaves(clients[0], 0);
     crowd.says(clients[99], &frame(1));
@@ -212,14 +213,14 @@ fn so_many_go_at_once_that_there_is_enough_to_begin_with() {
 
 /// Each holds less than the memory divided by the connections.
 #[test]
-fn many_small_ones_together_do_not_keep_all_the_memory() {
+fn many_small_stalled_connections_together_do_not_keep_all_memory() {
     let own = Limits { memory: MEMORY, ..with_long_queues() };
     let others = Limits { memory: 32 << 20, memory_per_user: MEMORY / 2, ..with_long_queues() };
     for (uid, bound, limits) in [(0, MEMORY, own), (1, MEMORY / 2, others)] {
         let mut crowd = Crowd::with(&limits);
         let clients: Vec<_> = (0..100).map(|_| crowd.comes(uid)).collect();
         for &client in &clients[1..] {
-            crowd.is_deaf_to(client, bound / 100 - 1000);
+            crowd.leaves_unread(client, bound / 100 - 1000);
         }
         crowd.says(clients[0], &frame(1));
         assert_eq!(crowd.heard(clients[0]), 0);
@@ -231,24 +232,24 @@ fn many_small_ones_together_do_not_keep_all_the_memory() {
 /// A connection that waits for its user's part closes none of another user's connections; one that waits for the
 /// common memory does.
 #[test]
-fn another_users_connections_go_only_for_the_memory_of_all() {
+fn another_users_connections_are_closed_only_for_the_common_memory() {
     for scarce_for_all in [false, true] {
         let limits = Limits { memory: 32 << 20, memory_per_user: 4 << 20, ..with_long_queues() };
         let mut crowd = Crowd::with(&limits);
-        let deaf = crowd.comes(1);
-        crowd.is_deaf_to(deaf, 3 * MESSAGE);
+        let unreading = crowd.comes(1);
+        crowd.leaves_unread(unreading, 3 * MESSAGE);
         let waits = (0..20).map(|_| crowd.comes(2)).last().unwrap();
         let own = crowd.comes(0);
         crowd.leaves(if scarce_for_all { own } else { waits }, 0);
         crowd.says(waits, &frame(1));
         assert_eq!(crowd.heard(waits), 0);
         crowd.waits(STALLED * 3);
-        assert_eq!(crowd.gone.contains_key(&(deaf as u64)), scarce_for_all);
+        assert_eq!(crowd.gone.contains_key(&(unreading as u64)), scarce_for_all);
     }
 }
 
 #[test]
-fn who_goes_on_with_its_message_is_in_nobodys_way() {
+fn a_connection_that_makes_progress_is_not_closed() {
     let mut crowd = Crowd::new();
     let clients: Vec<_> = (0..20).map(|_| crowd.comes(0)).collect();
     let message = frame(MESSAGE);
@@ -267,13 +268,14 @@ fn who_goes_on_with_its_message_is_in_nobodys_way() {
 
 /// Its incomplete message is larger than its part, and it would send the rest if it were read.
 #[test]
-fn who_waits_is_not_blamed_for_it() {
+fn a_connection_that_waits_for_memory_is_not_stalled() {
     let mut crowd = Crowd::new();
     let clients: Vec<_> = (0..400).map(|_| crowd.comes(0)).collect();
     crowd.leaves(clients[0], MESSAGE);
     crowd.says(clients[1], &frame(MESSAGE)[..60_000]);
-    let held = crowd.connections.table[&id(1)].held.bytes();
-    assert!(held > MEMORY / 400 && crowd.connections.table[&id(1)].waits.is_some());
+    let connection = &crowd.connections.table[&id(1)];
+    assert!(connection.held.bytes() > MEMORY / 400);
+    assert!(matches!(connection.reading, Reading::WaitsForMemory(_)));
     crowd.waits(STALLED * 3);
     assert_eq!(crowd.gone.len(), 0);
 }
@@ -281,7 +283,7 @@ fn who_waits_is_not_blamed_for_it() {
 /// Large messages of another user that wait for memory hold their beginnings. An eighth of its part may
 /// be taken by those; then no more are begun, as they could fill it until none can be completed.
 #[test]
-fn beginnings_that_wait_take_an_eighth_and_no_more() {
+fn parked_beginnings_take_an_eighth_and_no_more() {
     const LARGE: usize = 128 * 1024;
     let limits = Limits { message: LARGE, ..limits() };
     let mut crowd = Crowd::with(&limits);

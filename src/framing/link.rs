@@ -4,13 +4,13 @@
 //! out of it, and sends what the outbound direction has queued. Bytes are kept only while a message
 //! is incomplete or unsent.
 
-use super::read_buffers::READ_ROOM;
+use super::read_buffers::CHUNK_ROOM_MIN;
 use super::{Decoder, Encoder, Framing, FramingError, ReadBuffers, SendQueue};
 use crate::body::Body;
 use bytes::{Bytes, BytesMut};
 
 /// Undecoded bytes of up to this size are copied out of the read buffer, so that it can be reused.
-const COPY_OUT: usize = READ_ROOM;
+const COPIED_MAX: usize = CHUNK_ROOM_MIN;
 
 /// The inbound direction.
 pub(crate) struct Inbound {
@@ -19,13 +19,13 @@ pub(crate) struct Inbound {
     partial: BytesMut,
     /// The size of the largest message that has arrived.
     largest: usize,
-    /// The size of the connection's own read buffer; 0: it reads into the shared one.
-    own: usize,
+    /// The size of the connection's own read buffer; 0 if it reads into the shared one.
+    buffer_size: usize,
 }
 
 impl Inbound {
     pub fn new(framing: &dyn Framing) -> Inbound {
-        Inbound { decoder: framing.decoder(), partial: BytesMut::new(), largest: 0, own: 0 }
+        Inbound { decoder: framing.decoder(), partial: BytesMut::new(), largest: 0, buffer_size: 0 }
     }
 
     /// The buffer for the next read: the kept bytes of an incomplete message, then room. It is the shared buffer,
@@ -34,22 +34,30 @@ impl Inbound {
     /// The room grows with the bytes that have arrived, now or in an earlier message, never with an announced
     /// length.
     pub fn read_buffer(&mut self, buffers: &mut ReadBuffers) -> BytesMut {
-        if self.partial.len() > COPY_OUT {
+        if self.partial.len() > COPIED_MAX {
             let mut buffer = std::mem::take(&mut self.partial);
-            let earned = buffer.len().max(self.largest);
+            let arrived = buffer.len().max(self.largest);
             match self.decoder.missing() {
                 0 => buffer.reserve(1),
                 missing => {
-                    (buffer, self.own) = buffers.with_room(buffer, self.own, missing, earned);
+                    (buffer, self.buffer_size) =
+                        buffers.with_room(buffer, self.buffer_size, missing, arrived);
                 }
             }
-            self.own = self.own.max(buffer.capacity());
+            self.buffer_size = self.buffer_size.max(buffer.capacity());
             return buffer;
         }
-        self.own = 0;
-        let mut buffer = buffers.take_chunk(COPY_OUT);
+        let mut buffer = buffers.take_chunk(COPIED_MAX);
         buffer.extend_from_slice(&std::mem::take(&mut self.partial));
         buffer
+    }
+
+    /// The kept bytes of a connection whose turn has stopped, to be decoded before the next read. They may
+    /// contain whole messages, so that the decoder does not know yet how many bytes are missing.
+    /// [`Inbound::put_back`] returns them.
+    pub fn take_undecoded(&mut self) -> BytesMut {
+        self.buffer_size = self.buffer_size.max(self.partial.capacity());
+        std::mem::take(&mut self.partial)
     }
 
     /// The next whole message in `input`.
@@ -58,7 +66,7 @@ impl Inbound {
         let message = self.decoder.decode(input)?;
         if let Some(message) = &message {
             if input.len() == before {
-                // It would repeat for ever.
+                // The same message would be returned again and again.
                 let problem = "the framing's decoder gave a message and took nothing off the input";
                 return Err(FramingError::Other(problem.to_owned()));
             }
@@ -69,18 +77,18 @@ impl Inbound {
 
     /// Keeps the undecoded bytes of `input`, and returns the buffer.
     pub fn put_back(&mut self, input: BytesMut, buffers: &mut ReadBuffers) {
-        if input.len() > COPY_OUT {
+        if input.len() > COPIED_MAX {
             self.partial = input;
             return;
         }
         if !input.is_empty() {
             self.partial = BytesMut::from(&input[..]);
         }
-        buffers.give_back(input, self.own);
+        buffers.give_back(input, std::mem::take(&mut self.buffer_size));
     }
 
-    /// Drops the kept bytes of an incomplete message: nothing more is decoded.
-    pub fn forget(&mut self) {
+    /// Drops the kept bytes: nothing more is decoded.
+    pub fn discard(&mut self) {
         self.partial = BytesMut::new();
     }
 
@@ -91,7 +99,7 @@ impl Inbound {
 
     /// The size of the incomplete message, 0 if there is none. If the framing does not announce it: `unknown`, or
     /// the number of arrived bytes if that is more.
-    pub fn whole(&self, unknown: usize) -> usize {
+    pub fn message_size(&self, unknown: usize) -> usize {
         if self.decoder.finish(&self.partial).is_ok() {
             return 0;
         }
@@ -224,7 +232,7 @@ mod tests {
         for framing in &framings() {
             let framing = &**framing;
             let announced = wire(framing, &[vec![1; LIMIT].into()]);
-            for arrived in [30, COPY_OUT, READ_CHUNK, 3 * READ_CHUNK] {
+            for arrived in [30, COPIED_MAX, READ_CHUNK, 3 * READ_CHUNK] {
                 let (messages, excess) = feed(framing, &announced[..arrived], usize::MAX);
                 assert!(messages.is_empty());
                 assert!(excess <= 2 * READ_CHUNK, "{excess} bytes more after {arrived}");
@@ -280,28 +288,29 @@ mod tests {
 
     #[test]
     fn messages_larger_than_every_buffer_arrive_in_any_pieces() {
-        let sizes = [COPY_OUT - 1, COPY_OUT, COPY_OUT + 1, READ_CHUNK, 3 * READ_CHUNK, 0, 1 << 20];
+        let sizes =
+            [COPIED_MAX - 1, COPIED_MAX, COPIED_MAX + 1, READ_CHUNK, 3 * READ_CHUNK, 0, 1 << 20];
         let sent: Vec<Bytes> = sizes.iter().map(|&size| vec![size as u8; size].into()).collect();
         for framing in &framings() {
-            for piece in [1000, 4096, COPY_OUT, usize::MAX] {
+            for piece in [1000, 4096, COPIED_MAX, usize::MAX] {
                 assert_eq!(feed(&**framing, &wire(&**framing, &sent), piece).0, sent);
             }
         }
     }
 
-    /// A decoder that returns empty messages for ever.
-    struct Inventive;
+    /// A decoder that returns empty messages without end.
+    struct Endless;
 
-    impl Decoder for Inventive {
+    impl Decoder for Endless {
         fn decode(&mut self, _input: &mut BytesMut) -> Result<Option<Bytes>, FramingError> {
             Ok(Some(Bytes::new()))
         }
     }
 
     #[test]
-    fn a_message_out_of_nothing_is_an_error() {
-        let decoder = Box::new(Inventive);
-        let mut inbound = Inbound { decoder, partial: BytesMut::new(), largest: 0, own: 0 };
+    fn a_message_that_takes_no_input_is_an_error() {
+        let decoder = Box::new(Endless);
+        let mut inbound = Inbound { decoder, partial: BytesMut::new(), largest: 0, buffer_size: 0 };
         let decoded = inbound.decode(&mut BytesMut::from("bytes"));
         assert!(matches!(decoded, Err(FramingError::Other(_))), "{decoded:?}");
     }

@@ -13,7 +13,7 @@ const COPY_BELOW: usize = 4096;
 
 /// The first allocation of a queue: room for some small messages. Otherwise one message would make it grow
 /// three times: with its header, its head and its body.
-const FIRST: usize = 512;
+const FIRST_CAPACITY: usize = 512;
 
 /// The send queue of a connection: [`Encoder`](super::Encoder)s fill it, transports send and remove its bytes, in
 /// order. It can borrow bytes that are sent at once, for `'a`; a queue that is kept owns all its bytes. An
@@ -33,34 +33,35 @@ pub struct SendQueue<'a> {
     pieces: VecDeque<Body<'a>>,
     tail: BytesMut,
     len: usize,
-    /// The first pieces that are known to hold no larger buffer.
-    owned: usize,
-    /// The buffer of `tail` is reused: it is kept when the queue is empty, and taken back. How many bytes it has
-    /// taken since; its capacity does not tell its size, as it shrinks from the front.
+    /// The number of pieces at the front that are known not to share a larger buffer.
+    copied: usize,
+    /// The bytes that were written to `tail` since its buffer was lent; `None`: it was not lent. A lent buffer is
+    /// kept when the queue is empty, until it is taken back. (The capacity does not tell the buffer's size: it
+    /// shrinks as bytes are sent.)
     lent: Option<usize>,
 }
 
-/// A reused buffer that has taken more bytes than this is freed: it has grown for many messages.
-const LENT_MOST: usize = 32 * 1024;
+/// A lent buffer to which more bytes than this were written is freed: it has grown for many messages.
+const LENT_MAX: usize = 32 * 1024;
 
-/// Pieces up to this size can be slices of a read buffer ([`READ_CHUNK`]), which they keep allocated. Larger
-/// messages are read into buffers of their own.
-const MAY_BE_PARTS: usize = READ_CHUNK;
+/// Pieces up to this size may be slices of a shared read buffer ([`READ_CHUNK`]), which they keep allocated.
+/// Larger messages are read into buffers of their own.
+const SHARED_MAX: usize = READ_CHUNK;
 
 impl<'a> SendQueue<'a> {
-    /// Lends memory for small messages to an empty queue.
+    /// Lends `memory` to an empty queue, for small messages.
     pub(crate) fn lend(&mut self, memory: &mut BytesMut) {
         if self.is_empty() {
             (self.tail, self.lent) = (std::mem::take(memory), Some(0));
         }
     }
 
-    /// Takes the memory of an emptied queue back, for the next one.
+    /// Takes the memory of an empty queue back, to lend it to the next one.
     pub(crate) fn take_back(&mut self, memory: &mut BytesMut) {
         if self.is_empty() {
             let SendQueue { mut tail, lent, .. } = std::mem::take(self);
             tail.clear();
-            if lent.is_some_and(|taken| taken <= LENT_MOST) && !memory.try_reclaim(1) {
+            if lent.is_some_and(|taken| taken <= LENT_MAX) && !memory.try_reclaim(1) {
                 *memory = tail;
             }
         }
@@ -69,7 +70,7 @@ impl<'a> SendQueue<'a> {
     /// Appends a copy of `bytes`.
     pub fn put_slice(&mut self, bytes: &[u8]) {
         if self.tail.capacity() == 0 {
-            self.tail.reserve(bytes.len().max(FIRST));
+            self.tail.reserve(bytes.len().max(FIRST_CAPACITY));
         }
         self.tail.put_slice(bytes);
         self.len += bytes.len();
@@ -103,22 +104,22 @@ impl<'a> SendQueue<'a> {
         self.pieces.push_back(message);
     }
 
-    /// Copies pieces that may be slices of larger buffers, so that a queue that is kept holds no more memory than
-    /// its bytes. Otherwise a peer that does not read could keep a whole buffer with each piece.
-    pub(crate) fn own(&mut self) {
-        for piece in self.pieces.iter_mut().skip(self.owned) {
-            if piece.len() <= MAY_BE_PARTS {
+    /// Copies pieces that may share a larger buffer, so that a queue that is kept holds no more memory than its
+    /// bytes. Otherwise a peer that does not read could keep a whole read buffer allocated with each piece.
+    pub(crate) fn copy_shared(&mut self) {
+        for piece in self.pieces.iter_mut().skip(self.copied) {
+            if piece.len() <= SHARED_MAX {
                 *piece = Bytes::copy_from_slice(piece).into();
             }
         }
-        self.owned = self.pieces.len();
+        self.copied = self.pieces.len();
     }
 
     /// The same queue with borrowed bytes copied.
     pub(crate) fn into_owned(self) -> SendQueue<'static> {
-        let SendQueue { pieces, tail, len, owned, .. } = self;
+        let SendQueue { pieces, tail, len, copied, .. } = self;
         let pieces = pieces.into_iter().map(|piece| piece.into_bytes().into()).collect();
-        SendQueue { pieces, tail, len, owned, lent: None }
+        SendQueue { pieces, tail, len, copied, lent: None }
     }
 
     /// The number of bytes in the queue.
@@ -156,7 +157,7 @@ impl<'a> SendQueue<'a> {
             }
             sent -= first.len();
             self.pieces.pop_front();
-            self.owned = self.owned.saturating_sub(1);
+            self.copied = self.copied.saturating_sub(1);
         }
         self.tail.advance(sent);
         if self.len == 0 && self.lent.is_none() {
@@ -216,24 +217,27 @@ mod tests {
 
     /// Not even if it is a slice of a larger buffer.
     #[test]
-    fn what_stays_holds_no_more_than_its_bytes() {
+    fn a_queue_that_is_kept_holds_no_more_than_its_bytes() {
         let large = Bytes::from(vec![7; 1 << 20]);
         let mut queue = SendQueue::default();
-        let sizes = [COPY_BELOW, MAY_BE_PARTS, MAY_BE_PARTS + 1];
+        let sizes = [COPY_BELOW, SHARED_MAX, SHARED_MAX + 1];
         sizes.iter().for_each(|&size| queue.put_bytes(large.slice(..size)));
-        let is_part = |queue: &SendQueue| -> Vec<bool> {
+        let is_shared = |queue: &SendQueue| -> Vec<bool> {
             let within = large.as_ptr_range();
             queue.pieces.iter().map(|piece| within.contains(&piece.as_ptr())).collect()
         };
-        assert_eq!(is_part(&queue), [true; 3]);
-        queue.own();
-        assert_eq!(is_part(&queue), [false, false, true]);
+        assert_eq!(is_shared(&queue), [true; 3]);
+        queue.copy_shared();
+        assert_eq!(is_shared(&queue), [false, false, true]);
         // Each piece once, whatever is sent meanwhile.
         let second = queue.pieces[1].as_ptr();
         queue.advance(COPY_BELOW);
         queue.put_bytes(large.slice(..5000));
-        queue.own();
-        assert_eq!((queue.pieces[0].as_ptr(), is_part(&queue)), (second, vec![false, true, false]));
+        queue.copy_shared();
+        assert_eq!(
+            (queue.pieces[0].as_ptr(), is_shared(&queue)),
+            (second, vec![false, true, false])
+        );
     }
 
     #[test]
@@ -247,16 +251,20 @@ mod tests {
 
     #[test]
     fn a_lent_buffer_is_taken_back_unless_it_has_grown_large() {
-        for (size, is_kept) in [(LENT_MOST - 1, true), (LENT_MOST, true), (LENT_MOST + 1, false)] {
+        for (size, is_kept) in [(LENT_MAX - 1, true), (LENT_MAX, true), (LENT_MAX + 1, false)] {
             let (mut queue, mut memory) = (SendQueue::default(), BytesMut::new());
             queue.lend(&mut memory);
             (0..size).for_each(|_| queue.put_slice(&[7]));
             queue.take_back(&mut memory);
-            assert_eq!((queue.len(), memory.capacity()), (size, 0), "there are bytes in it");
+            assert_eq!(
+                (queue.len(), memory.capacity()),
+                (size, 0),
+                "a queue with bytes keeps its memory"
+            );
             queue.advance(size);
             queue.take_back(&mut memory);
             assert_eq!(memory.try_reclaim(1), is_kept, "{size}");
-            assert!(!memory.try_reclaim(4 * LENT_MOST));
+            assert!(!memory.try_reclaim(4 * LENT_MAX));
         }
     }
 }

@@ -10,11 +10,11 @@ use bytes::BytesMut;
 pub(crate) const READ_CHUNK: usize = 64 * 1024 + 256;
 
 /// A chunk is used further while at least this many bytes of it are free.
-pub(super) const READ_ROOM: usize = READ_CHUNK / 4;
+pub(super) const CHUNK_ROOM_MIN: usize = READ_CHUNK / 4;
 
 /// A buffer of one large message is kept for the next one up to this size: a message of 1 MiB with its headers.
 /// A server and each client keep one such buffer.
-const LARGE_MOST: usize = (1 << 20) + READ_CHUNK;
+const LARGE_MAX: usize = (1 << 20) + READ_CHUNK;
 
 /// See the [module](self).
 #[derive(Default)]
@@ -31,26 +31,26 @@ impl ReadBuffers {
     /// The buffer for a connection that has kept at most `kept` bytes, with room for more.
     pub fn take_chunk(&mut self, kept: usize) -> BytesMut {
         let mut buffer = std::mem::take(&mut self.chunk);
-        if buffer.capacity() - buffer.len() < READ_ROOM + kept {
+        if buffer.capacity() - buffer.len() < CHUNK_ROOM_MIN + kept {
             buffer.reserve(READ_CHUNK);
         }
         buffer
     }
 
-    /// Gives `buffer` room for `missing` bytes, if the kept buffer is large enough and its last message has been
-    /// dropped; otherwise for the `earned` bytes. Not more: a large message has a grant for its size, and a
-    /// buffer that grows by itself takes up to twice that.
+    /// Gives `buffer` room for the `missing` bytes of its message, if the kept buffer is large enough and its last
+    /// message has been dropped. Otherwise gives it room for up to `arrived` bytes. Not more: a large message has a
+    /// grant for its size, and a buffer that grows by itself takes up to twice that.
     ///
-    /// Also returns the allocated size, for [`give_back`](ReadBuffers::give_back): a reused buffer has at least
-    /// the size of its message, and does not seem smaller each time.
+    /// `size` is the allocated size of `buffer`. Also returns that of the result, for
+    /// [`give_back`](ReadBuffers::give_back). The capacity does not tell it: it ends with the message.
     pub fn with_room(
         &mut self,
         buffer: BytesMut,
         size: usize,
         missing: usize,
-        earned: usize,
+        arrived: usize,
     ) -> (BytesMut, usize) {
-        let (whole, needed) = (buffer.len() + missing, buffer.len() + earned.min(missing));
+        let (whole, needed) = (buffer.len() + missing, buffer.len() + arrived.min(missing));
         if buffer.capacity() >= needed {
             let size = size.max(buffer.capacity());
             return (buffer, size);
@@ -75,7 +75,7 @@ impl ReadBuffers {
         buffer.clear();
         let size = size.max(buffer.capacity());
         if size > READ_CHUNK {
-            if size <= LARGE_MOST {
+            if size <= LARGE_MAX {
                 (self.large, self.large_size) = (buffer, size);
             }
         } else if self.chunk.capacity() == 0 {
@@ -103,15 +103,15 @@ mod tests {
     }
 
     #[test]
-    fn the_memory_of_a_large_message_is_used_again_once_nobody_has_it() {
+    fn the_memory_of_a_large_message_is_reused_once_the_message_is_dropped() {
         let mut buffers = ReadBuffers::default();
-        for size in [READ_CHUNK + 1, 1 << 20, LARGE_MOST] {
+        for size in [READ_CHUNK + 1, 1 << 20, LARGE_MAX] {
             let (mut buffer, allocated) = read(&mut buffers, size);
             let first = buffer.as_ptr();
             let message = buffer.split().freeze();
             buffers.give_back(buffer, allocated);
             let (mut other, allocated) = read(&mut buffers, size);
-            assert_ne!(other.as_ptr(), first, "somebody has it");
+            assert_ne!(other.as_ptr(), first, "a message still uses it");
             let first = other.as_ptr();
             drop((message, other.split()));
             buffers.give_back(other, allocated);
@@ -146,16 +146,15 @@ mod tests {
     }
 
     #[test]
-    fn what_is_kept_has_a_bound_and_is_not_used_for_much_less() {
+    fn the_kept_buffer_has_a_limit_and_is_not_used_for_much_smaller_messages() {
         let mut buffers = ReadBuffers::default();
-        for (size, is_kept) in [(LARGE_MOST - 1, true), (LARGE_MOST, true), (LARGE_MOST + 1, false)]
-        {
+        for (size, is_kept) in [(LARGE_MAX - 1, true), (LARGE_MAX, true), (LARGE_MAX + 1, false)] {
             buffers.large = BytesMut::new();
             let (buffer, allocated) = read(&mut buffers, size);
             buffers.give_back(buffer, allocated);
             assert_eq!(buffers.large.capacity() > 0, is_kept, "{size}");
         }
-        let (buffer, allocated) = read(&mut buffers, LARGE_MOST);
+        let (buffer, allocated) = read(&mut buffers, LARGE_MAX);
         buffers.give_back(buffer, allocated);
         let (small, _) = read(&mut buffers, 100_000);
         assert!(small.capacity() < 150_000, "{}", small.capacity());

@@ -33,7 +33,7 @@ pub(super) fn remove_stale(path: &Path, certain: bool, endpoint: &Arc<str>) -> R
         );
         return Err(insecure(endpoint, problem));
     }
-    let refused = match ask(path, &stat) {
+    let refused = match probe_own_socket(path, &stat) {
         Ok(()) => return Err(Error::AlreadyServed { endpoint: endpoint.clone() }),
         Err(refused) => refused,
     };
@@ -62,20 +62,20 @@ pub(super) fn remove_stale(path: &Path, certain: bool, endpoint: &Arc<str>) -> R
 /// Checks whether a server listens at `path`, a socket of this user; an error says why not, or that it cannot be
 /// probed. If its mode excludes its own user, the mode is changed for the probe (`unix(7)`: connecting needs
 /// the right to write).
-fn ask(path: &Path, stat: &Stat) -> io::Result<()> {
+fn probe_own_socket(path: &Path, stat: &Stat) -> io::Result<()> {
     let mode = Mode::from_raw_mode(stat.st_mode);
-    let asked = probe(path);
-    let is_kept_out = asked.as_ref().is_err_and(|e| e.kind() == ErrorKind::PermissionDenied);
-    if !is_kept_out || mode.contains(Mode::WUSR) {
-        return asked;
+    let probed = probe(path);
+    let is_denied = probed.as_ref().is_err_and(|e| e.kind() == ErrorKind::PermissionDenied);
+    if !is_denied || mode.contains(Mode::WUSR) {
+        return probed;
     }
     rustix::fs::chmod(path, mode | Mode::WUSR)?;
-    let asked = probe(path);
-    let is_stale = asked.as_ref().is_err_and(|e| e.kind() == ErrorKind::ConnectionRefused);
+    let probed = probe(path);
+    let is_stale = probed.as_ref().is_err_and(|e| e.kind() == ErrorKind::ConnectionRefused);
     if !is_stale {
         rustix::fs::chmod(path, mode)?;
     }
-    asked
+    probed
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use super::{PATIENCE, Scratch, connects, in_child};
 use crate::backends::event_loop::Next;
-use crate::backends::unix_socket::listener::{Step, identified, listen, without_client};
+use crate::backends::unix_socket::listener::{Step, accept_error, identified, listen};
 use crate::backends::unix_socket::place::{Claim, Served};
 use crate::backends::unix_socket::socket::new_socket;
 use crate::endpoint::{Endpoint, SocketAddress};
@@ -101,13 +101,13 @@ fn the_file_is_removed_before_the_socket_closes_and_the_lock_is_released_last() 
 
 #[test]
 fn a_client_that_closed_before_accept_is_not_an_accept_failure() {
-    let told = |kind: ErrorKind| without_client(kind.into());
+    let told = |kind: ErrorKind| accept_error(kind.into());
     assert!(matches!(told(ErrorKind::WouldBlock), Ok(Next::NoneWaiting)));
     for kind in [ErrorKind::ConnectionAborted, ErrorKind::Interrupted] {
         assert!(matches!(told(kind), Ok(Next::Skipped)), "{kind}");
     }
     let none_left = io::Error::from_raw_os_error(libc::EMFILE);
-    assert!(without_client(none_left).is_err());
+    assert!(accept_error(none_left).is_err());
 }
 
 /// With `Access::Everyone`, which admits all others.

@@ -89,6 +89,8 @@ fn a_client_of_several_threads_can_be_woken() {
     let deadline = Some(Instant::now() + PATIENCE);
     let mut buffer = BytesMut::with_capacity(100);
     let woken = |buffer: &mut BytesMut| client.read(buffer, deadline).unwrap_err().kind();
+    // This thread is the first user: otherwise the other one could be, and its wake would wake nobody.
+    client.write(&[IoSlice::new(b"x")]).unwrap();
     // A thread that waits alone soon notices a second one, which can wake it.
     std::thread::scope(|scope| {
         scope.spawn(|| {

@@ -1,6 +1,6 @@
 //! The time limits, exactly at each limit. The time is passed in, so no test waits.
 
-use super::clock::REPRIEVE;
+use super::clock::GRACE;
 use super::scene::{self, ID, Scene, frame, preface};
 use super::*;
 use crate::framing::GoodbyeCode;
@@ -61,7 +61,7 @@ fn the_time_for_a_preface_is_exact() {
 }
 
 #[test]
-fn a_preface_in_time_is_never_looked_for_again() {
+fn a_preface_in_time_ends_its_deadline() {
     let mut scene = Scene::new(&limits(LIMIT, LONG, None));
     let start = scene.start;
     assert!(scene.says(&preface(), start + LIMIT - STEP).is_empty());
@@ -87,7 +87,7 @@ fn the_time_for_a_message_is_exact_and_counts_from_its_first_byte() {
 }
 
 #[test]
-fn a_message_in_time_gives_the_next_one_its_own() {
+fn each_message_has_its_own_time() {
     let mut scene = Scene::begun(&limits(LONG, LIMIT, None));
     let (frame, mut from) = (frame(100), scene.start);
     for _ in 0..10 {
@@ -129,7 +129,7 @@ fn the_time_for_closing_is_exact_whatever_is_read_meanwhile() {
 }
 
 #[test]
-fn an_aborted_connection_is_gone_at_once() {
+fn an_aborted_connection_ends_at_once() {
     let mut scene = Scene::begun(&Limits::default());
     let now = scene.start;
     scene.peer.takes(false);
@@ -143,7 +143,7 @@ fn an_aborted_connection_is_gone_at_once() {
 
 /// The cost of the checks of peers that do not read grows linearly with their number.
 #[test]
-fn who_does_not_read_is_looked_at_when_its_time_is_over_and_not_with_each_other_one() {
+fn a_peer_that_does_not_read_is_checked_at_its_deadline_and_not_before() {
     const MANY: u64 = 1000;
     let limits = Limits { write_stall: LIMIT, ..Limits::default() };
     let mut scene = Scene::begun(&limits);
@@ -156,13 +156,13 @@ fn who_does_not_read_is_looked_at_when_its_time_is_over_and_not_with_each_other_
         scene.connections.add(id, stalled.clone(), Default::default(), false, now);
         scene.at(now);
     }
-    let before = stalled.looks();
+    let before = stalled.writes();
     let mut closed = 0;
     for number in 2..MANY + 2 {
         closed += scene.at(start + LIMIT + STEP * number as u32).len() as u64;
     }
     assert_eq!(closed, MANY);
-    assert!(stalled.looks() - before <= 3 * MANY, "{} looks", stalled.looks() - before);
+    assert!(stalled.writes() - before <= 3 * MANY, "{} writes", stalled.writes() - before);
 }
 
 fn is_idle(reason: &CloseReason) -> bool {
@@ -170,7 +170,7 @@ fn is_idle(reason: &CloseReason) -> bool {
 }
 
 #[test]
-fn the_time_of_silence_is_exact_and_counts_from_the_last_message() {
+fn the_idle_limit_is_exact_and_counts_from_the_last_message() {
     let limits = limits(LONG, LONG, Some(LIMIT));
     let heard = || {
         let mut scene = Scene::begun(&limits);
@@ -193,7 +193,7 @@ fn the_time_of_silence_is_exact_and_counts_from_the_last_message() {
 
 /// `message_time` applies meanwhile, and idleness counts from the end of the message.
 #[test]
-fn who_is_sending_a_message_is_not_idle() {
+fn a_peer_that_is_sending_a_message_is_not_idle() {
     let limits = limits(LONG, LONG, Some(LIMIT));
     let sent_slowly = || {
         let mut scene = Scene::begun(&limits);
@@ -208,7 +208,7 @@ fn who_is_sending_a_message_is_not_idle() {
 }
 
 #[test]
-fn by_default_silence_has_no_end() {
+fn by_default_there_is_no_idle_limit() {
     let mut scene = Scene::begun(&Limits::default());
     let start = scene.start;
     assert!(scene.at(start + Duration::from_secs(365 * 24 * 3600)).is_empty());
@@ -218,7 +218,7 @@ fn by_default_silence_has_no_end() {
 
 /// Time in which the server does not read because of backpressure does not count.
 #[test]
-fn the_time_for_a_message_stands_still_while_it_is_not_read() {
+fn the_time_for_a_message_does_not_count_while_it_is_not_read() {
     let mut limits = limits(LONG, LIMIT, None);
     limits.queued = 1000;
     let frame = frame(100);
@@ -248,7 +248,7 @@ fn the_time_for_a_message_stands_still_while_it_is_not_read() {
 
 /// The cost of the clock does not grow with the number of messages.
 #[test]
-fn a_connection_stands_in_the_clock_once_however_much_it_says() {
+fn a_connection_has_one_entry_in_the_clock_however_much_it_sends() {
     let mut scene = Scene::begun(&limits(LONG, LIMIT, Some(LONG)));
     let other = ConnectionId::from_number(2);
     let start = scene.start;
@@ -271,7 +271,7 @@ fn a_connection_stands_in_the_clock_once_however_much_it_says() {
 
 /// The application was busy for longer than the limits. All peers kept them, but the server did not poll.
 #[test]
-fn nobody_is_blamed_for_the_time_in_which_nobody_looked() {
+fn time_in_which_the_server_did_not_poll_does_not_count() {
     let mut limits = limits(LIMIT, LIMIT, Some(LIMIT));
     limits.write_stall = LIMIT;
     let late = LONG;
@@ -280,7 +280,7 @@ fn nobody_is_blamed_for_the_time_in_which_nobody_looked() {
     let mut scene = Scene::new(&limits);
     scene.peer.says(&preface());
     scene.peer.says(&frame(1));
-    assert!(scene.without_a_look(scene.start + late).is_empty());
+    assert!(scene.without_poll(scene.start + late).is_empty());
     scene.connections.readable(ID, false);
     let events = scene.at(scene.start + late);
     assert!(matches!(&events[..], [Event::Message(ID, _)]), "{events:?}");
@@ -289,7 +289,7 @@ fn nobody_is_blamed_for_the_time_in_which_nobody_looked() {
     let mut scene = Scene::begun(&limits);
     assert!(scene.says(&frame(10)[..9], scene.start).is_empty());
     scene.peer.says(&frame(10)[9..]);
-    assert!(scene.without_a_look(scene.start + late).is_empty());
+    assert!(scene.without_poll(scene.start + late).is_empty());
     scene.connections.readable(ID, false);
     let events = scene.at(scene.start + late);
     assert!(matches!(&events[..], [Event::Message(ID, _)]), "{events:?}");
@@ -298,7 +298,7 @@ fn nobody_is_blamed_for_the_time_in_which_nobody_looked() {
     let mut scene = Scene::begun(&limits);
     assert!(scene.says(&frame(10)[..9], scene.start).is_empty());
     assert!(scene.at(scene.start + late).is_empty());
-    let events = scene.says(&frame(10)[9..], scene.start + late + REPRIEVE - STEP);
+    let events = scene.says(&frame(10)[9..], scene.start + late + GRACE - STEP);
     assert!(matches!(&events[..], [Event::Message(ID, _)]), "{events:?}");
 
     // A message that takes several reads.
@@ -335,17 +335,17 @@ fn nobody_is_blamed_for_the_time_in_which_nobody_looked() {
     scene.peer.takes(false);
     scene.sends(100, start);
     scene.peer.takes(true);
-    assert!(scene.without_a_look(start + LIMIT).is_empty());
+    assert!(scene.without_poll(start + LIMIT).is_empty());
     scene.connections.writable(ID);
     let events = scene.at(start + LIMIT - STEP);
     assert!(events.is_empty(), "{events:?}");
     assert_eq!(scene.connections.deadline(), Some(start + LIMIT), "only its silence is waited for");
 }
 
-/// It gets one reprieve only.
+/// It gets the extra time only once.
 #[test]
-fn who_is_late_when_the_server_is_late_too_is_closed_all_the_same() {
-    for (after, ends) in [(REPRIEVE - STEP, false), (REPRIEVE, true)] {
+fn a_late_peer_of_a_late_server_is_closed_all_the_same() {
+    for (after, ends) in [(GRACE - STEP, false), (GRACE, true)] {
         let mut scene = Scene::begun(&limits(LONG, LIMIT, None));
         let late = scene.start + LIMIT + Duration::from_secs(1);
         assert!(scene.says(&frame(10)[..1], scene.start).is_empty());
