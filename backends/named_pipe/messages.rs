@@ -32,6 +32,14 @@ enum ZeroRead {
     Completed,
 }
 
+/// What a read would find.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Next {
+    /// A message of so many bytes.
+    Message(usize),
+    End,
+}
+
 impl Messages {
     pub fn new(pipe: OwnedHandle, zero_read: Transfer) -> Messages {
         Messages { pipe, zero_read, shown: ZeroRead::Pending, ended: false }
@@ -39,41 +47,47 @@ impl Messages {
 
     /// Appends the next message to `buffer`. `WouldBlock`: none is there until the transfer given to
     /// [`new`](Messages::new) completes.
-    ///
-    /// A message of no bytes is the end. A peek cannot tell it from an empty pipe; but a zero-byte read
-    /// completes for it, and stays in flight on an empty pipe.
     pub fn read(&mut self, buffer: &mut BytesMut, limit: usize) -> io::Result<ReadMessage> {
-        while !self.ended {
-            if !self.is_readable()? {
-                return Err(ErrorKind::WouldBlock.into());
+        if self.ended {
+            return Ok(ReadMessage::End);
+        }
+        match self.next()? {
+            None => Err(ErrorKind::WouldBlock.into()),
+            Some(Next::End) => {
+                self.ended = true;
+                Ok(ReadMessage::End)
             }
-            match self.look()? {
-                Some(Waiting { message: 0, bytes: 0 }) if self.shown == ZeroRead::Pending => {}
-                // An empty message, perhaps with others behind it; or the other end has closed.
-                Some(Waiting { message: 0, .. }) | None => self.ended = true,
-                Some(Waiting { message, .. }) if message > limit => {
-                    return Ok(ReadMessage::TooLarge(message as u64));
-                }
-                Some(Waiting { message, .. }) => {
-                    self.shown = ZeroRead::Pending;
-                    return self.take(buffer, message);
-                }
+            Some(Next::Message(size)) if size > limit => Ok(ReadMessage::TooLarge(size as u64)),
+            Some(Next::Message(size)) => {
+                self.shown = ZeroRead::Pending;
+                self.take(buffer, size)
             }
         }
-        Ok(ReadMessage::End)
     }
 
     /// Whether a read would find a message or the end. If not, a zero-byte read is in flight and sets its
     /// event when it completes.
     pub fn is_readable(&mut self) -> io::Result<bool> {
+        Ok(self.next()?.is_some())
+    }
+
+    /// What a read would find. `None`: nothing yet; a zero-byte read is in flight.
+    ///
+    /// A message of no bytes is the end. A peek cannot tell it from an empty pipe; but a zero-byte read
+    /// completes for it, and stays in flight on an empty pipe.
+    fn next(&mut self) -> io::Result<Option<Next>> {
         if self.zero_read.is_in_flight() {
             self.listen()?;
-        } else if self.shown == ZeroRead::Pending
-            && self.look()?.is_some_and(|waits| waits.bytes == 0)
-        {
-            self.arm()?;
         }
-        Ok(!self.zero_read.is_in_flight())
+        while !self.zero_read.is_in_flight() {
+            match self.look()? {
+                Some(waits) if waits.bytes == 0 && self.shown == ZeroRead::Pending => self.arm()?,
+                // An empty message, perhaps with others behind it; or the other end has closed.
+                Some(Waiting { message: 0, .. }) | None => return Ok(Some(Next::End)),
+                Some(Waiting { message, .. }) => return Ok(Some(Next::Message(message))),
+            }
+        }
+        Ok(None)
     }
 
     /// What waits; `None`: the other end has closed, and everything it had sent was read.
