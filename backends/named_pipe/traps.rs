@@ -1,5 +1,5 @@
-//! One test for each known trap of mio's pipes and of Win32, named after it. (That a wake is one event is
-//! tested beside the loop's waker.)
+//! One test for each known pitfall of mio's pipes and of Win32, named after it. (The tests of the loop's waker
+//! show that a wake is one event.)
 
 use super::listener::Listener;
 use super::stream::PipeStream;
@@ -78,7 +78,7 @@ fn register_before_connect() {
 /// A pipe becomes writable when it is registered, when it is connected and when a write has completed: only
 /// one of these is a client.
 #[test]
-fn a_connect_is_told_from_other_writable_events() {
+fn a_connect_is_distinguished_from_other_writable_events() {
     let (listener, name) = listener();
     let mut event_loop = event_loop(listener, &name, &Limits::default());
     assert!(event_loop.poll(Some(A_WHILE)).unwrap().is_none(), "a client that does not exist");
@@ -93,7 +93,7 @@ fn a_connect_is_told_from_other_writable_events() {
 /// A connect that failed leaves its error to be taken, and an instance that no event reports: other instances
 /// take its place.
 #[test]
-fn take_error_tells_a_failed_connect() {
+fn take_error_reports_a_failed_connect() {
     let (mut listener, name) = listener();
     let (mut poll, mut tokens) = (Poll::new().unwrap(), Tokens::default());
     let wake = Arc::new(Wake::new(poll.registry()).unwrap());
@@ -114,29 +114,29 @@ fn take_error_tells_a_failed_connect() {
 
 /// The message of a client that has opened, written and closed before it was accepted arrives.
 #[test]
-fn error_no_data_is_a_client_that_was_quick() {
+fn error_no_data_is_a_client_that_has_already_closed() {
     let (listener, name) = listener();
     let mut client = open(&name).unwrap();
     client.write_all(&hello()).unwrap();
     drop(client);
     drop(open(&name).unwrap());
     let mut event_loop = event_loop(listener, &name, &Limits::default());
-    let (mut came, mut heard, mut went) = (0, 0, 0);
-    while went < 2 {
+    let (mut connected, mut messages, mut closed) = (0, 0, 0);
+    while closed < 2 {
         match next(&mut event_loop) {
-            Event::Connected(_) => came += 1,
+            Event::Connected(_) => connected += 1,
             Event::Message(_, message) => {
                 assert_eq!(message, "hello");
-                heard += 1;
+                messages += 1;
             }
             Event::Closed(_, reason) => {
                 assert!(matches!(reason, CloseReason::PeerClosed), "{reason}");
-                went += 1;
+                closed += 1;
             }
             event => panic!("{event:?}"),
         }
     }
-    assert_eq!((came, heard), (2, 1));
+    assert_eq!((connected, messages), (2, 1));
     assert!(open(&name).is_ok(), "the name is still served");
 }
 
@@ -222,7 +222,7 @@ fn a_close_waits_for_the_last_write() {
 
 /// mio never cancels a write: a write to a client that does not read would keep its handle open for ever.
 #[test]
-fn an_evicted_client_leaves_no_handle_behind() {
+fn an_evicted_client_leaks_no_handle() {
     let (listener, name) = listener();
     let limits = Limits { write_stall: Duration::from_millis(50), ..Limits::default() };
     let mut event_loop = event_loop(listener, &name, &limits);
@@ -232,14 +232,14 @@ fn an_evicted_client_leaves_no_handle_behind() {
     assert!(matches!(next(&mut event_loop), Event::Closed(_, CloseReason::Unread { .. })));
     drop(event_loop);
     // A leaked handle would keep the name alive, with its client's end still open.
-    assert!(is_gone(&name), "an instance is left");
+    assert!(is_removed(&name), "an instance is left");
     drop(client);
 }
 
 /// A handle is closed only when its last completion packet has been taken from the port: a dropped server
 /// polls until that has happened, or its name would stay taken.
 #[test]
-fn polling_goes_on_until_the_handles_are_gone() {
+fn polling_continues_until_the_handles_are_closed() {
     for clients in [0, 1, 10] {
         let (listener, name) = listener();
         let mut event_loop = event_loop(listener, &name, &Limits::default());
@@ -249,11 +249,11 @@ fn polling_goes_on_until_the_handles_are_gone() {
             connected(&mut event_loop);
         }
         drop(event_loop);
-        assert!(is_gone(&name), "an instance is left of a server with {clients} clients");
+        assert!(is_removed(&name), "an instance is left of a server with {clients} clients");
     }
 }
 
-fn is_gone(name: &str) -> bool {
+fn is_removed(name: &str) -> bool {
     const FILE_NOT_FOUND: i32 = 2;
     open(name).is_err_and(|error| error.raw_os_error() == Some(FILE_NOT_FOUND))
 }
