@@ -30,7 +30,7 @@ fn descriptors() -> usize {
 }
 
 /// A client that sends a message, gets it back and closes.
-fn come_and_go(server: &mut LocalServer, options: &ClientOptions, name: &str) {
+fn connect_and_close(server: &mut LocalServer, options: &ClientOptions, name: &str) {
     let client = options.connect_messages(name).unwrap();
     client.send("hello").unwrap();
     let mut client = Some(client);
@@ -63,11 +63,11 @@ fn connecting_and_disconnecting_clients_leak_nothing() {
             let mut server = options.bind_messages(name.as_str()).unwrap();
             let options = ClientOptions::new().framing(framing.clone());
             for _ in 0..WARM_UP {
-                come_and_go(&mut server, &options, &name);
+                connect_and_close(&mut server, &options, &name);
             }
             let before = (HEAP.allocated(), descriptors());
             for _ in WARM_UP..CLIENTS {
-                come_and_go(&mut server, &options, &name);
+                connect_and_close(&mut server, &options, &name);
             }
             let after = (HEAP.allocated(), descriptors());
             assert!(after.0 < before.0 + SLACK, "{instances:?}: {after:?}, {before:?} before");

@@ -1,12 +1,12 @@
 //! The client's end of a pipe: blocking, with deadlines.
 
 use super::QUOTA;
-use super::handle::{check, code, is_gone};
+use super::handle::{check, code, is_disconnected};
 use super::identity::{own_sid, server_of, trusts};
 
 use super::messages::Messages;
 use super::opening::open;
-use super::stream::{gone_to_broken, next_message};
+use super::stream::{disconnected_to_broken_pipe, next_message};
 use super::transfer::{Signal, Transfer, wait_any};
 use super::writer::Writer;
 use crate::access::Trust;
@@ -120,8 +120,8 @@ impl PipeClient {
             sending: Mutex::new(Sending { writer, failed: None }),
             read_done,
             is_closed: AtomicBool::new(false),
-            closed: Signal::new()?,
-            woken: Signal::that_resets_itself()?,
+            closed: Signal::manual_reset()?,
+            woken: Signal::auto_reset()?,
             peer,
         })
     }
@@ -148,9 +148,9 @@ impl PipeClient {
     }
 
     /// The result of a read after the stream has been shut down: the end, or the error that ended the stream.
-    fn end(&self) -> io::Result<()> {
+    fn shutdown_result(&self) -> io::Result<()> {
         match &self.sending().failed {
-            Some(error) if !is_gone(error) => Err(copy(error)),
+            Some(error) if !is_disconnected(error) => Err(clone_error(error)),
             _ => Ok(()),
         }
     }
@@ -166,14 +166,14 @@ impl Sending {
             match self.writer.poll() {
                 None => return Ok(false),
                 Some(Ok(_)) => {}
-                Some(Err(error)) => self.failed = Some(gone_to_broken(error)),
+                Some(Err(error)) => self.failed = Some(disconnected_to_broken_pipe(error)),
             }
         }
-        self.failed.as_ref().map_or(Ok(true), |error| Err(copy(error)))
+        self.failed.as_ref().map_or(Ok(true), |error| Err(clone_error(error)))
     }
 }
 
-fn copy(error: &io::Error) -> io::Error {
+fn clone_error(error: &io::Error) -> io::Error {
     match error.raw_os_error() {
         Some(code) => io::Error::from_raw_os_error(code),
         None => io::Error::new(error.kind(), error.to_string()),
@@ -203,7 +203,7 @@ impl Reader {
     }
 
     /// Moves bytes of `left` into the spare capacity of `buffer`.
-    fn give(&mut self, buffer: &mut BytesMut) -> usize {
+    fn copy_to(&mut self, buffer: &mut BytesMut) -> usize {
         let len = self.left.len().min(buffer.capacity() - buffer.len());
         let end = self.left.start + len;
         if len > 0 {
@@ -220,19 +220,19 @@ impl ClientStream for PipeClient {
         while !self.is_closed.load(Ordering::SeqCst) {
             match reader.start() {
                 Ok(()) => {}
-                Err(error) if is_gone(&error) => break,
+                Err(error) if is_disconnected(&error) => break,
                 Err(error) => return Err(error),
             }
-            let given = reader.give(buffer);
-            if given > 0 {
-                return Ok(given);
+            let copied = reader.copy_to(buffer);
+            if copied > 0 {
+                return Ok(copied);
             }
             // A message of no bytes completes a read too; then the next read is started.
             if reader.transfer.is_in_flight() {
                 self.wait_for(&self.read_done, deadline)?;
             }
         }
-        self.end().map(|()| 0)
+        self.shutdown_result().map(|()| 0)
     }
 
     fn read_message(
@@ -250,7 +250,7 @@ impl ClientStream for PipeClient {
                 read => return read,
             }
         }
-        self.end().map(|()| ReadMessage::End)
+        self.shutdown_result().map(|()| ReadMessage::End)
     }
 
     fn write(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
@@ -268,7 +268,7 @@ impl ClientStream for PipeClient {
             }
             _ => next_message(slices, message),
         };
-        sending.writer.start(fill).map_err(gone_to_broken)
+        sending.writer.start(fill).map_err(disconnected_to_broken_pipe)
     }
 
     /// A write that failed because the server has closed counts as sent: reading finds the reason, and each
@@ -277,7 +277,7 @@ impl ClientStream for PipeClient {
         let settled = self.sending().is_settled();
         match settled {
             Ok(settled) => settled,
-            Err(error) if is_gone(&error) => true,
+            Err(error) if is_disconnected(&error) => true,
             Err(_) => {
                 // A thread that waits for bytes gets the error too.
                 self.shutdown();
@@ -290,7 +290,7 @@ impl ClientStream for PipeClient {
         if self.is_sent() {
             return Ok(());
         }
-        self.end()?;
+        self.shutdown_result()?;
         let mut signals = vec![&*self.write_done, &self.closed, &self.woken];
         if or_readable && self.messages.is_some() {
             if self.messages()?.is_readable()? {

@@ -1,9 +1,9 @@
-//! Clients that connect and close leave no handle open, on either side. (Their memory is measured on every
+//! Clients that connect and close leak no handle, on either side. (Their memory is measured on every
 //! system, in `tests/cycles.rs`.) On Wine a client takes a millisecond or two, so the runs with whole
 //! messages have fewer clients there.
 
-use super::as_asked::on_wine;
 use super::handle::check;
+use super::pipe_options::on_wine;
 use crate::framing::{Framing, Layer, Native, OsMessage};
 use crate::message_server::{Event, MessageServer};
 use crate::{ClientOptions, Instances, ServerOptions};
@@ -30,7 +30,7 @@ fn handles() -> u32 {
 
 /// Connects and closes clients, one after the other; every twentieth client is this crate's, sends a message
 /// and receives it back.
-fn come_and_go(framing: &Arc<dyn Framing>, instances: Instances, clients: usize) {
+fn connect_and_close(framing: &Arc<dyn Framing>, instances: Instances, clients: usize) {
     let name = format!("msgpipe.cycles.{}", std::process::id());
     let options = ServerOptions::new().framing(framing.clone()).instances(instances);
     let mut server = options.bind_messages(name.as_str()).unwrap();
@@ -63,20 +63,20 @@ fn come_and_go(framing: &Arc<dyn Framing>, instances: Instances, clients: usize)
     let after = handles();
     // A client costs several handles: a leak of one handle by one in a hundred clients would show.
     assert!(after < before + 10, "{clients} clients have made {after} handles of {before}");
-    println!("{clients} clients are gone");
+    println!("{clients} clients have closed");
 }
 
 #[test]
-fn ten_thousand_clients_leave_no_handle_behind() {
+fn ten_thousand_clients_leak_no_handle() {
     if std::env::var_os(ALONE).is_none() {
         let (_, path) = module_path!().split_once("::").unwrap();
-        let test = format!("{path}::ten_thousand_clients_leave_no_handle_behind");
+        let test = format!("{path}::ten_thousand_clients_leak_no_handle");
         let mut command = Command::new(std::env::current_exe().unwrap());
         let command = command.args(["--exact", &test, "--nocapture"]).env(ALONE, "");
         let output = command.output().unwrap();
-        let said = String::from_utf8_lossy(&output.stdout);
+        let printed = String::from_utf8_lossy(&output.stdout);
         assert_eq!(
-            (output.status.code(), said.matches("are gone").count()),
+            (output.status.code(), printed.matches("have closed").count()),
             (Some(0), 3),
             "{output:?}"
         );
@@ -84,8 +84,8 @@ fn ten_thousand_clients_leave_no_handle_behind() {
     }
     let native: Arc<dyn Framing> = Arc::new(Native::new(Layer::Messages, 4096));
     let whole: Arc<dyn Framing> = Arc::new(OsMessage::new(4096));
-    come_and_go(&native, Instances::Unlimited, 10_000);
+    connect_and_close(&native, Instances::Unlimited, 10_000);
     let fewer = if on_wine() { 2000 } else { 10_000 };
-    come_and_go(&whole, Instances::Fixed(1), fewer);
-    come_and_go(&whole, Instances::Unlimited, fewer);
+    connect_and_close(&whole, Instances::Fixed(1), fewer);
+    connect_and_close(&whole, Instances::Unlimited, fewer);
 }

@@ -19,11 +19,11 @@ pub(super) fn code(error: &io::Error) -> Option<u32> {
     error.raw_os_error().and_then(|code| u32::try_from(code).ok())
 }
 
-/// Whether an error says that the other end has closed; the system has several codes for it.
-pub(super) fn is_gone(error: &io::Error) -> bool {
-    let gone = [ERROR_NO_DATA, ERROR_PIPE_NOT_CONNECTED];
+/// Whether an error means that the other end has closed. The system has several codes for it.
+pub(super) fn is_disconnected(error: &io::Error) -> bool {
+    let codes = [ERROR_NO_DATA, ERROR_PIPE_NOT_CONNECTED];
     error.kind() == io::ErrorKind::BrokenPipe
-        || code(error).is_some_and(|code| gone.contains(&code))
+        || code(error).is_some_and(|code| codes.contains(&code))
 }
 
 /// Takes ownership of a handle that a call has just returned, or returns the call's error.

@@ -35,13 +35,13 @@ pub(super) fn own_sid() -> io::Result<&'static str> {
 ///
 /// The SID is that of the token that the system keeps of the client (see `impersonation`). Where it has none
 /// yet, the client's process could be queried by its id; but the id may by then be that of another process,
-/// and a client can arrange that. So the process counts only where all users with access are trusted alike
-/// (`alike`): the DACL is for the owner alone. Otherwise the SID stays unknown.
-pub(super) fn client_of(pipe: BorrowedHandle<'_>, alike: bool) -> io::Result<Peer> {
+/// and a client can arrange that. So the process counts only where all users with access are trusted equally
+/// (`owner_only`): the DACL is for the owner alone. Otherwise the SID stays unknown.
+pub(super) fn client_of(pipe: BorrowedHandle<'_>, owner_only: bool) -> io::Result<Peer> {
     let mut pid = 0;
     // SAFETY: the handle is open for as long as it is borrowed, and `pid` outlives the call.
     check(unsafe { GetNamedPipeClientProcessId(pipe.as_raw_handle(), &mut pid) })?;
-    let by_process = |_| if alike { sid_of_process(pid).ok() } else { None };
+    let by_process = |_| if owner_only { sid_of_process(pid).ok() } else { None };
     Ok(peer(pid, client_user(pipe).map_or_else(by_process, Some)))
 }
 
@@ -116,7 +116,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn our_own_identifier_is_the_one_that_others_see() {
+    fn our_own_sid_is_the_one_that_others_see() {
         let own = own_sid().unwrap();
         assert!(own.starts_with("S-1-5-"), "{own}");
         assert_eq!(sid_of_process(std::process::id()).unwrap(), own);

@@ -13,7 +13,7 @@ use windows_sys::Win32::System::Pipes::{ImpersonateNamedPipeClient, PeekNamedPip
 use windows_sys::Win32::System::Threading::{GetCurrentThread, OpenThreadToken, SetThreadToken};
 
 /// The user of an instance's client, by the token that the system keeps of it: the token of the pipe's
-/// opener, or of the last writer, whatever became of the process.
+/// opener, or of the last writer, also after that process has ended.
 ///
 /// # Errors
 /// `ERROR_CANNOT_IMPERSONATE`: the client opened the pipe so that its token is that of each write (the
@@ -21,15 +21,15 @@ use windows_sys::Win32::System::Threading::{GetCurrentThread, OpenThreadToken, S
 pub(super) fn client_user(pipe: BorrowedHandle<'_>) -> io::Result<String> {
     match as_client(pipe, current_user) {
         Err(error) if code(&error) == Some(ERROR_CANNOT_IMPERSONATE) => {
-            see_the_first_byte(pipe)?;
+            peek_first_byte(pipe)?;
             as_client(pipe, current_user)
         }
         user => user,
     }
 }
 
-/// Peeks at the first byte that waits, if there is one: with it the system has the token of its writer.
-fn see_the_first_byte(pipe: BorrowedHandle<'_>) -> io::Result<()> {
+/// Peeks at the first available byte, if there is one: from then on the system has the token of its writer.
+fn peek_first_byte(pipe: BorrowedHandle<'_>) -> io::Result<()> {
     let mut byte = 0_u8;
     // SAFETY: the handle is open, the buffer is one byte, and the pointers to the numbers are null.
     check(unsafe {
@@ -44,7 +44,7 @@ fn see_the_first_byte(pipe: BorrowedHandle<'_>) -> io::Result<()> {
     })
 }
 
-/// Runs `act` as the client of `pipe`, then restores the thread's token, whatever happens.
+/// Runs `act` as the client of `pipe`, then restores the thread's token, also after a panic.
 fn as_client<T>(pipe: BorrowedHandle<'_>, act: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
     // The application itself may impersonate a user on this thread.
     let before = match thread_token(TOKEN_IMPERSONATE | TOKEN_QUERY) {
@@ -100,7 +100,7 @@ mod tests {
     use super::*;
     use crate::Access;
     use crate::backends::named_pipe::handle::wide;
-    use crate::backends::named_pipe::instance::{self, Which};
+    use crate::backends::named_pipe::instance::{self, InstanceKind};
     use std::fs::{File, OpenOptions};
     use std::io::Write;
     use std::os::windows::io::AsHandle;
@@ -110,54 +110,54 @@ mod tests {
     fn pair(name: &str) -> (OwnedHandle, File) {
         let pipe = format!(r"\\.\pipe\msgpipe.{name}.{}", std::process::id());
         let descriptor = descriptor(&Access::Owner, &"a test".into()).unwrap();
-        let instance = instance::create(&wide(&pipe).unwrap(), Which::First, &descriptor).unwrap();
+        let instance =
+            instance::create(&wide(&pipe).unwrap(), InstanceKind::First, &descriptor).unwrap();
         let client = OpenOptions::new().read(true).write(true).open(&pipe).unwrap();
         (instance, client)
     }
 
-    fn acts_as_itself() -> bool {
+    fn impersonates_nobody() -> bool {
         thread_token(TOKEN_QUERY).is_err_and(|error| code(&error) == Some(ERROR_NO_TOKEN))
     }
 
     #[test]
-    fn a_client_is_known_by_its_token_and_the_thread_goes_on_as_itself() {
+    fn a_client_is_identified_by_its_token_and_the_impersonation_is_reverted() {
         let (instance, mut client) = pair("token");
         // The client has written nothing yet: a system may not know its token then.
         match client_user(instance.as_handle()) {
             Ok(user) => assert_eq!(user, own_sid().unwrap()),
             Err(error) => assert_eq!(code(&error), Some(ERROR_CANNOT_IMPERSONATE), "{error}"),
         }
-        assert!(acts_as_itself());
+        assert!(impersonates_nobody());
         client.write_all(b"hello").unwrap();
         assert_eq!(client_user(instance.as_handle()).unwrap(), own_sid().unwrap());
-        assert!(acts_as_itself());
+        assert!(impersonates_nobody());
         // The token is still known after the client has closed.
         drop(client);
         assert_eq!(client_user(instance.as_handle()).unwrap(), own_sid().unwrap());
-        assert!(acts_as_itself());
+        assert!(impersonates_nobody());
     }
 
     #[test]
-    fn a_panic_leaves_no_thread_with_the_rights_of_a_client() {
+    fn a_panic_reverts_the_impersonation() {
         let (instance, mut client) = pair("panic");
         client.write_all(b"hello").unwrap();
-        see_the_first_byte(instance.as_handle()).unwrap();
-        let acting =
-            || as_client::<()>(instance.as_handle(), || panic!("while it acts as another"));
-        assert!(catch_unwind(AssertUnwindSafe(acting)).is_err());
-        assert!(acts_as_itself());
+        peek_first_byte(instance.as_handle()).unwrap();
+        let panics = || as_client::<()>(instance.as_handle(), || panic!("while it impersonates"));
+        assert!(catch_unwind(AssertUnwindSafe(panics)).is_err());
+        assert!(impersonates_nobody());
     }
 
     /// A service may poll on a thread that impersonates one of its users.
     #[test]
-    fn what_the_application_acts_as_is_what_it_acts_as_again() {
+    fn the_impersonation_of_the_application_is_restored() {
         let (instance, mut client) = pair("again");
         client.write_all(b"hello").unwrap();
         // SAFETY: no pointers; the impersonation ends with the thread of this test.
         check(unsafe { ImpersonateSelf(SecurityImpersonation) }).unwrap();
-        assert!(!acts_as_itself());
+        assert!(!impersonates_nobody());
         assert_eq!(client_user(instance.as_handle()).unwrap(), own_sid().unwrap());
-        assert!(!acts_as_itself(), "the application's own impersonation is gone");
+        assert!(!impersonates_nobody(), "the application's own impersonation has ended");
         // SAFETY: no pointers.
         check(unsafe { RevertToSelf() }).unwrap();
     }

@@ -20,22 +20,22 @@ use windows_sys::Win32::System::Pipes::{
     PIPE_UNLIMITED_INSTANCES, PIPE_WAIT,
 };
 
-/// Whether an instance must be the first of its name.
+/// Whether an instance is the first of its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Which {
+pub(super) enum InstanceKind {
     /// Fails if the name has an instance: another process serves it, or waits there for this server's
     /// clients.
     First,
-    /// A further instance of a name.
-    Further,
+    /// Another instance of a name that this server already serves.
+    Additional,
 }
 
 /// The open mode of an instance: `dwOpenMode` of CreateNamedPipe.
-pub(super) fn open_mode(which: Which) -> u32 {
+pub(super) fn open_mode(kind: InstanceKind) -> u32 {
     let mode = PIPE_ACCESS_DUPLEX | FILE_FLAG_OVERLAPPED;
-    match which {
-        Which::First => mode | FILE_FLAG_FIRST_PIPE_INSTANCE,
-        Which::Further => mode,
+    match kind {
+        InstanceKind::First => mode | FILE_FLAG_FIRST_PIPE_INSTANCE,
+        InstanceKind::Additional => mode,
     }
 }
 
@@ -49,11 +49,11 @@ pub(super) const PIPE_MODE: u32 =
 /// it nevertheless, so that nothing depends on which was made first.
 pub(super) fn create(
     name: &U16CStr,
-    which: Which,
+    kind: InstanceKind,
     descriptor: &SecurityDescriptor,
 ) -> io::Result<OwnedHandle> {
     let attributes = attributes(descriptor);
-    let open_mode = open_mode(which);
+    let open_mode = open_mode(kind);
     // SAFETY: the name has its terminating zero, and the attributes and the descriptor they point
     // to outlive the call. The handle returned is new and ours.
     let instance = unsafe {
@@ -121,19 +121,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_the_first_instance_asks_to_be_the_first() {
+    fn only_the_first_instance_has_the_flag_for_the_first() {
         assert_eq!(
-            open_mode(Which::First) & FILE_FLAG_FIRST_PIPE_INSTANCE,
+            open_mode(InstanceKind::First) & FILE_FLAG_FIRST_PIPE_INSTANCE,
             FILE_FLAG_FIRST_PIPE_INSTANCE
         );
-        assert_eq!(open_mode(Which::Further) & FILE_FLAG_FIRST_PIPE_INSTANCE, 0);
+        assert_eq!(open_mode(InstanceKind::Additional) & FILE_FLAG_FIRST_PIPE_INSTANCE, 0);
     }
 
     #[test]
-    fn every_instance_is_of_messages_overlapped_and_local() {
-        for which in [Which::First, Which::Further] {
+    fn every_instance_is_message_mode_overlapped_and_local() {
+        for kind in [InstanceKind::First, InstanceKind::Additional] {
             let expected = PIPE_ACCESS_DUPLEX | FILE_FLAG_OVERLAPPED;
-            assert_eq!(open_mode(which) & expected, expected);
+            assert_eq!(open_mode(kind) & expected, expected);
         }
         assert_ne!(PIPE_MODE & PIPE_TYPE_MESSAGE, 0);
         assert_ne!(PIPE_MODE & PIPE_READMODE_MESSAGE, 0);

@@ -2,7 +2,7 @@
 
 use super::handle::{code, wide};
 use super::identity::{client_of, own_sid};
-use super::instance::{self, KeptOpen, Place, Which};
+use super::instance::{self, InstanceKind, KeptOpen, Place};
 use super::mio_pipe::{self, MioPipe};
 use super::read_size::Extra;
 use super::security;
@@ -33,7 +33,7 @@ pub(crate) struct Listener {
     name: U16CString,
     descriptor: SecurityDescriptor,
     /// The DACL is for the owner alone, and for LocalSystem, which can act as the owner.
-    alike: bool,
+    owner_only: bool,
     instances: Instances,
     /// With a fixed number of instances, those that stay open until others listen in their place.
     kept_open: Arc<KeptOpen>,
@@ -92,9 +92,9 @@ impl Listener {
             Instances::Unlimited => LISTENING,
             Instances::Fixed(_) => most,
         };
-        let make = |which| {
-            let made = instance::create(&name, which, &descriptor);
-            made.map_err(|source| why_not_made(which, &shown, source))
+        let make = |kind| {
+            let made = instance::create(&name, kind, &descriptor);
+            made.map_err(|source| why_not_made(kind, &shown, source))
         };
         // All are created before one is registered: an instance without an operation in flight is closed at
         // once if another cannot be created.
@@ -106,7 +106,7 @@ impl Listener {
         let mut listener = Listener {
             name,
             descriptor,
-            alike: options.access == Access::Owner,
+            owner_only: options.access == Access::Owner,
             instances: options.instances,
             kept_open: Arc::default(),
             extra: Arc::default(),
@@ -172,13 +172,15 @@ impl Listener {
 /// The system's errors for a first instance that is not the first (CreateNamedPipe): access denied; or no
 /// more instances, where the first one has set their number. A further instance that is denied does not mean
 /// another server: the name is already this server's.
-fn why_not_made(which: Which, endpoint: &Arc<str>, source: io::Error) -> Error {
-    match (which, code(&source)) {
-        (Which::First, Some(ERROR_ACCESS_DENIED | ERROR_PIPE_BUSY)) => {
+fn why_not_made(kind: InstanceKind, endpoint: &Arc<str>, source: io::Error) -> Error {
+    match (kind, code(&source)) {
+        (InstanceKind::First, Some(ERROR_ACCESS_DENIED | ERROR_PIPE_BUSY)) => {
             Error::AlreadyServed { endpoint: endpoint.clone() }
         }
-        (Which::First, _) => Error::system(endpoint, "making the pipe", source),
-        (Which::Further, _) => Error::system(endpoint, "making a further instance", source),
+        (InstanceKind::First, _) => Error::system(endpoint, "making the pipe", source),
+        (InstanceKind::Additional, _) => {
+            Error::system(endpoint, "making a further instance", source)
+        }
     }
 }
 
@@ -210,14 +212,14 @@ impl Acceptor for Listener {
             return Ok(Next::NoneWaiting);
         };
         // A client whose identity cannot be queried is refused.
-        let Ok(peer) = client_of(instance.handle_to_read(), self.alike) else {
+        let Ok(peer) = client_of(instance.handle_to_read(), self.owner_only) else {
             return Ok(Next::Skipped);
         };
         let stream = match instance.reader {
             Some(reader) => PipeStream::of_messages(instance.mio, reader, &poller.wake, token)?,
             None => PipeStream::new(instance.mio),
         };
-        let stream = stream.at(instance.place);
+        let stream = stream.with_place(instance.place);
         // The event for what the client sent before it was accepted may have been reported already.
         Ok(Next::Client(Accepted { token, stream, peer, readable: true }))
     }
@@ -234,18 +236,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_the_first_instance_can_find_another_server() {
+    fn only_the_first_instance_reports_another_server() {
         let endpoint: Arc<str> = "a pipe".into();
-        for (which, code, served) in [
-            (Which::First, ERROR_ACCESS_DENIED, true),
-            (Which::First, ERROR_PIPE_BUSY, true),
-            (Which::First, 1450, false), // no system resources
-            (Which::Further, ERROR_ACCESS_DENIED, false),
-            (Which::Further, ERROR_PIPE_BUSY, false),
+        for (kind, code, served) in [
+            (InstanceKind::First, ERROR_ACCESS_DENIED, true),
+            (InstanceKind::First, ERROR_PIPE_BUSY, true),
+            (InstanceKind::First, 1450, false), // no system resources
+            (InstanceKind::Additional, ERROR_ACCESS_DENIED, false),
+            (InstanceKind::Additional, ERROR_PIPE_BUSY, false),
         ] {
-            let error = why_not_made(which, &endpoint, io::Error::from_raw_os_error(code as i32));
+            let error = why_not_made(kind, &endpoint, io::Error::from_raw_os_error(code as i32));
             match error {
-                Error::AlreadyServed { .. } => assert!(served, "{which:?}, {code}"),
+                Error::AlreadyServed { .. } => assert!(served, "{kind:?}, {code}"),
                 Error::System { cause, .. } => {
                     assert!(!served && cause.raw_os_error() == Some(code as i32), "{cause}");
                 }

@@ -7,32 +7,32 @@
 //! 1. A pipe is tied to the completion port when it is registered, and not before; the first read starts
 //!    then, or when the client has connected. `register_before_connect`
 //! 2. `connect` reports at once that there is a client, or posts an event when it has ended; `take_error`
-//!    gives its result. `a_connect_is_told_from_other_writable_events`, `take_error_tells_a_failed_connect`,
-//!    `error_no_data_is_a_client_that_was_quick`
+//!    gives its result. `a_connect_is_distinguished_from_other_writable_events`, `take_error_reports_a_failed_connect`,
+//!    `error_no_data_is_a_client_that_has_already_closed`
 //! 3. A second `connect` reports whether there is a client by now.
-//!    `beside_mio::to_connect_again_tells_whether_there_is_a_client`
+//!    `mio_internals::a_second_connect_reports_whether_a_client_is_connected`
 //! 4. Each read that completes posts one event. Its bytes are given out in pieces without a further event,
 //!    and the next read starts when the last piece has been taken.
-//!    `beside_mio::bytes_keep_their_order_however_much_is_asked_for`,
+//!    `mio_internals::bytes_keep_their_order_at_any_read_size`,
 //!    `pieces_around_the_size_of_mios_buffer_keep_their_order`,
 //!    `a_long_message_queued_before_the_first_read_is_whole`
 //! 5. The next read is as large as the last request, at least 4 KiB and at most 64 KiB. Only speed depends on
-//!    it. `beside_mio::a_read_is_as_large_as_what_was_asked_for_before`
+//!    it. `mio_internals::a_read_is_as_large_as_the_last_request`
 //! 6. The end is `Ok(0)`, or an error, again at each further read, with an event each time.
 //!    `ok_zero_is_the_end_and_is_read_once`
 //! 7. A read that was refused is not started again before its error has been taken; connects and writes go
 //!    on. So a handle without the right to read keeps mio from reading.
-//!    `beside_mio::without_the_right_to_read_mio_reads_nothing_and_writes`
+//!    `mio_internals::without_the_right_to_read_mio_reads_nothing_and_writes`
 //! 8. A write is taken whole, or not at all (`WouldBlock`) while another is in flight; its completion is an
 //!    event, and a drop does not wait for it. `a_close_waits_for_the_last_write`,
-//!    `beside_mio::a_write_of_mios_is_one_at_a_time_and_ends_with_an_event`
-//! 9. `disconnect` ends a write that is in flight. `an_evicted_client_leaves_no_handle_behind`
+//!    `mio_internals::one_write_of_mios_is_in_flight_and_its_completion_is_an_event`
+//! 9. `disconnect` ends a write that is in flight. `an_evicted_client_leaks_no_handle`
 //! 10. The handle is closed when the last completion packet has been taken from the port.
-//!     `polling_goes_on_until_the_handles_are_gone`
+//!     `polling_continues_until_the_handles_are_closed`
 //! 11. mio takes every completion packet of the pipe for one of its own operations: all other operations make
-//!     none (`Signal::without_packet`). `beside_mio::what_is_done_beside_mio_makes_no_event`
+//!     none (`Signal::without_packet`). `mio_internals::operations_outside_mio_post_no_event`
 
-use super::handle::is_gone;
+use super::handle::is_disconnected;
 use super::handle::{check, own};
 use super::read_size::{Extra, ReadSize};
 use bytes::BytesMut;
@@ -59,7 +59,8 @@ pub(super) struct MioPipe {
     pipe: NamedPipe,
     reads: bool,
     size: ReadSize,
-    /// Bytes taken from mio that had no room. They come first; mio has started the next read since.
+    /// Bytes taken from mio for which the reader had no room. They are returned first; mio has started its next
+    /// read since.
     left: BytesMut,
     /// A write of mio's is in flight, or its completion has not been reported. mio takes one at a time.
     writing: bool,
@@ -122,8 +123,8 @@ impl MioPipe {
         if self.reads {
             return Some(true);
         }
-        // The read that is refused to mio makes an event before there is a client. A second connect tells
-        // them apart: it is refused as long as the first is in flight.
+        // The read that is refused to mio makes an event before there is a client. A second connect
+        // distinguishes them: it is refused as long as the first is in flight.
         match self.pipe.connect() {
             Ok(()) => Some(true),
             Err(error) if error.kind() == ErrorKind::WouldBlock => Some(false),
@@ -140,7 +141,7 @@ impl MioPipe {
         while !self.ended && self.left.is_empty() && buffer.len() < buffer.capacity() {
             self.left = BytesMut::new();
             match self.take(buffer) {
-                Ok(read) if read == self.size.get() => self.size.filled(),
+                Ok(read) if read == self.size.get() => self.size.read_was_full(),
                 // A message of no bytes looks the same as the end; this framing has none.
                 Ok(read) => {
                     self.ended = read == 0;
@@ -148,7 +149,7 @@ impl MioPipe {
                 }
                 // The error comes again at the next read, after these bytes have been handled.
                 Err(_) if buffer.len() > before => break,
-                Err(error) if is_gone(&error) => self.ended = true,
+                Err(error) if is_disconnected(&error) => self.ended = true,
                 Err(error) => return Err(error),
             }
         }
@@ -202,10 +203,10 @@ impl MioPipe {
         let _ = self.pipe.disconnect();
     }
 
-    /// Requests `size` bytes at first, as if mio's reads had another size.
+    /// The same pipe with another assumption about the size of mio's reads.
     #[cfg(test)]
-    pub fn asking_first(self, size: usize) -> MioPipe {
-        MioPipe { size: self.size.starting_at(size), ..self }
+    pub fn with_read_size(self, size: usize) -> MioPipe {
+        MioPipe { size: self.size.with_size(size), ..self }
     }
 }
 
@@ -229,8 +230,8 @@ fn without_reading(instance: &OwnedHandle) -> io::Result<OwnedHandle> {
     unsafe { own(handle) }
 }
 
-/// Takes completion packets from the port until none has come for a while: each keeps a handle open, and with
-/// it the name.
+/// Takes completion packets from the port until none has arrived for a while. Each packet keeps a handle open,
+/// and so the name in use.
 pub(super) fn wait_until_gone(poll: &mut Poll, events: &mut Events) {
     const PAUSE: Duration = Duration::from_millis(5);
     const AT_MOST: usize = 100;

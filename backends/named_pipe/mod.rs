@@ -11,12 +11,25 @@
 //!   their handle is tied to a completion port: on the server mio writes in this way, on the client `writer`.
 //!   Reads may be cancelled: a read that has not completed has taken nothing, and is started again.
 //! - The handle of a dropped pipe is closed only after its last completion packet has been taken from the
-//!   port: the loop goes on polling, and a disconnect ends a write that never completes.
+//!   port: the loop continues to poll, and a disconnect ends a write that never completes.
+//!
+//! Three ways to read, and why none replaces another:
+//! - A server reads a stream of bytes through mio (`mio_pipe`): one read and one completion packet for each
+//!   piece, and no other call.
+//! - A client reads a stream of bytes with an overlapped read and its event (`transfer`). It has no loop: it
+//!   waits for the event, the deadline, `wake` and `shutdown` at once.
+//! - Both ends read whole messages with a zero-byte read, a peek and a read of that length (`messages`). A
+//!   read of a fixed size cannot do it: mio hides whether it returned all of a message. A stream of bytes
+//!   does not read in this way, since it takes three calls instead of one.
+//!
+//! Three ways to write:
+//! - A server writes what fits into the pipe's buffer itself, without a completion packet (`nonblocking`).
+//!   Such a write completes at once or is cancelled as a whole.
+//! - A server gives mio the write that has to wait for the client. The write then outlives its thread, and a
+//!   packet of mio's port reports its end.
+//! - A client ties its pipe to the port of the system's thread pool for the same purpose (`writer`). A handle
+//!   can be tied to one port only, and only a server's loop takes packets from mio's port.
 
-#[cfg(test)]
-mod as_asked;
-#[cfg(test)]
-mod beside_mio;
 mod client;
 #[cfg(test)]
 mod cycles;
@@ -26,8 +39,13 @@ mod impersonation;
 mod instance;
 mod listener;
 mod messages;
+#[cfg(test)]
+mod mio_internals;
 mod mio_pipe;
+mod nonblocking;
 mod opening;
+#[cfg(test)]
+mod pipe_options;
 mod read_size;
 mod security;
 mod stream;
@@ -35,7 +53,6 @@ mod token;
 mod transfer;
 #[cfg(test)]
 mod traps;
-mod waiting;
 mod watch;
 mod writer;
 

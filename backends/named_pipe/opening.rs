@@ -81,7 +81,7 @@ mod tests {
     use windows_sys::Win32::Foundation::{ERROR_ACCESS_DENIED, ERROR_FILE_NOT_FOUND};
 
     #[test]
-    fn the_server_may_know_the_client_and_not_act_as_it() {
+    fn a_client_opens_at_the_level_of_identification() {
         /// The two bits of the impersonation level (CreateFile): anonymous, identification, impersonation,
         /// delegation.
         const LEVEL: u32 = 3 << 16;
@@ -92,7 +92,7 @@ mod tests {
     /// A wait that is refused returns at once: repeating it would keep a CPU busy until the deadline, which
     /// may be never.
     #[test]
-    fn a_refused_wait_ends_the_opening_and_one_that_timed_out_does_not() {
+    fn a_failed_wait_ends_the_open_and_a_wait_that_timed_out_does_not() {
         let failed = |code: u32| io::Error::from_raw_os_error(code as i32);
         let ended_by = |waits: &[Option<u32>], deadline| {
             let mut waits = waits.iter();

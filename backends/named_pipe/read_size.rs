@@ -47,7 +47,7 @@ impl ReadSize {
     }
 
     /// A read has returned as many bytes as requested: the size grows, as far as the bounds allow.
-    pub fn filled(&mut self) {
+    pub fn read_was_full(&mut self) {
         if self.size < MOST && self.extra.take(self.size) {
             self.taken += self.size;
             self.size *= 2;
@@ -55,7 +55,7 @@ impl ReadSize {
     }
 
     #[cfg(test)]
-    pub fn starting_at(self, size: usize) -> ReadSize {
+    pub fn with_size(self, size: usize) -> ReadSize {
         let extra = self.extra.clone();
         ReadSize { size, taken: 0, extra }
     }
@@ -72,11 +72,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_grows_with_what_arrived_and_not_beyond_what_mio_takes() {
+    fn the_read_size_grows_with_arrived_bytes_up_to_mios_maximum() {
         let extra = Arc::default();
         let mut size = ReadSize::new(&extra);
         for expected in [8, 16, 32, 64, 64].map(|kib| kib * 1024) {
-            size.filled();
+            size.read_was_full();
             assert_eq!(size.get(), expected);
         }
         assert_eq!(extra.0.load(Ordering::Relaxed), MOST - LEAST);
@@ -85,11 +85,11 @@ mod tests {
     }
 
     #[test]
-    fn all_together_have_a_bound_and_what_goes_leaves_its_part() {
+    fn the_extra_bytes_of_all_connections_have_a_limit_and_are_returned() {
         let extra = Arc::default();
         let grown = || {
             let mut size = ReadSize::new(&extra);
-            (0..4).for_each(|_| size.filled());
+            (0..4).for_each(|_| size.read_was_full());
             size
         };
         let mut all: Vec<ReadSize> = (0..EXTRA / LEAST).map(|_| grown()).collect();
@@ -98,6 +98,6 @@ mod tests {
         assert_eq!(taken, all.iter().map(|one| one.get() - LEAST).sum::<usize>());
         assert_eq!(grown().get(), LEAST, "there is no more");
         all.remove(0);
-        assert_eq!(grown().get(), MOST, "who goes makes room");
+        assert_eq!(grown().get(), MOST, "a closed connection returns its part");
     }
 }

@@ -99,7 +99,7 @@ pub(super) fn attributes(descriptor: &SecurityDescriptor) -> SECURITY_ATTRIBUTES
 pub(super) mod tests {
     use super::*;
     use crate::backends::named_pipe::handle::check;
-    use crate::backends::named_pipe::instance::{self, Which};
+    use crate::backends::named_pipe::instance::{self, InstanceKind};
     use std::os::windows::io::AsRawHandle;
     use std::ptr::null_mut;
     use widestring::U16CStr;
@@ -154,12 +154,12 @@ pub(super) mod tests {
     /// Wine does not enforce DACLs: the test shows that every instance has the right one. Windows returns all
     /// rights as those of a file (`FA`).
     #[test]
-    fn every_instance_belongs_to_its_user_and_the_system_alone() {
+    fn by_default_the_owner_and_local_system_have_access() {
         let name = wide(&format!(r"\\.\pipe\msgpipe.security.{}", std::process::id())).unwrap();
         let descriptor = descriptor(&Access::Owner, &"a test".into()).unwrap();
         let sid = own_sid().unwrap();
-        for which in [Which::First, Which::Further, Which::Further] {
-            let sddl = sddl_of(&instance::create(&name, which, &descriptor).unwrap());
+        for kind in [InstanceKind::First, InstanceKind::Additional, InstanceKind::Additional] {
+            let sddl = sddl_of(&instance::create(&name, kind, &descriptor).unwrap());
             assert!(sddl.starts_with(&format!("O:{sid}")), "{sddl}");
             let list = sddl.split("D:").nth(1).expect("an access list");
             assert!(list.starts_with('P'), "inherited entries could be added: {sddl}");
@@ -169,7 +169,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn others_may_read_and_write_and_make_no_instances() {
+    fn others_may_read_and_write_and_create_no_instances() {
         const FILE_CREATE_PIPE_INSTANCE: u32 = 4;
         const GENERIC_WRITE: u32 = 0x4000_0000;
         assert_eq!(CLIENT_RIGHTS & (FILE_CREATE_PIPE_INSTANCE | GENERIC_WRITE), 0);
@@ -179,7 +179,7 @@ pub(super) mod tests {
             [(Access::Only(vec![Principal::Uid(7), users]), "BU"), (Access::Everyone, "WD")]
         {
             let descriptor = descriptor(&access, &"a test".into()).unwrap();
-            let sddl = sddl_of(&instance::create(&name, Which::First, &descriptor).unwrap());
+            let sddl = sddl_of(&instance::create(&name, InstanceKind::First, &descriptor).unwrap());
             assert_eq!(sddl.matches('(').count(), 3, "{sddl}");
             assert!(sddl.contains(&format!("(A;;0x12019b;;;{who})")), "{sddl}");
         }
@@ -196,7 +196,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn what_the_caller_says_is_taken_as_it_is_but_for_the_owner() {
+    fn custom_sddl_is_unchanged_except_for_the_owner() {
         let custom = |sddl: &str| Access::Custom { sddl: Some(sddl.to_owned()), mode: None };
         assert_eq!(sddl(&custom("D:(A;;GA;;;WD)"), "S-1-5-7").unwrap(), "O:S-1-5-7D:(A;;GA;;;WD)");
         assert_eq!(sddl(&custom("O:BAD:(A;;GA;;;WD)"), "S-1-5-7").unwrap(), "O:BAD:(A;;GA;;;WD)");
@@ -208,7 +208,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn nothing_but_an_identifier_gets_into_an_entry() {
+    fn only_a_valid_sid_becomes_an_entry() {
         for (text, fits) in [
             ("S-1-5-32-545", true),
             ("s-1-1-0", true),

@@ -1,11 +1,11 @@
 //! A client's instance on the server.
 
-use super::handle::is_gone;
+use super::handle::is_disconnected;
 use super::instance::Place;
 use super::messages::Messages;
 use super::mio_pipe::MioPipe;
+use super::nonblocking;
 use super::transfer::{Signal, Transfer};
-use super::waiting;
 use super::watch::Watch;
 use super::{PIPE_MESSAGE_MAX, QUOTA};
 use crate::backends::event_loop::Wake;
@@ -20,55 +20,55 @@ use std::sync::Arc;
 
 pub(crate) struct PipeStream {
     mio: MioPipe,
-    /// Reads whole messages. The watch is dropped before what it watches.
-    whole: Option<(Watch, Messages)>,
+    /// Reads whole messages. The watch is dropped before the event that it watches.
+    messages: Option<(Watch, Messages)>,
     /// Only with a fixed number of instances.
     _place: Option<Place>,
 }
 
 impl PipeStream {
     pub(super) fn new(mio: MioPipe) -> PipeStream {
-        PipeStream { mio, whole: None, _place: None }
+        PipeStream { mio, messages: None, _place: None }
     }
 
-    /// The same stream, as if mio's reads had another size.
+    /// The same stream with another assumption about the size of mio's reads.
     #[cfg(test)]
-    pub(super) fn asking_first(self, size: usize) -> PipeStream {
-        PipeStream { mio: self.mio.asking_first(size), ..self }
+    pub(super) fn with_read_size(self, size: usize) -> PipeStream {
+        PipeStream { mio: self.mio.with_read_size(size), ..self }
     }
 
     #[cfg(test)]
-    pub(super) fn write_now(&self, message: &[u8]) -> io::Result<()> {
-        waiting::write_now(self.mio.handle(), message)
+    pub(super) fn try_write(&self, message: &[u8]) -> io::Result<()> {
+        nonblocking::try_write(self.mio.handle(), message)
     }
 
     /// The same stream with its place, one of a fixed number of instances.
-    pub(super) fn at(self, place: Option<Place>) -> PipeStream {
+    pub(super) fn with_place(self, place: Option<Place>) -> PipeStream {
         PipeStream { _place: place, ..self }
     }
 
-    /// A stream of whole messages: `reader` reads them, and mio, which has no right to read, writes. `wake`
-    /// reports messages of the connection `token`.
+    /// A stream of whole messages. `reader` reads them; mio has no right to read, and writes. `wake` reports
+    /// that a message of the connection `token` has arrived.
     pub(super) fn of_messages(
         mio: MioPipe,
         reader: OwnedHandle,
         wake: &Arc<Wake>,
         token: Token,
     ) -> io::Result<PipeStream> {
-        let rings = Arc::new(Signal::that_resets_itself()?);
-        let zero_read = Transfer::with_signal(reader.as_handle(), rings.clone())?;
-        let watch = Watch::new(rings, wake.clone(), token)?;
-        let whole = Some((watch, Messages::new(reader, zero_read)));
-        Ok(PipeStream { whole, ..PipeStream::new(mio) })
+        let signal = Arc::new(Signal::auto_reset()?);
+        let zero_read = Transfer::with_signal(reader.as_handle(), signal.clone())?;
+        let watch = Watch::new(signal, wake.clone(), token)?;
+        let messages = Some((watch, Messages::new(reader, zero_read)));
+        Ok(PipeStream { messages, ..PipeStream::new(mio) })
     }
 
-    /// Writes one message on the pipe: beside mio if the pipe can hold it now, which makes no completion
-    /// packet, and so costs no poll of the port for each reply. mio makes the write that has to wait for the
-    /// client, and its event says when to go on: mio's writes are tied to the port, and so are not cancelled
-    /// when the thread that started them ends.
+    /// Writes one message on the pipe. A message that the pipe's buffer can hold is written without mio: such
+    /// a write makes no completion packet, and so costs no poll of the port. mio makes a write that has to
+    /// wait for the client, and its event reports the completion. Such a write is tied to the port: the system
+    /// does not cancel it when the thread that started it ends.
     fn write_one(&mut self, message: &[u8]) -> io::Result<usize> {
         if message.len() <= QUOTA as usize && !self.mio.is_writing() {
-            match waiting::write_now(self.mio.handle(), message) {
+            match nonblocking::try_write(self.mio.handle(), message) {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {}
                 written => return written.map(|()| message.len()),
             }
@@ -77,8 +77,8 @@ impl PipeStream {
     }
 }
 
-pub(super) fn gone_to_broken(error: io::Error) -> io::Error {
-    if is_gone(&error) { ErrorKind::BrokenPipe.into() } else { error }
+pub(super) fn disconnected_to_broken_pipe(error: io::Error) -> io::Error {
+    if is_disconnected(&error) { ErrorKind::BrokenPipe.into() } else { error }
 }
 
 /// The front of a queue, as one message on the pipe.
@@ -96,7 +96,7 @@ impl ServerStream for PipeStream {
     }
 
     fn read_message(&mut self, buffer: &mut BytesMut, limit: usize) -> io::Result<ReadMessage> {
-        let (_, messages) = self.whole.as_mut().ok_or(ErrorKind::Unsupported)?;
+        let (_, messages) = self.messages.as_mut().ok_or(ErrorKind::Unsupported)?;
         messages.read(buffer, limit)
     }
 
@@ -107,7 +107,7 @@ impl ServerStream for PipeStream {
             let filled = queue.slices(&mut slices);
             let mut gathered = Vec::new();
             let message = match filled {
-                _ if self.whole.is_some() => &slices[0],
+                _ if self.messages.is_some() => &slices[0],
                 1 if slices[0].len() <= PIPE_MESSAGE_MAX => &slices[0],
                 _ => {
                     gathered.reserve(PIPE_MESSAGE_MAX.min(queue.len()));
@@ -117,7 +117,7 @@ impl ServerStream for PipeStream {
             };
             let taken = match self.write_one(message) {
                 Err(error) if error.kind() == ErrorKind::WouldBlock && sent > 0 => break,
-                taken => taken.map_err(gone_to_broken)?,
+                taken => taken.map_err(disconnected_to_broken_pipe)?,
             };
             queue.advance(taken);
             sent += taken;
@@ -133,8 +133,8 @@ impl ServerStream for PipeStream {
         !self.mio.is_writing()
     }
 
-    /// Discards what the client has not read: this ends a write that waits for the client, and nothing else
-    /// would end it.
+    /// Disconnects, which discards what the client has not read. Nothing else ends a write that waits for the
+    /// client.
     fn abort(&mut self) {
         self.mio.disconnect();
     }

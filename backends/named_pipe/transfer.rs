@@ -21,12 +21,12 @@ pub(super) struct Signal(OwnedHandle);
 
 impl Signal {
     /// A manual-reset event: it stays set until it is reset, as the start of a transfer does.
-    pub fn new() -> io::Result<Signal> {
+    pub fn manual_reset() -> io::Result<Signal> {
         Signal::with(true)
     }
 
     /// An auto-reset event: the wait that it ends resets it.
-    pub fn that_resets_itself() -> io::Result<Signal> {
+    pub fn auto_reset() -> io::Result<Signal> {
         Signal::with(false)
     }
 
@@ -76,7 +76,7 @@ pub(super) fn wait_any(signals: &[&Signal], deadline: Option<Instant>) -> io::Re
 pub(super) struct Overlapped(UnsafeCell<OVERLAPPED>);
 
 // SAFETY: the structure consists of numbers and a handle that any thread may use. The code that sends or
-// shares one ensures that one thread at a time changes it (`prepare` says so).
+// shares one ensures that one thread at a time changes it (see `prepare`).
 unsafe impl Send for Overlapped {}
 // SAFETY: as above.
 unsafe impl Sync for Overlapped {}
@@ -116,7 +116,7 @@ pub(super) struct Transfer {
 impl Transfer {
     /// Transfers through its own handle to the same pipe.
     pub fn new(pipe: BorrowedHandle<'_>) -> io::Result<Transfer> {
-        Transfer::with_signal(pipe, Arc::new(Signal::new()?))
+        Transfer::with_signal(pipe, Arc::new(Signal::manual_reset()?))
     }
 
     /// As [`new`](Transfer::new), with an event of the caller's.
@@ -227,7 +227,7 @@ mod tests {
 
     /// Both calls would move or expose a buffer that the system writes to.
     #[test]
-    fn nothing_is_begun_or_looked_at_while_the_system_writes_to_the_buffer() {
+    fn no_read_starts_and_the_buffer_is_not_accessed_while_a_read_is_in_flight() {
         let endpoint = crate::Endpoint::name(&format!("msgpipe.transfer.{}", std::process::id()));
         let server = crate::LocalServer::bind(endpoint.unwrap()).unwrap();
         let mut options = OpenOptions::new();

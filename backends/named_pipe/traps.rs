@@ -1,5 +1,5 @@
-//! One test for each known trap of mio's pipes and of Win32, named after it. (That a wake is one event is
-//! tested beside the loop's waker.)
+//! One test for each known pitfall of mio's pipes and of Win32, named after it. (The tests of the loop's waker
+//! show that a wake is one event.)
 
 use super::listener::Listener;
 use super::stream::PipeStream;
@@ -136,19 +136,19 @@ fn error_no_data_is_a_client_that_was_quick() {
     let (mut came, mut heard, mut went) = (0, 0, 0);
     while went < 2 {
         match next(&mut event_loop) {
-            Event::Connected(_) => came += 1,
+            Event::Connected(_) => connected += 1,
             Event::Message(_, message) => {
                 assert_eq!(message, "hello");
-                heard += 1;
+                messages += 1;
             }
             Event::Closed(_, reason) => {
                 assert!(matches!(reason, CloseReason::PeerClosed), "{reason}");
-                went += 1;
+                closed += 1;
             }
             event => panic!("{event:?}"),
         }
     }
-    assert_eq!((came, heard), (2, 1));
+    assert_eq!((connected, messages), (2, 1));
     assert!(open(&name).is_ok(), "the name is still served");
 }
 
@@ -235,14 +235,14 @@ fn an_evicted_client_leaves_no_handle_behind() {
     assert!(matches!(next(&mut event_loop), Event::Closed(_, CloseReason::Unread { .. })));
     drop(event_loop);
     // A leaked handle would keep the name alive, with its client's end still open.
-    assert!(is_gone(&name), "an instance is left");
+    assert!(is_removed(&name), "an instance is left");
     drop(client);
 }
 
 /// A handle is closed only when its last completion packet has been taken from the port: a dropped server
 /// polls until that has happened, or its name would stay taken.
 #[test]
-fn polling_goes_on_until_the_handles_are_gone() {
+fn polling_continues_until_the_handles_are_closed() {
     for clients in [0, 1, 10] {
         let (mut event_loop, name) = event_loop(&Limits::default());
         let mut open_clients = Vec::new();
@@ -251,11 +251,11 @@ fn polling_goes_on_until_the_handles_are_gone() {
             connected(&mut event_loop);
         }
         drop(event_loop);
-        assert!(is_gone(&name), "an instance is left of a server with {clients} clients");
+        assert!(is_removed(&name), "an instance is left of a server with {clients} clients");
     }
 }
 
-fn is_gone(name: &str) -> bool {
+fn is_removed(name: &str) -> bool {
     const FILE_NOT_FOUND: i32 = 2;
     open(name).is_err_and(|error| error.raw_os_error() == Some(FILE_NOT_FOUND))
 }

@@ -1,7 +1,7 @@
-//! Reports events of Win32 to the loop, without mio.
+//! Wakes the loop when a Win32 event is set, without mio.
 //!
-//! A thread of the system's own waits for the events of all connections (RegisterWaitForSingleObject) and
-//! does nothing but wake the loop.
+//! A wait thread of the system waits for the events of all connections (RegisterWaitForSingleObject). Its
+//! callback only wakes the loop.
 
 use super::handle::check;
 use super::transfer::Signal;
@@ -20,7 +20,7 @@ use windows_sys::Win32::System::Threading::{
 pub(super) struct Watch {
     wait: HANDLE,
     /// The context of the callback. It does not move as long as the wait is registered.
-    _told: Box<Told>,
+    _context: Box<Context>,
     /// The event stays open as long as the wait is registered.
     _signal: Arc<Signal>,
 }
@@ -28,7 +28,7 @@ pub(super) struct Watch {
 // SAFETY: the handle of a wait may be used, and the wait ended, by any thread.
 unsafe impl Send for Watch {}
 
-struct Told {
+struct Context {
     wake: Arc<Wake>,
     token: Token,
 }
@@ -36,31 +36,31 @@ struct Told {
 impl Watch {
     /// Watches `signal`, an auto-reset event.
     pub fn new(signal: Arc<Signal>, wake: Arc<Wake>, token: Token) -> io::Result<Watch> {
-        let told = Box::new(Told { wake, token });
-        let context: *const Told = &*told;
+        let context = Box::new(Context { wake, token });
+        let address: *const Context = &*context;
         let mut wait = null_mut();
-        // SAFETY: the event is open, and `told` stays where it is, until the wait has been ended
-        // (drop). The callback takes `told` by a shared reference, and it may be shared by threads.
+        // SAFETY: the event is open, and `context` stays where it is, until the wait has been ended
+        // (drop). The callback takes `context` by a shared reference, and it may be shared by threads.
         check(unsafe {
             RegisterWaitForSingleObject(
                 &mut wait,
                 signal.handle(),
-                Some(ring),
-                context.cast(),
+                Some(wait_callback),
+                address.cast(),
                 INFINITE,
                 WT_EXECUTEINWAITTHREAD,
             )
         })?;
-        Ok(Watch { wait, _told: told, _signal: signal })
+        Ok(Watch { wait, _context: context, _signal: signal })
     }
 }
 
 /// # Safety
-/// `told` is the context that was registered with the wait, which has not been ended yet.
-unsafe extern "system" fn ring(told: *mut c_void, _timed_out: bool) {
+/// `context` is the context that was registered with the wait, which has not been ended yet.
+unsafe extern "system" fn wait_callback(context: *mut c_void, _timed_out: bool) {
     // SAFETY: the context is the one that was registered, and lives as long as the wait.
-    let told: &Told = unsafe { &*told.cast_const().cast() };
-    told.wake.readable(told.token);
+    let context: &Context = unsafe { &*context.cast_const().cast() };
+    context.wake.readable(context.token);
 }
 
 impl Drop for Watch {

@@ -45,7 +45,7 @@ struct Shared {
 }
 
 impl Shared {
-    fn ended(&self) -> MutexGuard<'_, Option<io::Result<usize>>> {
+    fn result(&self) -> MutexGuard<'_, Option<io::Result<usize>>> {
         self.ended.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -60,14 +60,15 @@ impl Writer {
         let pipe = pipe.try_clone_to_owned()?;
         let shared = Arc::new(Shared {
             overlapped: Overlapped::new(),
-            done: Arc::new(Signal::new()?),
+            done: Arc::new(Signal::manual_reset()?),
             ended: Mutex::new(None),
         });
         let context = Arc::as_ptr(&shared).cast_mut().cast();
         // SAFETY: the handle is open. The callback takes the context by a shared reference, and it
         // stays where it is until the object has been closed (drop).
-        let io =
-            unsafe { CreateThreadpoolIo(pipe.as_raw_handle(), Some(ended), context, null_mut()) };
+        let io = unsafe {
+            CreateThreadpoolIo(pipe.as_raw_handle(), Some(write_callback), context, null_mut())
+        };
         if io == 0 {
             return Err(io::Error::last_os_error());
         }
@@ -134,19 +135,19 @@ impl Writer {
                 0,
             )
         })?;
-        self.whole(written as usize)
+        self.check_whole(written as usize)
     }
 
     /// The result of the write; `None` while it is in flight.
     pub fn poll(&mut self) -> Option<io::Result<usize>> {
-        let ended = self.shared.ended().take()?;
+        let ended = self.shared.result().take()?;
         self.in_flight = false;
         self.is_set = true;
-        Some(ended.and_then(|written| self.whole(written)))
+        Some(ended.and_then(|written| self.check_whole(written)))
     }
 
     /// A pipe in blocking mode takes all of a write (WriteFile); less of it would be a gap in the stream.
-    fn whole(&self, written: usize) -> io::Result<usize> {
+    fn check_whole(&self, written: usize) -> io::Result<usize> {
         match written == self.buffer.len() {
             true => Ok(written),
             false => Err(io::Error::other("the pipe has taken a part of a write")),
@@ -156,7 +157,7 @@ impl Writer {
 
 /// # Safety
 /// `context` is the one that the object was made with, which has not been closed yet.
-unsafe extern "system" fn ended(
+unsafe extern "system" fn write_callback(
     _instance: PTP_CALLBACK_INSTANCE,
     context: *mut c_void,
     _overlapped: *mut c_void,
@@ -166,7 +167,7 @@ unsafe extern "system" fn ended(
 ) {
     // SAFETY: it is the context of `Writer::new`, which outlives all callbacks (drop).
     let shared: &Shared = unsafe { &*context.cast_const().cast() };
-    let mut ended = shared.ended();
+    let mut ended = shared.result();
     *ended = Some(match error {
         0 => Ok(written),
         error => Err(io::Error::from_raw_os_error(error as i32)),

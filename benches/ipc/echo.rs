@@ -74,24 +74,24 @@ impl Request {
 
 /// How a request is passed to the client.
 #[derive(Clone, Copy)]
-pub enum How {
+pub enum Ownership {
     Owned,
     Borrowed,
 }
 
-/// How several requests are sent.
+/// With how many writes several requests are sent.
 #[derive(Clone, Copy)]
-pub enum Sent {
+pub enum Writes {
     /// All with one write.
-    Together,
+    OneForAll,
     /// Each with its own write.
-    OneByOne,
+    OnePerRequest,
 }
 
 /// A connection to an echo server.
 pub trait Echo: Send {
     /// One round trip.
-    fn call(&mut self, request: &Request, how: How) -> Result<(), Failure>;
+    fn call(&mut self, request: &Request, ownership: Ownership) -> Result<(), Failure>;
 
     /// Sends requests with one write.
     fn send(&mut self, requests: &[Request]) -> Result<(), Failure>;
@@ -117,18 +117,18 @@ impl<S: Read + Write> Bare<S> {
     fn receive_one(&mut self, request: &Request) -> Result<(), Failure> {
         loop {
             if let Some(frame) = self.inbox.next() {
-                return request.check(&self.inbox.at(frame)[HEADER..]);
+                return request.check(&self.inbox.slice(frame)[HEADER..]);
             }
-            match self.stream.read(self.inbox.room())? {
-                0 => return Err("the bare server has gone".into()),
-                read => self.inbox.filled(read),
+            match self.stream.read(self.inbox.spare())? {
+                0 => return Err("the bare server has disconnected".into()),
+                read => self.inbox.advance_end(read),
             }
         }
     }
 }
 
 impl<S: Read + Write + Send> Echo for Bare<S> {
-    fn call(&mut self, request: &Request, _how: How) -> Result<(), Failure> {
+    fn call(&mut self, request: &Request, _: Ownership) -> Result<(), Failure> {
         self.stream.write_all(&request.frame)?;
         self.receive_one(request)
     }
@@ -150,10 +150,10 @@ struct Msgpipe {
 }
 
 impl Echo for Msgpipe {
-    fn call(&mut self, request: &Request, how: How) -> Result<(), Failure> {
-        let reply = match how {
-            How::Owned => self.client.call(request.body())?,
-            How::Borrowed => self.client.call(&request.frame[HEADER..])?,
+    fn call(&mut self, request: &Request, ownership: Ownership) -> Result<(), Failure> {
+        let reply = match ownership {
+            Ownership::Owned => self.client.call(request.body())?,
+            Ownership::Borrowed => self.client.call(&request.frame[HEADER..])?,
         };
         request.check(&reply)
     }
@@ -177,7 +177,7 @@ impl Echo for Msgpipe {
 
     fn receive(&mut self, requests: &[Request]) -> Result<(), Failure> {
         for request in requests {
-            let call = self.calls.pop_front().ok_or("no call is under way")?;
+            let call = self.calls.pop_front().ok_or("no call is in flight")?;
             request.check(&call.wait()?)?;
         }
         Ok(())

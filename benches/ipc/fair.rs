@@ -1,10 +1,10 @@
-//! The measure of fairness: how much longer a client's call takes for each flood beside it. A flood is a
+//! The measure of fairness: how much longer a client's call takes for each concurrent flood. A flood is a
 //! client that sends requests without a pause.
 
 use crate::Failure;
 use crate::echo::Side;
 use crate::report::{Report, Target, Unit, quantile};
-use crate::server::{ServerProcess, WORK, WORKS};
+use crate::server::{ServerProcess, WORK, WORK_TIME};
 use crate::setting::Setting;
 use msgpipe::{Client, Endpoint, Error};
 use std::collections::VecDeque;
@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 const FLOODS: [usize; 3] = [1, 2, 4];
 
 /// Requests in flight of one flood.
-const UNDER_WAY: usize = 512;
+const IN_FLIGHT: usize = 512;
 
 /// The most time that each flood may add to a call, in multiples of the time of a call alone, its handler's
 /// time included.
@@ -27,8 +27,9 @@ pub fn run(setting: &Setting<'_>, report: &Report) -> Result<(), Failure> {
         for _ in 0..setting.options.rounds {
             let server = ServerProcess::start(Side::Msgpipe, setting.server_cpu)?;
             let alone = p99(server.name(), 0, setting.options.time)?;
-            let beside = p99(server.name(), floods, setting.options.time)?;
-            rounds.push(((WORKS.as_nanos() as f64 + alone) * floods as f64, beside - alone));
+            let with_floods = p99(server.name(), floods, setting.options.time)?;
+            rounds
+                .push(((WORK_TIME.as_nanos() as f64 + alone) * floods as f64, with_floods - alone));
         }
         let name = format!("p99 of a call beside {floods} floods, by flood");
         report.ratio(&name, Unit::Nanoseconds, rounds, Some(Target::AtMost(GOAL)));
@@ -36,39 +37,39 @@ pub fn run(setting: &Setting<'_>, report: &Report) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The 99th percentile of the duration of a call beside `floods` floods, in nanoseconds.
+/// The 99th percentile of the duration of a call with `floods` concurrent floods, in nanoseconds.
 fn p99(server: &str, floods: usize, time: Duration) -> Result<f64, Failure> {
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
         let flooding: Vec<_> = (0..floods).map(|_| scope.spawn(|| flood(server, &stop))).collect();
-        let took = calls(server, time);
+        let durations = calls(server, time);
         stop.store(true, Ordering::Relaxed);
         for flood in flooding {
             flood.join().map_err(|_| "a flood panicked")??;
         }
-        let mut took = took?;
-        took.sort_by(f64::total_cmp);
-        Ok(quantile(&took, 0.99))
+        let mut durations = durations?;
+        durations.sort_by(f64::total_cmp);
+        Ok(quantile(&durations, 0.99))
     })
 }
 
 fn calls(server: &str, time: Duration) -> Result<Vec<f64>, Failure> {
     let client = Client::connect(Endpoint::name(server)?)?;
     client.call(WORK)?;
-    let (start, mut took) = (Instant::now(), Vec::new());
-    while start.elapsed() < time || took.len() < 100 {
+    let (start, mut durations) = (Instant::now(), Vec::new());
+    while start.elapsed() < time || durations.len() < 100 {
         let before = Instant::now();
         client.call(WORK)?;
-        took.push(before.elapsed().as_nanos() as f64);
+        durations.push(before.elapsed().as_nanos() as f64);
     }
-    Ok(took)
+    Ok(durations)
 }
 
 fn flood(server: &str, stop: &AtomicBool) -> Result<(), Error> {
     let client = Client::connect(server)?;
     let mut calls = VecDeque::new();
     while !stop.load(Ordering::Relaxed) {
-        while calls.len() < UNDER_WAY {
+        while calls.len() < IN_FLIGHT {
             calls.push_back(client.start(WORK)?);
         }
         if let Some(call) = calls.pop_front() {

@@ -28,7 +28,7 @@ impl Inbox {
     }
 
     /// The buffer for the next read: at least the rest of the incomplete frame fits.
-    pub fn room(&mut self) -> &mut [u8] {
+    pub fn spare(&mut self) -> &mut [u8] {
         if self.arrived.is_empty() {
             self.arrived = 0..0;
         }
@@ -41,13 +41,13 @@ impl Inbox {
         &mut self.bytes[self.arrived.end..]
     }
 
-    /// `read` bytes have been read into `room`.
-    pub fn filled(&mut self, read: usize) {
+    /// `read` bytes have been read into `spare`.
+    pub fn advance_end(&mut self, read: usize) {
         self.arrived.end += read;
     }
 
     /// Takes the next complete frame. Returns its range, header included, which is valid until the next
-    /// `room`.
+    /// `spare`.
     pub fn next(&mut self) -> Option<Range<usize>> {
         let len = self.first_len().filter(|len| *len <= self.arrived.len())?;
         let start = self.arrived.start;
@@ -55,7 +55,7 @@ impl Inbox {
         Some(start..start + len)
     }
 
-    pub fn at(&self, frame: Range<usize>) -> &[u8] {
+    pub fn slice(&self, frame: Range<usize>) -> &[u8] {
         &self.bytes[frame]
     }
 }
@@ -64,9 +64,9 @@ impl Inbox {
 #[derive(Default)]
 pub struct Replies {
     /// A single reply: the range of its request in the inbox.
-    lone: Range<usize>,
+    single: Range<usize>,
     /// Several replies; `sent` bytes of them have been sent.
-    many: Vec<u8>,
+    batch: Vec<u8>,
     sent: usize,
 }
 
@@ -75,12 +75,12 @@ impl Replies {
     pub fn answer(&mut self, inbox: &mut Inbox) {
         let Some(first) = inbox.next() else { return };
         let Some(mut next) = inbox.next() else {
-            self.lone = first;
+            self.single = first;
             return;
         };
-        self.put(inbox.at(first));
+        self.append(inbox.slice(first));
         loop {
-            self.put(inbox.at(next));
+            self.append(inbox.slice(next));
             match inbox.next() {
                 Some(frame) => next = frame,
                 None => return,
@@ -89,28 +89,28 @@ impl Replies {
     }
 
     /// Copies one frame at a time, header and payload apart, as a server that examines each request does.
-    fn put(&mut self, frame: &[u8]) {
+    fn append(&mut self, frame: &[u8]) {
         let (header, payload) = frame.split_at(HEADER);
-        self.many.extend_from_slice(header);
-        self.many.extend_from_slice(payload);
+        self.batch.extend_from_slice(header);
+        self.batch.extend_from_slice(payload);
     }
 
     pub fn unsent<'a>(&'a self, inbox: &'a Inbox) -> &'a [u8] {
-        match self.lone.is_empty() {
-            true => &self.many[self.sent..],
-            false => inbox.at(self.lone.clone()),
+        match self.single.is_empty() {
+            true => &self.batch[self.sent..],
+            false => inbox.slice(self.single.clone()),
         }
     }
 
     /// `sent` bytes of `unsent` have been sent.
     pub fn advance(&mut self, sent: usize) {
-        if !self.lone.is_empty() {
-            self.lone.start += sent;
+        if !self.single.is_empty() {
+            self.single.start += sent;
             return;
         }
         self.sent += sent;
-        if self.sent == self.many.len() {
-            self.many.clear();
+        if self.sent == self.batch.len() {
+            self.batch.clear();
             self.sent = 0;
         }
     }

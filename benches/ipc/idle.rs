@@ -1,6 +1,6 @@
 //! The measure of memory: how much memory of the server an idle connection uses, after one echo.
 
-use crate::echo::{How, Request, Side};
+use crate::echo::{Ownership, Request, Side};
 use crate::report::{Report, Target};
 use crate::server::ServerProcess;
 use crate::setting::Setting;
@@ -11,13 +11,13 @@ const CONNECTIONS: usize = 10_000;
 
 /// Connections that are opened before the first reading of the memory. That reading includes what a
 /// server allocates once.
-const BEFORE: usize = 16;
+const BASELINE: usize = 16;
 
 /// Descriptors that a process uses for other purposes.
-const OTHERS: u64 = 100;
+const RESERVED: u64 = 100;
 
 pub fn run(setting: &Setting<'_>, report: &Report) -> Result<(), Failure> {
-    let allowed = machine::allow_many_descriptors()?.saturating_sub(OTHERS);
+    let allowed = machine::allow_many_descriptors()?.saturating_sub(RESERVED);
     let connections = CONNECTIONS.min(usize::try_from(allowed)?);
     if connections < CONNECTIONS {
         println!("only {connections} connections: the limit of open descriptors allows no more");
@@ -28,14 +28,14 @@ pub fn run(setting: &Setting<'_>, report: &Report) -> Result<(), Failure> {
     let mut before = server.memory()?;
     while open.len() < connections {
         let mut echo = Side::Msgpipe.connect(server.name())?;
-        echo.call(&requests[0], How::Owned)?;
+        echo.call(&requests[0], Ownership::Owned)?;
         open.push(echo);
-        if open.len() == BEFORE {
+        if open.len() == BASELINE {
             before = server.memory()?;
         }
     }
     let after = server.memory()?;
-    let each = |before: f64, after: f64| (after - before) / (connections - BEFORE) as f64;
+    let each = |before: f64, after: f64| (after - before) / (connections - BASELINE) as f64;
     let name = format!("idle connection, {connections} at once");
     let heap = each(before.heap, after.heap);
     let resident = each(before.resident, after.resident);

@@ -25,7 +25,7 @@
 //! `fair` has no floor: it compares the time that each flood of requests adds to another client's call with
 //! the time of such a call alone.
 //!
-//! The program prints each ratio beside its target and is not a test: it does not fail if a target is missed.
+//! The program prints each ratio with its target. It is not a test: it does not fail if a target is missed.
 
 mod echo;
 mod fair;

@@ -1,6 +1,6 @@
 //! The measures of time: round trips, many calls in flight, many concurrent clients.
 
-use crate::echo::{Echo, How, Request, Sent, Side};
+use crate::echo::{Echo, Ownership, Request, Side, Writes};
 use crate::options::Measure;
 use crate::report::{Report, Target, Unit, quantile};
 use crate::setting::Setting;
@@ -9,12 +9,12 @@ use std::sync::Barrier;
 use std::time::{Duration, Instant};
 
 /// The round trips: name, size, and whether the request is owned or borrowed.
-const ROUND_TRIPS: [(&str, usize, How); 5] = [
-    ("64 B", 64, How::Owned),
-    ("4 KiB", 4 << 10, How::Owned),
-    ("64 KiB", 64 << 10, How::Owned),
-    ("1 MiB", 1 << 20, How::Owned),
-    ("1 MiB, borrowed", 1 << 20, How::Borrowed),
+const ROUND_TRIPS: [(&str, usize, Ownership); 5] = [
+    ("64 B", 64, Ownership::Owned),
+    ("4 KiB", 4 << 10, Ownership::Owned),
+    ("64 KiB", 64 << 10, Ownership::Owned),
+    ("1 MiB", 1 << 20, Ownership::Owned),
+    ("1 MiB, borrowed", 1 << 20, Ownership::Borrowed),
 ];
 
 /// The target for the median of a round trip of this size.
@@ -33,12 +33,12 @@ const fn round_trip_target(size: usize) -> Option<Target> {
 const WINDOW: u64 = 128;
 
 /// How a window is sent: name, number of parts, mode and target. With several parts, the other parts are in
-/// flight while the server replies to one. `OneByOne` sends each request with its own write and waits for one
-/// reply after each; the floor then sends all with one write.
-const PARTS: [(&str, u64, Sent, f64); 3] = [
-    ("by halves", 2, Sent::Together, 0.8),
-    ("all at once", 1, Sent::Together, 0.8),
-    ("one by one", 1, Sent::OneByOne, 0.25),
+/// flight while the server replies to one. `OnePerRequest` sends each request with its own write and waits
+/// for one reply after each; the floor then sends all with one write.
+const PARTS: [(&str, u64, Writes, f64); 3] = [
+    ("by halves", 2, Writes::OneForAll, 0.8),
+    ("all at once", 1, Writes::OneForAll, 0.8),
+    ("one by one", 1, Writes::OnePerRequest, 0.25),
 ];
 
 /// Concurrent clients, each a thread with its own connection.
@@ -55,9 +55,9 @@ impl Measure {
         let time = setting.options.time;
         match self {
             Measure::RoundTrip => {
-                for (name, size, how) in ROUND_TRIPS {
+                for (name, size, ownership) in ROUND_TRIPS {
                     let rounds = setting
-                        .rounds(|side, server| round_trips(side, server, size, how, time))?;
+                        .rounds(|side, server| round_trips(side, server, size, ownership, time))?;
                     for (which, at) in [("median", 0.5), ("p99", 0.99)] {
                         let both = |(bare, ours): &(Vec<f64>, Vec<f64>)| {
                             (quantile(bare, at), quantile(ours, at))
@@ -74,10 +74,10 @@ impl Measure {
                 }
             }
             Measure::Pipelined => {
-                for (how, parts, sent, target) in PARTS {
+                for (label, parts, writes, target) in PARTS {
                     let rounds = setting
-                        .rounds(|side, server| pipelined(side, server, parts, sent, time))?;
-                    let name = format!("{WINDOW} of {SMALL} B in flight, {how}");
+                        .rounds(|side, server| pipelined(side, server, parts, writes, time))?;
+                    let name = format!("{WINDOW} of {SMALL} B in flight, {label}");
                     report.ratio(&name, Unit::PerSecond, rounds, Some(Target::AtLeast(target)));
                 }
             }
@@ -98,36 +98,36 @@ fn round_trips(
     side: Side,
     server: &str,
     size: usize,
-    how: How,
+    ownership: Ownership,
     time: Duration,
 ) -> Result<Vec<f64>, Failure> {
     let mut echo = side.connect(server)?;
     let requests = Request::several(4, size);
-    calls(&mut *echo, &requests, how, time.mul_f64(WARM_UP))?;
-    let mut took = calls(&mut *echo, &requests, how, time)?;
-    took.sort_by(f64::total_cmp);
-    Ok(took)
+    calls(&mut *echo, &requests, ownership, time.mul_f64(WARM_UP))?;
+    let mut durations = calls(&mut *echo, &requests, ownership, time)?;
+    durations.sort_by(f64::total_cmp);
+    Ok(durations)
 }
 
 fn calls(
     echo: &mut dyn Echo,
     requests: &[Request],
-    how: How,
+    ownership: Ownership,
     time: Duration,
 ) -> Result<Vec<f64>, Failure> {
-    let mut took = Vec::with_capacity(1 << 16);
+    let mut durations = Vec::with_capacity(1 << 16);
     let start = Instant::now();
     let mut before = start;
     for request in requests.iter().cycle() {
-        echo.call(request, how)?;
+        echo.call(request, ownership)?;
         let now = Instant::now();
-        took.push((now - before).as_nanos() as f64);
+        durations.push((now - before).as_nanos() as f64);
         before = now;
         if now - start >= time {
             break;
         }
     }
-    Ok(took)
+    Ok(durations)
 }
 
 /// Replies per second on one connection with a full window.
@@ -135,18 +135,18 @@ fn pipelined(
     side: Side,
     server: &str,
     parts: u64,
-    sent: Sent,
+    writes: Writes,
     time: Duration,
 ) -> Result<f64, Failure> {
     let mut echo = side.connect(server)?;
     let part = Request::several(WINDOW / parts, SMALL);
-    // `OneByOne`: the window is full before the first measured request.
-    let ahead = parts - u64::from(matches!(sent, Sent::Together));
+    // `OnePerRequest`: the window is full before the first measured request.
+    let ahead = parts - u64::from(matches!(writes, Writes::OneForAll));
     for _ in 0..ahead {
         echo.send(&part)?;
     }
-    replies(&mut *echo, &part, sent, time.mul_f64(WARM_UP))?;
-    replies(&mut *echo, &part, sent, time)
+    replies(&mut *echo, &part, writes, time.mul_f64(WARM_UP))?;
+    replies(&mut *echo, &part, writes, time)
 }
 
 /// Sends the part that completes the window, and receives the oldest part; again and again for `time`.
@@ -154,23 +154,23 @@ fn pipelined(
 fn replies(
     echo: &mut dyn Echo,
     part: &[Request],
-    sent: Sent,
+    writes: Writes,
     time: Duration,
 ) -> Result<f64, Failure> {
     let start = Instant::now();
     let mut replies = 0;
     loop {
-        match sent {
-            Sent::Together => {
+        match writes {
+            Writes::OneForAll => {
                 echo.send(part)?;
                 echo.receive(part)?;
             }
-            Sent::OneByOne => echo.exchange(part)?,
+            Writes::OnePerRequest => echo.exchange(part)?,
         }
         replies += part.len();
-        let took = start.elapsed();
-        if took >= time {
-            return Ok(replies as f64 / took.as_secs_f64());
+        let elapsed = start.elapsed();
+        if elapsed >= time {
+            return Ok(replies as f64 / elapsed.as_secs_f64());
         }
     }
 }
@@ -181,11 +181,11 @@ fn fan_in(side: Side, server: &str, time: Duration) -> Result<f64, Failure> {
     let warm = Barrier::new(CLIENTS);
     let client = || {
         let mut echo = side.connect(server)?;
-        let warmed_up = calls(&mut *echo, &requests, How::Owned, time.mul_f64(WARM_UP));
+        let warmed_up = calls(&mut *echo, &requests, Ownership::Owned, time.mul_f64(WARM_UP));
         warm.wait();
         warmed_up?;
-        let took = calls(&mut *echo, &requests, How::Owned, time)?;
-        Ok(took.len() as f64 / (took.iter().sum::<f64>() / 1e9))
+        let durations = calls(&mut *echo, &requests, Ownership::Owned, time)?;
+        Ok(durations.len() as f64 / (durations.iter().sum::<f64>() / 1e9))
     };
     std::thread::scope(|scope| {
         let clients: Vec<_> = (0..CLIENTS).map(|_| scope.spawn(client)).collect();

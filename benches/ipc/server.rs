@@ -14,13 +14,13 @@ use std::time::{Duration, Instant};
 /// The line that a server process prints when clients can connect.
 const READY: &str = "ready";
 
-/// A request that takes the handler the time `WORKS`.
+/// A request for which the handler uses the CPU for `WORK_TIME`.
 pub const WORK: &str = "work, please";
-pub const WORKS: Duration = Duration::from_micros(500);
+pub const WORK_TIME: Duration = Duration::from_micros(500);
 
 fn work() {
     let start = Instant::now();
-    while start.elapsed() < WORKS {
+    while start.elapsed() < WORK_TIME {
         std::hint::spin_loop();
     }
 }
@@ -62,11 +62,11 @@ pub fn serve(task: &Task) -> Result<(), Failure> {
         machine::pin(cpu)?;
     }
     match task.side {
-        Side::Bare => floor::serve(&task.name, || attend(|| std::process::exit(0))),
+        Side::Bare => floor::serve(&task.name, || serve_parent(|| std::process::exit(0))),
         Side::Msgpipe => {
             let server = Server::bind(Endpoint::name(&task.name)?)?;
             let stopper = server.stopper();
-            attend(move || stopper.stop());
+            serve_parent(move || stopper.stop());
             Ok(server.serve(|request| {
                 let body = request.body();
                 if body == WORK {
@@ -80,7 +80,7 @@ pub fn serve(task: &Task) -> Result<(), Failure> {
 
 /// Reports that clients can connect, and from now on replies to the measuring process. Calls `stop` when the
 /// input ends.
-fn attend(stop: impl FnOnce() + Send + 'static) {
+fn serve_parent(stop: impl FnOnce() + Send + 'static) {
     println!("{READY}");
     std::thread::spawn(move || {
         for _ in std::io::stdin().lines().map_while(Result::ok) {

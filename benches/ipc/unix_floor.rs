@@ -91,7 +91,7 @@ impl Connection {
             if self.blocked {
                 return Ok(true);
             }
-            let room = self.inbox.room();
+            let room = self.inbox.spare();
             let most = room.len();
             let read = match self.stream.read(room) {
                 Ok(0) => return Ok(false),
@@ -99,7 +99,7 @@ impl Connection {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(true),
                 Err(error) => return Err(error),
             };
-            self.inbox.filled(read);
+            self.inbox.advance_end(read);
             self.replies.answer(&mut self.inbox);
             if read < most {
                 self.send()?;

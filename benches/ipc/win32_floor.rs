@@ -44,7 +44,7 @@ fn is_eager() -> bool {
     std::env::var_os("MSGPIPE_FLOOR").is_some_and(|floor| floor == "eager")
 }
 
-/// How long a client tries to connect while every instance has a client.
+/// The deadline of a connect while every instance has a client.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Opens a blocking connection to the server of this name.
@@ -53,8 +53,8 @@ pub fn connect(name: &str) -> io::Result<File> {
     loop {
         let opened = OpenOptions::new().read(true).write(true).open(path(name));
         let code = opened.as_ref().err().and_then(io::Error::raw_os_error);
-        let is_taken = |code: i32| [ERROR_PIPE_BUSY, ERROR_FILE_NOT_FOUND].contains(&(code as u32));
-        if !code.is_some_and(is_taken) || until <= Instant::now() {
+        let is_busy = |code: i32| [ERROR_PIPE_BUSY, ERROR_FILE_NOT_FOUND].contains(&(code as u32));
+        if !code.is_some_and(is_busy) || until <= Instant::now() {
             return opened;
         }
         std::thread::sleep(Duration::from_millis(1));
@@ -85,8 +85,8 @@ pub fn serve(name: &str, ready: impl FnOnce()) -> Result<(), Failure> {
             continue;
         };
         let is_new = matches!(connection.step, Step::Connect);
-        let went = outcome.and_then(|moved| connection.go_on(moved));
-        if went.is_err() {
+        let advanced = outcome.and_then(|transferred| connection.advance(transferred));
+        if advanced.is_err() {
             connections[key] = None;
         }
         if is_new {
@@ -103,10 +103,10 @@ fn listen(
 ) -> io::Result<()> {
     loop {
         let mut connection = Box::new(Connection::new(path, port, connections.len())?);
-        let is_waiting = connection.connect()?;
-        let is_there = is_waiting || connection.go_on(0).is_ok();
-        connections.push(is_there.then_some(connection));
-        if is_waiting {
+        let is_pending = connection.connect()?;
+        let is_open = is_pending || connection.advance(0).is_ok();
+        connections.push(is_open.then_some(connection));
+        if is_pending {
             return Ok(());
         }
     }
@@ -114,18 +114,18 @@ fn listen(
 
 /// Waits for the next completion packet. Returns its key and the transferred bytes.
 fn next_packet(port: &OwnedHandle) -> (usize, io::Result<u32>) {
-    let (mut moved, mut key, mut overlapped) = (0, 0, std::ptr::null_mut());
+    let (mut transferred, mut key, mut overlapped) = (0, 0, std::ptr::null_mut());
     // SAFETY: the pointers are to local variables, which outlive the call.
     let done = unsafe {
         GetQueuedCompletionStatus(
             port.as_raw_handle(),
-            &mut moved,
+            &mut transferred,
             &mut key,
             &mut overlapped,
             INFINITE,
         )
     };
-    let outcome = if done == 0 { Err(io::Error::last_os_error()) } else { Ok(moved) };
+    let outcome = if done == 0 { Err(io::Error::last_os_error()) } else { Ok(transferred) };
     (key, outcome)
 }
 
@@ -188,23 +188,23 @@ impl Connection {
         }
     }
 
-    /// Continues after an operation that has transferred `moved` bytes, until another operation is in flight.
-    fn go_on(&mut self, mut moved: u32) -> io::Result<()> {
+    /// Continues after an operation of `transferred` bytes, until another operation is in flight.
+    fn advance(&mut self, mut transferred: u32) -> io::Result<()> {
         loop {
             match self.step {
                 Step::Connect => {}
                 Step::Read => {
-                    self.inbox.filled(moved as usize);
+                    self.inbox.advance_end(transferred as usize);
                     self.replies.answer(&mut self.inbox);
                 }
-                Step::Write => self.replies.advance(moved as usize),
+                Step::Write => self.replies.advance(transferred as usize),
             }
-            let (done, at_once) = match self.replies.unsent(&self.inbox).is_empty() {
+            let (done, immediately) = match self.replies.unsent(&self.inbox).is_empty() {
                 true => self.read(),
                 false => self.write(),
             };
             match succeeded(done) {
-                Ok(()) if self.eager => moved = at_once,
+                Ok(()) if self.eager => transferred = immediately,
                 Ok(()) => return Ok(()),
                 Err(error) if is(&error, ERROR_IO_PENDING) => return Ok(()),
                 Err(error) => return Err(error),
@@ -214,25 +214,25 @@ impl Connection {
 
     fn read(&mut self) -> (i32, u32) {
         self.step = Step::Read;
-        let (room, mut moved) = (self.inbox.room(), 0);
+        let (room, mut transferred) = (self.inbox.spare(), 0);
         let (to, len) = (room.as_mut_ptr(), room.len() as u32);
         // SAFETY: the pipe has no operation in flight. The buffer is neither accessed nor moved until this
         // operation has completed, and the structure does not move, as in `connect`.
         let done = unsafe {
-            ReadFile(self.pipe.as_raw_handle(), to, len, &mut moved, &mut self.overlapped)
+            ReadFile(self.pipe.as_raw_handle(), to, len, &mut transferred, &mut self.overlapped)
         };
-        (done, moved)
+        (done, transferred)
     }
 
     fn write(&mut self) -> (i32, u32) {
         self.step = Step::Write;
-        let (unsent, mut moved) = (self.replies.unsent(&self.inbox), 0);
+        let (unsent, mut transferred) = (self.replies.unsent(&self.inbox), 0);
         let (from, len) = (unsent.as_ptr(), unsent.len() as u32);
         // SAFETY: as in `read`; the bytes do not change until the operation has completed.
         let done = unsafe {
-            WriteFile(self.pipe.as_raw_handle(), from, len, &mut moved, &mut self.overlapped)
+            WriteFile(self.pipe.as_raw_handle(), from, len, &mut transferred, &mut self.overlapped)
         };
-        (done, moved)
+        (done, transferred)
     }
 }
 

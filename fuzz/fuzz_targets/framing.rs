@@ -1,5 +1,5 @@
-//! The properties of this crate's framing, tried on whatever the fuzzer comes up with: it looks for
-//! streams in the same space as `tests/framing.rs` and around it, guided by which code they reach.
+//! Checks the properties of this crate's framing on inputs of the fuzzer. `tests/framing.rs` checks the same
+//! properties on random inputs; the fuzzer is guided by the code that an input reaches.
 #![no_main]
 
 #[path = "../../tests/framing_cases/mod.rs"]

@@ -1,4 +1,4 @@
-//! The properties of the plain framings, tried on whatever the fuzzer comes up with; as in `framing.rs`.
+//! Checks the properties of the plain framings on inputs of the fuzzer, as in `framing.rs`.
 #![no_main]
 
 #[path = "../../tests/framings_cases/mod.rs"]

@@ -1,5 +1,6 @@
-/* A client that writes without waiting for answers: one thread writes all messages, another reads all answers.
-   A handle that is not overlapped would let the write wait for the read. */
+/* A client that writes without waiting for replies: one thread writes all messages, another reads all replies.
+   The handle is overlapped. On a synchronous handle the system serializes operations: the write would wait for the
+   read. */
 #include "win.h"
 
 struct burst {
@@ -9,35 +10,35 @@ struct burst {
     DWORD *size;
 };
 
-static OVERLAPPED operation(void)
+static OVERLAPPED new_overlapped(void)
 {
-    OVERLAPPED begun = {0};
-    begun.hEvent = CreateEventW(NULL, TRUE, FALSE, NULL);
-    if (begun.hEvent == NULL)
+    OVERLAPPED overlapped = {0};
+    overlapped.hEvent = CreateEventW(NULL, TRUE, FALSE, NULL);
+    if (overlapped.hEvent == NULL)
         fail("CreateEvent", GetLastError());
-    return begun;
+    return overlapped;
 }
 
-/* Waits for what was begun. Returns 0 or the error, and the bytes moved. */
-static DWORD result(HANDLE pipe, OVERLAPPED *begun, BOOL done, DWORD *bytes)
+/* Waits for the operation to complete. Returns 0 or the error, and the transferred bytes. */
+static DWORD wait_for_result(HANDLE pipe, OVERLAPPED *overlapped, BOOL done, DWORD *bytes)
 {
     DWORD error = done ? 0 : GetLastError();
     if (error != 0 && error != ERROR_IO_PENDING && error != ERROR_MORE_DATA)
         return error;
-    return GetOverlappedResult(pipe, begun, bytes, TRUE) ? 0 : GetLastError();
+    return GetOverlappedResult(pipe, overlapped, bytes, TRUE) ? 0 : GetLastError();
 }
 
 static DWORD WINAPI write_all(LPVOID context)
 {
     const struct burst *burst = context;
-    OVERLAPPED begun = operation();
+    OVERLAPPED overlapped = new_overlapped();
     struct message message = {0};
     for (DWORD i = 0; i < burst->messages; i++) {
-        fill(&message, i, burst->size[i % burst->sizes]);
-        DWORD wrote = 0;
-        BOOL done = WriteFile(burst->pipe, message.bytes, message.length, NULL, &begun);
-        DWORD error = result(burst->pipe, &begun, done, &wrote);
-        if (error != 0 || wrote != message.length)
+        fill_message(&message, i, burst->size[i % burst->sizes]);
+        DWORD written = 0;
+        BOOL done = WriteFile(burst->pipe, message.bytes, message.length, NULL, &overlapped);
+        DWORD error = wait_for_result(burst->pipe, &overlapped, done, &written);
+        if (error != 0 || written != message.length)
             fail("WriteFile", error);
     }
     return 0;
@@ -45,21 +46,21 @@ static DWORD WINAPI write_all(LPVOID context)
 
 static void read_all(const struct burst *burst)
 {
-    OVERLAPPED begun = operation();
-    struct message expected = {0}, got = {0};
+    OVERLAPPED overlapped = new_overlapped();
+    struct message expected = {0}, received = {0};
     for (DWORD i = 0; i < burst->messages; i++) {
         DWORD error;
-        got.length = 0;
+        received.length = 0;
         do {
             DWORD part = 0;
-            BOOL done = ReadFile(burst->pipe, room_for(&got, 512), 512, NULL, &begun);
-            error = result(burst->pipe, &begun, done, &part);
+            BOOL done = ReadFile(burst->pipe, reserve(&received, 512), 512, NULL, &overlapped);
+            error = wait_for_result(burst->pipe, &overlapped, done, &part);
             if (error != 0 && error != ERROR_MORE_DATA)
                 fail("ReadFile", error);
-            got.length += part;
+            received.length += part;
         } while (error == ERROR_MORE_DATA);
-        fill(&expected, i, burst->size[i % burst->sizes]);
-        check_same(&expected, &got);
+        fill_message(&expected, i, burst->size[i % burst->sizes]);
+        check_equal(&expected, &received);
     }
 }
 
@@ -68,8 +69,8 @@ int main(void)
     int count;
     wchar_t **args = arguments(&count, 3, "burst_client PIPE COUNT SIZE...");
     struct burst burst = {.sizes = count - 3};
-    burst.messages = number(args[2], 1, 100000) * burst.sizes;
-    burst.size = memory(NULL, burst.sizes * sizeof *burst.size);
+    burst.messages = parse_number(args[2], 1, 100000) * burst.sizes;
+    burst.size = allocate(NULL, burst.sizes * sizeof *burst.size);
     for (DWORD i = 0; i < burst.sizes; i++)
         burst.size[i] = size_of(args[3 + i]);
 

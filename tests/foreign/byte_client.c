@@ -1,4 +1,4 @@
-/* A client that leaves its handle in byte read mode: it gets the bytes of a message in pieces, without its end. */
+/* A client in byte read mode: it reads the bytes of a message in pieces, and no read reports the end of the message. */
 #include "win.h"
 
 #define PIECE 100
@@ -8,21 +8,21 @@ int main(void)
     int count;
     wchar_t **args = arguments(&count, 2, "byte_client PIPE SIZE...");
     HANDLE pipe = open_pipe(args[1], 0);
-    struct message sent = {0}, got = {0};
+    struct message sent = {0}, received = {0};
     for (int i = 2; i < count; i++) {
-        fill(&sent, i - 2, size_of(args[i]));
+        fill_message(&sent, i - 2, size_of(args[i]));
         write_message(pipe, &sent);
-        got.length = 0;
-        /* Each read may take PIECE, also at the end: bytes too many are seen. */
-        while (got.length < sent.length) {
+        received.length = 0;
+        /* Each read asks for PIECE bytes, also the last one: so surplus bytes are found. */
+        while (received.length < sent.length) {
             DWORD part = 0;
-            BYTE *into = room_for(&got, PIECE);
-            if (!ReadFile(pipe, into, PIECE, &part, NULL))
+            BYTE *to = reserve(&received, PIECE);
+            if (!ReadFile(pipe, to, PIECE, &part, NULL))
                 fail("ReadFile", GetLastError());
-            got.length += part;
+            received.length += part;
         }
-        check_same(&sent, &got);
-        printf("ok %lu\n", got.length);
+        check_equal(&sent, &received);
+        printf("ok %lu\n", received.length);
         fflush(stdout);
     }
     CloseHandle(pipe);

@@ -5,19 +5,19 @@ int main(void)
 {
     int count;
     wchar_t **args = arguments(&count, 2, "call_client PIPE SIZE...");
-    struct message sent = {0}, got = {0};
+    struct message sent = {0}, received = {0};
     for (int i = 2; i < count; i++) {
         DWORD size = size_of(args[i]);
-        fill(&sent, i - 2, size);
-        got.length = 0;
-        BYTE *into = room_for(&got, size);
+        fill_message(&sent, i - 2, size);
+        received.length = 0;
+        BYTE *to = reserve(&received, size);
         DWORD length = 0;
-        /* An answer that is longer than `size` fails with ERROR_MORE_DATA, and its rest is lost. */
-        if (!CallNamedPipeW(args[1], sent.bytes, size, into, size, &length, BUSY_MS))
+        /* A reply longer than `size` makes the call fail with ERROR_MORE_DATA, and its rest is lost. */
+        if (!CallNamedPipeW(args[1], sent.bytes, size, to, size, &length, BUSY_MS))
             fail("CallNamedPipe", GetLastError());
-        got.length = length;
-        check_same(&sent, &got);
-        printf("ok %lu\n", got.length);
+        received.length = length;
+        check_equal(&sent, &received);
+        printf("ok %lu\n", received.length);
         fflush(stdout);
     }
     return 0;

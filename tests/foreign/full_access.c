@@ -1,11 +1,11 @@
-/* A client that asks for all that GENERIC_READ and GENERIC_WRITE mean, reads who may do what, and then tries to serve
-   the name itself. */
+/* A client that opens the pipe with GENERIC_READ and GENERIC_WRITE, prints its access list, and then tries to create an
+   instance of the name. */
 #include "win.h"
 
 #include <aclapi.h>
 #include <sddl.h>
 
-/* What a client needs and no more: without the right to add instances, which GENERIC_WRITE contains. */
+/* The least rights of a client. GENERIC_WRITE also contains the right to create instances. */
 #define CLIENT_RIGHTS 0x12019b
 
 int main(void)

@@ -1,89 +1,90 @@
-/* A server in the usual overlapped manner: a fixed number of instances, one thread, an event for each instance.
-   It answers each message with the same message, or all with one text, until its standard input ends. */
+/* A usual overlapped server: a fixed number of instances, one thread, an event for each instance. It replies to each
+   message with the same message, or to all with one text, until its standard input ends. */
 #include "win.h"
 
 #define MOST_INSTANCES (MAXIMUM_WAIT_OBJECTS - 1)
 #define LARGEST_MESSAGE (1u << 20)
 #define PIPE_BUFFER 4096
 
-static const wchar_t answer[] = L"Default answer from server";
-static BOOL answers; /* --answer: instead of an echo */
+static const wchar_t text[] = L"Default answer from server";
+static BOOL replies_with_text; /* --answer: instead of an echo */
 
 enum state { CONNECTING, READING, WRITING };
 
 struct instance {
     HANDLE pipe;
-    OVERLAPPED begun;
+    OVERLAPPED overlapped;
     enum state state;
-    struct message message; /* what is being read, then what is being written */
+    struct message message; /* read, then written */
 };
 
-/* Begins what the state asks for. Returns 0 if it is done already, ERROR_IO_PENDING, or why it failed. */
-static DWORD begin(struct instance *one, DWORD *bytes)
+/* Starts the operation of the state. Returns 0 if it has completed, ERROR_IO_PENDING, or the error. */
+static DWORD start_operation(struct instance *instance, DWORD *bytes)
 {
+    struct message *message = &instance->message;
     BOOL done = FALSE;
-    switch (one->state) {
+    switch (instance->state) {
     case CONNECTING:
-        done = ConnectNamedPipe(one->pipe, &one->begun);
+        done = ConnectNamedPipe(instance->pipe, &instance->overlapped);
         if (!done && (GetLastError() == ERROR_PIPE_CONNECTED || GetLastError() == ERROR_NO_DATA))
-            return 0; /* a client was faster; ERROR_NO_DATA: it has left again, its messages are there to be read */
+            return 0; /* connected before; ERROR_NO_DATA: and closed again, its messages can still be read */
         break;
     case READING: {
-        BYTE *into = room_for(&one->message, PIPE_BUFFER);
-        done = ReadFile(one->pipe, into, one->message.room - one->message.length, NULL, &one->begun);
+        BYTE *to = reserve(message, PIPE_BUFFER);
+        done = ReadFile(instance->pipe, to, message->capacity - message->length, NULL, &instance->overlapped);
         break;
     }
     case WRITING:
-        done = WriteFile(one->pipe, one->message.bytes, one->message.length, NULL, &one->begun);
+        done = WriteFile(instance->pipe, message->bytes, message->length, NULL, &instance->overlapped);
         break;
     }
     DWORD error = done ? 0 : GetLastError();
     if (error == 0 || error == ERROR_MORE_DATA)
-        return GetOverlappedResult(one->pipe, &one->begun, bytes, FALSE) ? 0 : GetLastError();
+        return GetOverlappedResult(instance->pipe, &instance->overlapped, bytes, FALSE) ? 0 : GetLastError();
     return error;
 }
 
-/* What comes after an operation that ended so. */
-static void advance(struct instance *one, DWORD error, DWORD bytes)
+/* Enters the next state after an operation with this result. */
+static void complete_operation(struct instance *instance, DWORD error, DWORD bytes)
 {
-    struct message *message = &one->message;
-    if (one->state == CONNECTING && error == 0) {
+    struct message *message = &instance->message;
+    if (instance->state == CONNECTING && error == 0) {
         message->length = 0;
-        one->state = READING;
+        instance->state = READING;
         return;
     }
-    if (one->state == READING && (error == 0 || error == ERROR_MORE_DATA)) {
+    if (instance->state == READING && (error == 0 || error == ERROR_MORE_DATA)) {
         message->length += bytes;
         if (error == 0) {
-            if (answers) {
+            if (replies_with_text) {
                 message->length = 0;
-                memcpy(room_for(message, sizeof answer), answer, sizeof answer);
-                message->length = sizeof answer;
+                memcpy(reserve(message, sizeof text), text, sizeof text);
+                message->length = sizeof text;
             }
-            one->state = WRITING;
+            instance->state = WRITING;
             return;
         }
         if (message->length < LARGEST_MESSAGE)
-            return; /* reads on */
+            return; /* reads the rest */
     }
-    if (one->state == WRITING && error == 0 && bytes == message->length) {
+    if (instance->state == WRITING && error == 0 && bytes == message->length) {
         message->length = 0;
-        one->state = READING;
+        instance->state = READING;
         return;
     }
-    /* The client has left, or said too much: the instance is for the next one. */
-    if (one->state == CONNECTING)
+    /* The client has closed, or its message is too large: the instance waits for the next client. */
+    if (instance->state == CONNECTING)
         fail("ConnectNamedPipe", error);
-    if (!DisconnectNamedPipe(one->pipe))
+    if (!DisconnectNamedPipe(instance->pipe))
         fail("DisconnectNamedPipe", GetLastError());
-    one->state = CONNECTING;
+    instance->state = CONNECTING;
 }
 
-static void run(struct instance *one)
+static void run_until_pending(struct instance *instance)
 {
     DWORD bytes = 0, error;
-    while ((error = begin(one, &bytes)) != ERROR_IO_PENDING)
-        advance(one, error, bytes);
+    while ((error = start_operation(instance, &bytes)) != ERROR_IO_PENDING)
+        complete_operation(instance, error, bytes);
 }
 
 static DWORD WINAPI watch_stdin(LPVOID stop)
@@ -98,8 +99,8 @@ int main(void)
 {
     int count;
     wchar_t **args = arguments(&count, 2, "overlapped_server PIPE INSTANCES [--answer]");
-    DWORD instances = number(args[2], 1, MOST_INSTANCES);
-    answers = count > 3 && wcscmp(args[3], L"--answer") == 0;
+    DWORD instances = parse_number(args[2], 1, MOST_INSTANCES);
+    replies_with_text = count > 3 && wcscmp(args[3], L"--answer") == 0;
 
     static struct instance all[MOST_INSTANCES];
     HANDLE events[MAXIMUM_WAIT_OBJECTS];
@@ -107,15 +108,15 @@ int main(void)
     if (events[0] == NULL || CreateThread(NULL, 0, watch_stdin, events[0], 0, NULL) == NULL)
         fail("CreateThread", GetLastError());
     for (DWORD i = 0; i < instances; i++) {
-        events[1 + i] = all[i].begun.hEvent = CreateEventW(NULL, TRUE, FALSE, NULL);
+        events[1 + i] = all[i].overlapped.hEvent = CreateEventW(NULL, TRUE, FALSE, NULL);
         all[i].pipe = CreateNamedPipeW(args[1], PIPE_ACCESS_DUPLEX | FILE_FLAG_OVERLAPPED,
                                        PIPE_TYPE_MESSAGE | PIPE_READMODE_MESSAGE | PIPE_WAIT, instances,
                                        PIPE_BUFFER, PIPE_BUFFER, 0, NULL);
         if (all[i].pipe == INVALID_HANDLE_VALUE || events[1 + i] == NULL)
             fail("CreateNamedPipe", GetLastError());
-        run(&all[i]);
+        run_until_pending(&all[i]);
     }
-    say("listening");
+    print_line("listening");
 
     for (;;) {
         DWORD which = WaitForMultipleObjects(1 + instances, events, FALSE, INFINITE);
@@ -123,10 +124,10 @@ int main(void)
             return 0;
         if (which > WAIT_OBJECT_0 + instances)
             fail("WaitForMultipleObjects", GetLastError());
-        struct instance *one = &all[which - WAIT_OBJECT_0 - 1];
+        struct instance *instance = &all[which - WAIT_OBJECT_0 - 1];
         DWORD bytes = 0;
-        BOOL done = GetOverlappedResult(one->pipe, &one->begun, &bytes, FALSE);
-        advance(one, done ? 0 : GetLastError(), bytes);
-        run(one);
+        BOOL done = GetOverlappedResult(instance->pipe, &instance->overlapped, &bytes, FALSE);
+        complete_operation(instance, done ? 0 : GetLastError(), bytes);
+        run_until_pending(instance);
     }
 }

@@ -1,4 +1,4 @@
-/* What the programs beside this file share: arguments, opening a pipe as a client, whole messages. */
+/* Shared by the programs in this directory: arguments, opening a pipe as a client, whole messages. */
 #ifndef FOREIGN_WIN_H
 #define FOREIGN_WIN_H
 
@@ -23,8 +23,8 @@ static inline _Noreturn void fail(const char *what, DWORD error)
     ExitProcess(1);
 }
 
-/* One line that another program waits for. */
-static inline void say(const char *line)
+/* Prints a line at once: another program waits for it. */
+static inline void print_line(const char *line)
 {
     puts(line);
     fflush(stdout);
@@ -44,12 +44,12 @@ static inline wchar_t **arguments(int *count, int least, const char *usage)
     return list;
 }
 
-static inline DWORD number(const wchar_t *text, DWORD least, DWORD most)
+static inline DWORD parse_number(const wchar_t *text, DWORD least, DWORD most)
 {
     wchar_t *end;
     unsigned long value = wcstoul(text, &end, 10);
     if (end == text || *end != 0 || value < least || value > most) {
-        fprintf(stderr, "a number from %lu to %lu, please, not %ls\n", least, most, text);
+        fprintf(stderr, "expected a number from %lu to %lu, not %ls\n", least, most, text);
         ExitProcess(2);
     }
     return value;
@@ -57,10 +57,10 @@ static inline DWORD number(const wchar_t *text, DWORD least, DWORD most)
 
 static inline DWORD size_of(const wchar_t *text)
 {
-    return number(text, 1, LARGEST_SIZE);
+    return parse_number(text, 1, LARGEST_SIZE);
 }
 
-static inline void *memory(void *old, size_t size)
+static inline void *allocate(void *old, size_t size)
 {
     void *at = realloc(old, size);
     if (at == NULL)
@@ -68,8 +68,8 @@ static inline void *memory(void *old, size_t size)
     return at;
 }
 
-/* Opens a pipe as a client does, waiting up to `wait_ms` while all its instances are taken.
-   Returns INVALID_HANDLE_VALUE if they stay taken; other errors end the program. */
+/* Opens a pipe as a client does, and waits up to `wait_ms` while all its instances are busy.
+   Returns INVALID_HANDLE_VALUE if they stay busy; other errors end the program. */
 static inline HANDLE try_open_pipe(const wchar_t *name, DWORD flags, DWORD wait_ms)
 {
     ULONGLONG deadline = GetTickCount64() + wait_ms;
@@ -82,7 +82,7 @@ static inline HANDLE try_open_pipe(const wchar_t *name, DWORD flags, DWORD wait_
         ULONGLONG now = GetTickCount64();
         if (now >= deadline)
             return INVALID_HANDLE_VALUE;
-        /* An instance may be taken by another client between this wait and the next try. */
+        /* Another client may connect to the instance between this wait and the next open: then the loop waits again. */
         if (!WaitNamedPipeW(name, (DWORD)(deadline - now)) && GetLastError() != ERROR_SEM_TIMEOUT)
             fail("WaitNamedPipe", GetLastError());
     }
@@ -96,7 +96,7 @@ static inline HANDLE open_pipe(const wchar_t *name, DWORD flags)
     return pipe;
 }
 
-/* A client's handle begins in byte read mode. */
+/* Sets message read mode. A client's handle is opened in byte read mode. */
 static inline void read_messages(HANDLE pipe)
 {
     DWORD mode = PIPE_READMODE_MESSAGE;
@@ -107,30 +107,31 @@ static inline void read_messages(HANDLE pipe)
 struct message {
     BYTE *bytes;
     DWORD length;
-    DWORD room;
+    DWORD capacity;
 };
 
-/* Room for `more` bytes behind what is there. */
-static inline BYTE *room_for(struct message *message, DWORD more)
+/* Reserves `more` bytes behind the message. Returns a pointer to them. */
+static inline BYTE *reserve(struct message *message, DWORD more)
 {
-    if (message->room - message->length < more) {
-        message->room = message->length + more > 2 * message->room ? message->length + more : 2 * message->room;
-        message->bytes = memory(message->bytes, message->room);
+    if (message->capacity - message->length < more) {
+        DWORD needed = message->length + more, doubled = 2 * message->capacity;
+        message->capacity = needed > doubled ? needed : doubled;
+        message->bytes = allocate(message->bytes, message->capacity);
     }
     return message->bytes + message->length;
 }
 
-/* Appends what is left of the message at the front of the pipe. The small pieces are on purpose:
-   most messages take more than one. Returns 0 or the error. */
+/* Appends the rest of the first message in the pipe. The reads are small, so that most messages take several
+   (ERROR_MORE_DATA). Returns 0 or the error. */
 static inline DWORD read_rest(HANDLE pipe, struct message *message)
 {
     for (;;) {
-        DWORD got = 0;
-        BOOL whole = ReadFile(pipe, room_for(message, 512), 512, &got, NULL);
+        DWORD received = 0;
+        BOOL whole = ReadFile(pipe, reserve(message, 512), 512, &received, NULL);
         DWORD error = whole ? 0 : GetLastError();
         if (!whole && error != ERROR_MORE_DATA)
             return error;
-        message->length += got;
+        message->length += received;
         if (whole)
             return 0;
     }
@@ -138,29 +139,29 @@ static inline DWORD read_rest(HANDLE pipe, struct message *message)
 
 static inline void write_message(HANDLE pipe, const struct message *message)
 {
-    DWORD wrote = 0;
-    if (!WriteFile(pipe, message->bytes, message->length, &wrote, NULL))
+    DWORD written = 0;
+    if (!WriteFile(pipe, message->bytes, message->length, &written, NULL))
         fail("WriteFile", GetLastError());
-    if (wrote != message->length)
-        fail("WriteFile wrote a part", 0);
+    if (written != message->length)
+        fail("WriteFile has written a part", 0);
 }
 
-/* Message `index` of a conversation: no two neighbours are alike, nor two sizes. */
-static inline void fill(struct message *message, DWORD index, DWORD size)
+/* Makes message `index`. Consecutive messages differ, and so do messages of different sizes. */
+static inline void fill_message(struct message *message, DWORD index, DWORD size)
 {
     message->length = 0;
-    BYTE *bytes = room_for(message, size);
+    BYTE *bytes = reserve(message, size);
     for (DWORD i = 0; i < size; i++)
         bytes[i] = (BYTE)(i * 31 + index * 7 + size);
     message->length = size;
 }
 
-static inline void check_same(const struct message *sent, const struct message *got)
+static inline void check_equal(const struct message *sent, const struct message *received)
 {
-    if (sent->length == got->length && memcmp(sent->bytes, got->bytes, sent->length) == 0)
+    if (sent->length == received->length && memcmp(sent->bytes, received->bytes, sent->length) == 0)
         return;
-    fprintf(stderr, "sent %lu bytes, got %lu\n", sent->length, got->length);
-    fail("the answer is not what was sent", 0);
+    fprintf(stderr, "sent %lu bytes, received %lu\n", sent->length, received->length);
+    fail("the reply differs from the request", 0);
 }
 
 static inline void wait_for_stdin(void)

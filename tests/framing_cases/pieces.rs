@@ -1,30 +1,30 @@
-//! Brings a stream to a decoder in pieces.
+//! Passes a stream to a decoder in pieces.
 
 use bytes::{Bytes, BytesMut};
 use msgpipe::framing::{Decoder, FramingError};
 
-/// When a decoder is looked at.
+/// When a decoder is inspected.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum After {
-    /// It has given a message.
+    /// It has returned a message.
     Message,
-    /// It has taken all there was, and more will come.
+    /// It has consumed a piece, and more pieces follow.
     Piece,
 }
 
-/// What comes out of `wire`, which arrives in pieces of these sizes, used in turn: the messages, and how
-/// it ends. `look` sees the decoder in between.
+/// The messages in `wire`, and its end. It arrives in pieces of these sizes, used in turn. `inspect` is called
+/// with the decoder in between.
 pub fn decode(
     mut decoder: Box<dyn Decoder>,
     wire: &[u8],
     pieces: &[usize],
-    look: impl Fn(&dyn Decoder, After),
+    inspect: impl Fn(&dyn Decoder, After),
 ) -> (Vec<Bytes>, Result<(), FramingError>) {
     let (mut input, mut messages) = (BytesMut::new(), Vec::new());
     let mut rest = wire;
     for piece in pieces.iter().copied().cycle() {
-        let (now, later) = rest.split_at(piece.min(rest.len()));
-        input.extend_from_slice(now);
+        let (piece, later) = rest.split_at(piece.min(rest.len()));
+        input.extend_from_slice(piece);
         rest = later;
         loop {
             let capacity = input.capacity();
@@ -35,12 +35,12 @@ pub fn decode(
                 Ok(None) => break,
                 Err(error) => return (messages, Err(error)),
             }
-            look(&*decoder, After::Message);
+            inspect(&*decoder, After::Message);
         }
         if rest.is_empty() {
             break;
         }
-        look(&*decoder, After::Piece);
+        inspect(&*decoder, After::Piece);
     }
     (messages, decoder.finish(&input))
 }

@@ -1,13 +1,13 @@
-//! Streams made of any bytes, for the fuzzer: each byte chooses what the stream has next. Headers and
-//! prefaces have right checks unless a byte says otherwise, as the fuzzer would never guess them; so it
-//! finds its way behind them. No bytes are too few: where they end, zeros are read.
+//! Makes streams of the fuzzer's bytes: each byte chooses the next element of the stream. Headers and prefaces
+//! have correct checks unless a byte chooses otherwise: the fuzzer would never guess a correct check, and so
+//! never reach the code behind it. Any number of bytes is enough: after the last byte, zeros are read.
 
 use crate::framing_cases::pieces::{After, decode};
 use crate::framing_cases::{Case, Damage, LIMIT};
 use bytes::Bytes;
 use msgpipe::framing::{Framing, FramingError, Layer, Native};
 
-/// Makes a stream of `bytes`, and checks what must hold of it.
+/// Makes a stream of `bytes` and checks its properties.
 pub fn check(bytes: &[u8]) {
     let mut script = Script(bytes);
     match script.byte() % 4 {
@@ -17,7 +17,7 @@ pub fn check(bytes: &[u8]) {
     }
 }
 
-/// The choices that are left.
+/// The remaining bytes.
 struct Script<'a>(&'a [u8]);
 
 /// The bytes of a peer, mostly valid.
@@ -44,7 +44,7 @@ impl Script<'_> {
         u32::from_le_bytes([(); 4].map(|()| self.byte()))
     }
 
-    /// Up to so many of the bytes that are left.
+    /// Up to `most` of the remaining bytes.
     fn bytes(&mut self, most: usize) -> Vec<u8> {
         let (taken, rest) = self.0.split_at(usize::from(self.byte()).min(most).min(self.0.len()));
         self.0 = rest;

@@ -1,15 +1,15 @@
-//! Streams made of any bytes, for the fuzzer: each byte chooses what the stream has next. No bytes are
-//! too few: where they end, zeros are read.
+//! Makes streams of the fuzzer's bytes: each byte chooses the next element of the stream. Any number of bytes
+//! is enough: after the last byte, zeros are read.
 
 use crate::framings_cases::{Plain, Stream};
 use bytes::Bytes;
 
-/// Makes a stream of `bytes`, and checks what must hold of it.
+/// Makes a stream of `bytes` and checks its properties.
 pub fn check(bytes: &[u8]) {
     Script(bytes).stream().check();
 }
 
-/// The choices that are left.
+/// The remaining bytes.
 struct Script<'a>(&'a [u8]);
 
 impl Script<'_> {
@@ -23,7 +23,7 @@ impl Script<'_> {
         }
     }
 
-    /// Up to so many of the bytes that are left.
+    /// Up to `most` of the remaining bytes.
     fn bytes(&mut self, most: usize) -> Vec<u8> {
         let (taken, rest) = self.0.split_at(usize::from(self.byte()).min(most).min(self.0.len()));
         self.0 = rest;

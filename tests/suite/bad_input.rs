@@ -18,7 +18,7 @@ crate::on_every_transport!(
     a_message_cut_off_by_a_close,
     an_unknown_kind_of_frame,
     an_unknown_kind_of_message,
-    a_reply_that_nobody_asked_for,
+    an_unsolicited_reply,
     an_id_used_twice,
     an_empty_message,
     connections_that_send_nothing,
@@ -204,7 +204,7 @@ fn an_unknown_kind_of_message<B: Backend>() {
     Echo::start(&backend).refuses(&backend, &[envelope(77, 1, b"")], "unknown kind 77");
 }
 
-fn a_reply_that_nobody_asked_for<B: Backend>() {
+fn an_unsolicited_reply<B: Backend>() {
     let backend = B::new();
     let echo = Echo::start(&backend);
     echo.refuses(&backend, &[envelope(2, 5, b"unasked")], "a reply to request 5");

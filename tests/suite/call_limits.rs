@@ -14,7 +14,7 @@ crate::on_every_transport!(
     large_calls_in_flight_do_not_block_each_other,
     many_large_deferred_replies_are_held_until_they_are_read,
     a_client_with_a_tiny_limit_is_answered_or_closed,
-    late_replies_of_abandoned_calls_free_their_places,
+    late_replies_of_abandoned_calls_free_their_slots,
     replies_of_the_largest_size_given_at_once_arrive,
     the_memory_for_replies_has_a_limit,
 );
@@ -170,7 +170,7 @@ fn a_client_with_a_tiny_limit_is_answered_or_closed<B: Backend>() {
 }
 
 /// Their replies have to be read for that, even if no thread waits for one.
-fn late_replies_of_abandoned_calls_free_their_places<B: Backend>() {
+fn late_replies_of_abandoned_calls_free_their_slots<B: Backend>() {
     let backend = B::new();
     let _serving = Serving::echo(&backend, &limits());
     for places in [1, 2, 100] {

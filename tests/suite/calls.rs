@@ -10,8 +10,8 @@ use std::thread::{self};
 use std::time::{Duration, Instant};
 
 crate::on_every_transport!(
-    a_request_gets_its_reply,
-    threads_that_share_a_client_get_their_own_replies,
+    a_request_receives_its_reply,
+    threads_that_share_a_client_receive_their_own_replies,
     replies_come_in_any_order_from_any_thread,
     an_error_reply_has_its_code_and_text,
     a_dropped_responder_answers_with_an_error,
@@ -20,12 +20,12 @@ crate::on_every_transport!(
     an_unsent_batch_leaks_nothing,
     a_server_that_stops_sends_the_outstanding_replies,
     calls_end_when_the_server_ends,
-    the_handler_gets_the_peer,
+    the_handler_receives_the_peer,
     a_sending_thread_reads_when_the_leader_stops,
-    a_leader_may_end_and_another_thread_reads_on,
+    another_thread_reads_after_the_leader_has_returned,
 );
 
-fn a_request_gets_its_reply<B: Backend>() {
+fn a_request_receives_its_reply<B: Backend>() {
     let backend = B::new();
     let _serving = Serving::echo(&backend, &limits());
     let client = backend.client(&limits()).unwrap();
@@ -35,7 +35,7 @@ fn a_request_gets_its_reply<B: Backend>() {
     }
 }
 
-fn threads_that_share_a_client_get_their_own_replies<B: Backend>() {
+fn threads_that_share_a_client_receive_their_own_replies<B: Backend>() {
     const THREADS: usize = 8;
     const ROUNDS: usize = 100;
     let backend = B::new();
@@ -240,7 +240,7 @@ fn calls_end_when_the_server_ends<B: Backend>() {
     });
 }
 
-fn the_handler_gets_the_peer<B: Backend>() {
+fn the_handler_receives_the_peer<B: Backend>() {
     let backend = B::new();
     let server = backend.serve_calls(&limits()).unwrap();
     let _serving = Serving::start(server, |request, responder| {
@@ -282,7 +282,7 @@ fn a_sending_thread_reads_when_the_leader_stops<B: Backend>() {
 }
 
 /// A thread that stopped reading ends; Windows then cancels its pending read.
-fn a_leader_may_end_and_another_thread_reads_on<B: Backend>() {
+fn another_thread_reads_after_the_leader_has_returned<B: Backend>() {
     let backend = B::new();
     let mut never = Vec::new();
     let server = backend.serve_calls(&limits()).unwrap();

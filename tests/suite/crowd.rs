@@ -8,7 +8,7 @@ use std::thread;
 const CROWD: usize = 10_000;
 
 /// Connects a crowd one after the other while a server accepts; then one client sends a request.
-fn a_silent_crowd_costs_nobody_else_anything<B: Backend>(crowd: usize) {
+fn silent_connections_do_not_slow_other_clients<B: Backend>(crowd: usize) {
     let backend = B::new();
     let limits = Limits::default();
     let server = backend.listen(&limits).unwrap();
@@ -51,7 +51,7 @@ fn is_not_noticed(
 
 #[test]
 fn ten_thousand_silent_connections_in_memory() {
-    a_silent_crowd_costs_nobody_else_anything::<Memory>(CROWD);
+    silent_connections_do_not_slow_other_clients::<Memory>(CROWD);
 }
 
 /// As many as the system lets one process have both ends of, up to the ten thousand.
@@ -67,14 +67,14 @@ fn ten_thousand_silent_sockets() {
     let crowd = CROWD.min(most.saturating_sub(spare) / 2);
     assert!(crowd > 0, "{most} descriptors are too few for this test");
     println!("{crowd} connections, of {most} descriptors");
-    a_silent_crowd_costs_nobody_else_anything::<Local>(crowd);
+    silent_connections_do_not_slow_other_clients::<Local>(crowd);
 }
 
 /// Each costs a read buffer of mio's and several objects of Wine's: fewer show the same.
 #[cfg(windows)]
 #[test]
 fn two_thousand_silent_pipes() {
-    a_silent_crowd_costs_nobody_else_anything::<Local>(CROWD / 5);
+    silent_connections_do_not_slow_other_clients::<Local>(CROWD / 5);
 }
 
 /// Each is watched by a thread of the system's own, as far as one can.

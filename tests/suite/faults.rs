@@ -99,7 +99,7 @@ fn a_connection_may_break_at_any_byte() {
 
 /// Breaks a wire while a client waits, in whatever state `before` brings it to: both ends are told.
 #[track_caller]
-fn a_break_is_told_at_both_ends(before: impl FnOnce(&Control)) {
+fn a_broken_connection_is_reported_at_both_ends(before: impl FnOnce(&Control)) {
     let hub = Hub::new();
     let mut server = hub.listen("quiet", Limits::default()).unwrap();
     let stream = hub.connect("quiet").unwrap();
@@ -122,7 +122,7 @@ fn a_break_is_told_at_both_ends(before: impl FnOnce(&Control)) {
 
 #[test]
 fn a_reset_ends_a_waiting_call_and_the_connection_at_the_server() {
-    a_break_is_told_at_both_ends(|_| {});
+    a_broken_connection_is_reported_at_both_ends(|_| {});
 }
 
 #[test]
@@ -152,5 +152,5 @@ fn nothing_depends_on_time() {
 /// Nothing moves on a stalled wire; that it breaks is noticed nevertheless, by both ends and at once.
 #[test]
 fn a_stalled_wire_that_breaks_ends_at_both_ends() {
-    a_break_is_told_at_both_ends(Control::stall);
+    a_broken_connection_is_reported_at_both_ends(Control::stall);
 }

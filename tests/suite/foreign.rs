@@ -158,12 +158,12 @@ fn a_silent_client_does_not_delay_others() {
 }
 
 #[test]
-fn a_client_that_left_before_accept_is_read_to_the_end() {
+fn a_client_that_closed_before_accept_is_read_to_the_end() {
     for (size, count) in [(1, 1), (4096, 1), (4096, 15), (10, 1000), (65_536, 1)] {
         let pipe = unique_pipe();
         let server = listen(&pipe);
         let arguments = [pipe, size.to_string(), count.to_string()];
-        assert!(Program::start("hit_and_run", arguments).end().succeeded().is_empty());
+        assert!(Program::start("write_and_close", arguments).end().succeeded().is_empty());
         let heard = serve(server, 1, true);
         assert_eq!(heard, [Heard { messages: count, bytes: size * count }]);
     }
@@ -174,7 +174,7 @@ fn a_client_that_left_before_accept_is_read_to_the_end() {
 fn a_client_that_never_reads_is_read_while_nothing_is_queued_for_it() {
     let pipe = unique_pipe();
     let server = listen(&pipe);
-    let running = Program::start("hit_and_run", [pipe.as_str(), "10000", "500"]);
+    let running = Program::start("write_and_close", [pipe.as_str(), "10000", "500"]);
     let heard = serve(server, 1, false);
     assert_eq!(heard, [Heard { messages: 500, bytes: 5_000_000 }]);
     running.end().succeeded();
@@ -182,7 +182,7 @@ fn a_client_that_never_reads_is_read_while_nothing_is_queued_for_it() {
 
 /// Replies to a disconnected client are lost; its own messages are not.
 #[test]
-fn clients_that_leave_at_once_affect_no_others() {
+fn clients_that_close_at_once_affect_no_others() {
     const RUNNERS: usize = 24;
     const TALKERS: usize = 6;
     let pipe = unique_pipe();
@@ -193,7 +193,7 @@ fn clients_that_leave_at_once_affect_no_others() {
     let runners: Vec<_> = (0..RUNNERS)
         .map(|number| {
             let (size, count) = ((1 + number * 1000).to_string(), (1 + number % 9).to_string());
-            Program::start("hit_and_run", [&pipe, &size, &count])
+            Program::start("write_and_close", [&pipe, &size, &count])
         })
         .collect();
     for talker in talkers {
@@ -302,7 +302,7 @@ fn our_client_reads_the_text_of_a_classic_server() {
 }
 
 #[test]
-fn the_end_of_a_classic_server_is_seen() {
+fn the_close_of_a_classic_server_is_reported() {
     let pipe = unique_pipe();
     let server = foreign_server(&pipe, &["1"]);
     let client = connect(&pipe, PATIENCE).unwrap();

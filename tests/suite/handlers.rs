@@ -12,7 +12,7 @@ crate::on_every_transport!(
     a_hook_that_panics_does_not_end_the_server,
     no_error_of_a_handler_claims_that_the_request_was_not_begun,
     the_hooks_report_connections_and_the_reasons_of_their_end,
-    a_responder_learns_that_its_client_has_gone,
+    a_responder_learns_that_its_client_has_disconnected,
     an_error_that_is_too_long_keeps_its_code,
     a_server_runs_on_any_server_of_messages,
 );
@@ -164,7 +164,7 @@ fn the_hooks_report_connections_and_the_reasons_of_their_end<B: Backend>() {
     serving.join().unwrap().unwrap();
 }
 
-fn a_responder_learns_that_its_client_has_gone<B: Backend>() {
+fn a_responder_learns_that_its_client_has_disconnected<B: Backend>() {
     let backend = B::new();
     let (asked, asks) = mpsc::channel();
     let (tell, left) = mpsc::channel();

@@ -249,7 +249,7 @@ mod on_pipes {
                 let mut server = options.bind_messages(unique_name().as_str()).unwrap();
                 let (pipe, waker) = (server.endpoint().to_owned(), server.waker());
                 let coming = thread::spawn(move || {
-                    let outcome = come_and_go(&pipe, CYCLES);
+                    let outcome = connect_and_close(&pipe, CYCLES);
                     waker.wake();
                     outcome
                 });
@@ -268,7 +268,7 @@ mod on_pipes {
         }
     }
 
-    fn come_and_go(pipe: &str, cycles: usize) -> io::Result<()> {
+    fn connect_and_close(pipe: &str, cycles: usize) -> io::Result<()> {
         let mut came = 0;
         while came < cycles {
             match open(pipe) {

@@ -15,7 +15,7 @@ use std::time::Duration;
 const AT_LEAST: usize = 2;
 
 #[test]
-fn a_busy_pipe_is_waited_for_up_to_the_deadline() {
+fn a_connect_waits_for_a_busy_pipe_up_to_the_deadline() {
     let backend = Local::new();
     let mut server = backend.listen(&Limits::default()).unwrap();
     let mut limits = Limits::default();

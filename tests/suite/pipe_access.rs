@@ -131,7 +131,7 @@ fn a_user_who_is_not_in_the_list_is_refused() {
 /// .NET's `CurrentUserOnly` in a process with raised rights wants the Administrators as the owner. A server
 /// that names them is no longer its user's for clients of this crate: they must say that they trust them.
 #[test]
-fn an_owner_that_the_server_names_is_whom_clients_see() {
+fn clients_see_the_owner_that_the_server_sets() {
     const ADMINISTRATORS: &str = "S-1-5-32-544";
     let pipe = unique_pipe();
     let endpoint = Endpoint::pipe(&pipe).unwrap();

@@ -278,7 +278,7 @@ fn an_abstract_name_has_no_file_and_one_server() {
 /// Linux: connecting to a full backlog waits for room in it, up to the deadline.
 #[cfg(target_os = "linux")]
 #[test]
-fn a_full_backlog_is_waited_for_up_to_the_deadline() {
+fn a_connect_waits_for_a_full_backlog_up_to_the_deadline() {
     let scratch = Scratch::new();
     let path = scratch.path("socket");
     let listener = full_backlog(&path);

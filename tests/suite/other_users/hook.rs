@@ -59,7 +59,7 @@ fn an_unauthorized_client_learns_why_and_is_not_read() {
 }
 
 #[test]
-fn the_hook_gets_the_peer_and_decides_for_each() {
+fn the_hook_receives_each_peer_and_decides() {
     let scratch = Scratch::with_mode(0o755);
     for place in [at_path(&scratch.path("socket")), at_abstract_name()] {
         let (serving, seen) = with_hook(&place, |peer| peer.uid != Some(BERT.uid));

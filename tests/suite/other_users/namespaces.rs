@@ -167,7 +167,7 @@ fn outside_of_containers_nobody_is_a_user() {
 
 /// Where root has no number, `/` is a stranger's.
 #[test]
-fn where_root_is_unmapped_a_path_is_used_if_the_risk_is_accepted() {
+fn a_path_is_used_where_root_is_unmapped_if_the_risk_is_accepted() {
     let scratch = Scratch::with_mode(0o755);
     let place = at_path(&scratch.path("socket"));
     if !there_are("--user") {

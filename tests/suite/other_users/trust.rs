@@ -68,7 +68,7 @@ fn is_not_spoken_to(server: User, client: Option<User>, part: &str, trust: Trust
 
 /// Not even by root: what root sends is worth more than what others do.
 #[test]
-fn a_server_of_another_user_gets_not_one_byte() {
+fn a_server_of_another_user_receives_no_byte() {
     if !there_are_others() {
         let place = at_abstract_name();
         let mut listening = own().plays("listens plainly", &place);

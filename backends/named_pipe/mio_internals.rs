@@ -1,12 +1,12 @@
-//! What mio does with a pipe internally, as far as this crate depends on it (the list in `mio_pipe`); and
-//! that what is written beside mio arrives in order, complete, and once.
+//! The internal behaviour of mio on pipes that this crate depends on (the list in `mio_pipe`). Also tests that
+//! bytes written without mio arrive in order, complete and once.
 
 use super::handle::wide;
-use super::instance::{self, Which};
+use super::instance::{self, InstanceKind};
 use super::mio_pipe::MioPipe;
+use super::nonblocking::{peek, try_read, try_write};
 use super::security::descriptor;
 use super::traps::{A_WHILE, PATIENCE, accept, listener, open};
-use super::waiting::{look, read_now, write_now};
 use crate::Access;
 use crate::connections::ServerStream;
 use bytes::BytesMut;
@@ -23,9 +23,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 fn without_reading(poll: &Poll) -> (MioPipe, OwnedHandle, String) {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
-    let name = format!(r"\\.\pipe\msgpipe.beside.{}.{number}", std::process::id());
+    let name = format!(r"\\.\pipe\msgpipe.internals.{}.{number}", std::process::id());
     let descriptor = descriptor(&Access::Owner, &name.as_str().into()).unwrap();
-    let handle = instance::create(&wide(&name).unwrap(), Which::First, &descriptor).unwrap();
+    let handle = instance::create(&wide(&name).unwrap(), InstanceKind::First, &descriptor).unwrap();
     let (registry, token) = (poll.registry(), Token(1));
     let mio = MioPipe::listen_without_reading(&handle, registry, token, &Arc::default()).unwrap();
     (mio, handle, name)
@@ -43,8 +43,8 @@ fn events(poll: &mut Poll) -> Vec<Event> {
     }
 }
 
-/// A client of such an instance, after an event has reported it.
-fn noticed(poll: &mut Poll, mio: &MioPipe, name: &str) -> File {
+/// Connects a client to such an instance, and polls until an event has reported it.
+fn connect(poll: &mut Poll, mio: &MioPipe, name: &str) -> File {
     let client = open(name).unwrap();
     events(poll);
     assert_eq!(mio.has_client(), Some(true));
@@ -52,9 +52,9 @@ fn noticed(poll: &mut Poll, mio: &MioPipe, name: &str) -> File {
     client
 }
 
-/// The read that is refused to mio makes an event before there is a client.
+/// mio's refused read posts an event before there is a client.
 #[test]
-fn to_connect_again_tells_whether_there_is_a_client() {
+fn a_second_connect_reports_whether_a_client_is_connected() {
     let mut poll = Poll::new().unwrap();
     let (mio, _handle, name) = without_reading(&poll);
     for _ in 0..3 {
@@ -62,7 +62,7 @@ fn to_connect_again_tells_whether_there_is_a_client() {
         assert_eq!(mio.has_client(), Some(false));
     }
     let _client = open(&name).unwrap();
-    assert!(!events(&mut poll).is_empty(), "no event tells of the client");
+    assert!(!events(&mut poll).is_empty(), "no event reports the client");
     assert_eq!(mio.has_client(), Some(true));
 }
 
@@ -70,59 +70,62 @@ fn to_connect_again_tells_whether_there_is_a_client() {
 fn without_the_right_to_read_mio_reads_nothing_and_writes() {
     let mut poll = Poll::new().unwrap();
     let (mut mio, handle, name) = without_reading(&poll);
-    let mut client = noticed(&mut poll, &mio, &name);
+    let mut client = connect(&mut poll, &mio, &name);
     for round in 1..4 {
         client.write_all(b"a message").unwrap();
         events(&mut poll);
         assert_eq!(mio.write(b"an answer").unwrap(), 9);
-        assert!(events(&mut poll).iter().any(Event::is_writable), "the write does not end");
+        assert!(
+            events(&mut poll).iter().any(Event::is_writable),
+            "no event reports the completion"
+        );
         mio.writable();
         let mut answer = [0; 20];
         assert_eq!(client.read(&mut answer).unwrap(), 9);
-        assert_eq!(look(handle.as_handle()).unwrap().bytes, round * 9, "mio has read");
+        assert_eq!(peek(handle.as_handle()).unwrap().bytes, round * 9, "mio has read");
     }
 }
 
 /// mio takes every completion packet with a pipe's key for one of its own operations.
 #[test]
-fn what_is_done_beside_mio_makes_no_event() {
+fn operations_outside_mio_post_no_event() {
     let mut poll = Poll::new().unwrap();
     let (mio, handle, name) = without_reading(&poll);
-    let mut client = noticed(&mut poll, &mio, &name);
+    let mut client = connect(&mut poll, &mio, &name);
     let (mut room, mut answer) = ([MaybeUninit::uninit(); 20], [0; 20]);
     for _ in 0..3 {
-        let nothing = read_now(handle.as_handle(), &mut room).unwrap_err();
+        let nothing = try_read(handle.as_handle(), &mut room).unwrap_err();
         assert_eq!(nothing.kind(), ErrorKind::WouldBlock);
         client.write_all(b"a message").unwrap();
-        assert_eq!(look(handle.as_handle()).unwrap().bytes, 9);
-        assert_eq!(read_now(handle.as_handle(), &mut room).unwrap(), 9);
-        write_now(mio.handle(), b"an answer").unwrap();
+        assert_eq!(peek(handle.as_handle()).unwrap().bytes, 9);
+        assert_eq!(try_read(handle.as_handle(), &mut room).unwrap(), 9);
+        try_write(mio.handle(), b"an answer").unwrap();
         assert_eq!(client.read(&mut answer).unwrap(), 9);
     }
-    assert!(events(&mut poll).is_empty(), "somebody else's packet");
+    assert!(events(&mut poll).is_empty(), "a packet of another operation");
 }
 
 #[test]
-fn a_write_of_mios_is_one_at_a_time_and_ends_with_an_event() {
+fn one_write_of_mios_is_in_flight_and_its_completion_is_an_event() {
     const SIZE: usize = 300_000;
     let mut poll = Poll::new().unwrap();
     let (mut mio, _handle, name) = without_reading(&poll);
-    let mut client = noticed(&mut poll, &mio, &name);
+    let mut client = connect(&mut poll, &mio, &name);
     assert_eq!(mio.write(&[7; SIZE]).unwrap(), SIZE);
-    assert!(events(&mut poll).is_empty(), "it has ended, and nobody has read");
+    assert!(events(&mut poll).is_empty(), "it has completed, and nothing was read");
     // As if there had been an event.
     mio.writable();
     assert_eq!(mio.write(b"more").unwrap_err().kind(), ErrorKind::WouldBlock);
     let mut all = vec![0; SIZE];
     client.read_exact(&mut all).unwrap();
     assert!(all.iter().all(|&byte| byte == 7));
-    assert!(events(&mut poll).iter().any(Event::is_writable), "no event tells of its end");
+    assert!(events(&mut poll).iter().any(Event::is_writable), "no event reports its completion");
     assert_eq!(mio.write(b"more").unwrap(), 4);
 }
 
 /// With reads of one size a large message would cost a poll of the port for each of its pieces.
 #[test]
-fn a_read_is_as_large_as_what_was_asked_for_before() {
+fn a_read_is_as_large_as_the_last_request() {
     const SIZE: usize = 60_000;
     let (mut poller, mut listener, name) = listener();
     let mut client = open(&name).unwrap();
@@ -151,7 +154,7 @@ fn a_read_is_as_large_as_what_was_asked_for_before() {
 /// The size of mio's reads is internal to mio: what this crate assumes about it determines the speed, and
 /// nothing else. The assumption may be right, too small (mio has more than is requested) or too large.
 #[test]
-fn bytes_keep_their_order_however_much_is_asked_for() {
+fn bytes_keep_their_order_at_any_read_size() {
     for first in [1, 2, 1000, 4095, 4096, 4097, 8191, 65_535, 1 << 20] {
         let (mut poller, mut listener, name) = listener();
         let sent: Vec<u8> = (0..100_000u32).flat_map(u32::to_le_bytes).collect();
@@ -192,10 +195,10 @@ fn bytes_keep_their_order_however_much_is_asked_for() {
     }
 }
 
-/// A write that has to wait for the reader is cancelled, and made again by mio or later. If a part of it
-/// could be taken by then, bytes would arrive twice. The client reads more at once than the pipe holds.
+/// A write that has to wait for the reader is cancelled, and repeated by mio or later. If the system had taken
+/// a part of it, bytes would arrive twice. The client reads more at once than the pipe's buffer holds.
 #[test]
-fn a_write_that_has_to_wait_is_taken_back_whole() {
+fn a_pending_write_is_cancelled_as_a_whole() {
     const SIZES: [usize; 5] = [60_000, 65_536, 1, 7_000, 65_535];
     let (mut poller, mut listener, name) = listener();
     let mut client = open(&name).unwrap();
@@ -211,14 +214,14 @@ fn a_write_that_has_to_wait_is_taken_back_whole() {
         }
         all
     });
-    let mut taken_back = 0;
+    let mut cancelled = 0;
     for number in 0..500 {
-        while let Err(error) = stream.write_now(&message(number)) {
+        while let Err(error) = stream.try_write(&message(number)) {
             assert_eq!(error.kind(), ErrorKind::WouldBlock, "{error}");
-            taken_back += 1;
+            cancelled += 1;
             std::thread::yield_now();
         }
     }
     assert!(reading.join().unwrap() == expected);
-    assert!(taken_back > 0, "the pipe was never full");
+    assert!(cancelled > 0, "the pipe was never full");
 }

@@ -1,5 +1,5 @@
-//! Pipes are made and opened as the options request, in whatever order these were set. The tests read the
-//! result back from the system where it reports it, otherwise from the parameters of the calls.
+//! Pipes are created and opened as the options request, whatever the order in which they were set. The tests
+//! read the properties back from the system where it reports them, otherwise from the parameters of the calls.
 
 use super::handle::{check, own};
 use super::identity::own_sid;
@@ -36,7 +36,7 @@ pub(super) fn on_wine() -> bool {
 fn pipe() -> String {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
-    format!(r"\\.\pipe\msgpipe.asked.{}.{number}", std::process::id())
+    format!(r"\\.\pipe\msgpipe.options.{}.{number}", std::process::id())
 }
 
 fn open(pipe: &str) -> io::Result<File> {
@@ -59,15 +59,15 @@ fn orders(count: usize) -> Vec<Vec<usize>> {
     rotated.iter().cloned().chain(backwards).collect()
 }
 
-/// The options, set in this order; `let_in` counts the clients that `authorize` admits.
-fn options(order: &[usize], let_in: &Arc<AtomicU32>) -> ServerOptions {
+/// The options, set in this order; `admitted` counts the clients that `authorize` admits.
+fn options(order: &[usize], admitted: &Arc<AtomicU32>) -> ServerOptions {
     order.iter().fold(ServerOptions::new(), |options, step| match step {
         0 => options.access(Access::Everyone),
         1 => options.limits(Limits { connections: 2, ..Limits::default() }),
         2 => options.instances(Instances::Fixed(9)),
         3 => {
-            let let_in = let_in.clone();
-            options.authorize(move |_| let_in.fetch_add(1, Ordering::Relaxed) < u32::MAX)
+            let admitted = admitted.clone();
+            options.authorize(move |_| admitted.fetch_add(1, Ordering::Relaxed) < u32::MAX)
         }
         _ => options.framing(OsMessage::new(5)),
     })
@@ -86,10 +86,10 @@ fn options_make_the_same_pipe_in_any_order() {
     }
     assert_ne!(PIPE_MODE & PIPE_REJECT_REMOTE_CLIENTS, 0, "every instance has this mode");
     for order in orders {
-        let (pipe, let_in) = (pipe(), Arc::new(AtomicU32::new(0)));
+        let (pipe, admitted) = (pipe(), Arc::new(AtomicU32::new(0)));
         MADE.take();
         let endpoint = Endpoint::pipe(&pipe).unwrap();
-        let mut server = options(&order, &let_in).bind_messages(&endpoint).unwrap();
+        let mut server = options(&order, &admitted).bind_messages(&endpoint).unwrap();
         // The instances: as many as both limits allow.
         let (mut first, second) = (open(&pipe).unwrap(), open(&pipe).unwrap());
         let third = open(&pipe).unwrap_err();
@@ -103,19 +103,19 @@ fn options_make_the_same_pipe_in_any_order() {
         // The framing, its limit, and `authorize`.
         first.write_all(b"hello").unwrap();
         first.write_all(b"longer").unwrap();
-        let (mut came, mut heard) = (0, 0);
+        let (mut clients, mut messages) = (0, 0);
         loop {
             match next(&mut server) {
-                Event::Connected(_) => came += 1,
+                Event::Connected(_) => clients += 1,
                 Event::Message(_, message) => {
                     assert_eq!(message, "hello", "{order:?}");
-                    heard += 1;
+                    messages += 1;
                 }
                 Event::Closed(..) => break,
                 event => panic!("{order:?}: {event:?}"),
             }
         }
-        assert_eq!((came, heard, let_in.load(Ordering::Relaxed)), (2, 1, 2), "{order:?}");
+        assert_eq!((clients, messages, admitted.load(Ordering::Relaxed)), (2, 1, 2), "{order:?}");
         // The open modes: the first instance is made as the first, the later ones are not; the last one
         // listens in the place of the client that was closed.
         let made = MADE.take();
@@ -171,7 +171,7 @@ fn level_of_client(instance: HANDLE) -> i32 {
 
 /// Wine always gives a higher level; that the client requests this one is tested in `opening`.
 #[test]
-fn a_server_learns_who_the_client_is_and_cannot_act_as_it() {
+fn a_server_identifies_a_client_and_cannot_act_as_it() {
     let endpoint = Endpoint::pipe(&pipe()).unwrap();
     let (framing, instances) = (OsMessage::new(5), Instances::Fixed(1));
     MADE.take();
@@ -183,7 +183,7 @@ fn a_server_learns_who_the_client_is_and_cannot_act_as_it() {
     while !matches!(next(&mut server), Event::Message(..)) {}
     let level = level_of_client(MADE.take()[0].0);
     if on_wine() {
-        println!("the level is {level}: not looked at on Wine");
+        println!("the level is {level}: not checked on Wine");
         assert!(level >= SecurityIdentification);
     } else {
         assert_eq!(level, SecurityIdentification);

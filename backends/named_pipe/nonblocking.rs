@@ -1,4 +1,5 @@
-//! Peeks, reads and writes that do not wait: beside mio, where mio does not read, or while it does not write.
+//! Non-blocking peeks, reads and writes on a pipe. They put no completion packet into a port, so mio does not see
+//! them. They are for pipes that mio does not read, and for writes while no write of mio's is in flight.
 
 use super::handle::{check, code};
 use super::transfer::{Overlapped, Signal};
@@ -14,63 +15,62 @@ use windows_sys::Win32::System::IO::{CancelIoEx, GetOverlappedResult};
 use windows_sys::Win32::System::Pipes::PeekNamedPipe;
 
 thread_local! {
-    /// For the reads and writes of this thread, each of which completes before its call returns.
-    static NOW: io::Result<Now> = Signal::new().map(|done| Now { done, overlapped: Overlapped::new() });
+    /// For the reads and writes of this thread. Each completes before its call returns.
+    static OPERATION: io::Result<Operation> = Signal::manual_reset().map(|done| Operation { done, overlapped: Overlapped::new() });
 }
 
-/// What a read or write needs beside its buffer. It does not move: thread-local values stay in place.
-struct Now {
+/// An overlapped operation without its buffer. It does not move: thread-local values stay in place.
+struct Operation {
     done: Signal,
     overlapped: Overlapped,
 }
 
-/// What waits in a pipe.
+/// The bytes that are available in a pipe (PeekNamedPipe).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Waiting {
-    /// The bytes of all messages.
+pub(super) struct Peeked {
+    /// The bytes of all messages (`lpTotalBytesAvail`).
     pub bytes: usize,
-    /// The rest of the first message.
+    /// The rest of the first message (`lpBytesLeftThisMessage`).
     pub message: usize,
 }
 
-/// Peeks at what waits in a pipe (PeekNamedPipe). An empty message looks like an empty pipe.
-pub(super) fn look(pipe: BorrowedHandle<'_>) -> io::Result<Waiting> {
+/// Returns the number of available bytes. An empty message looks like an empty pipe.
+pub(super) fn peek(pipe: BorrowedHandle<'_>) -> io::Result<Peeked> {
     let (mut bytes, mut message) = (0, 0);
     // SAFETY: the handle is open; no buffer is given; the two numbers outlive the call.
     check(unsafe {
         PeekNamedPipe(pipe.as_raw_handle(), null_mut(), 0, null_mut(), &mut bytes, &mut message)
     })?;
-    Ok(Waiting { bytes: bytes as usize, message: message as usize })
+    Ok(Peeked { bytes: bytes as usize, message: message as usize })
 }
 
-/// Reads from the first message that waits, as much of it as `room` holds, and returns the number of bytes.
-/// Where none waits: `WouldBlock`. It puts no completion packet into the port.
-pub(super) fn read_now(
+/// Reads from the first available message as much as `room` holds, and returns the number of bytes.
+/// `WouldBlock`: none is available.
+pub(super) fn try_read(
     pipe: BorrowedHandle<'_>,
     room: &mut [MaybeUninit<u8>],
 ) -> io::Result<usize> {
-    now(|now| now.read(pipe.as_raw_handle(), room))
+    with_operation(|operation| operation.read(pipe.as_raw_handle(), room))
 }
 
-/// Writes all of `bytes`, no more than the pipe holds when it is empty; or, where that would have to wait for
-/// the reader, none of them: `WouldBlock`. It puts no completion packet into the port.
+/// Writes all of `bytes`, at most the quota. `WouldBlock`: the write would have to wait for the reader, and no
+/// byte has been written.
 ///
-/// A write that has to wait is cancelled. No part of it can have been taken by then: of a write within the
-/// quota the system takes nothing before everything ahead of it, and then there is room for it, and it
-/// completes (CreateNamedPipe: a write waits for quota, which reading returns). So `bytes` are no more than
-/// the quota; `beside_mio` tests it.
-pub(super) fn write_now(pipe: BorrowedHandle<'_>, bytes: &[u8]) -> io::Result<()> {
-    now(|now| now.write(pipe.as_raw_handle(), bytes))
+/// A write that has to wait is cancelled. By then the system has taken no part of it: it takes a write within
+/// the quota as a whole, once enough of what was written before has been read (CreateNamedPipe: a write waits
+/// for quota, which reading returns). `mio_internals::a_pending_write_is_cancelled_as_a_whole` tests it.
+pub(super) fn try_write(pipe: BorrowedHandle<'_>, bytes: &[u8]) -> io::Result<()> {
+    with_operation(|operation| operation.write(pipe.as_raw_handle(), bytes))
 }
 
-fn now<T>(act: impl FnOnce(&Now) -> io::Result<T>) -> io::Result<T> {
-    NOW.with(|now| match now {
-        Ok(now) => act(now),
+fn with_operation<T>(act: impl FnOnce(&Operation) -> io::Result<T>) -> io::Result<T> {
+    OPERATION.with(|operation| match operation {
+        Ok(operation) => act(operation),
         Err(error) => Err(io::Error::new(error.kind(), error.to_string())),
     })
 }
 
-impl Now {
+impl Operation {
     fn read(&self, pipe: HANDLE, room: &mut [MaybeUninit<u8>]) -> io::Result<usize> {
         let len = u32::try_from(room.len()).unwrap_or(u32::MAX);
         // SAFETY: it is this thread's own, and the last transfer with it completed before that call returned.
@@ -116,16 +116,17 @@ impl Now {
         }
     }
 
-    /// Waits for the end of a transfer that is about to complete. ERROR_MORE_DATA, more bytes of the message,
-    /// is no error here.
+    /// Waits for the completion of a transfer that is about to complete. ERROR_MORE_DATA is no error here: the
+    /// message has more bytes than were requested.
     fn result(&self, pipe: HANDLE) -> io::Result<usize> {
-        let mut moved = 0;
+        let mut transferred = 0;
         // SAFETY: the structure is that of the transfer just started on this handle.
-        let ended =
-            check(unsafe { GetOverlappedResult(pipe, self.overlapped.as_ptr(), &mut moved, 1) });
+        let ended = check(unsafe {
+            GetOverlappedResult(pipe, self.overlapped.as_ptr(), &mut transferred, 1)
+        });
         match ended {
             Err(error) if code(&error) != Some(ERROR_MORE_DATA) => Err(error),
-            _ => Ok(moved as usize),
+            _ => Ok(transferred as usize),
         }
     }
 }
