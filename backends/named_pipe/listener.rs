@@ -98,9 +98,9 @@ impl Listener {
         };
         // All are created before one is registered: an instance without an operation in flight is closed at
         // once if another cannot be created.
-        let mut handles = vec![make(Which::First)?];
+        let mut handles = vec![make(InstanceKind::First)?];
         while handles.len() < first {
-            handles.push(make(Which::Further)?);
+            handles.push(make(InstanceKind::Additional)?);
         }
         created(&shown);
         let mut listener = Listener {
@@ -161,7 +161,7 @@ impl Listener {
             Instances::Fixed(_) => limit.saturating_sub(self.connected.len()),
         };
         while self.listening.len() < wanted {
-            let handle = instance::create(&self.name, Which::Further, &self.descriptor)?;
+            let handle = instance::create(&self.name, InstanceKind::Additional, &self.descriptor)?;
             self.listen(handle, poller)?;
         }
         self.kept_open.release();

@@ -165,7 +165,7 @@ fn bytes_keep_their_order_at_any_read_size() {
             }
         });
         let (_, stream) = accept(&mut listener, &mut poller);
-        let mut stream = stream.asking_first(first);
+        let mut stream = stream.with_read_size(first);
         let mut events = Events::with_capacity(16);
         let (mut arrived, mut reads) = (Vec::new(), 0);
         loop {

@@ -95,7 +95,7 @@ fn register_before_connect() {
 /// A pipe becomes writable when it is registered, when it is connected and when a write has completed: only
 /// one of these is a client.
 #[test]
-fn a_connect_is_told_from_other_writable_events() {
+fn a_connect_is_distinguished_from_other_writable_events() {
     let (mut event_loop, name) = event_loop(&Limits::default());
     assert!(event_loop.poll(Some(A_WHILE)).unwrap().is_none(), "a client that does not exist");
     let clients: Vec<File> = (0..3).map(|_| open(&name).unwrap()).collect();
@@ -109,7 +109,7 @@ fn a_connect_is_told_from_other_writable_events() {
 /// A connect that failed leaves its error to be taken, and an instance that no event reports: other instances
 /// take its place.
 #[test]
-fn take_error_tells_a_failed_connect() {
+fn take_error_reports_a_failed_connect() {
     let (mut poller, mut listener, name) = listener();
     listener.fail_connects();
     let mut events = Events::with_capacity(16);
@@ -127,14 +127,14 @@ fn take_error_tells_a_failed_connect() {
 
 /// The message of a client that has opened, written and closed before it was accepted arrives.
 #[test]
-fn error_no_data_is_a_client_that_was_quick() {
+fn error_no_data_is_a_client_that_has_already_closed() {
     let bound = listener_with(|name| {
         open(name).unwrap().write_all(&hello()).unwrap();
         drop(open(name).unwrap());
     });
     let (mut event_loop, name) = event_loop_of(bound, &Limits::default());
-    let (mut came, mut heard, mut went) = (0, 0, 0);
-    while went < 2 {
+    let (mut connected, mut messages, mut closed) = (0, 0, 0);
+    while closed < 2 {
         match next(&mut event_loop) {
             Event::Connected(_) => connected += 1,
             Event::Message(_, message) => {
@@ -226,7 +226,7 @@ fn a_close_waits_for_the_last_write() {
 
 /// mio never cancels a write: a write to a client that does not read would keep its handle open for ever.
 #[test]
-fn an_evicted_client_leaves_no_handle_behind() {
+fn an_evicted_client_leaks_no_handle() {
     let limits = Limits { write_stall: Duration::from_millis(50), ..Limits::default() };
     let (mut event_loop, name) = event_loop(&limits);
     let client = open(&name).unwrap();
