@@ -92,6 +92,22 @@ impl MessageServer for LocalServer {
         self.event_loop.connections.is_reachable(connection)
     }
 
+    fn has_room(&mut self, to: ConnectionId) -> bool {
+        self.event_loop.connections.has_room(to)
+    }
+
+    fn wait_for_memory(&mut self, connection: ConnectionId) {
+        self.event_loop.connections.wait_for_memory(connection);
+    }
+
+    fn keep_going(&mut self, connection: ConnectionId, keeps_going: bool) {
+        self.event_loop.connections.keep_going(connection, keeps_going);
+    }
+
+    fn largest_message(&self, to: ConnectionId) -> usize {
+        self.event_loop.connections.largest_message(to)
+    }
+
     fn share(&self, connection: ConnectionId) -> Option<Share> {
         self.event_loop.connections.share(connection)
     }

@@ -1,6 +1,10 @@
 //! Every limit of the crate in one place, each with its default and the reason for it.
 #![forbid(unsafe_code)]
 
+#[cfg(test)]
+mod tests;
+
+use crate::exchange::{Config, Settings};
 use std::time::{Duration, Instant};
 
 /// The limits of a server or a client. Nothing in this crate grows past them.
@@ -101,6 +105,21 @@ pub struct Limits {
     ///
     /// [`ErrorReply::TOO_MANY_REQUESTS`]: crate::ErrorReply::TOO_MANY_REQUESTS
     pub in_flight: usize,
+    /// The flow-control credit of one call, in each direction: the messages of a stream that have been sent and
+    /// not been taken by the receiving application, with 64 bytes for each. Half of it is the largest message
+    /// that is sent at once; a larger one is announced, and is sent when the receiver has memory for it.
+    ///
+    /// - At the limit: the sender waits for credit. A peer that sends more breaks the protocol and is closed.
+    /// - Default: 2 MiB and a little, so that a body of 1 MiB needs no announcement.
+    /// - Unit: bytes, at least 64 KiB. Side: both.
+    pub call_window: usize,
+    /// The credit of all calls of one connection together, for what is sent to the side that did not open the
+    /// call, and for notifications.
+    ///
+    /// - At the limit: as with [`call_window`](Limits::call_window).
+    /// - Default: 8 MiB, the windows of four calls: one that is not read does not stop the others.
+    /// - Unit: bytes, at least 256 KiB and at least `call_window`. Side: both.
+    pub connection_window: usize,
     /// The time in which a client reads nothing of its send queue.
     ///
     /// - At the limit: the server ends the connection with
@@ -179,6 +198,24 @@ impl Limits {
     /// overflow on any system.
     const FOREVER: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 
+    /// The bytes of a connection's send queue above which a layer that schedules hands over nothing more. What
+    /// is in the queue cannot be overtaken; less than the system's buffers hold would let them run empty.
+    pub(crate) fn schedule_queue(&self) -> usize {
+        (self.queued / 2).min(64 * 1024)
+    }
+
+    /// The machine of calls with these limits.
+    pub(crate) fn of_calls(&self) -> Config {
+        let settings = Settings {
+            body: self.message as u32,
+            calls: self.in_flight as u32,
+            call_window: self.call_window as u64,
+            connection_window: self.connection_window as u64,
+            ..Settings::default()
+        };
+        Config { settings, opens: self.in_flight, queue: self.queued, ..Config::default() }
+    }
+
     /// A time, clamped to the range of every system.
     pub(crate) fn clamp(time: Duration) -> Duration {
         time.min(Limits::FOREVER)
@@ -195,7 +232,11 @@ impl Limits {
         limits.message = limits.message.min(Limits::MESSAGE_MAX);
         limits.connections = limits.connections.max(1);
         limits.queued = limits.queued.max(1);
-        limits.in_flight = limits.in_flight.max(1);
+        limits.in_flight = limits.in_flight.clamp(1, u32::MAX as usize);
+        let assumed = Settings::assumed();
+        limits.call_window = limits.call_window.max(assumed.call_window as usize);
+        limits.connection_window = limits.connection_window.max(assumed.connection_window as usize);
+        limits.connection_window = limits.connection_window.max(limits.call_window);
         limits.connections_per_user = limits.connections_per_user.max(1);
         limits.connections_reserved = limits.connections_reserved.min(limits.connections / 2);
         limits.memory_per_user = limits.memory_per_user.max(limits.message.saturating_mul(2));
@@ -235,6 +276,8 @@ setters! {
     with_connections_kept, connections_reserved: usize;
     with_queued, queued: usize;
     with_in_flight, in_flight: usize;
+    with_call_window, call_window: usize;
+    with_connection_window, connection_window: usize;
     with_write_stall, write_stall: Duration;
     with_closing, closing: Duration;
     with_preface, preface: Duration;
@@ -256,6 +299,8 @@ impl Default for Limits {
             connections_reserved: 256,
             queued: 1 << 20,
             in_flight: 1024,
+            call_window: Settings::default().call_window as usize,
+            connection_window: Settings::default().connection_window as usize,
             write_stall: Duration::from_secs(30),
             closing: Duration::from_secs(10),
             preface: Duration::from_secs(10),
@@ -264,86 +309,6 @@ impl Default for Limits {
             connect: Duration::from_secs(20),
             call: Duration::from_secs(30),
             drain: Duration::from_secs(5),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn times_that_no_clock_can_hold_are_clamped() {
-        let step = Duration::from_nanos(1);
-        let forever = Limits::FOREVER;
-        for (asked, applied) in
-            [(forever - step, forever - step), (forever, forever), (Duration::MAX, forever)]
-        {
-            let limits = Limits {
-                write_stall: asked,
-                closing: asked,
-                preface: asked,
-                message_time: asked,
-                idle: Some(asked),
-                connect: asked,
-                call: asked,
-                drain: asked,
-                ..Limits::default()
-            };
-            let limits = limits.clamped();
-            assert_eq!(limits.idle, Some(applied));
-            let Limits {
-                write_stall, closing, preface, message_time, connect, call, drain, ..
-            } = limits;
-            for time in [write_stall, closing, preface, message_time, connect, call, drain] {
-                assert_eq!(time, applied);
-            }
-        }
-    }
-
-    #[test]
-    fn limits_are_clamped_to_what_can_be_held() {
-        let mut limits = Limits::default();
-        for (asked, applied) in [
-            (Limits::MESSAGE_MAX - 1, Limits::MESSAGE_MAX - 1),
-            (Limits::MESSAGE_MAX, Limits::MESSAGE_MAX),
-            (Limits::MESSAGE_MAX + 1, Limits::MESSAGE_MAX),
-        ] {
-            limits.message = asked;
-            assert_eq!(limits.clamped().message, applied);
-        }
-        for (asked, applied) in [(0, 1), (1, 1), (2, 2)] {
-            limits.connections = asked;
-            limits.queued = asked;
-            limits.in_flight = asked;
-            let applied_limits = limits.clamped();
-            assert_eq!(applied_limits.connections, applied);
-            assert_eq!(applied_limits.queued, applied);
-            assert_eq!(applied_limits.in_flight, applied);
-        }
-    }
-
-    #[test]
-    fn the_reserve_is_at_most_half_and_each_user_has_a_connection() {
-        for (connections, asked, applied) in [(8, 3, 3), (8, 4, 4), (8, 5, 4), (1, 1, 0)] {
-            let limits = Limits { connections, connections_reserved: asked, ..Limits::default() };
-            assert_eq!(limits.clamped().connections_reserved, applied, "{connections}, {asked}");
-        }
-        for (asked, applied) in [(0, 1), (1, 1), (2, 2)] {
-            let limits = Limits { connections_per_user: asked, ..Limits::default() };
-            assert_eq!(limits.clamped().connections_per_user, applied);
-        }
-    }
-
-    #[test]
-    fn the_memory_holds_some_messages_whatever_their_size() {
-        for (asked, applied) in [(399, 400), (400, 400), (401, 401)] {
-            let limits = Limits { message: 100, memory: asked, ..Limits::default() };
-            assert_eq!(limits.clamped().memory, applied);
-        }
-        for (asked, applied) in [(199, 200), (200, 200), (201, 201)] {
-            let limits = Limits { message: 100, memory_per_user: asked, ..Limits::default() };
-            assert_eq!(limits.clamped().memory_per_user, applied);
         }
     }
 }

@@ -84,6 +84,36 @@ pub trait MessageServer {
         body: Bytes,
     ) -> Result<(), SendError>;
 
+    /// Whether the send queue of a connection is short. A layer that schedules what it sends, as calls do, hands
+    /// over the next message only then: what is in the queue cannot be overtaken. After `false`
+    /// [`Event::Writable`] reports when the queue is short again, and nothing is read from the peer until then.
+    ///
+    /// An implementation that does not know returns `true`, the default: its queue is then limited only by
+    /// what `send` refuses, and a small message waits behind all that is in it.
+    fn has_room(&mut self, to: ConnectionId) -> bool {
+        let _ = to;
+        true
+    }
+
+    /// Returns an [`Event::Writable`] for a connection when memory has become free that may be held for it. Default:
+    /// does nothing, for a server without an [`Account`](crate::Account).
+    fn wait_for_memory(&mut self, connection: ConnectionId) {
+        let _ = connection;
+    }
+
+    /// Reads small messages of a connection, and accepts messages for it, also while there is no memory
+    /// ([`Limits::memory`](crate::Limits::memory)). A layer above sets this while it holds memory that becomes free so.
+    /// Default: does nothing.
+    fn keep_going(&mut self, connection: ConnectionId, keeps_going: bool) {
+        let _ = (connection, keeps_going);
+    }
+
+    /// The largest message in bytes that can be sent to a connection, as far as is known. Default: no limit.
+    fn largest_message(&self, to: ConnectionId) -> usize {
+        let _ = to;
+        usize::MAX
+    }
+
     /// Queues a message for a connection; see [`send_with_head`](MessageServer::send_with_head).
     fn send(&mut self, to: ConnectionId, message: Bytes) -> Result<(), SendError> {
         self.send_with_head(to, &[], message)
@@ -149,6 +179,22 @@ macro_rules! forward_to_inner {
                 body: Bytes,
             ) -> Result<(), SendError> {
                 (**self).send_with_head(to, head, body)
+            }
+
+            fn has_room(&mut self, to: ConnectionId) -> bool {
+                (**self).has_room(to)
+            }
+
+            fn wait_for_memory(&mut self, connection: ConnectionId) {
+                (**self).wait_for_memory(connection);
+            }
+
+            fn keep_going(&mut self, connection: ConnectionId, keeps_going: bool) {
+                (**self).keep_going(connection, keeps_going);
+            }
+
+            fn largest_message(&self, to: ConnectionId) -> usize {
+                (**self).largest_message(to)
             }
 
             fn close(&mut self, connection: ConnectionId, why: Goodbye) {

@@ -1,11 +1,17 @@
 //! `examples/python/client.py`: a client that is based on `docs/PROTOCOL.md` only.
 #![cfg(target_os = "linux")]
 
+mod python_client {
+    pub mod streaming;
+}
+
+use msgpipe::exchange::{Config, Settings};
 use msgpipe::framing::Native;
 use msgpipe::{
     Endpoint, ErrorReply, Event, Goodbye, IntoReply, Limits, LocalServer, MessageServer, Request,
     Server, ServerOptions, Stopper,
 };
+use python_client::streaming::Streaming;
 use std::io::{Read, Write};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
@@ -145,6 +151,62 @@ fn the_servers_limit_is_respected() {
     call(&serving.path, &[&too_long]).gave_up("101 bytes, the server takes 100");
 }
 
+/// A body over half of the server's window is announced, and its reply too; both go in pieces.
+#[test]
+fn large_bodies_are_announced_and_sent_in_pieces() {
+    let limits = Limits::default().with_call_window(64 << 10);
+    let serving = Serving::start(&unique("pieces"), limits, |request| request.into_body());
+    // The system takes arguments of up to 128 KiB.
+    let large = ["a".repeat(32_704), "b".repeat(32_705), "c".repeat(120_000)];
+    let ended = call(&serving.path, &large.each_ref().map(String::as_str));
+    assert_eq!((ended.status, ended.stderr.as_str()), (Some(0), ""));
+    assert!(ended.stdout == large.join("\n") + "\n");
+}
+
+#[test]
+fn a_stream_of_messages_goes_both_ways() {
+    let server = Streaming::start(&unique("stream"), Config::default());
+    let ended = call("--stream", &[&server.path, "one", "", "three"]);
+    assert_eq!((ended.status, ended.stderr.as_str()), (Some(0), ""));
+    assert_eq!(ended.stdout, "ONE\n\nTHREE\n");
+    assert_eq!(call("--stream", &[&server.path, "alone"]).stdout, "ALONE\n");
+}
+
+/// Far more than the credit of the call and of the connection.
+#[test]
+fn a_stream_goes_on_as_it_is_taken() {
+    let settings = Settings::assumed();
+    let settings = Settings { body: 1 << 20, ..settings };
+    let server = Streaming::start(&unique("credit"), Config { settings, ..Config::default() });
+    let parts = vec!["0123456789".repeat(1000); 100];
+    let words: Vec<&str> =
+        std::iter::once(&*server.path).chain(parts.iter().map(String::as_str)).collect();
+    let ended = call("--stream", &words);
+    assert_eq!((ended.status, ended.stderr.as_str()), (Some(0), ""));
+    assert!(ended.stdout == parts.join("\n") + "\n");
+}
+
+#[test]
+fn a_call_is_cancelled_in_the_middle_of_its_reply() {
+    let server = Streaming::start(&unique("cancel"), Config::default());
+    let ended = call("--cancel", &["3", &server.path, "forever", "after it"]);
+    assert_eq!(ended.stderr, "aborted 2: the reply is incomplete\n");
+    assert_eq!((ended.status, ended.stdout), (Some(1), "and so on\n".repeat(3) + "AFTER IT\n"));
+    assert_eq!(server.heard.recv_timeout(PATIENCE).unwrap(), "cancelled: 2");
+}
+
+#[test]
+fn notifications_arrive_in_order() {
+    let server = Streaming::start(&unique("notify"), Config::default());
+    let large = "x".repeat(100_000);
+    let ended = call("--notify", &[&server.path, "one", &large, "three"]);
+    assert_eq!((ended.status, ended.stdout.as_str(), &*ended.stderr), (Some(0), "", ""));
+    for text in ["one", &large, "three"] {
+        let heard = server.heard.recv_timeout(PATIENCE).unwrap();
+        assert!(heard == format!("notified: {text}"));
+    }
+}
+
 #[test]
 fn a_goodbye_is_reported_with_its_text() {
     let name = Endpoint::name(&unique("goodbye")).unwrap();
@@ -177,17 +239,21 @@ fn the_other_layer_is_an_error() {
 
 #[test]
 fn a_connection_is_closed_if_the_server_breaks_the_protocol() {
+    // A preface with the limit 1032.
     let good = b"\xE5msg\x01\x01\x01\0\x08\x04\0\0\0\0\x40\xF3";
     let with_preface = |frame: &[u8]| [good, frame].concat();
-    let reply_to_99 = b"\x08\0\0\0\0\0\x52\x03\x02\0\0\0\x63\0\0\0";
+    let header = b"\x10\0\0\0\0\0\x94\x14"; // of a frame of 16 bytes
+    let settings = [&header[..], &[11], &[0; 15]].concat();
+    let reply_to_98 = [&header[..], &[2, 3, 0, 0, 98], &[0; 11]].concat();
     let cases = [
         (b"HTTP/1.1 400 Bad Request\r\n".to_vec(), "no msgpipe server"),
         (b"\xE5msg\x02\x09".iter().chain([&0; 10]).copied().collect(), "versions 2 to 9"),
         ([&good[..15], &[0xF4]].concat(), "damaged preface"),
         (good[..15].to_vec(), "has closed the connection"),
         (with_preface(&[0; 8]), "damaged header"),
-        (with_preface(reply_to_99), "no reply to request 1"),
-        (with_preface(&reply_to_99[..15]), "has closed the connection"),
+        (with_preface(&[settings.clone(), reply_to_98.clone()].concat()), "[I3]"),
+        (with_preface(&reply_to_98), "[S1]"),
+        (with_preface(&[settings, reply_to_98[..23].to_vec()].concat()), "has closed"),
         (with_preface(b""), "has closed the connection"),
     ];
     let path = std::env::temp_dir().join(unique("broken"));
@@ -276,9 +342,9 @@ fn a_server_in_a_later_place_is_found() {
 
 #[test]
 fn without_a_request_it_prints_its_usage() {
-    for arguments in [&[][..], &["com.example.notes"]] {
+    for arguments in [&[][..], &["com.example.notes"], &["--what", "com.example.notes", "x"]] {
         let ended = run(client().args(arguments));
         assert_eq!((ended.status, ended.stdout.as_str()), (Some(2), ""));
-        assert!(ended.stderr.contains("client.py ENDPOINT REQUEST..."));
+        assert!(ended.stderr.contains("ENDPOINT TEXT..."));
     }
 }

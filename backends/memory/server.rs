@@ -124,6 +124,22 @@ impl MessageServer for MemoryServer {
         self.connections.is_reachable(connection)
     }
 
+    fn has_room(&mut self, to: ConnectionId) -> bool {
+        self.connections.has_room(to)
+    }
+
+    fn wait_for_memory(&mut self, connection: ConnectionId) {
+        self.connections.wait_for_memory(connection);
+    }
+
+    fn keep_going(&mut self, connection: ConnectionId, keeps_going: bool) {
+        self.connections.keep_going(connection, keeps_going);
+    }
+
+    fn largest_message(&self, to: ConnectionId) -> usize {
+        self.connections.largest_message(to)
+    }
+
     fn share(&self, connection: ConnectionId) -> Option<Share> {
         self.connections.share(connection)
     }

@@ -334,14 +334,6 @@ impl Charge {
         }
         self.bytes = bytes;
     }
-
-    pub fn add(&mut self, bytes: usize) {
-        self.set(self.bytes + bytes);
-    }
-
-    pub fn sub(&mut self, bytes: usize) {
-        self.set(self.bytes - bytes);
-    }
 }
 
 impl Drop for Charge {

@@ -1,10 +1,11 @@
 //! Requests that are sent together.
 
 use super::{Call, Client};
-use crate::body::IntoBody;
+use crate::body::{Body, IntoBody};
 use crate::error::Error;
 use bytes::Bytes;
 use std::fmt;
+use std::time::Instant;
 
 /// Collects requests and sends them in one write. For many small requests this is several times faster than
 /// one by one. No call begins before [`send`](Batch::send).
@@ -44,7 +45,10 @@ impl<'a> Batch<'a> {
     /// As [`Client::start`]. [`Error::TooLarge`], [`Error::Unsendable`] and [`Error::TooManyCalls`] return
     /// the refused request; none was sent then.
     pub fn send(self) -> Result<Vec<Call>, Error> {
-        self.client.start_all(self.requests)
+        let mut calls = Vec::with_capacity(self.requests.len());
+        let requests = self.requests.into_iter().map(Body::from);
+        self.client.start_all(requests, Instant::now(), &mut calls)?;
+        Ok(calls)
     }
 }
 

@@ -9,36 +9,27 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Instant;
 
-/// A request that was sent; its reply can be waited for. Dropped, the reply is not waited for, and
-/// is thrown away when it comes. Until then it counts against [`Limits::in_flight`](crate::Limits::in_flight),
-/// as does a call whose time is over.
-#[must_use = "a call that is dropped throws its reply away"]
+/// A request that was sent; its reply can be waited for. Dropping it, or the end of its time, cancels the call: the
+/// server is told, and work that it has not begun is not done. Until the server has confirmed it, the call counts
+/// against [`Limits::in_flight`](crate::Limits::in_flight).
+#[must_use = "a call that is dropped is cancelled"]
 pub struct Call {
     inner: Arc<Inner>,
     id: u32,
     began: Instant,
     deadline: Instant,
-    /// The position in the stream at which its request ends; `u64::MAX` until it is queued.
-    end: u64,
     /// Its outcome has been returned.
     collected: bool,
 }
 
 impl Call {
     pub(super) fn new(inner: Arc<Inner>, id: u32, began: Instant, deadline: Instant) -> Call {
-        Call { inner, id, began, deadline, end: u64::MAX, collected: false }
+        Call { inner, id, began, deadline, collected: false }
     }
 
-    pub(super) fn id(&self) -> u32 {
-        self.id
-    }
-
+    /// The position in the stream at which its request ends; `u64::MAX` until all of it is queued.
     pub(super) fn end(&self) -> u64 {
-        self.end
-    }
-
-    pub(super) fn queued(&mut self, end: u64) {
-        self.end = end;
+        self.inner.pending.end_of(self.id)
     }
 
     /// Waits for the reply, until the call's deadline.
@@ -98,9 +89,9 @@ impl Call {
 
     /// The outcome, if the call has ended.
     fn collect(&mut self) -> Option<Result<Bytes, Error>> {
-        let outcome = self.inner.pending.collect(self.id)?;
+        let (outcome, end) = self.inner.pending.collect(self.id)?;
         self.collected = true;
-        Some(self.result(outcome))
+        Some(self.result(outcome, end))
     }
 
     /// If the deadline has passed and the call has not ended: ends all calls with passed deadlines.
@@ -108,10 +99,11 @@ impl Call {
         let now = Instant::now();
         if self.deadline <= now && !self.inner.pending.is_ended(self.id) {
             self.inner.pending.expire(now);
+            self.inner.channel.send_soon(&self.inner.pending);
         }
     }
 
-    fn result(&self, outcome: Outcome) -> Result<Bytes, Error> {
+    fn result(&self, outcome: Outcome, end: u64) -> Result<Bytes, Error> {
         let endpoint = &self.inner.endpoint;
         match outcome {
             Outcome::Reply(reply) => Ok(reply),
@@ -121,7 +113,7 @@ impl Call {
                 Err(Error::late(endpoint, given, self.began, Progress::Unknown))
             }
             Outcome::Closed(reason) => {
-                let unsent = self.inner.channel.is_surely_unsent(self.end);
+                let unsent = self.inner.channel.is_surely_unsent(end);
                 let progress = if unsent { Progress::NotBegun } else { Progress::of(&reason) };
                 Err(Error::closed(endpoint, reason, progress))
             }
@@ -141,8 +133,8 @@ impl fmt::Debug for Call {
 
 impl Drop for Call {
     fn drop(&mut self) {
-        if !self.collected {
-            self.inner.pending.abandon(self.id);
+        if !self.collected && self.inner.pending.abandon(self.id) {
+            self.inner.channel.send_soon(&self.inner.pending);
         }
     }
 }

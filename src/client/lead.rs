@@ -18,12 +18,33 @@ pub(super) trait Inbox {
     /// Takes these messages, in order. An error says how the peer broke the protocol.
     fn deliver(&self, messages: &mut Vec<Bytes>) -> Result<(), String>;
 
+    /// Passes on the next message that this side has to send besides what its threads send. `put` gets its head
+    /// and body, and returns where it ends in the stream, or `None` if it cannot be carried. Returns whether
+    /// there was one. Default: none.
+    fn fill(&self, put: &mut Put<'_>) -> bool {
+        let _ = put;
+        false
+    }
+
+    /// Whether [`fill`](Inbox::fill) has something.
+    fn has_more(&self) -> bool {
+        false
+    }
+
+    /// The largest message that both sides take is known.
+    fn set_largest(&self, bytes: usize) {
+        let _ = bytes;
+    }
+
     /// The connection has ended for this reason. The first reason counts.
     fn end(&self, reason: &CloseReason);
 
     /// The reason why the connection has ended, if it has.
     fn ended(&self) -> Option<CloseReason>;
 }
+
+/// Queues a message for sending; see [`Inbox::fill`].
+pub(super) type Put<'a> = dyn FnMut(&[u8], Bytes) -> Option<u64> + 'a;
 
 /// Holds the lead. Dropping it releases the lead. A drop by a panic also ends the connection, because read
 /// bytes may be lost.

@@ -82,6 +82,7 @@ impl MessageClient {
         let limits = limits.clamped();
         let channel = Channel::new(stream, &framing);
         let arrived = Arrived::new(limits.queued);
+        channel.begin(&arrived);
         let inner = Inner { channel, arrived, endpoint: endpoint.into() };
         MessageClient { inner: Arc::new(inner), timeout: limits.call }
     }
@@ -102,9 +103,15 @@ impl MessageClient {
         }
         let (began, deadline) = (Instant::now(), Some(Limits::until(self.timeout)));
         let mut end = u64::MAX;
-        let messages = [([], message)];
-        let sent = inner.channel.send(&messages, deadline, &inner.arrived, |_, at| end = at);
-        let [(_, message)] = messages;
+        let channel = &inner.channel;
+        let takes = || channel.takes(message.len());
+        let known = channel.wait_for_peer(deadline, &inner.arrived, takes);
+        let sent = known.and_then(|()| {
+            channel.send(deadline, &inner.arrived, |filler| {
+                end = filler.put(&[], message.clone()).map_err(Failure::Refused)?;
+                Ok(())
+            })
+        });
         match sent {
             Ok(()) => Ok(()),
             Err(Failure::Closed(reason)) => {
@@ -113,7 +120,7 @@ impl MessageClient {
                 let progress = if unsent { Progress::NotBegun } else { Progress::of(&reason) };
                 Err(Error::closed(&endpoint, reason, progress))
             }
-            Err(Failure::Refused(_, problem)) => {
+            Err(Failure::Refused(problem)) => {
                 Err(Error::refused(&endpoint, problem, message.into_bytes()))
             }
             Err(failure) => Err(Error::late(&endpoint, self.timeout, began, failure.progress())),

@@ -20,15 +20,15 @@ pub use options::ClientOptions;
 use crate::body::{Body, IntoBody};
 use crate::client_stream::ClientStream;
 use crate::endpoint::Endpoint;
-use crate::error::{CloseReason, Error, Progress};
-use crate::exchange::{ENVELOPE_LEN, Envelope, Kind, TooMany};
+use crate::error::{CloseReason, Error, ErrorReply, Progress};
+use crate::exchange::Settings;
 use crate::framing::{Framing, Native};
 use crate::limits::Limits;
 use crate::peer::Peer;
 use bytes::Bytes;
 use channel::{Channel, Failure};
 use lead::{Inbox as _, Lead};
-use pending::{NotBegun, Pending};
+use pending::{NotBegun, Pending, Times};
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -54,6 +54,8 @@ struct Inner {
     channel: Channel,
     pending: Pending,
     endpoint: Arc<str>,
+    /// The largest body that this side sends.
+    limit: usize,
 }
 
 impl Client {
@@ -98,8 +100,8 @@ impl Client {
         Client::over_framing(stream, framing, endpoint, limits)
     }
 
-    /// As [`over`](Client::over), with another framing. Its limit must leave room for the envelope of eight
-    /// bytes, and it must carry any bytes ([`Framing::carries_any_bytes`]).
+    /// As [`over`](Client::over), with another framing. Its limit must leave room for the envelope of 16 bytes, and
+    /// it must carry any bytes ([`Framing::carries_any_bytes`]). Larger bodies are sent in pieces.
     ///
     /// ```
     /// use msgpipe::framing::LengthPrefix;
@@ -128,9 +130,11 @@ impl Client {
         let limits = limits.clamped();
         let inner = Inner {
             channel: Channel::new(stream, &framing),
-            pending: Pending::new(limits.in_flight),
+            pending: Pending::new(limits.of_calls()),
             endpoint: endpoint.into(),
+            limit: limits.message,
         };
+        inner.channel.begin(&inner.pending);
         Client { inner: Arc::new(inner), timeout: limits.call }
     }
 
@@ -159,8 +163,9 @@ impl Client {
     }
 
     /// Sends a request and does not wait for its reply. Up to [`Limits::in_flight`] calls may be in flight.
-    /// The deadline counts from here. If the first request is larger than every server accepts (256 bytes), it
-    /// waits for the server's preface.
+    /// The deadline counts from here; it is sent to the server. If the first request is larger than every server
+    /// accepts (240 bytes), it waits for the server's settings. Of a request of more than 1 MiB the rest is sent
+    /// when the server has memory for it, by the next thread that waits for a reply.
     ///
     /// The client reads replies only while a thread waits for one. A server closes a connection on which
     /// nothing is read for [`Limits::write_stall`]: if the replies are larger than the system's buffers, some
@@ -178,17 +183,10 @@ impl Client {
     /// As [`call`](Client::call), without [`Error::Answered`]. [`Error::Deadline`] if the deadline passes
     /// while the request is being sent; the next thread that sends or reads sends the rest.
     pub fn start(&self, request: impl IntoBody) -> Result<Call, Error> {
-        let (began, body) = (Instant::now(), self.fitting(request.into_body())?);
-        let deadline = began + self.timeout;
-        let mut begun = None;
-        let new = |id| begun = Some(Call::new(self.inner.clone(), id, began, deadline));
-        let refused = self.inner.begin(1, deadline, new).err();
-        let Some(mut call) = begun.filter(|_| refused.is_none()) else {
-            return Err(self.not_begun(refused, body));
-        };
-        let message = [(envelope(&call), body)];
-        self.send(std::slice::from_mut(&mut call), &message, began, deadline)?;
-        Ok(call)
+        let began = Instant::now();
+        let mut calls = Vec::with_capacity(1);
+        self.start_all(std::iter::once(request.into_body()), began, &mut calls)?;
+        Ok(calls.swap_remove(0))
     }
 
     /// A batch: requests that are sent together, in one write. See [`Batch`].
@@ -223,113 +221,99 @@ impl Client {
     }
 
     /// Begins a call for each of these requests and sends them: all of them or none.
-    fn start_all(&self, mut requests: Vec<Bytes>) -> Result<Vec<Call>, Error> {
-        let began = Instant::now();
-        let deadline = began + self.timeout;
-        for request in &mut requests {
-            *request = self.fitting(std::mem::take(request).into())?.into_bytes();
-        }
-        let count = requests.len();
-        let mut calls = Vec::with_capacity(count);
-        let new = |id| calls.push(Call::new(self.inner.clone(), id, began, deadline));
-        if let Err(refused) = self.inner.begin(count, deadline, new) {
-            let first = self.inner.pending.room().min(count.saturating_sub(1));
-            return Err(self.not_begun(Some(refused), requests.swap_remove(first).into()));
-        }
-        let bodies = requests.into_iter().map(Body::from);
-        let messages: Vec<_> = calls.iter().map(envelope).zip(bodies).collect();
-        self.send(&mut calls, &messages, began, deadline)?;
-        Ok(calls)
-    }
-
-    /// Returns the request if it is not too large.
-    fn fitting<'a>(&self, request: Body<'a>) -> Result<Body<'a>, Error> {
-        let (size, limit) =
-            (request.len(), self.inner.channel.limit().saturating_sub(ENVELOPE_LEN));
-        if size > limit {
-            let (endpoint, message) = (self.inner.endpoint.clone(), request.into_bytes());
-            return Err(Error::TooLarge { endpoint, size, limit, message });
-        }
-        Ok(request)
-    }
-
-    /// The error for a call that was not begun.
-    fn not_begun(&self, why: Option<NotBegun>, request: Body<'_>) -> Error {
-        let endpoint = &self.inner.endpoint;
-        match why {
-            Some(NotBegun::TooMany(TooMany { limit })) => Error::TooManyCalls {
-                endpoint: endpoint.clone(),
-                limit,
-                request: request.into_bytes(),
-            },
-            Some(NotBegun::Closed(reason)) => Error::closed(endpoint, reason, Progress::NotBegun),
-            None => Error::closed(endpoint, CloseReason::Local, Progress::NotBegun),
-        }
-    }
-
-    /// Sends the requests of registered calls.
-    fn send(
+    fn start_all<'a>(
         &self,
-        calls: &mut [Call],
-        messages: &[Message<'_>],
+        requests: impl ExactSizeIterator<Item = Body<'a>> + Clone,
         began: Instant,
-        deadline: Instant,
+        calls: &mut Vec<Call>,
     ) -> Result<(), Error> {
-        let inner = &self.inner;
-        let queued = |at: usize, end| calls[at].queued(end);
-        match inner.channel.send(messages, Some(deadline), &inner.pending, queued) {
+        let (inner, deadline) = (&self.inner, began + self.timeout);
+        let failed = |why, at: usize| {
+            let request = requests.clone().nth(at);
+            self.not_begun(why, request.unwrap_or_else(|| ().into_body()), began)
+        };
+        inner.make_room(requests.len()).map_err(|why| failed(why, inner.pending.room()))?;
+        for (at, request) in requests.clone().enumerate() {
+            inner.wait_for_limit(request.len(), deadline).map_err(|why| failed(why, at))?;
+        }
+        let mut refused = 0;
+        let sent = inner.channel.send(Some(deadline), &inner.pending, |filler| {
+            let begun = inner.pending.begin(requests.clone(), Times { began, deadline }, filler);
+            let begun = begun.map_err(|(at, why)| {
+                refused = at;
+                why
+            })?;
+            let new = |id| Call::new(inner.clone(), id, began, deadline);
+            calls.extend(begun.into_iter().map(new));
+            Ok(())
+        });
+        match sent {
             Ok(()) => Ok(()),
-            Err(Failure::Closed(reason)) => {
-                let reason = inner.close(reason);
+            // They were begun: perhaps some of it was sent.
+            Err(NotBegun::Unsent(Failure::Closed(reason))) if !calls.is_empty() => {
                 let end = calls.iter().map(Call::end).min().unwrap_or(u64::MAX);
+                let reason = inner.close(reason);
                 let unsent = inner.channel.is_surely_unsent(end);
                 let progress = if unsent { Progress::NotBegun } else { Progress::of(&reason) };
                 Err(Error::closed(&inner.endpoint, reason.of_open_call(), progress))
             }
-            Err(Failure::Refused(at, problem)) => {
-                self.withdraw(calls);
-                let body = messages[at].1.clone().into_bytes();
-                Err(Error::refused(&inner.endpoint, problem, body))
-            }
-            Err(failure) => {
-                if matches!(failure, Failure::Unsent) {
-                    self.withdraw(calls);
-                }
+            Err(NotBegun::Unsent(failure)) if !calls.is_empty() => {
                 Err(Error::late(&inner.endpoint, self.timeout, began, failure.progress()))
             }
+            Err(why) => Err(failed(why, refused)),
         }
     }
 
-    /// Removes calls with requests that were not sent and will not be.
-    fn withdraw(&self, calls: &[Call]) {
-        calls.iter().for_each(|call| self.inner.pending.withdraw(call.id()));
+    /// The error for a call that was not begun.
+    fn not_begun(&self, why: NotBegun, request: Body<'_>, began: Instant) -> Error {
+        let endpoint = self.inner.endpoint.clone();
+        match why {
+            NotBegun::TooMany { limit } => {
+                Error::TooManyCalls { endpoint, limit, request: request.into_bytes() }
+            }
+            NotBegun::Closed(reason) => Error::closed(&endpoint, reason, Progress::NotBegun),
+            NotBegun::Draining => {
+                let reply = ErrorReply::new(ErrorReply::STOPPING, "the server stops");
+                Error::Answered { endpoint, reply }
+            }
+            NotBegun::TooLarge { limit } => {
+                let (size, message) = (request.len(), request.into_bytes());
+                Error::TooLarge { endpoint, size, limit, message }
+            }
+            NotBegun::Refused(problem) => Error::refused(&endpoint, problem, request.into_bytes()),
+            NotBegun::Unsent(Failure::Closed(reason)) => {
+                let reason = self.inner.close(reason);
+                Error::closed(&endpoint, reason.of_open_call(), Progress::NotBegun)
+            }
+            NotBegun::Unsent(_) => Error::late(&endpoint, self.timeout, began, Progress::NotBegun),
+        }
     }
 }
 
-fn envelope(call: &Call) -> [u8; ENVELOPE_LEN] {
-    Envelope { kind: Kind::Request, id: call.id() }.encode()
-}
-
-/// A request's envelope and its body.
-type Message<'a> = ([u8; ENVELOPE_LEN], Body<'a>);
-
 impl Inner {
-    /// Begins `count` calls. Late replies of abandoned calls free their places only when they are read: at the
-    /// limit they are read first.
-    fn begin(
-        &self,
-        count: usize,
-        deadline: Instant,
-        mut begun: impl FnMut(u32),
-    ) -> Result<(), NotBegun> {
-        let result = self.pending.begin(count, Some(deadline), &mut begun);
-        if !matches!(result, Err(NotBegun::TooMany(_))) {
-            return result;
+    /// Checks that `count` calls may begin. Late replies of abandoned calls free their places only when they are
+    /// read: at the limit they are read first.
+    fn make_room(&self, count: usize) -> Result<(), NotBegun> {
+        let checked = self.pending.check(count);
+        if !matches!(checked, Err(NotBegun::TooMany { .. })) {
+            return checked;
         }
         if let Some(lead) = Lead::take(&self.channel, &self.pending) {
             while self.pending.room() < count && self.read_arrived(&lead) {}
         }
-        self.pending.begin(count, Some(deadline), begun)
+        self.pending.check(count)
+    }
+
+    /// Checks that the server takes a body of this size. Waits for its limit, if not every server does.
+    fn wait_for_limit(&self, size: usize, deadline: Instant) -> Result<(), NotBegun> {
+        if size > Settings::assumed().body as usize && !self.pending.is_settled() {
+            let is_settled = || self.pending.is_settled();
+            self.channel.wait_for_peer(Some(deadline), &self.pending, is_settled)?;
+        }
+        match self.limit.min(self.pending.limit()) {
+            limit if size > limit => Err(NotBegun::TooLarge { limit }),
+            _ => Ok(()),
+        }
     }
 
     /// Reads arrived bytes and delivers the replies in them. `false`: no bytes had arrived.

@@ -86,6 +86,9 @@ pub(super) enum Writing {
     Open,
     /// A message was refused because the queue was full: `Event::Writable` is owed.
     Full,
+    /// The layer above has more to send than its share of the queue: `Event::Writable` is owed when little of
+    /// the queue is left. The peer is not read meanwhile.
+    WaitsForRoom,
     /// A message was refused because there was no memory: `Event::Writable` is owed. With its entry in the
     /// list of waiting connections.
     WaitsForMemory(Entry),
@@ -118,6 +121,9 @@ pub(super) struct Connection<S> {
     pub writing: Writing,
     pub peer_closed: PeerClosed,
     pub closing: Option<Closing>,
+    /// Small messages are read from it, and messages to it are accepted, even without memory: that frees memory of
+    /// the layer above.
+    pub keeps_going: bool,
     /// It is in the list of ready connections.
     pub in_ready: bool,
     /// The kept bytes may contain whole messages: they are decoded before the next read.
@@ -152,6 +158,7 @@ impl<S> Connection<S> {
             writing: Writing::Open,
             peer_closed: PeerClosed::Neither,
             closing: None,
+            keeps_going: false,
             in_ready: false,
             undecoded: false,
             sent: false,
@@ -178,9 +185,9 @@ impl<S> Connection<S> {
         self.times.waiting.is_some()
     }
 
-    /// Whether more than `bytes` bytes wait for the peer to read them.
+    /// Whether the peer is not read: more than `bytes` bytes wait for it, or the layer above has more.
     pub fn has_unread(&self, bytes: usize) -> bool {
-        self.outbound.queue.len() > bytes
+        self.outbound.queue.len() > bytes || self.writing == Writing::WaitsForRoom
     }
 
     /// Charges what is held for it now.

@@ -329,7 +329,7 @@ impl<S: ServerStream> Connections<S> {
             }
             return Err(SendError::new(id, Refusal::Full { queued, limit }, body));
         }
-        if connection.held.share().room() == 0 {
+        if connection.held.share().room() == 0 && !connection.keeps_going {
             let refusal = Refusal::Memory { held: self.account.held() };
             self.waiting.add(id, connection, Class::Sending);
             return Err(SendError::new(id, refusal, body));
@@ -352,6 +352,30 @@ impl<S: ServerStream> Connections<S> {
             self.unsent.push_back(id);
         }
         Ok(())
+    }
+
+    /// See [`MessageServer::has_room`](crate::MessageServer::has_room).
+    pub fn has_room(&mut self, id: ConnectionId) -> bool {
+        let most = self.limits.schedule_queue();
+        let Some(connection) = self.table.get_mut(&id).filter(|c| c.takes_messages()) else {
+            return true; // `send` says what is wrong
+        };
+        if connection.outbound.queue.len() <= most {
+            return true;
+        }
+        if connection.writing == Writing::Open {
+            connection.writing = Writing::WaitsForRoom;
+        }
+        false
+    }
+
+    /// See [`MessageServer::largest_message`](crate::MessageServer::largest_message).
+    pub fn largest_message(&self, id: ConnectionId) -> usize {
+        let of = |connection: &Connection<S>| {
+            let peer = connection.inbound.peer_limit().unwrap_or(usize::MAX);
+            peer.min(connection.stream.largest_message())
+        };
+        self.table.get(&id).map_or(usize::MAX, |it| of(it)).min(self.framing.limit())
     }
 
     /// See [`MessageServer::close`](crate::MessageServer::close).

@@ -77,6 +77,12 @@ impl<S: ServerStream> Connections<S> {
         if queued > self.limits.queued / 2 || connection.closing.is_some() {
             return;
         }
+        if connection.writing == Writing::WaitsForRoom {
+            if queued > self.limits.schedule_queue() / 2 {
+                return;
+            }
+            connection.writing = Writing::Full;
+        }
         if connection.writing == Writing::Full {
             connection.writing = Writing::Open;
             self.events.push_back(Event::Writable(id));

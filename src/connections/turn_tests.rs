@@ -77,6 +77,29 @@ fn at_half_of_the_limit_reading_goes_on_and_writable_is_reported_and_not_above()
     assert!(matches!(events[..], [Event::Writable(ID), Event::Message(ID, _)]), "{events:?}");
 }
 
+/// A layer above hands over messages only while the queue is short. Here: half of the limit of the queue.
+#[test]
+fn the_room_of_a_layer_that_schedules_is_exact_and_it_is_told_of_more() {
+    let limits = Limits { queued: 1000, ..Limits::default() };
+    for (queued, has_room) in [(499, true), (500, true), (501, false)] {
+        let mut scene = Scene::begun(&limits);
+        let now = scene.start;
+        scene.peer.takes(false);
+        scene.sends(queued - 8, now);
+        assert_eq!(scene.connections.has_room(ID), has_room, "{queued} bytes are queued");
+        assert_eq!(scene.says(&frame(1), now).is_empty(), !has_room, "{queued}");
+        scene.peer.takes_bytes(queued - 251);
+        scene.connections.writable(ID);
+        assert!(scene.at(now).is_empty(), "251 bytes are left of {queued}");
+        scene.peer.takes_bytes(1);
+        scene.connections.writable(ID);
+        let mut events = scene.at(now);
+        events.extend(scene.at(now));
+        let expected = matches!(events[..], [Event::Writable(ID), Event::Message(ID, _)]);
+        assert_eq!(expected, !has_room, "{queued}: {events:?}");
+    }
+}
+
 #[test]
 fn a_closing_connection_is_neither_read_nor_reported_writable() {
     let limits = Limits { queued: 1000, ..Limits::default() };

@@ -71,7 +71,7 @@ impl Waiting {
     pub fn resume_writing<S>(&mut self, connection: &mut Connection<S>) -> bool {
         match connection.writing {
             Writing::Open | Writing::Failed => return false,
-            Writing::Full => {}
+            Writing::Full | Writing::WaitsForRoom => {}
             Writing::WaitsForMemory(entry) => drop(self.entries.remove(&entry)),
         }
         connection.writing = Writing::Open;
@@ -126,11 +126,35 @@ impl<S: ServerStream> Connections<S> {
         let class = if large { Class::Large } else { Class::Small };
         // A disconnected peer sends no more than the system already holds.
         let has_gone = connection.peer_closed == PeerClosed::Both;
-        let may = has_gone || connection.grant(class, largest, memory_to_begin);
+        let is_needed = connection.keeps_going && !large;
+        let may = has_gone || is_needed || connection.grant(class, largest, memory_to_begin);
         if !may {
             self.waiting.add(id, connection, class);
         }
         may
+    }
+
+    /// See [`MessageServer::wait_for_memory`](crate::MessageServer::wait_for_memory).
+    pub fn wait_for_memory(&mut self, id: ConnectionId) {
+        // If more than that is owed, `Event::Writable` follows in any case.
+        let connection = self.table.get_mut(&id).filter(|c| c.closing.is_none());
+        if let Some(connection) = connection.filter(|c| c.writing == Writing::Open) {
+            self.waiting.add(id, connection, Class::Sending);
+        }
+    }
+
+    /// See [`MessageServer::keep_going`](crate::MessageServer::keep_going).
+    pub fn keep_going(&mut self, id: ConnectionId, keeps_going: bool) {
+        let Some(connection) = self.table.get_mut(&id) else {
+            return;
+        };
+        connection.keeps_going = keeps_going;
+        if keeps_going && matches!(connection.reading, Reading::WaitsForMemory(_)) {
+            self.waiting.resume_reading(connection);
+            connection.times.restart(self.polled_at);
+            self.readable(id, false);
+            self.update_deadline(id);
+        }
     }
 
     /// The memory that must be free before another message is read: its reply may have the largest size.
@@ -210,7 +234,9 @@ impl<S: ServerStream> Connections<S> {
 impl<S> Connection<S> {
     /// Whether there is memory for the reply to its next message.
     pub(super) fn may_begin(&self, memory_to_begin: usize) -> bool {
-        self.peer_closed == PeerClosed::Both || self.held.share().room() >= memory_to_begin
+        self.peer_closed == PeerClosed::Both
+            || self.keeps_going
+            || self.held.share().room() >= memory_to_begin
     }
 
     /// The size of the message that is arriving; 0 between messages. If the framing does not announce it:

@@ -109,7 +109,7 @@ pub enum Error {
     TooLarge {
         /// The endpoint.
         endpoint: Arc<str>,
-        /// The size in bytes, of a request with its envelope.
+        /// The size in bytes.
         size: usize,
         /// The limit in bytes.
         limit: usize,

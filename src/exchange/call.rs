@@ -84,6 +84,11 @@ impl<T> Call<T> {
         }
     }
 
+    /// The bytes that are held: of an incomplete message, and of messages that wait to be sent.
+    pub fn held(&self) -> usize {
+        self.incoming.held() + self.outgoing.queued()
+    }
+
     /// Both directions have ended on the wire.
     pub fn is_closed(&self) -> bool {
         self.outgoing.ended && self.incoming.ended

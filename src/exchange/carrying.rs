@@ -1,19 +1,22 @@
 //! What calls need of a framing.
 
-use super::envelope::ENVELOPE_LEN;
+use super::frame::{ERROR_MAX, HEAD_MAX};
+use super::machine::PIECE_ALONE;
 use crate::endpoint::Endpoint;
 use crate::error::Error;
 use crate::framing::{Framing, Layer, Native};
 
 impl Native {
-    /// The framing for calls with requests and replies of up to `message` bytes, without their envelope.
+    /// The framing for calls with bodies of up to `message` bytes. Its own messages are frames of calls: pieces
+    /// of up to 1 MiB, or errors, with what stands before them.
     ///
     /// ```
-    /// use msgpipe::framing::{Layer, Native};
-    /// assert_eq!(Native::for_calls(1000), Native::new(Layer::Calls, 1008));
+    /// use msgpipe::framing::Native;
+    /// assert_eq!(Native::for_calls(1 << 30), Native::for_calls(1 << 20));
     /// ```
     pub fn for_calls(message: usize) -> Native {
-        Native::new(Layer::Calls, message.saturating_add(ENVELOPE_LEN))
+        let piece = message.clamp(ERROR_MAX + 2, PIECE_ALONE);
+        Native::new(Layer::Calls, piece + HEAD_MAX)
     }
 }
 

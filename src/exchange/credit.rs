@@ -108,6 +108,11 @@ impl Credit {
         self.used += charge;
     }
 
+    /// What was spent last was not sent.
+    pub fn regain(&mut self, charge: u64) {
+        self.used -= charge;
+    }
+
     /// The peer's limit is at least this.
     pub fn raise(&mut self, limit: u64) {
         self.limit = self.limit.max(limit);

@@ -1,6 +1,6 @@
 //! The body of an error on the wire: the length of its text, the text, the details.
 
-use super::frame::{ERROR_MAX, Frame, Kind};
+use super::frame::{ENVELOPE_LEN, ERROR_MAX, Frame, Kind};
 use super::violation::Broken;
 use crate::error::ErrorReply;
 use crate::text::cut;
@@ -9,14 +9,15 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 /// The most bytes of an error's text. It is for people.
 pub(crate) const TEXT_MAX: usize = 4096;
 
-/// The frame of an error. A longer text is cut; details that do not fit are left out, since a part of them
-/// would be read as something else.
-pub(crate) fn encode(id: u32, error: &ErrorReply) -> Frame {
-    let text = cut(&error.text, TEXT_MAX);
+/// The frame of an error, of at most `largest` bytes. A longer text is cut; details that do not fit are left
+/// out, since a part of them would be read as something else.
+pub(crate) fn encode(id: u32, error: &ErrorReply, largest: usize) -> Frame {
+    let room = largest.saturating_sub(ENVELOPE_LEN + 2).min(ERROR_MAX);
+    let text = cut(&error.text, TEXT_MAX.min(room));
     let mut body = BytesMut::with_capacity(2 + text.len() + error.details.len());
     body.put_u16_le(text.len() as u16);
     body.put_slice(text.as_bytes());
-    if text.len() + error.details.len() <= ERROR_MAX {
+    if text.len() + error.details.len() <= room {
         body.put_slice(&error.details);
     }
     Frame { body: body.freeze(), ..Frame::new(Kind::Error { code: error.code }, id) }
@@ -38,7 +39,7 @@ mod tests {
 
     fn sent(text: usize, details: usize) -> ErrorReply {
         let error = ErrorReply::new(404, "t".repeat(text)).with_details(vec![7; details]);
-        let frame = Frame::decode(encode(2, &error).to_bytes()).unwrap();
+        let frame = Frame::decode(encode(2, &error, usize::MAX).to_bytes()).unwrap();
         decode(404, frame.body).unwrap()
     }
 

@@ -134,6 +134,15 @@ impl Frame {
         [self.head().as_slice(), &self.metadata, &self.body].concat().into()
     }
 
+    pub(crate) fn id(&self) -> u32 {
+        self.id
+    }
+
+    /// The last piece of a message.
+    pub(crate) fn ends_message(&self) -> bool {
+        self.ends_message
+    }
+
     /// The metadata, which follow the head.
     pub fn metadata(&self) -> &Bytes {
         &self.metadata

@@ -28,8 +28,8 @@ impl Side {
         }
     }
 
-    /// The lane on which this side sends its notifications.
-    pub(crate) fn lane(self) -> u32 {
+    /// The id of the lane on which this side sends its notifications.
+    pub fn lane(self) -> u32 {
         match self {
             Side::Client => 0,
             Side::Server => 1,
@@ -48,12 +48,14 @@ pub(crate) fn is_lane(id: u32) -> bool {
 pub(crate) struct Ids {
     /// The latest id.
     last: u32,
+    /// Ids have begun again from the front: one of the past may still be in use.
+    wrapped: bool,
 }
 
 impl Ids {
     /// No call has been opened: the lane counts as the id before the first.
     pub fn new(side: Side) -> Ids {
-        Ids { last: side.lane() }
+        Ids { last: side.lane(), wrapped: false }
     }
 
     /// The id after the latest.
@@ -66,7 +68,7 @@ impl Ids {
 
     /// The id after `id`.
     pub fn after(id: u32) -> u32 {
-        Ids { last: id }.next()
+        Ids { last: id, wrapped: true }.next()
     }
 
     /// Whether `id` may be opened: it is later than every one before.
@@ -74,7 +76,13 @@ impl Ids {
         !is_lane(id) && (id.wrapping_sub(self.last) as i32) > 0
     }
 
+    /// Whether an id that is opened next may be that of an old call.
+    pub fn may_be_used(&self, id: u32) -> bool {
+        self.wrapped || id < self.last
+    }
+
     pub fn opened(&mut self, id: u32) {
+        self.wrapped |= id < self.last;
         self.last = id;
     }
 }
@@ -95,7 +103,7 @@ mod tests {
             }
         }
         for (last, first) in [(u32::MAX - 1, 2), (u32::MAX, 3)] {
-            let given = Ids { last };
+            let given = Ids { last, wrapped: false };
             assert_eq!(given.next(), first, "the lanes are passed over");
             assert!(given.is_new(first) && !given.is_new(last) && !given.is_new(last - 2));
             assert!(!given.is_new(first - FIRST_CALL));
@@ -104,7 +112,7 @@ mod tests {
 
     #[test]
     fn half_of_all_ids_are_later() {
-        let given = Ids { last: 10 };
+        let given = Ids { last: 10, wrapped: false };
         for (id, later) in [(12, true), (10 + (1 << 31) - 2, true), (10 + (1 << 31), false)] {
             assert_eq!(given.is_new(id), later, "{id}");
         }

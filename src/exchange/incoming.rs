@@ -44,6 +44,8 @@ struct Partial {
     charge: Charge,
     /// It has been announced, and waits for room.
     asks: bool,
+    /// It was announced, and admitted.
+    admitted: bool,
 }
 
 /// What a frame brought.
@@ -119,6 +121,16 @@ impl Incoming {
         !self.ended && !self.discards
     }
 
+    /// Whether a message has begun to arrive without having been admitted.
+    pub fn is_unadmitted(&self) -> bool {
+        self.partial.as_ref().is_some_and(|partial| !partial.asks && !partial.admitted)
+    }
+
+    /// Whether the sender has to send more of a message: it has begun, or was admitted.
+    pub fn is_owed(&self) -> bool {
+        self.is_inside() && !self.asks()
+    }
+
     /// Whether a message waits for room.
     pub fn asks(&self) -> bool {
         self.partial.as_ref().is_some_and(|partial| partial.asks)
@@ -127,7 +139,7 @@ impl Incoming {
     /// There is room for the announced message. The sender must be told.
     pub fn admit(&mut self) {
         if let Some(partial) = &mut self.partial {
-            partial.asks = false;
+            (partial.asks, partial.admitted) = (false, true);
         }
     }
 
@@ -188,8 +200,16 @@ impl Incoming {
             return Ok(self.arrived(metadata, method, frame.body, charge, frame.ends_stream));
         }
         let data = BytesMut::new();
-        let mut partial =
-            Partial { total, have: 0, data, metadata, method, charge, asks: is_announced };
+        let mut partial = Partial {
+            total,
+            have: 0,
+            data,
+            metadata,
+            method,
+            charge,
+            asks: is_announced,
+            admitted: false,
+        };
         partial.add(&frame.body, self.discards);
         self.partial = Some(Box::new(partial));
         Ok(if is_announced { Brought::Announced(total) } else { Brought::Nothing })

@@ -46,10 +46,8 @@
 #![forbid(unsafe_code)]
 
 mod call;
-mod calls;
 mod carrying;
 mod credit;
-mod envelope;
 mod errors;
 mod event;
 mod frame;
@@ -57,27 +55,21 @@ mod ids;
 mod incoming;
 mod machine;
 mod metadata;
-#[cfg(test)]
-mod model;
 mod outgoing;
-mod requests;
 mod settings;
 mod violation;
 
 pub use credit::MESSAGE_COST;
 pub use event::{Cancelled, End, Event, abort};
-pub use frame::{ENVELOPE_LEN as LEN, ERROR_MAX, Frame, HEAD_MAX, Head, METADATA_MAX};
+pub use frame::{ENVELOPE_LEN, ERROR_MAX, Frame, HEAD_MAX, Head, METADATA_MAX};
 pub use ids::Side;
 pub use incoming::{Arrived, Charge};
 pub use machine::{
-    CONTROL_MAX, Config, Machine, OpenError, Opening, PIECE, PIECE_ALONE, SendError,
+    CONTROL_MAX, Config, Machine, OpenError, Opening, PIECE, PIECE_ALONE, PIECE_OF_LARGE, SendError,
 };
 pub use metadata::{DoesNotFit, Metadata};
 pub use outgoing::Message;
 pub use settings::Settings;
 pub use violation::Violation;
 
-pub(crate) use calls::{Calls, TooMany};
 pub(crate) use carrying::carries_calls;
-pub(crate) use envelope::{ENVELOPE_LEN, Envelope, Kind};
-pub(crate) use requests::{Refused, Requests};

@@ -2,7 +2,7 @@
 
 use super::credit::{Credit, MESSAGE_COST, largest};
 use super::errors;
-use super::frame::{Frame, Kind};
+use super::frame::{ENVELOPE_LEN, Frame, Kind};
 use super::metadata::Metadata;
 use crate::error::ErrorReply;
 use bytes::Bytes;
@@ -223,6 +223,12 @@ impl Outgoing {
         frame
     }
 
+    /// Whether the next message has not begun, and has at most `most` bytes.
+    pub fn is_whole(&self, most: usize) -> bool {
+        let fits = |message: &Message| message.body.len() <= most;
+        self.stage == Stage::Waits && self.first.as_ref().is_some_and(fits)
+    }
+
     /// The frame of a request without a message.
     pub fn bare_request(&mut self, id: u32, request: Option<Kind>) -> Frame {
         let mut frame = self.first_frame(id, request);
@@ -237,15 +243,21 @@ impl Outgoing {
         self.first.as_ref().map_or(0, |message| message.body.len().min(most))
     }
 
+    /// The bytes before the body of the next frame, at most.
+    pub fn head_len(&self) -> usize {
+        let metadata = self.first.as_ref().map_or(0, |message| message.metadata.len());
+        ENVELOPE_LEN + 6 + metadata
+    }
+
     /// The end, once no message is left.
-    pub fn end(&mut self, id: u32) -> Option<Frame> {
+    pub fn end(&mut self, id: u32, largest: usize) -> Option<Frame> {
         let ending = self.ending.take()?;
         self.ended = true;
         Some(match ending {
             Ending::Plain => {
                 Frame { ends_stream: true, ..Frame::new(Kind::Data { method: 0 }, id) }
             }
-            Ending::Error(error) => errors::encode(id, &error),
+            Ending::Error(error) => errors::encode(id, &error, largest),
         })
     }
 }

@@ -1,5 +1,7 @@
 //! What a side announces with its first frame: entries of a type, a length and a value.
 
+use super::credit::MESSAGE_COST;
+use super::frame::HEAD_MAX;
 use super::violation::Broken;
 use crate::text::cut;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
@@ -17,7 +19,7 @@ const CONNECTION_WINDOW: u16 = 4;
 /// Only told, so it may be ignored.
 const NAME: u16 = 0x8001;
 
-/// What a side accepts. A setting that is not sent has the value of [`Settings::default`].
+/// What a side accepts. A setting that is not sent has the value of [`Settings::assumed`].
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Settings {
     /// The largest body of a message, in bytes.
@@ -37,14 +39,13 @@ pub struct Settings {
     pub grease: Option<u16>,
 }
 
-/// What holds before the settings have arrived. Each side accepts it from the first byte on.
 impl Default for Settings {
     fn default() -> Settings {
         Settings {
             body: 16 << 20,
-            calls: 128,
-            call_window: 64 << 10,
-            connection_window: 256 << 10,
+            calls: 1024,
+            call_window: 2 * ((1 << 20) + HEAD_MAX as u64 + MESSAGE_COST),
+            connection_window: 8 << 20,
             name: String::new(),
             grease: None,
         }
@@ -52,6 +53,19 @@ impl Default for Settings {
 }
 
 impl Settings {
+    /// What holds before the settings have arrived, and for what they do not say. Each side accepts it from the
+    /// first byte on, but for a body over its own limit.
+    pub fn assumed() -> Settings {
+        Settings {
+            body: 240,
+            calls: 128,
+            call_window: 64 << 10,
+            connection_window: 256 << 10,
+            name: String::new(),
+            grease: None,
+        }
+    }
+
     pub(crate) fn encode(&self) -> Bytes {
         let mut out = BytesMut::with_capacity(64);
         let mut entry = |kind: u16, value: &[u8]| {
@@ -124,23 +138,23 @@ mod tests {
 
     #[test]
     fn settings_come_back_and_what_is_not_sent_is_the_default() {
-        assert_eq!(Settings::default().decode(ours().encode()), Ok(ours()));
-        assert_eq!(Settings::default().decode(Bytes::new()), Ok(Settings::default()));
-        let small = Settings { call_window: 1, connection_window: 1, ..Settings::default() };
-        assert_eq!(Settings::default().decode(small.encode()), Ok(Settings::default()));
+        assert_eq!(Settings::assumed().decode(ours().encode()), Ok(ours()));
+        assert_eq!(Settings::assumed().decode(Bytes::new()), Ok(Settings::assumed()));
+        let small = Settings { call_window: 1, connection_window: 1, ..Settings::assumed() };
+        assert_eq!(Settings::assumed().decode(small.encode()), Ok(Settings::assumed()));
     }
 
     #[test]
     fn an_unknown_setting_is_ignored_only_if_it_says_so() {
         for grease in [0, 0x1234, 0xFFFF] {
             let sent = Settings { grease: Some(grease), ..ours() };
-            assert_eq!(Settings::default().decode(sent.encode()), Ok(ours()), "{grease}");
+            assert_eq!(Settings::assumed().decode(sent.encode()), Ok(ours()), "{grease}");
         }
         for kind in [0, 5, 0x7FFF] {
             let mut body = BytesMut::new();
             body.put_u16_le(kind);
             body.put_u16_le(0);
-            let decoded = Settings::default().decode(body.freeze());
+            let decoded = Settings::assumed().decode(body.freeze());
             assert_eq!(decoded, Err(Broken::UnknownSetting { kind }));
         }
     }
@@ -150,7 +164,7 @@ mod tests {
         let whole = Settings { name: String::new(), ..ours() }.encode();
         let entries = [0, 8, 16, 28, 40];
         for len in 0..=whole.len() {
-            let decoded = Settings::default().decode(whole.slice(..len));
+            let decoded = Settings::assumed().decode(whole.slice(..len));
             assert_eq!(decoded.is_ok(), entries.contains(&len), "{len}");
         }
         for (kind, len) in [(BODY, 3), (BODY, 5), (CALL_WINDOW, 4), (CONNECTION_WINDOW, 9)] {
@@ -158,7 +172,7 @@ mod tests {
             body.put_u16_le(kind);
             body.put_u16_le(len);
             body.put_bytes(0, len.into());
-            let decoded = Settings::default().decode(body.freeze());
+            let decoded = Settings::assumed().decode(body.freeze());
             assert_eq!(decoded, Err(Broken::SettingSize { kind, len: len.into() }));
         }
     }

@@ -2,11 +2,12 @@
 #![forbid(unsafe_code)]
 
 mod answering;
-mod answers;
 mod bind;
+mod caller;
 mod options;
 mod reply;
 mod responder;
+mod rooms;
 
 pub use options::{Instances, Risk, ServerOptions};
 pub use reply::{Failure, IntoReply};

@@ -14,6 +14,8 @@ pub struct Request {
     pub(super) body: Bytes,
     pub(super) connection: ConnectionId,
     pub(super) origin: Arc<Origin>,
+    /// Set when it is cancelled. `None` for a handler that replies at once.
+    pub(super) cancelled: Option<Arc<AtomicBool>>,
 }
 
 /// Where requests come from: one client.
@@ -53,8 +55,8 @@ impl Request {
         self.connection
     }
 
-    /// Whether the request is cancelled: the client's connection has ended. Work on it can stop; a reply is
-    /// dropped. The server's thread updates this when it next polls.
+    /// Whether the request is cancelled: by the client, by its deadline, or because the connection has ended. Work
+    /// on it can stop; a reply is dropped. The server's thread updates this when it next polls.
     ///
     /// ```no_run
     /// # fn count(from: u64) -> u64 { from }
@@ -74,7 +76,8 @@ impl Request {
     /// # Ok::<_, msgpipe::Error>(())
     /// ```
     pub fn is_cancelled(&self) -> bool {
-        self.origin.gone.load(Ordering::SeqCst)
+        let cancelled = self.cancelled.as_ref().is_some_and(|it| it.load(Ordering::SeqCst));
+        cancelled || self.origin.gone.load(Ordering::SeqCst)
     }
 }
 
@@ -144,6 +147,7 @@ pub struct Responder {
     connection: ConnectionId,
     id: u32,
     origin: Arc<Origin>,
+    cancelled: Arc<AtomicBool>,
     answered: bool,
 }
 
@@ -153,13 +157,14 @@ impl Responder {
         connection: ConnectionId,
         id: u32,
         origin: Arc<Origin>,
+        cancelled: Arc<AtomicBool>,
     ) -> Responder {
-        Responder { outbox, connection, id, origin, answered: false }
+        Responder { outbox, connection, id, origin, cancelled, answered: false }
     }
 
     /// Whether the request is cancelled; see [`Request::is_cancelled`].
     pub fn is_cancelled(&self) -> bool {
-        self.origin.gone.load(Ordering::SeqCst)
+        self.cancelled.load(Ordering::SeqCst) || self.origin.gone.load(Ordering::SeqCst)
     }
 
     /// Sends the reply. Does not block.

@@ -1,7 +1,7 @@
 //! Peers that break the protocol. Each time the
 //! peer gets a clear error or a close, and all other peers are served as before.
 
-use crate::common::raw::{frame, goodbye_in, preface};
+use crate::common::raw::{calls_begin, envelope, frame, goodbye_in, preface, settings};
 use crate::common::{Backend, PATIENCE, Raw, closed, connected, message};
 use msgpipe::framing::{FramingError, GoodbyeCode, Layer};
 use msgpipe::{Client, CloseReason, Event, Limits, MessageServer, Server, Stopper};
@@ -178,7 +178,7 @@ impl Echo {
     #[track_caller]
     fn refuses<B: Backend>(&self, backend: &B, frames: &[Vec<u8>], text: &str) {
         let mut raw = backend.raw();
-        raw.write(&[preface(Layer::Calls), frames.concat()].concat());
+        raw.write(&[calls_begin(), frames.concat()].concat());
         let (code, why) = goodbye_in(&raw.read_to_end(), Layer::Calls).expect("a goodbye");
         assert_eq!(code, GoodbyeCode::PROTOCOL);
         assert!(why.contains(text), "{why}");
@@ -194,31 +194,32 @@ impl Drop for Echo {
     }
 }
 
-/// A message of the calls layer.
-fn envelope(kind: u8, id: u8, body: &[u8]) -> Vec<u8> {
-    frame(&[&[kind, 0, 0, 0, id, 0, 0, 0], body].concat())
+/// A whole message of the calls layer, the last of its direction.
+fn whole(kind: u8, id: u32, body: &[u8]) -> Vec<u8> {
+    frame(&envelope(kind, 3, id, body))
 }
 
 fn an_unknown_kind_of_message<B: Backend>() {
     let backend = B::new();
-    Echo::start(&backend).refuses(&backend, &[envelope(77, 1, b"")], "unknown kind 77");
+    Echo::start(&backend).refuses(&backend, &[whole(77, 2, b"")], "unknown kind 77");
 }
 
 fn an_unsolicited_reply<B: Backend>() {
     let backend = B::new();
     let echo = Echo::start(&backend);
-    echo.refuses(&backend, &[envelope(2, 5, b"unasked")], "a reply to request 5");
+    echo.refuses(&backend, &[whole(2, 5, b"unasked")], "call 5, which was not opened");
 
     // The other direction: a server sends one to a client.
     let other = B::new();
-    let mut limits = Limits::default();
-    limits.message += 8;
-    let mut server = other.listen_for_calls(&limits);
+    let mut server = other.listen_for_calls(&Limits::default());
     let client = other.client(&Limits::default()).unwrap();
     let calling = thread::spawn(move || (client.call("one"), client.call("two")));
     let id = connected(&mut server);
+    // The client's settings, and its request.
     message(&mut server);
-    server.send(id, bytes::Bytes::from_static(&[2, 0, 0, 0, 99, 0, 0, 0])).unwrap();
+    message(&mut server);
+    server.send(id, settings().into()).unwrap();
+    server.send(id, envelope(2, 3, 98, b"").into()).unwrap();
     let (_, reason) = closed(&mut server);
     assert!(
         matches!(
@@ -231,7 +232,7 @@ fn an_unsolicited_reply<B: Backend>() {
     for error in [one.unwrap_err(), two.unwrap_err()] {
         match error {
             msgpipe::Error::Closed { reason: CloseReason::Protocol(text), .. } => {
-                assert!(text.contains("99"), "{text}");
+                assert!(text.contains("call 98"), "{text}");
             }
             error => panic!("{error}"),
         }
@@ -246,10 +247,10 @@ fn an_id_used_twice<B: Backend>() {
     let mut held = Vec::new();
     let serving = thread::spawn(move || server.serve_deferred(|_, responder| held.push(responder)));
     let mut raw = backend.raw();
-    raw.write(&[preface(Layer::Calls), envelope(1, 4, b""), envelope(1, 4, b"")].concat());
+    raw.write(&[calls_begin(), whole(1, 4, b""), whole(1, 4, b"")].concat());
     let (code, why) = goodbye_in(&raw.read_to_end(), Layer::Calls).expect("a goodbye");
     assert_eq!(code, GoodbyeCode::PROTOCOL);
-    assert!(why.contains("request 4"), "{why}");
+    assert!(why.contains("the id 4"), "{why}");
     stopper.stop();
     serving.join().unwrap().unwrap();
 }

@@ -1,7 +1,8 @@
 //! Shared clients and short deadlines: a thread's use of a connection does not harm the
 //! other threads.
 
-use crate::common::{Backend, PATIENCE, message, pattern, welcomed};
+use crate::common::raw::settings;
+use crate::common::{Backend, PATIENCE, connected, message, pattern, welcomed};
 use msgpipe::framing::Lines;
 use msgpipe::{
     Client, CloseReason, Error, Event, Limits, MessageServer, Progress, Server, memory as in_memory,
@@ -68,7 +69,7 @@ fn any_duration_is_accepted<B: Backend>() {
 /// A thread with a short deadline leaves a message half sent. Another waits on the same connection for a reply that
 /// arrives only once the server has that message.
 fn the_rest_of_a_message_is_sent_while_others_wait<B: Backend>() {
-    const MUCH: usize = 4 << 20;
+    const MUCH: usize = 1 << 20;
     let backend = B::new();
     let (tell, reads) = mpsc::channel::<()>();
     let limits = Limits::default();
@@ -178,10 +179,14 @@ fn the_error_says_whether_a_request_was_begun<B: Backend>() {
     let backend = B::new();
     let mut server = backend.listen_for_calls(&Limits::default());
     let client = backend.client(&Limits::default()).unwrap();
-    let id = welcomed(&mut server);
+    let id = connected(&mut server);
     thread::scope(|scope| {
         let call = client.start("arrives").unwrap();
+        // The client's settings, and its request.
         message(&mut server);
+        message(&mut server);
+        server.send(id, settings().into()).unwrap();
+        assert!(matches!(server.poll(Some(Duration::ZERO)), Ok(None)));
         // Larger than the system's buffer, and the server does not read.
         let large = scope.spawn(|| client.call(vec![0; 8 << 20]).unwrap_err());
         let started = Instant::now();

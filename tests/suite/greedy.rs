@@ -1,9 +1,8 @@
 //! Greedy clients: they take as much as possible of the handler's time and the server's memory.
 
-use crate::common::raw::{preface, request};
+use crate::common::raw::{calls_begin, request};
 use crate::common::{Backend, PATIENCE, Raw, pattern};
 use bytes::Bytes;
-use msgpipe::framing::Layer;
 use msgpipe::{Error, Limits, Responder, Server};
 use std::sync::mpsc;
 use std::thread;
@@ -31,7 +30,7 @@ fn work() {
 
 /// A preface and `count` requests with a body of one byte, in one piece.
 fn flood(requests: u32) -> Bytes {
-    let mut words = preface(Layer::Calls);
+    let mut words = calls_begin();
     (0..requests).for_each(|id| words.extend(request(id, b"f")));
     words.into()
 }

@@ -1,8 +1,8 @@
 //! Clients that close their sending direction and still read, as `echo hello | socat` does.
 
-use crate::common::raw::{path_of, preface, request};
+use crate::common::raw::{calls_begin, path_of, request};
 use crate::common::{PATIENCE, closed, connected, next, unique_name};
-use msgpipe::framing::{Layer, LengthPrefix};
+use msgpipe::framing::LengthPrefix;
 use msgpipe::{CloseReason, Event, MessageServer, ServerOptions};
 use std::io::{Read, Write};
 use std::net::Shutdown;
@@ -31,7 +31,7 @@ fn a_late_reply_arrives_after_a_half_close_if_enabled() {
                 .serve_deferred(move |request, responder| asked.send((request, responder)).unwrap())
         });
         let mut client = connect(&name);
-        let words = [preface(Layer::Calls), request(1, b"one"), request(2, b"two")].concat();
+        let words = [calls_begin(), request(1, b"one"), request(2, b"two")].concat();
         client.write_all(&words).unwrap();
         client.shutdown(Shutdown::Write).unwrap();
         let requests = [asks.recv().unwrap(), asks.recv().unwrap()];

@@ -3,6 +3,7 @@
 mod bad_input;
 mod call_limits;
 mod calls;
+mod cancelling;
 mod client_streams;
 mod clients;
 mod common;

@@ -55,9 +55,24 @@ impl Vector {
     }
 }
 
+/// Bytes in hexadecimal; `78*100` is a hundred times the byte 78.
 pub fn hex(line: &str) -> Vec<u8> {
-    let byte = |digits| u8::from_str_radix(digits, 16).unwrap_or_else(|_| panic!("no hex: {line}"));
-    line.split_whitespace().map(byte).collect()
+    let byte =
+        |digits: &str| u8::from_str_radix(digits, 16).unwrap_or_else(|_| panic!("no hex: {line}"));
+    let bytes = |word: &str| match word.split_once('*') {
+        Some((digits, count)) => vec![byte(digits); count.parse().expect("a count is a number")],
+        None => vec![byte(word)],
+    };
+    line.split_whitespace().flat_map(bytes).collect()
+}
+
+/// What a side says in a conversation of the protocol page, the first or the second.
+pub fn said(page: &str, conversation: usize, side: &str) -> Vec<u8> {
+    let blocks = page.split("```text\n").skip(1);
+    let mut blocks = blocks.filter_map(|block| block.split("```").next());
+    let block = blocks.nth(conversation).expect("the conversation was not found");
+    let lines = block.lines().filter_map(|line| line.strip_prefix(side));
+    lines.flat_map(|line| hex(line.split('#').next().unwrap_or_default())).collect()
 }
 
 /// A code and a text: `404 no such note`.
@@ -73,8 +88,9 @@ pub fn root() -> PathBuf {
 
 /// The vectors of a kind. Every file of the folder must be of one, or be known.
 pub fn vectors(kind: &str, known_parts: &[&str]) -> Vec<Vector> {
-    const KINDS: [&str; 2] = ["frames-", "calls-"];
-    const OTHERS: [&str; 4] = ["README.md", "calls.rs", "file.rs", "frames.rs"];
+    const KINDS: [&str; 3] = ["frames-", "calls-", "streams-"];
+    const OTHERS: [&str; 6] =
+        ["README.md", "calls.rs", "file.rs", "frames.rs", "rules.rs", "streams.rs"];
     assert!(KINDS.contains(&kind));
     let folder = root().join("tests/vectors");
     let mut found = Vec::new();

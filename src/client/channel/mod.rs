@@ -11,6 +11,7 @@ use crate::error::{CloseReason, Progress};
 use crate::framing::{Carrier, Framing, FramingError, Inbound, Outbound, ReadBuffers};
 use bytes::{Bytes, BytesMut};
 use receiving::Pauses;
+pub use sending::Filler;
 use std::io::{self, ErrorKind, IoSlice};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex};
@@ -26,8 +27,8 @@ pub(super) enum Failure {
     Deadline,
     /// The deadline passed before anything of the message was queued.
     Unsent,
-    /// The framing cannot carry the message with this index. Nothing was queued.
-    Refused(usize, FramingError),
+    /// The framing cannot carry the message. Nothing was queued.
+    Refused(FramingError),
     Closed(CloseReason),
 }
 
@@ -107,8 +108,8 @@ impl Channel {
         let limit = framing.limit().min(stream.largest_message());
         let inbound = Inbound::new(framing);
         let outbound = Outbound::new(framing);
-        let has_unsent = AtomicBool::new(!outbound.queue.is_empty());
-        let channel = Channel {
+        let has_unsent = AtomicBool::new(true);
+        Channel {
             stream,
             carrier: framing.carrier(),
             takes: framing.limit(),
@@ -129,11 +130,7 @@ impl Channel {
             unwritable: AtomicBool::new(false),
             reader_waiters: Mutex::default(),
             reader_changed: Condvar::new(),
-        };
-        // A server expects the preface also of a client that only listens. A rest is sent later; an error
-        // shows again then.
-        let _ = channel.send_unsent();
-        channel
+        }
     }
 
     /// The largest message that can be sent, as far as is known.

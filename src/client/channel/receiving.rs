@@ -18,7 +18,7 @@ impl Channel {
     /// Reads once, waiting until `deadline`, and delivers the complete messages. Meanwhile sends what other
     /// threads have left. Only for the thread that has the lead. May return without having read anything.
     pub fn receive(&self, lead: &Lead<'_>, deadline: Option<Instant>) -> Result<(), Failure> {
-        match self.send_unsent() {
+        match self.send_unsent(lead.inbox) {
             Ok(false) => self.receive_until(lead, deadline).map(drop),
             Ok(true) => self.wait_and_read(lead, deadline),
             // The read returns the reason.
@@ -52,14 +52,21 @@ impl Channel {
             Err(failure) => Err(failure),
         };
         inbound.put_back(input, buffers);
-        if let Some(limit) = inbound.peer_limit() {
-            self.limit.fetch_min(limit, Ordering::Relaxed);
+        if inbound.has_begun() && !self.begun.load(Ordering::Acquire) {
+            if let Some(limit) = inbound.peer_limit() {
+                self.limit.fetch_min(limit, Ordering::Relaxed);
+            }
+            lead.inbox.set_largest(self.limit());
+            self.begun.store(true, Ordering::Release);
         }
-        if inbound.has_begun() && !self.begun.swap(true, Ordering::AcqRel) {
-            self.notify_reader_waiters();
+        if read > 0 && *self.reader_waiters.lock().unwrap_or_else(PoisonError::into_inner) > 0 {
+            self.reader_changed.notify_all();
         }
         if read > 0 {
             pauses.ends();
+            if lead.inbox.has_more() {
+                self.has_unsent.store(true, Ordering::SeqCst);
+            }
         }
         outcome.map_err(|failure| match failure {
             Failure::Closed(reason) => {

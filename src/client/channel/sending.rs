@@ -4,7 +4,8 @@ use super::{Channel, Failure, SLICES, Sender};
 use crate::body::Body;
 use crate::client::lead::{Inbox, Lead, panicked};
 use crate::error::CloseReason;
-use crate::framing::SendQueue;
+use crate::framing::{FramingError, Outbound, SendQueue};
+use bytes::Bytes;
 use std::io::{self, ErrorKind, IoSlice};
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
@@ -15,26 +16,66 @@ use std::time::{Duration, Instant};
 /// Every peer accepts smaller ones (`docs/PROTOCOL.md`, section 5).
 const WITHOUT_PREFACE_MAX: usize = 256;
 
+/// The bytes of other calls that are queued at once: what has been queued cannot be overtaken.
+const AT_ONCE: usize = 64 * 1024;
+
 /// How many bytes are read after a failed write to find the peer's goodbye, which follows the bytes in the
 /// system's buffer.
 pub(super) const GOODBYE_SEARCH_MAX: usize = 1 << 20;
 
+/// Queues messages of the sending thread, while it is the only one that sends.
+pub struct Filler<'f, 'a> {
+    outbound: &'f mut Outbound,
+    queue: &'f mut SendQueue<'a>,
+    sent: u64,
+    limit: usize,
+}
+
+impl<'f, 'a> Filler<'f, 'a> {
+    /// Queues behind the position `sent` of the stream.
+    pub fn new(
+        outbound: &'f mut Outbound,
+        queue: &'f mut SendQueue<'a>,
+        sent: u64,
+        limit: usize,
+    ) -> Filler<'f, 'a> {
+        Filler { outbound, queue, sent, limit }
+    }
+
+    /// Queues a head and a body. Returns the position in the stream at which the message ends.
+    pub fn put(&mut self, head: &[u8], body: Body<'a>) -> Result<u64, FramingError> {
+        self.outbound.encode_into(self.queue, head, body, Some(self.limit))?;
+        Ok(self.sent + self.queue.len() as u64)
+    }
+}
+
 impl Channel {
-    /// Sends messages, each a head and a body, in as few writes as possible. While the peer does not read, its
-    /// bytes are read: it may be waiting for that. All messages are queued or none; `queued` gets the position
-    /// in the stream at which each ends.
+    /// Sends what a connection begins with. A server expects it also of a client that only listens.
+    pub fn begin(&self, inbox: &dyn Inbox) {
+        inbox.set_largest(self.limit());
+        // A rest is sent later; an error shows again then.
+        let _ = self.send_unsent(inbox);
+    }
+
+    /// Something is to be sent that no thread sends: sends it now, if no other thread is sending.
+    pub fn send_soon(&self, inbox: &dyn Inbox) {
+        self.has_unsent.store(true, Ordering::SeqCst);
+        // An error shows again when a thread reads or sends.
+        let _ = self.send_unsent(inbox);
+    }
+
+    /// Sends what `fill` queues, in as few writes as possible. While the peer does not read, its bytes are read:
+    /// it may be waiting for that. `fill` runs once this thread may send; if it fails, nothing is sent.
     ///
     /// At the deadline the unsent rest is kept, and copied if it was borrowed. The next thread that sends or
     /// reads sends it, so that the stream is not cut inside a message.
-    pub fn send<const N: usize>(
+    pub fn send<'a, E: From<Failure>>(
         &self,
-        messages: &[([u8; N], Body<'_>)],
         deadline: Option<Instant>,
         inbox: &dyn Inbox,
-        queued: impl FnMut(usize, u64),
-    ) -> Result<(), Failure> {
-        self.learn_limit(messages, deadline, inbox)?;
-        let sent = self.send_exclusively(messages, deadline, inbox, queued);
+        fill: impl FnOnce(&mut Filler<'_, 'a>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let sent = self.send_exclusively(deadline, inbox, fill);
         if self.has_unsent.load(Ordering::SeqCst) {
             // The reading thread does not know of it yet, or found the lock held until now.
             self.stream.wake();
@@ -42,13 +83,12 @@ impl Channel {
         sent
     }
 
-    fn send_exclusively<const N: usize>(
+    fn send_exclusively<'a, E: From<Failure>>(
         &self,
-        messages: &[([u8; N], Body<'_>)],
         deadline: Option<Instant>,
         inbox: &dyn Inbox,
-        mut queued: impl FnMut(usize, u64),
-    ) -> Result<(), Failure> {
+        fill: impl FnOnce(&mut Filler<'_, 'a>) -> Result<(), E>,
+    ) -> Result<(), E> {
         let mut sender = self.outbound.acquire(deadline).ok_or(Failure::Unsent)?;
         let _on_panic = EndOnPanic { channel: self, inbox };
         let Sender { outbound, sent, memory } = &mut *sender;
@@ -57,48 +97,68 @@ impl Channel {
         flushed.map_err(Failure::before_sending)?;
         let mut queue = SendQueue::default();
         queue.lend(memory);
-        for (at, (head, body)) in messages.iter().enumerate() {
-            let limit = Some(self.limit());
-            if let Err(problem) = outbound.encode_into(&mut queue, head, body.clone(), limit) {
-                return Err(Failure::Refused(at, problem));
+        let limit = self.limit();
+        let mut filler = Filler::new(outbound, &mut queue, *sent, limit);
+        if let Err(refused) = fill(&mut filler) {
+            if queue.is_empty() {
+                queue.take_back(memory);
             }
-            queued(at, *sent + queue.len() as u64);
+            return Err(refused);
         }
-        let flushed = self.flush(&mut queue, sent, deadline, inbox);
-        match queue.is_empty() {
-            true => queue.take_back(memory),
-            false => outbound.queue = queue.into_owned(),
+        let mut flushed = self.flush(&mut queue, sent, deadline, inbox);
+        while flushed.is_ok() && inbox.has_more() {
+            put_all(inbox, outbound, &mut queue, *sent, limit);
+            if queue.is_empty() {
+                break;
+            }
+            flushed = self.flush(&mut queue, sent, deadline, inbox);
         }
-        flushed
+        match (queue.is_empty(), &flushed) {
+            (true, _) => queue.take_back(memory),
+            // Nothing more is sent on a connection that has ended.
+            (false, Err(Failure::Closed(_))) => {}
+            (false, _) => outbound.queue = queue.into_owned(),
+        }
+        Ok(flushed?)
     }
 
-    /// Waits for the peer's limit, if one of the messages is larger than every peer accepts.
-    fn learn_limit<const N: usize>(
+    /// Waits until `is_met`, which depends on what the peer sends when the connection begins.
+    pub fn wait_for_peer(
         &self,
-        messages: &[([u8; N], Body<'_>)],
         deadline: Option<Instant>,
         inbox: &dyn Inbox,
+        is_met: impl Fn() -> bool,
     ) -> Result<(), Failure> {
-        if self.begun.load(Ordering::Acquire) {
-            return Ok(());
-        }
-        let fits = |(_, body): &([u8; N], Body<'_>)| N + body.len() <= WITHOUT_PREFACE_MAX;
-        while !self.begun.load(Ordering::Acquire) && !messages.iter().all(fits) {
+        while !is_met() {
             match Lead::take(self, inbox) {
+                // It may have been met just before.
+                Some(_) if is_met() => {}
                 Some(lead) => {
                     self.receive(&lead, deadline).map_err(Failure::before_sending)?;
                 }
-                None => self.wait_for_reader(deadline, inbox)?,
+                None => self.wait_for_reader(deadline, inbox, &is_met)?,
+            }
+            if let Some(reason) = inbox.ended() {
+                return Err(Failure::Closed(reason));
             }
         }
         Ok(())
     }
 
-    /// Waits until the thread that reads has read the peer's preface or its end, or stops reading.
-    fn wait_for_reader(&self, deadline: Option<Instant>, inbox: &dyn Inbox) -> Result<(), Failure> {
+    /// Whether the peer takes a message of this size for sure, as far as the framing says.
+    pub fn takes(&self, size: usize) -> bool {
+        size <= WITHOUT_PREFACE_MAX || self.begun.load(Ordering::Acquire)
+    }
+
+    /// Waits until the thread that reads has read something, or stops reading.
+    fn wait_for_reader(
+        &self,
+        deadline: Option<Instant>,
+        inbox: &dyn Inbox,
+        is_met: &dyn Fn() -> bool,
+    ) -> Result<(), Failure> {
         let mut waiting = self.reader_waiters.lock().unwrap_or_else(PoisonError::into_inner);
-        let unwritable = self.unwritable.load(Ordering::SeqCst);
-        if self.begun.load(Ordering::Acquire) && !unwritable || inbox.ended().is_some() {
+        if is_met() || inbox.ended().is_some() {
             return Ok(());
         }
         // The other thread may have stopped before this one was counted.
@@ -126,9 +186,7 @@ impl Channel {
         if self.sender_waits.load(Ordering::SeqCst) {
             self.stream.wake();
         }
-        if !self.begun.load(Ordering::Acquire) || self.unwritable.load(Ordering::SeqCst) {
-            self.notify_reader_waiters();
-        }
+        self.notify_reader_waiters();
     }
 
     pub(super) fn notify_reader_waiters(&self) {
@@ -191,8 +249,9 @@ impl Channel {
         Ok(self.stream.is_sent())
     }
 
-    /// Sends the bytes that other threads have left, without waiting. Returns whether some are still unsent.
-    pub(super) fn send_unsent(&self) -> io::Result<bool> {
+    /// Sends the bytes that other threads have left, and what the inbox has, without waiting. Returns whether some
+    /// are still unsent.
+    pub(super) fn send_unsent(&self, inbox: &dyn Inbox) -> io::Result<bool> {
         if !self.has_unsent.load(Ordering::SeqCst) {
             return Ok(false);
         }
@@ -201,7 +260,16 @@ impl Channel {
             return Ok(false);
         };
         let Sender { outbound, sent, .. } = &mut *sender;
-        let is_left = !self.write(&mut outbound.queue, sent)?;
+        let mut is_left = !self.write(&mut outbound.queue, sent)?;
+        while !is_left && inbox.has_more() {
+            let mut queue = SendQueue::default();
+            put_all(inbox, outbound, &mut queue, *sent, self.limit());
+            if queue.is_empty() {
+                break;
+            }
+            outbound.queue = queue;
+            is_left = !self.write(&mut outbound.queue, sent)?;
+        }
         self.has_unsent.store(is_left, Ordering::SeqCst);
         Ok(is_left)
     }
@@ -246,7 +314,7 @@ impl Channel {
                 return Failure::Closed(reason);
             }
             let Some(lead) = Lead::take(self, inbox) else {
-                match self.wait_for_reader(deadline, inbox) {
+                match self.wait_for_reader(deadline, inbox, &|| false) {
                     Ok(()) => continue,
                     Err(_) => break,
                 }
@@ -260,6 +328,25 @@ impl Channel {
         let reason = CloseReason::from(error);
         inbox.end(&reason);
         Failure::Closed(reason)
+    }
+}
+
+/// Queues what the inbox has, up to what may be queued at once.
+fn put_all(
+    inbox: &dyn Inbox,
+    outbound: &mut Outbound,
+    queue: &mut SendQueue<'_>,
+    sent: u64,
+    limit: usize,
+) {
+    while queue.len() < AT_ONCE {
+        let mut put = |head: &[u8], body: Bytes| {
+            let put = outbound.encode_into(queue, head, body.into(), Some(limit));
+            put.ok().map(|()| sent + queue.len() as u64)
+        };
+        if !inbox.fill(&mut put) {
+            return;
+        }
     }
 }
 

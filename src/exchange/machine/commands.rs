@@ -76,7 +76,7 @@ impl<T> Machine<T> {
     pub fn next_id(&self) -> u32 {
         let mut id = self.own_ids.next();
         // After two billion calls an old one may still be in the table: its id is passed over.
-        while self.calls.contains_key(&id) {
+        while self.own_ids.may_be_used(id) && self.is_known(id) {
             id = Ids::after(id);
         }
         id
@@ -105,26 +105,31 @@ impl<T> Machine<T> {
         }
         let incoming = Incoming::new(self.call_window(), false);
         let mut call = Call::new(Some(owner), outgoing, incoming);
+        self.held += call.held();
         call.deadline = deadline;
         self.note_deadline(deadline);
         self.calls.insert(id, call);
         self.own_open += 1;
-        self.unsent.push_back(id);
-        if self.unsent.len() == 1 {
+        self.lists.unsent.push_back(id);
+        if self.lists.unsent.len() == 1 {
             self.next_request();
         }
         Ok(id)
     }
 
+    /// Whether the peer takes the request of one more call: perhaps only to refuse it, but without closing the
+    /// connection.
+    pub(super) fn may_open(&self) -> bool {
+        self.own_sent < self.peer.calls.max(self.config.assumed.calls) as usize
+    }
+
     /// Lets the first request that was not sent be sent, if the peer takes another call.
     pub(super) fn next_request(&mut self) {
         let is_unsent = |id: &u32| self.calls.get(id).is_some_and(|call| call.is_unsent());
-        while self.unsent.front().is_some_and(|id| !is_unsent(id)) {
-            self.unsent.pop_front();
+        while self.lists.unsent.front().is_some_and(|id| !is_unsent(id)) {
+            self.lists.unsent.pop_front();
         }
-        // What the peer would refuse waits here.
-        let is_allowed = self.own_sent < self.peer.calls as usize;
-        if let Some(&id) = self.unsent.front().filter(|_| is_allowed) {
+        if let Some(&id) = self.lists.unsent.front().filter(|_| self.may_open()) {
             self.make_ready(id);
         }
     }
@@ -135,6 +140,7 @@ impl<T> Machine<T> {
     /// See [`SendError`].
     pub fn send(&mut self, id: u32, message: Message) -> Result<(), SendError> {
         self.check_size(message.body.len()).map_err(|limit| SendError::TooLarge { limit })?;
+        self.grow(id);
         let queue = self.config.queue;
         let Some(call) = self.calls.get_mut(&id).filter(|call| !call.outgoing.closed) else {
             return Err(SendError::Closed);
@@ -143,6 +149,7 @@ impl<T> Machine<T> {
             call.is_full = true;
             return Err(SendError::Full);
         }
+        self.held += message.body.len();
         call.outgoing.push(message);
         if !call.is_unsent() {
             self.make_ready(id);
@@ -193,6 +200,7 @@ impl<T> Machine<T> {
     }
 
     fn end_with(&mut self, id: u32, ending: Ending) -> Result<(), SendError> {
+        self.grow(id);
         let Some(call) = self.calls.get_mut(&id).filter(|call| !call.outgoing.closed) else {
             return Err(SendError::Closed);
         };
@@ -223,9 +231,11 @@ impl<T> Machine<T> {
 
     /// There is room for a message that was [announced](super::super::Event::Announced).
     pub fn admit(&mut self, id: u32) {
-        if let Some(call) = self.calls.get_mut(&id).filter(|call| call.incoming.asks()) {
-            call.incoming.admit();
-            call.urgent.admit = true;
+        if self.is_announced(id) {
+            self.change(id, |call, _| {
+                call.incoming.admit();
+                call.urgent.admit = true;
+            });
             self.make_urgent(id);
         }
     }
@@ -240,14 +250,14 @@ impl<T> Machine<T> {
     pub(super) fn make_urgent(&mut self, id: u32) {
         if let Some(call) = self.calls.get_mut(&id).filter(|call| !call.in_urgent) {
             call.in_urgent = true;
-            self.urgent.push_back(id);
+            self.lists.urgent.push_back(id);
         }
     }
 
     pub(super) fn make_ready(&mut self, id: u32) {
         if let Some(call) = self.calls.get_mut(&id).filter(|call| call.place == Place::Nowhere) {
             call.place = Place::Ready;
-            self.ready.push_back(id);
+            self.lists.ready.push_back(id);
         }
     }
 

@@ -1,6 +1,7 @@
 //! How calls end: by the application, by their deadline, with the connection.
 
 use super::Machine;
+use crate::exchange::call::Call;
 use crate::exchange::event::{Cancelled, End, Event, abort};
 use crate::exchange::ids::is_lane;
 use std::time::Instant;
@@ -8,17 +9,20 @@ use std::time::Instant;
 impl<T> Machine<T> {
     /// This side takes no more of the peer's direction of a call: what still arrives of it is dropped.
     pub fn stop(&mut self, id: u32) {
-        let Some(call) = self.calls.get_mut(&id).filter(|call| !call.incoming.ended) else {
+        self.grow(id);
+        if self.calls.get(&id).is_none_or(|call| call.incoming.ended) {
             return;
-        };
-        let freed = call.incoming.discard();
-        call.urgent.stop = true;
-        self.window.take(freed);
+        }
+        self.change(id, |call, window| {
+            window.take(call.incoming.discard());
+            call.urgent.stop = true;
+        });
         self.make_urgent(id);
     }
 
     /// Ends this side's direction at once, incomplete: what is queued is dropped.
     pub fn abort(&mut self, id: u32, code: u16) {
+        self.grow(id);
         let is_own = self.is_own(id);
         let Some(call) = self.calls.get_mut(&id).filter(|call| !call.outgoing.ended) else {
             return;
@@ -26,9 +30,11 @@ impl<T> Machine<T> {
         if is_own && call.is_unsent() {
             return self.cancel(id);
         }
-        call.outgoing.clear();
-        call.urgent.end = false;
-        call.urgent.abort.get_or_insert(code);
+        self.change(id, |call, _| {
+            call.outgoing.clear();
+            call.urgent.end = false;
+            call.urgent.abort.get_or_insert(code);
+        });
         self.make_urgent(id);
     }
 
@@ -38,17 +44,21 @@ impl<T> Machine<T> {
         if !self.is_own(id) {
             return;
         }
-        let Some(call) = self.calls.get_mut(&id).filter(|call| !call.is_closed()) else {
+        self.grow(id);
+        if self.calls.get(&id).is_none_or(Call::is_closed) {
+            return;
+        }
+        self.change(id, |call, _| call.outgoing.clear());
+        let Some(call) = self.calls.get_mut(&id) else {
             return;
         };
-        call.outgoing.clear();
         call.urgent.end = false;
         if call.is_unsent() {
             // The peer does not know of it.
             call.outgoing.request = None;
             (call.outgoing.ended, call.incoming.ended) = (true, true);
             if !call.silent {
-                self.events.push_back(Event::Ended { id, end: End::Withdrawn });
+                self.lists.events.push_back(Event::Ended { id, end: End::Withdrawn });
             }
             self.settle(id);
             return self.next_request();
@@ -65,12 +75,15 @@ impl<T> Machine<T> {
     /// cancelled, stopped or aborted. Returns what was kept for it.
     pub fn release(&mut self, id: u32) -> Option<T> {
         let is_own = self.is_own(id);
+        if self.briefs.get(&id).is_some_and(|brief| brief.is_over) {
+            return self.remove_brief(id)?.owner;
+        }
+        self.grow(id);
         let call = self.calls.get_mut(&id)?;
         (call.silent, call.released) = (true, true);
         let owner = call.owner.take();
         if !call.incoming.ended {
-            let freed = call.incoming.discard();
-            self.window.take(freed);
+            self.change(id, |call, window| window.take(call.incoming.discard()));
             match is_own {
                 true => self.cancel(id),
                 false => self.stop(id),
@@ -123,15 +136,18 @@ impl<T> Machine<T> {
             return;
         }
         let is_due = |at: Option<Instant>| at.is_some_and(|at| at <= now);
+        let briefs = self.briefs.iter().filter(|(_, brief)| is_due(brief.deadline));
         let due = self.calls.iter().filter(|(_, call)| is_due(call.deadline));
-        let mut due: Vec<u32> = due.map(|(id, _)| *id).collect();
+        let mut due: Vec<u32> = due.map(|(id, _)| *id).chain(briefs.map(|(id, _)| *id)).collect();
         due.sort_unstable();
         due.into_iter().for_each(|id| self.late(id));
-        self.soonest = self.calls.values().filter_map(|call| call.deadline).min();
+        let briefs = self.briefs.values().filter_map(|brief| brief.deadline);
+        self.soonest = self.calls.values().filter_map(|call| call.deadline).chain(briefs).min();
     }
 
     /// The deadline of a call has passed.
     fn late(&mut self, id: u32) {
+        self.grow(id);
         let is_own = self.is_own(id);
         let Some(call) = self.calls.get_mut(&id) else {
             return;
@@ -145,16 +161,16 @@ impl<T> Machine<T> {
         }
         let sent = !call.is_unsent();
         if !std::mem::replace(&mut call.silent, true) {
-            self.events.push_back(Event::Expired { id, sent });
+            self.lists.events.push_back(Event::Expired { id, sent });
         }
-        let freed = call.incoming.discard();
-        self.window.take(freed);
+        self.change(id, |call, window| window.take(call.incoming.discard()));
         self.cancel(id);
     }
 
     /// A call of the peer is over, whatever its handler does: its direction takes no more, and the reply ends
     /// with this code.
     pub(super) fn cut_off(&mut self, id: u32, why: Cancelled, code: u16) {
+        self.grow(id);
         let Some(call) = self.calls.get_mut(&id) else {
             return;
         };
@@ -162,7 +178,7 @@ impl<T> Machine<T> {
             // The application does not know of it.
             (call.silent, call.released) = (true, true);
         } else if !std::mem::replace(&mut call.silent, true) {
-            self.events.push_back(Event::Cancelled { id, why });
+            self.lists.events.push_back(Event::Cancelled { id, why });
         }
         if !call.incoming.ended {
             self.stop(id);
@@ -174,8 +190,10 @@ impl<T> Machine<T> {
     /// The connection has ended: each call that the application has not released is reported as ended.
     pub fn close(&mut self) {
         let mut ids: Vec<u32> = self.calls.keys().copied().filter(|id| !is_lane(*id)).collect();
+        ids.extend(self.briefs.keys());
         ids.sort_unstable();
         for id in ids {
+            self.grow(id);
             let is_own = self.is_own(id);
             let Some(call) = self.calls.get_mut(&id) else {
                 continue;
@@ -184,15 +202,16 @@ impl<T> Machine<T> {
                 call.released = true;
             } else if !call.silent && is_own && !call.incoming.ended {
                 let end = End::Closed { sent: !call.is_unsent() };
-                self.events.push_back(Event::Ended { id, end });
+                self.lists.events.push_back(Event::Ended { id, end });
             } else if !call.silent && !is_own && !call.outgoing.ended {
-                self.events.push_back(Event::Cancelled { id, why: Cancelled::Closed });
+                self.lists.events.push_back(Event::Cancelled { id, why: Cancelled::Closed });
             }
             call.deadline = None;
-            call.outgoing.clear();
-            let freed = call.incoming.cut_off();
-            call.outgoing.ended = true;
-            self.window.take(freed);
+            self.change(id, |call, window| {
+                call.outgoing.clear();
+                call.outgoing.ended = true;
+                window.take(call.incoming.cut_off());
+            });
             self.settle(id);
         }
         self.soonest = None;

@@ -12,6 +12,7 @@ impl<T: Hash> Hash for Machine<T> {
             is_settled,
             largest_frame,
             calls,
+            briefs,
             own_ids,
             peer_ids,
             own_open,
@@ -24,20 +25,21 @@ impl<T: Hash> Hash for Machine<T> {
             unsent_grease,
             drain,
             peer_drains,
-            refusals,
-            unsent,
-            urgent,
-            ready,
-            waiting,
+            is_full,
+            lists,
             turn,
-            events,
+            held: _, // sums over the calls
+            partials: _,
             soonest: _, // a bound that only saves work
         } = self;
         (side, peer, is_settled, largest_frame, own_ids, peer_ids, own_open, own_sent, peer_open)
             .hash(state);
         (window, credit, unsent_settings, unsent_grease, drain, peer_drains).hash(state);
-        (refused_open, refusals, unsent, urgent, ready, waiting, turn, events).hash(state);
+        (refused_open, is_full, &**lists, turn).hash(state);
         let mut sorted: Vec<_> = calls.iter().collect();
+        sorted.sort_unstable_by_key(|(id, _)| **id);
+        sorted.hash(state);
+        let mut sorted: Vec<_> = briefs.iter().collect();
         sorted.sort_unstable_by_key(|(id, _)| **id);
         sorted.hash(state);
     }

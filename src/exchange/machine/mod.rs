@@ -6,12 +6,15 @@
 //! asks for a frame only when there is room to send one: what has been handed over is in order, what has not
 //! can still be overtaken.
 
+mod brief;
 mod commands;
 mod ends;
 mod hash;
+mod lists;
 #[cfg(test)]
 mod proof;
 mod receive;
+mod requests;
 mod schedule;
 
 use super::call::Call;
@@ -20,7 +23,9 @@ use super::event::Event;
 use super::ids::{Ids, Side};
 use super::settings::Settings;
 use crate::ids::IdMap;
-use std::collections::VecDeque;
+use brief::Brief;
+use lists::Lazy;
+use std::sync::Arc;
 use std::time::Instant;
 
 pub use commands::{OpenError, Opening, SendError};
@@ -29,8 +34,12 @@ pub use commands::{OpenError, Opening, SendError};
 /// them: 16 KiB take 2 µs on a local connection, and smaller ones make the stream slower.
 pub const PIECE: usize = 16 * 1024;
 
-/// The bytes of a piece while one call sends. What is begun then delays a second call by 0.3 ms at most.
+/// The largest message that is sent in one piece, while one call sends. It delays a second call by 0.3 ms at most.
 pub const PIECE_ALONE: usize = 1 << 20;
+
+/// The bytes of a piece of a larger message, while one call sends. A server gives memory to a frame of more than
+/// 64 KiB before it reads it, and for an announced message that has been done.
+pub const PIECE_OF_LARGE: usize = 48 * 1024;
 
 /// The control frames that may wait. A peer that causes more of them than it reads is not read until it does.
 pub const CONTROL_MAX: usize = 1024;
@@ -46,7 +55,7 @@ pub struct Config {
     pub queue: usize,
     /// The bytes of a piece while several calls send; see [`PIECE`].
     pub piece: usize,
-    /// The bytes of a piece while one call sends; see [`PIECE_ALONE`].
+    /// The largest message that is sent in one piece while one call sends; see [`PIECE_ALONE`].
     pub piece_alone: usize,
     /// What holds until the peer's settings have arrived: part of the protocol.
     pub assumed: Settings,
@@ -60,7 +69,7 @@ impl Default for Config {
             queue: 1 << 20,
             piece: PIECE,
             piece_alone: PIECE_ALONE,
-            assumed: Settings::default(),
+            assumed: Settings::assumed(),
         }
     }
 }
@@ -74,18 +83,11 @@ enum Drain {
     Said,
 }
 
-/// Why a peer's call was not begun.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum NotBegun {
-    TooMany,
-    Stopping,
-}
-
 /// One side of a connection. The [module](crate::exchange) has an example.
 #[derive(Clone, Debug)]
 pub struct Machine<T> {
     side: Side,
-    config: Config,
+    config: Arc<Config>,
     /// The peer's settings, or what is assumed of them.
     peer: Settings,
     /// The peer's settings have arrived.
@@ -93,6 +95,8 @@ pub struct Machine<T> {
     /// The largest frame that the peer takes.
     largest_frame: usize,
     calls: IdMap<u32, Call<T>>,
+    /// Calls of one message each way. A call is in one of the two tables.
+    briefs: IdMap<u32, Brief<T>>,
     own_ids: Ids,
     peer_ids: Ids,
     /// This side's calls that have not ended on the wire.
@@ -112,35 +116,33 @@ pub struct Machine<T> {
     unsent_grease: bool,
     drain: Drain,
     peer_drains: bool,
-    /// Calls of the peer that were not begun and need no entry: their errors are to be sent.
-    refusals: VecDeque<(u32, NotBegun)>,
-    /// This side's calls of which nothing has been sent. They leave in order, as ids on the wire only go up.
-    unsent: VecDeque<u32>,
-    /// Calls with control frames.
-    urgent: VecDeque<u32>,
-    /// Calls that may send messages, in turn. An entry of a call with another [`Place`] is stale.
-    ///
-    /// [`Place`]: super::call::Place
-    ready: VecDeque<u32>,
-    /// Calls with a next message that the credit of the connection does not cover, in order: a large message
-    /// is not overtaken for ever by small ones.
-    waiting: VecDeque<u32>,
+    /// There is no memory for more requests.
+    is_full: bool,
+    /// Empty in an idle connection.
+    lists: Lazy,
     /// The bytes that the first of `ready` may still send in its turn.
     turn: usize,
-    events: VecDeque<Event>,
+    /// See [`held`](Machine::held).
+    held: usize,
+    /// See [`partials`](Machine::partials).
+    partials: usize,
     /// No deadline is before this.
     soonest: Option<Instant>,
 }
 
 impl<T> Machine<T> {
     /// The machine of a new connection.
-    pub fn new(side: Side, config: Config) -> Machine<T> {
+    ///
+    /// Machines of many connections can share their configuration.
+    pub fn new(side: Side, config: impl Into<Arc<Config>>) -> Machine<T> {
+        let config = config.into();
         Machine {
             side,
             peer: config.assumed.clone(),
             is_settled: false,
             largest_frame: usize::MAX,
             calls: IdMap::default(),
+            briefs: IdMap::default(),
             own_ids: Ids::new(side),
             peer_ids: Ids::new(side.other()),
             own_open: 0,
@@ -155,13 +157,11 @@ impl<T> Machine<T> {
             unsent_grease: config.settings.grease.is_some(),
             drain: Drain::No,
             peer_drains: false,
-            refusals: VecDeque::new(),
-            unsent: VecDeque::new(),
-            urgent: VecDeque::new(),
-            ready: VecDeque::new(),
-            waiting: VecDeque::new(),
+            is_full: false,
+            lists: Lazy::default(),
             turn: config.piece,
-            events: VecDeque::new(),
+            held: 0,
+            partials: 0,
             soonest: None,
             config,
         }
@@ -169,7 +169,11 @@ impl<T> Machine<T> {
 
     /// What happened, in order.
     pub fn next_event(&mut self) -> Option<Event> {
-        self.events.pop_front()
+        let event = self.lists.as_mut()?.events.pop_front();
+        if event.is_none() {
+            self.lists.free_if_empty();
+        }
+        event
     }
 
     /// The peer's settings, if they have arrived.
@@ -184,12 +188,17 @@ impl<T> Machine<T> {
 
     /// What the driver keeps for a call.
     pub fn owner(&mut self, id: u32) -> Option<&mut T> {
+        if let Some(brief) = self.briefs.get_mut(&id) {
+            return brief.owner.as_mut();
+        }
         self.calls.get_mut(&id)?.owner.as_mut()
     }
 
     /// Sets what the driver keeps for a call of the peer.
     pub fn set_owner(&mut self, id: u32, owner: T) {
-        if let Some(call) = self.calls.get_mut(&id) {
+        if let Some(brief) = self.briefs.get_mut(&id) {
+            brief.owner = Some(owner);
+        } else if let Some(call) = self.calls.get_mut(&id) {
             call.owner = Some(owner);
         }
     }
@@ -207,13 +216,41 @@ impl<T> Machine<T> {
     /// Whether so many control frames wait for a peer that does not read them that nothing more is to be read
     /// of it.
     pub fn is_flooded(&self) -> bool {
-        self.refusals.len() + self.urgent.len() >= CONTROL_MAX
+        self.lists.refusals.len() + self.lists.urgent.len() >= CONTROL_MAX
     }
 
     /// The bytes that are held: incomplete messages, and messages that wait to be sent.
     pub fn held(&self) -> usize {
-        let of = |call: &Call<T>| call.incoming.held() + call.outgoing.queued();
-        self.calls.values().map(of).sum()
+        self.held
+    }
+
+    /// The number of messages that have begun to arrive, or were admitted, and are not whole.
+    pub fn partials(&self) -> usize {
+        self.partials
+    }
+
+    /// Whether a call's message was announced and waits to be admitted.
+    pub fn is_announced(&self, id: u32) -> bool {
+        self.calls.get(&id).is_some_and(|call| call.incoming.asks())
+    }
+
+    /// Whether there is a call with this id.
+    fn is_known(&self, id: u32) -> bool {
+        self.calls.contains_key(&id) || self.briefs.contains_key(&id)
+    }
+
+    /// Changes a call, and counts what is held for it anew.
+    fn change<R>(
+        &mut self,
+        id: u32,
+        change: impl FnOnce(&mut Call<T>, &mut Window) -> R,
+    ) -> Option<R> {
+        let call = self.calls.get_mut(&id)?;
+        let (held, partial) = (call.held(), call.incoming.is_owed());
+        let result = change(call, &mut self.window);
+        self.held = self.held + call.held() - held;
+        self.partials = self.partials + usize::from(call.incoming.is_owed()) - usize::from(partial);
+        Some(result)
     }
 
     /// The window of a call of either side.

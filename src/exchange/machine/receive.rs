@@ -1,30 +1,17 @@
 //! Frames of the peer.
 
-use super::{Drain, Machine, NotBegun};
-use crate::error::ErrorReply;
+use super::Machine;
 use crate::exchange::call::Call;
 use crate::exchange::errors;
 use crate::exchange::event::{Cancelled, End, Event, abort};
 use crate::exchange::frame::{Frame, Kind};
-use crate::exchange::ids::{Side, is_lane};
-use crate::exchange::incoming::{Brought, Incoming};
+use crate::exchange::ids::is_lane;
+use crate::exchange::incoming::Brought;
 use crate::exchange::metadata::Metadata;
-use crate::exchange::outgoing::{Ending, Outgoing};
+use crate::exchange::outgoing::Outgoing;
 use crate::exchange::violation::{Broken, Violation};
 use bytes::Bytes;
 use std::time::{Duration, Instant};
-
-impl NotBegun {
-    pub(super) fn error(self) -> ErrorReply {
-        match self {
-            NotBegun::TooMany => ErrorReply::new(
-                ErrorReply::TOO_MANY_REQUESTS,
-                "too many requests of this connection are in flight: wait for replies",
-            ),
-            NotBegun::Stopping => ErrorReply::new(ErrorReply::STOPPING, "the server stops"),
-        }
-    }
-}
 
 impl<T> Machine<T> {
     /// A message of the layer below has arrived.
@@ -34,11 +21,38 @@ impl<T> Machine<T> {
     /// # Errors
     /// The peer broke the protocol.
     pub fn receive(&mut self, now: Instant, message: Bytes) -> Result<(), Violation> {
-        Ok(self.receive_frame(now, message)?)
+        let event = self.receive_event(message, || now)?;
+        self.report(event);
+        Ok(())
     }
 
-    fn receive_frame(&mut self, now: Instant, message: Bytes) -> Result<(), Broken> {
-        let frame = Frame::decode(message)?;
+    /// As [`receive`](Machine::receive). The time is asked for only if something depends on it. An event that needs
+    /// no queue is returned; it is the first one then.
+    pub(crate) fn receive_event(
+        &mut self,
+        message: Bytes,
+        now: impl FnOnce() -> Instant,
+    ) -> Result<Option<Event>, Violation> {
+        let mut frame = Frame::decode(message)?;
+        let event = match frame.kind {
+            Kind::Data { .. } if self.is_settled => self.whole_reply(&mut frame)?,
+            Kind::Request { time, .. } if self.is_settled => {
+                let deadline = (time > 0).then(|| now() + Duration::from_millis(time.into()));
+                return Ok(self.request(frame, deadline)?);
+            }
+            _ => None,
+        };
+        if event.is_none() {
+            self.receive_frame(frame)?;
+        }
+        Ok(event)
+    }
+
+    pub(super) fn report(&mut self, events: impl IntoIterator<Item = Event>) {
+        events.into_iter().for_each(|event| self.lists.events.push_back(event));
+    }
+
+    fn receive_frame(&mut self, frame: Frame) -> Result<(), Broken> {
         let (kind, id) = (frame.kind, frame.id);
         if !self.is_settled {
             return match kind {
@@ -56,11 +70,12 @@ impl<T> Machine<T> {
             }
             Kind::Drain => {
                 if !std::mem::replace(&mut self.peer_drains, true) {
-                    self.events.push_back(Event::Draining);
+                    self.lists.events.push_back(Event::Draining);
                 }
                 Ok(())
             }
-            Kind::Request { method, time } => self.request(now, method, time, frame),
+            // Handled before.
+            Kind::Request { .. } => Ok(()),
             Kind::Data { .. } => self.data(frame),
             Kind::Error { code } => self.error(code, frame),
             Kind::Abort { code } => self.aborted(code, frame),
@@ -86,7 +101,7 @@ impl<T> Machine<T> {
             self.may_send(id);
         }
         self.next_request();
-        self.events.push_back(Event::Settings);
+        self.lists.events.push_back(Event::Settings);
         Ok(())
     }
 
@@ -113,94 +128,8 @@ impl<T> Machine<T> {
         if ids.is_new(id) {
             return Err(Broken::NeverOpened { kind: frame.kind.number(), id });
         }
+        self.grow(id);
         Ok(self.calls.get_mut(&id))
-    }
-
-    fn request(
-        &mut self,
-        now: Instant,
-        method: u32,
-        time: u32,
-        frame: Frame,
-    ) -> Result<(), Broken> {
-        let id = frame.id;
-        if Side::of(id) == self.side || is_lane(id) {
-            return Err(Broken::WrongSide { id });
-        }
-        // Ids begin again after the last: an old call may still be there.
-        if !self.peer_ids.is_new(id) || self.calls.contains_key(&id) {
-            return Err(Broken::OldId { id });
-        }
-        self.peer_ids.opened(id);
-        let refused = match () {
-            () if self.drain != Drain::No => Some(NotBegun::Stopping),
-            () if self.peer_open >= self.config.settings.calls as usize => Some(NotBegun::TooMany),
-            () => None,
-        };
-        let mut incoming = Incoming::new(self.call_window(), true);
-        if let Some(why) = refused {
-            return self.refuse(why, incoming, frame);
-        }
-        let (last, metadata) = (frame.ends_stream, frame.metadata.clone());
-        let has_message = frame.ends_message || frame.total.is_some();
-        let largest = self.config.settings.body;
-        let brought = incoming.receive(frame, &mut self.window, largest)?;
-        let mut call = Call::new(None, Outgoing::new(self.peer.call_window), incoming);
-        call.deadline = (time > 0).then(|| now + Duration::from_millis(time.into()));
-        let deadline = call.deadline;
-        let event =
-            |message, metadata| Event::Request { id, method, metadata, deadline, message, last };
-        let event = match brought {
-            Brought::Message(it) => Some(event(Some((it.body, it.charge)), it.metadata)),
-            Brought::End | Brought::Nothing if !has_message => {
-                Some(event(None, Metadata::decode(metadata)?))
-            }
-            Brought::Announced(size) => {
-                call.opening = Some(method);
-                Some(Event::Announced { id, size })
-            }
-            _ => {
-                call.opening = Some(method);
-                None
-            }
-        };
-        self.events.extend(event);
-        self.note_deadline(deadline);
-        self.peer_open += 1;
-        self.calls.insert(id, call);
-        Ok(())
-    }
-
-    /// Answers a call of the peer with an error and does not begin it.
-    fn refuse(
-        &mut self,
-        why: NotBegun,
-        mut incoming: Incoming,
-        frame: Frame,
-    ) -> Result<(), Broken> {
-        let id = frame.id;
-        let _ = incoming.discard();
-        let largest = self.config.settings.body;
-        incoming.receive(frame, &mut self.window, largest)?;
-        if incoming.ended {
-            // Nothing more of it arrives: only the error is left.
-            self.refusals.push_back((id, why));
-            return Ok(());
-        }
-        let limit = self.config.settings.calls.max(self.config.assumed.calls) as usize;
-        if self.refused_open >= limit {
-            return Err(Broken::TooManyRefused { open: self.refused_open, limit });
-        }
-        self.refused_open += 1;
-        let mut call = Call::new(None, Outgoing::new(0), incoming);
-        (call.silent, call.released) = (true, true);
-        (call.is_refused, call.is_counted) = (true, false);
-        call.outgoing.close(Ending::Error(why.error()));
-        call.urgent.end = true;
-        call.urgent.stop = true;
-        self.calls.insert(id, call);
-        self.make_urgent(id);
-        Ok(())
     }
 
     fn data(&mut self, frame: Frame) -> Result<(), Broken> {
@@ -216,10 +145,15 @@ impl<T> Machine<T> {
             return Err(Broken::AfterEnd { id });
         }
         let largest = self.config.settings.body;
+        let receive =
+            |call: &mut Call<T>, window: &mut _| call.incoming.receive(frame, window, largest);
+        let Some(brought) = self.change(id, receive) else {
+            return Ok(());
+        };
+        let brought = brought?;
         let Some(call) = self.calls.get_mut(&id) else {
             return Ok(());
         };
-        let brought = call.incoming.receive(frame, &mut self.window, largest)?;
         let (opening, deadline) = match brought {
             // A call of the peer whose first message is whole now.
             Brought::Message(_) => (call.opening.take(), call.deadline),
@@ -243,8 +177,8 @@ impl<T> Machine<T> {
             }),
             Brought::Message(arrived) => Some(Event::Message { id, arrived }),
         };
-        self.events.extend(event);
-        self.events.extend(stopped.then_some(Event::Stopped { id }));
+        self.report(event);
+        self.report(stopped.then_some(Event::Stopped { id }));
         self.settle(id);
         Ok(())
     }
@@ -261,12 +195,12 @@ impl<T> Machine<T> {
         if call.incoming.is_inside() {
             return Err(Broken::EndInside { id });
         }
-        call.incoming.ended = true;
-        let silent = call.silent;
         Metadata::decode(frame.metadata)?;
         let error = errors::decode(code, frame.body)?;
+        call.incoming.ended = true;
+        let silent = call.silent;
         if !silent {
-            self.events.push_back(Event::Ended { id, end: End::Error(error) });
+            self.lists.events.push_back(Event::Ended { id, end: End::Error(error) });
         }
         self.settle(id);
         Ok(())
@@ -278,15 +212,14 @@ impl<T> Machine<T> {
         let Some(call) = self.call_of(&frame)?.filter(|call| !call.incoming.ended) else {
             return Err(Broken::AfterEnd { id });
         };
-        let freed = call.incoming.cut_off();
         let is_unknown = call.opening.is_some();
         let silent = call.silent;
-        self.window.take(freed);
+        self.change(id, |call, window| window.take(call.incoming.cut_off()));
         if is_unknown {
             // Its first message will never be whole.
             self.cut_off(id, Cancelled::Caller, abort::CANCELLED);
         } else if !silent {
-            self.events.push_back(Event::Ended { id, end: End::Aborted { code } });
+            self.lists.events.push_back(Event::Ended { id, end: End::Aborted { code } });
         }
         self.settle(id);
         Ok(())
@@ -303,7 +236,7 @@ impl<T> Machine<T> {
         }
         // Of a call that it does not know of yet the application is told later.
         if !call.silent && call.opening.is_none() {
-            self.events.push_back(Event::Stopped { id });
+            self.lists.events.push_back(Event::Stopped { id });
         }
         self.abort(id, abort::STOPPED);
         Ok(())
@@ -319,8 +252,7 @@ impl<T> Machine<T> {
             return Ok(());
         };
         let is_over = call.is_closed();
-        let freed = call.incoming.cut_off();
-        self.window.take(freed);
+        self.change(id, |call, window| window.take(call.incoming.cut_off()));
         if !is_over {
             self.cut_off(id, Cancelled::Caller, abort::CANCELLED);
         }

@@ -1,11 +1,11 @@
 //! Which frame is sent next: settings, then control frames, then messages in turn.
 
-use super::{Drain, Machine};
+use super::{Drain, Machine, PIECE_OF_LARGE};
 use crate::exchange::call::{Place, Urgent};
 use crate::exchange::credit::MESSAGE_COST;
 use crate::exchange::errors;
 use crate::exchange::event::Event;
-use crate::exchange::frame::{Frame, HEAD_MAX, Kind};
+use crate::exchange::frame::{Frame, Kind};
 use crate::exchange::ids::is_lane;
 use crate::exchange::outgoing::Next;
 use std::time::Instant;
@@ -13,12 +13,17 @@ use std::time::Instant;
 impl<T> Machine<T> {
     /// The next frame to be sent. `None`: there is nothing that may be sent now.
     pub fn transmit(&mut self, now: Instant) -> Option<Frame> {
+        self.transmit_with(|| now)
+    }
+
+    /// As [`transmit`](Machine::transmit). The time is asked for only if something depends on it.
+    pub(crate) fn transmit_with(&mut self, now: impl Fn() -> Instant) -> Option<Frame> {
         if let Some(frame) = self.control() {
             return Some(frame);
         }
         let credited = self.credited();
-        while let Some(&id) = self.ready.front() {
-            if let Some(frame) = self.message(id, now, credited == Some(id)) {
+        while let Some(&id) = self.lists.ready.front() {
+            if let Some(frame) = self.message(id, &now, credited == Some(id)) {
                 return Some(frame);
             }
             self.leave_front(id);
@@ -32,10 +37,10 @@ impl<T> Machine<T> {
             || self.unsent_grease
             || self.drain == Drain::Asked
             || self.window.is_due()
-            || !self.refusals.is_empty()
-            || !self.urgent.is_empty()
-            || !self.ready.is_empty()
-            || self.waiting.front().is_some_and(|id| self.has_credit(*id))
+            || !self.lists.refusals.is_empty()
+            || !self.lists.urgent.is_empty()
+            || !self.lists.ready.is_empty()
+            || self.lists.waiting.front().is_some_and(|id| self.has_credit(*id))
     }
 
     /// Whether the connection has the credit for the next message of a call, or the call does not wait for it
@@ -66,14 +71,14 @@ impl<T> Machine<T> {
             self.drain = Drain::Said;
             return Some(Frame::new(Kind::Drain, 0));
         }
-        if let Some((id, why)) = self.refusals.pop_front() {
-            return Some(errors::encode(id, &why.error()));
+        if let Some((id, why)) = self.lists.as_mut()?.refusals.pop_front() {
+            return Some(errors::encode(id, &why.error(), self.largest_frame));
         }
-        while let Some(&id) = self.urgent.front() {
+        while let Some(&id) = self.lists.urgent.front() {
             if let Some(frame) = self.urgent_of(id) {
                 return Some(frame);
             }
-            self.urgent.pop_front();
+            self.lists.urgent.pop_front();
             if let Some(call) = self.calls.get_mut(&id) {
                 call.in_urgent = false;
             }
@@ -99,7 +104,7 @@ impl<T> Machine<T> {
             Some(Frame::new(Kind::Abort { code }, id))
         } else if end && !call.outgoing.ended {
             call.urgent = later;
-            call.outgoing.end(id)
+            call.outgoing.end(id, self.largest_frame)
         } else if stop && reads {
             Some(Frame::new(Kind::Stop, id))
         } else if admit && wants_more {
@@ -117,12 +122,12 @@ impl<T> Machine<T> {
     /// The first of the calls that wait for credit of the connection, if its message has it now: it is the first
     /// that is ready then.
     fn credited(&mut self) -> Option<u32> {
-        while let Some(id) = self.waiting.front().copied().filter(|id| self.has_credit(*id)) {
-            self.waiting.pop_front();
+        while let Some(id) = self.lists.waiting.front().copied().filter(|id| self.has_credit(*id)) {
+            self.lists.waiting.pop_front();
             if let Some(call) = self.calls.get_mut(&id).filter(|call| call.place == Place::Waiting)
             {
                 call.place = Place::Ready;
-                self.ready.push_front(id);
+                self.lists.ready.push_front(id);
                 self.turn = self.config.piece;
                 return Some(id);
             }
@@ -132,26 +137,31 @@ impl<T> Machine<T> {
 
     /// The next frame with a message of this call. `None`: it has none that may be sent.
     /// `is_credited`: it has waited for credit of the connection longest.
-    fn message(&mut self, id: u32, now: Instant, is_credited: bool) -> Option<Frame> {
-        let is_alone = self.ready.len() == 1;
-        let most = if is_alone { self.config.piece_alone } else { self.config.piece };
+    fn message(&mut self, id: u32, now: &impl Fn() -> Instant, is_credited: bool) -> Option<Frame> {
+        let is_alone = self.lists.ready.len() == 1;
         let window = self.is_settled.then_some(self.peer.call_window);
         let call = self.calls.get_mut(&id).filter(|call| call.place == Place::Ready)?;
         let request = call.outgoing.request.as_ref().map(|request| Kind::Request {
             method: request.method,
-            time: call.deadline.map_or(0, |at| milliseconds(at, now)),
+            time: call.deadline.map_or(0, |at| milliseconds(at, now())),
         });
-        let most = most.min(self.largest_frame.saturating_sub(HEAD_MAX)).max(1);
+        let most = match is_alone {
+            true if call.outgoing.is_whole(self.config.piece_alone) => self.config.piece_alone,
+            true => self.config.piece_alone.min(PIECE_OF_LARGE),
+            false => self.config.piece,
+        };
+        let room = self.largest_frame.saturating_sub(call.outgoing.head_len());
+        let most = most.min(room).max(1);
         let frame = match call.outgoing.next(window) {
             Next::Begin(charge)
-                if (is_credited || self.waiting.is_empty()) && self.credit.covers(charge) =>
+                if (is_credited || self.lists.waiting.is_empty()) && self.credit.covers(charge) =>
             {
                 self.credit.spend(charge);
                 call.outgoing.piece(id, request, most)
             }
             Next::Begin(_) => {
                 call.place = Place::Waiting;
-                self.waiting.push_back(id);
+                self.lists.waiting.push_back(id);
                 return None;
             }
             Next::Piece => call.outgoing.piece(id, request, most),
@@ -161,6 +171,7 @@ impl<T> Machine<T> {
             }
             Next::Nothing | Next::Blocked => return None,
         };
+        self.held -= frame.body.len();
         if call.outgoing.request.take().is_some() {
             call.is_sent = true;
             self.own_sent += 1;
@@ -177,7 +188,7 @@ impl<T> Machine<T> {
         };
         if call.outgoing.is_empty() {
             if std::mem::take(&mut call.is_full) && !call.silent {
-                self.events.push_back(Event::Drained { id });
+                self.lists.events.push_back(Event::Drained { id });
             }
             call.urgent.end |= call.outgoing.has_bare_end();
         }
@@ -191,7 +202,7 @@ impl<T> Machine<T> {
         if !has_more {
             self.leave_front(id);
         } else if self.turn < next {
-            self.ready.rotate_left(1);
+            self.lists.ready.rotate_left(1);
             self.turn = self.config.piece;
         }
         if !is_lane(id) {
@@ -201,7 +212,7 @@ impl<T> Machine<T> {
 
     /// The first that is ready has nothing to send.
     fn leave_front(&mut self, id: u32) {
-        self.ready.pop_front();
+        self.lists.ready.pop_front();
         self.turn = self.config.piece;
         if let Some(call) = self.calls.get_mut(&id).filter(|call| call.place == Place::Ready) {
             call.place = Place::Nowhere;
@@ -210,7 +221,7 @@ impl<T> Machine<T> {
 }
 
 /// The time that is left, in whole milliseconds, at least one.
-fn milliseconds(deadline: Instant, now: Instant) -> u32 {
+pub(super) fn milliseconds(deadline: Instant, now: Instant) -> u32 {
     let left = deadline.saturating_duration_since(now).as_nanos().div_ceil(1_000_000);
     u32::try_from(left).unwrap_or(u32::MAX).max(1)
 }

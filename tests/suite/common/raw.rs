@@ -141,11 +141,38 @@ pub fn frame(payload: &[u8]) -> Vec<u8> {
     queue.to_bytes().to_vec()
 }
 
-/// A request with this id and body.
-pub fn request(id: u32, body: &[u8]) -> Vec<u8> {
-    let mut envelope = [1, 0, 0, 0, 0, 0, 0, 0];
-    envelope[4..].copy_from_slice(&id.to_le_bytes());
-    frame(&[&envelope, body].concat())
+/// A frame of calls: an envelope and a body.
+pub fn envelope(kind: u8, flags: u8, id: u32, body: &[u8]) -> Vec<u8> {
+    let mut envelope = [0; 16];
+    (envelope[0], envelope[1]) = (kind, flags);
+    envelope[4..8].copy_from_slice(&id.to_le_bytes());
+    [&envelope, body].concat()
+}
+
+/// The settings of a side that takes much at once.
+pub fn settings() -> Vec<u8> {
+    let mut body = Vec::new();
+    for (kind, len, value) in [(1_u16, 4_u16, 16_u64 << 20), (3, 8, 64 << 20), (4, 8, 64 << 20)] {
+        body.extend(kind.to_le_bytes());
+        body.extend(len.to_le_bytes());
+        body.extend(&value.to_le_bytes()[..len.into()]);
+    }
+    envelope(11, 0, 0, &body)
+}
+
+/// What a client for calls begins with: its preface and settings.
+pub fn calls_begin() -> Vec<u8> {
+    [preface(Layer::Calls), frame(&settings())].concat()
+}
+
+/// The id of the n-th call of a client.
+pub fn id_of(number: u32) -> u32 {
+    2 * number + 2
+}
+
+/// The n-th request, with this body.
+pub fn request(number: u32, body: &[u8]) -> Vec<u8> {
+    frame(&envelope(1, 3, id_of(number), body))
 }
 
 /// The bytes of a raw peer, decoded into frames: the goodbye at the end, if there is one.

@@ -20,6 +20,8 @@ pub struct Plan {
     /// The reply ends with an error.
     pub fails: bool,
     pub deadline: bool,
+    /// Its messages are sent at once, if they can be.
+    pub now: bool,
 }
 
 impl Plan {
@@ -29,7 +31,15 @@ impl Plan {
     }
 
     pub fn streams(request: Vec<usize>, reply: Vec<usize>) -> Plan {
-        Plan { request, reply, bare: false, bare_end: false, fails: false, deadline: false }
+        Plan {
+            request,
+            reply,
+            bare: false,
+            bare_end: false,
+            fails: false,
+            deadline: false,
+            now: true,
+        }
     }
 }
 
@@ -53,6 +63,7 @@ pub struct App {
     reply_fails: bool,
     reply_bare_end: bool,
     pub deadline: Option<()>,
+    pub now: bool,
     /// The sizes of the messages that were queued.
     pub sent: Vec<usize>,
     pub close: Close,
@@ -82,6 +93,7 @@ impl App {
             reply_fails: plan.fails,
             reply_bare_end: plan.bare_end,
             deadline: plan.deadline.then_some(()),
+            now: plan.now,
             sent: Vec::new(),
             close: Close::Open,
             broke: false,
@@ -101,8 +113,14 @@ impl App {
         let mut app = App::of_plan(&Plan::streams(caller.reply.clone(), Vec::new()));
         app.is_own = false;
         (app.fails, app.bare_end) = (caller.reply_fails, caller.reply_bare_end);
-        app.deadline = caller.deadline;
+        (app.deadline, app.now) = (caller.deadline, caller.now);
         app
+    }
+
+    /// It answers a call of one message with one.
+    pub fn answers_now(&self) -> bool {
+        let is_unary = self.planned.len() == 1 && self.sent.is_empty();
+        self.now && !self.is_own && self.over && is_unary && !self.fails && !self.bare_end
     }
 
     pub fn may_go_on(&self) -> bool {

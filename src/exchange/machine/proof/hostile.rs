@@ -194,7 +194,7 @@ impl Target {
         machine.check();
         let entries = machine.calls.len();
         assert!(entries <= 2 + 4 + 2 * CALLS as usize, "{entries} entries");
-        let control = machine.urgent.len() + machine.refusals.len();
+        let control = machine.lists.urgent.len() + machine.lists.refusals.len();
         assert!(control <= CONTROL_MAX + entries, "{control} control frames wait");
         let own = machine.own_open * (WINDOW as usize) + machine.own_open * BODY as usize;
         let peers = (CALLS as usize + 1) * BODY as usize + 2 * WINDOW as usize;
@@ -249,7 +249,7 @@ fn requests_and_cancels_without_end_hold_nothing() {
     }
     // Its handlers are not done: these calls are the only ones that were begun.
     assert_eq!(target.machine.peer_open(), CALLS as usize);
-    assert!(target.machine.refusals.len() <= CONTROL_MAX);
+    assert!(target.machine.lists.refusals.len() <= CONTROL_MAX);
     while let Some(id) = target.ended.pop_front() {
         target.machine.release(id);
     }

@@ -4,6 +4,7 @@
 //! states of small worlds; `random` runs long programs in large ones; `hostile` feeds one machine with frames
 //! that no honest one sends, and `rules` breaks each rule once.
 
+mod acts;
 mod app;
 mod exhaustive;
 mod heard;
@@ -21,9 +22,14 @@ impl<T> Machine<T> {
     fn check_rest(&self, other: &Machine<T>) {
         let left: Vec<u32> = self.calls.keys().copied().filter(|id| !is_lane(*id)).collect();
         assert!(left.is_empty(), "entries of calls that are over: {left:?}");
+        assert!(self.briefs.is_empty(), "entries of brief calls that are over");
         assert_eq!((self.own_open, self.peer_open, self.refused_open), (0, 0, 0));
         assert_eq!(self.held(), 0, "bytes are held");
-        assert!(self.urgent.is_empty() && self.refusals.is_empty() && self.waiting.is_empty());
+        assert!(
+            self.lists.urgent.is_empty()
+                && self.lists.refusals.is_empty()
+                && self.lists.waiting.is_empty()
+        );
         assert_eq!(self.window.held(), 0, "credit of the connection is lost");
         let (received, _, granted) = self.window.sums();
         let (limit, used) = other.credit.sums();
@@ -40,16 +46,24 @@ impl<T> Machine<T> {
 
     /// What holds in every state.
     fn check(&self) {
+        let held: usize = self.calls.values().map(|call| call.held()).sum();
+        assert_eq!(self.held(), held, "what is held is counted wrongly");
+        let partials = self.calls.values().filter(|call| call.incoming.is_owed()).count();
+        assert_eq!(self.partials(), partials, "incomplete messages are counted wrongly");
         let (received, _, granted) = self.window.sums();
         assert!(received <= granted, "more was received than granted");
         let (limit, used) = self.credit.sums();
         assert!(used <= limit, "more was sent than granted");
         let calls = self.calls.iter().filter(|(id, _)| !is_lane(**id));
         let own = calls.clone().filter(|(id, call)| self.is_own(**id) && !call.is_closed()).count();
-        assert_eq!(self.own_open, own, "its own calls are counted wrongly");
+        let briefs = self.briefs.iter().filter(|(id, brief)| self.is_own(**id) && !brief.is_over);
+        let (own_briefs, all_briefs) = (briefs.count(), self.briefs.len());
+        let own_over = self.briefs.values().filter(|brief| brief.is_over).count();
+        assert_eq!(self.own_open, own + own_briefs, "its own calls are counted wrongly");
         let sent = calls.clone().filter(|(_, call)| call.is_sent && !call.is_closed()).count();
-        assert_eq!(self.own_sent, sent, "its sent calls are counted wrongly");
+        assert_eq!(self.own_sent, sent + own_briefs, "its sent calls are counted wrongly");
         let peers = calls.filter(|(id, call)| !self.is_own(**id) && !call.is_refused).count();
+        let peers = peers + all_briefs - own_briefs - own_over;
         assert_eq!(self.peer_open, peers, "the calls of the peer are counted wrongly");
         for (id, call) in &self.calls {
             let (received, _, granted) = call.incoming.window.sums();

@@ -12,11 +12,11 @@ fn sizes() -> impl Strategy<Value = Vec<usize>> {
 }
 
 fn plans() -> impl Strategy<Value = Vec<Plan>> {
-    let plan = (sizes(), sizes(), any::<[bool; 4]>());
-    let plan = plan.prop_map(|(request, reply, [bare, bare_end, fails, deadline])| {
+    let plan = (sizes(), sizes(), any::<[bool; 5]>());
+    let plan = plan.prop_map(|(request, reply, [bare, bare_end, fails, deadline, now])| {
         // Without messages of its own, the end is all that there is to be sent.
         let (bare, bare_end) = (bare || request.is_empty(), bare_end || request.is_empty());
-        Plan { request, reply, bare, bare_end, fails, deadline }
+        Plan { request, reply, bare, bare_end, fails, deadline, now }
     });
     prop::collection::vec(plan, 0..5)
 }

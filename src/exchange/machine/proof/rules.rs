@@ -14,7 +14,7 @@ const WINDOW: u64 = 64 << 10;
 
 /// A machine whose peer has sent its settings.
 fn settled(side: Side) -> Machine<()> {
-    let settings = Settings { body: BODY, calls: 3, ..Settings::default() };
+    let settings = Settings { body: BODY, calls: 3, ..Settings::assumed() };
     let mut machine = Machine::new(side, Config { settings, ..Config::default() });
     machine.receive(Instant::now(), frame(Kind::Settings, 0).to_bytes()).unwrap();
     machine
@@ -221,7 +221,7 @@ fn f_credit() {
 fn l_limits() {
     let mut machine = settled(Side::Server);
     // Three calls are begun. Of those that are refused, as many may go on as were assumed.
-    let refused = Settings::default().calls;
+    let refused = Settings::assumed().calls;
     let open = |number: u32| frame(REQUEST, 2 * number);
     let all: Vec<Frame> = (1..=3 + refused).map(open).collect();
     assert_eq!(broken_by(&mut machine, &all), "");

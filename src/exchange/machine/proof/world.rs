@@ -1,11 +1,10 @@
 //! Two machines, the wires between them, and an application on each side that checks all that it is told.
 
-use super::app::{App, Close, Plan, Side2, body};
+use super::app::{App, Close, Plan, Side2};
+use crate::exchange::frame::Frame;
 use crate::exchange::ids::{Side, is_lane};
 use crate::exchange::incoming::Charge;
-use crate::exchange::machine::{Config, Machine, OpenError, Opening, SendError};
-use crate::exchange::metadata::Metadata;
-use crate::exchange::outgoing::Message;
+use crate::exchange::machine::{Config, Machine};
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::LazyLock;
@@ -15,7 +14,7 @@ use std::time::{Duration, Instant};
 static BEGIN: LazyLock<Instant> = LazyLock::new(Instant::now);
 
 /// The time that calls with a deadline have.
-const TIME: Duration = Duration::from_secs(1);
+pub const TIME: Duration = Duration::from_secs(1);
 
 /// What may happen in a world.
 #[derive(Clone, Debug, Hash)]
@@ -122,7 +121,7 @@ impl World {
         }
     }
 
-    fn now(&self) -> Instant {
+    pub fn now(&self) -> Instant {
         if self.is_late { *BEGIN + TIME } else { *BEGIN }
     }
 
@@ -255,10 +254,7 @@ impl World {
         let Some(frame) = self.halves[side].machine.transmit(now) else {
             return;
         };
-        let bytes = frame.to_bytes();
-        self.wires[side].put_u32(bytes.len() as u32);
-        self.wires[side].put_slice(&bytes);
-        self.frames[side].push_back(4 + bytes.len());
+        self.put(side, &frame);
         if !is_lane(frame.id) {
             if let Some(app) = self.halves[side].apps.get_mut(&frame.id) {
                 app.sent_some = true;
@@ -300,76 +296,11 @@ impl World {
         }
     }
 
-    fn open(&mut self, scope: &Scope, side: Side2) {
-        let deadline = self.now() + TIME;
-        let half = &mut self.halves[side];
-        let plan = &scope.plans[side][half.opened];
-        half.opened += 1;
-        let mut app = App::of_plan(plan);
-        let first = plan.request.first().copied().filter(|_| !plan.bare);
-        let opening = |id: u32, app: &mut App| {
-            first.map(|size| {
-                app.sent.push(size);
-                let last = app.sent.len() == app.planned.len() && !app.bare_end;
-                Message::new(body(id, side, 0, size), last)
-            })
-        };
-        // The id is known only afterwards; the body is made for the one that comes next.
-        let id = half.machine.next_id();
-        let message = opening(id, &mut app);
-        if message.as_ref().is_some_and(|message| message.last) {
-            app.close = Close::Ended;
-        }
-        let opening = Opening {
-            method: id,
-            deadline: (plan.deadline && !self.is_late).then_some(deadline),
-            metadata: Metadata::default(),
-            message,
-        };
-        match half.machine.open(opening, ()) {
-            Ok(given) => {
-                assert_eq!(given, id);
-                half.apps.insert(id, app);
-            }
-            Err(OpenError::Draining) => assert!(half.told_drain, "nobody drains"),
-            Err(error) => panic!("it was not opened: {error:?}"),
-        }
-    }
-
-    fn notify(&mut self, scope: &Scope, side: Side2) {
-        let half = &mut self.halves[side];
-        let size = scope.notes[side][half.notes];
-        let mut message = Message::new(body(u32::MAX, side, half.notes, size), false);
-        message.method = 77;
-        match half.machine.notify(message) {
-            Ok(()) => half.notes += 1,
-            Err(SendError::Full) => {}
-            Err(error) => panic!("not notified: {error:?}"),
-        }
-    }
-
-    fn go_on(&mut self, side: Side2, id: u32) {
-        let half = &mut self.halves[side];
-        let app = half.apps.get_mut(&id).expect("it is there");
-        let at = app.sent.len();
-        let Some(&size) = app.planned.get(at) else {
-            let ended = match app.fails {
-                true => half.machine.fail(id, super::app::error()),
-                false => half.machine.end(id),
-            };
-            app.close = if app.fails { Close::Failed } else { Close::Ended };
-            return ended.expect("it was not ended");
-        };
-        let last = at + 1 == app.planned.len() && !app.fails && !app.bare_end;
-        match half.machine.send(id, Message::new(body(id, side, at, size), last)) {
-            Ok(()) => {
-                app.sent.push(size);
-                if last {
-                    app.close = Close::Ended;
-                }
-            }
-            Err(SendError::Full) => {}
-            Err(error) => panic!("call {id}: {error:?}"),
-        }
+    /// Puts a frame on the wire, as the machine's driver does.
+    pub fn put(&mut self, side: Side2, frame: &Frame) {
+        let bytes = frame.to_bytes();
+        self.wires[side].put_u32(bytes.len() as u32);
+        self.wires[side].put_slice(&bytes);
+        self.frames[side].push_back(4 + bytes.len());
     }
 }

@@ -1,0 +1,276 @@
+//! The calls in flight of a client, and which of its threads has the lead.
+
+mod state;
+#[cfg(test)]
+mod tests;
+
+pub(super) use state::{NotBegun, Outcome, Times};
+
+use super::channel::Filler;
+use super::lead::{Inbox, Put};
+use crate::body::Body;
+use crate::error::CloseReason;
+use crate::exchange::Config;
+use bytes::Bytes;
+use state::State;
+use std::ops::{Deref, DerefMut};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Instant;
+
+/// The calls of a client.
+#[derive(Debug)]
+pub(super) struct Pending {
+    state: Mutex<State>,
+    /// The machine has something to send. The reading thread checks this without the lock.
+    unsent: AtomicBool,
+    /// The peer's settings have arrived.
+    settled: AtomicBool,
+    /// The largest body that the server takes, once that is known.
+    limit: AtomicUsize,
+}
+
+impl Pending {
+    pub fn new(config: Config) -> Pending {
+        Pending {
+            state: Mutex::new(State::new(config)),
+            unsent: AtomicBool::new(true),
+            settled: AtomicBool::new(false),
+            limit: AtomicUsize::new(usize::MAX),
+        }
+    }
+
+    fn lock(&self) -> Guard<'_> {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        Guard { state, pending: self }
+    }
+
+    /// Checks that `count` calls may begin.
+    pub fn check(&self, count: usize) -> Result<(), NotBegun> {
+        let state = self.lock();
+        match &state.closed {
+            Some(reason) => Err(NotBegun::Closed(reason.clone())),
+            None => state.check_room(count),
+        }
+    }
+
+    /// Begins a call for each request and queues the requests, or as much of them as may be sent now. On failure
+    /// none is begun; the index of the request that failed is returned with the reason.
+    pub fn begin<'a>(
+        &self,
+        requests: impl ExactSizeIterator<Item = Body<'a>>,
+        times: Times,
+        filler: &mut Filler<'_, 'a>,
+    ) -> Result<Vec<u32>, (usize, NotBegun)> {
+        let mut state = self.lock();
+        if let Some(reason) = &state.closed {
+            return Err((0, NotBegun::Closed(reason.clone())));
+        }
+        if let Err(why) = state.check_room(requests.len()) {
+            return Err((state.machine.room(), why));
+        }
+        let mut begun = Vec::with_capacity(requests.len());
+        for (at, body) in requests.enumerate() {
+            let size = body.len();
+            match state.begin(body, times, filler) {
+                Ok(id) => begun.push((id, size)),
+                Err(why) => {
+                    // The queue is dropped by the caller, so nothing of these is sent.
+                    begun
+                        .iter()
+                        .rev()
+                        .for_each(|(id, size)| drop(state.machine.undo_open(*id, *size)));
+                    return Err((at, why));
+                }
+            }
+        }
+        Ok(begun.into_iter().map(|(id, _)| id).collect())
+    }
+
+    /// How many calls may begin now.
+    pub fn room(&self) -> usize {
+        self.lock().machine.room()
+    }
+
+    /// Whether the server's limits are known.
+    pub fn is_settled(&self) -> bool {
+        self.settled.load(Ordering::Acquire)
+    }
+
+    /// The largest body that the server takes, as far as is known.
+    pub fn limit(&self) -> usize {
+        self.limit.load(Ordering::Relaxed)
+    }
+
+    /// Abandons a call: its outcome will not be collected, and the server is told. Returns whether something has
+    /// to be sent for that.
+    pub fn abandon(&self, id: u32) -> bool {
+        let mut state = self.lock();
+        let abandoned = state.machine.release(id);
+        let has_unsent = state.machine.has_unsent();
+        drop(state);
+        drop(abandoned); // not under the lock: it may be a large reply
+        has_unsent
+    }
+
+    /// Returns the outcome of a call that has ended, once, and the position at which its request ends.
+    pub fn collect(&self, id: u32) -> Option<(Outcome, u64)> {
+        let mut state = self.lock();
+        state.machine.owner(id)?.outcome.as_ref()?;
+        let slot = state.machine.release(id)?;
+        Some((slot.outcome?, slot.end))
+    }
+
+    pub fn is_ended(&self, id: u32) -> bool {
+        self.lock().machine.owner(id).is_some_and(|slot| slot.outcome.is_some())
+    }
+
+    /// The position in the stream at which the request of a call ends.
+    pub fn end_of(&self, id: u32) -> u64 {
+        self.lock().machine.owner(id).map_or(u64::MAX, |slot| slot.end)
+    }
+
+    /// Ends the calls with passed deadlines.
+    pub fn expire(&self, now: Instant) {
+        let mut state = self.lock();
+        state.machine.expire(now);
+        state.hear();
+    }
+
+    /// The reason why the connection has ended, if it has.
+    pub fn closed(&self) -> Option<CloseReason> {
+        self.lock().closed.clone()
+    }
+
+    /// Ends all calls, and refuses later ones.
+    fn close(&self, reason: &CloseReason) {
+        let mut state = self.lock();
+        state.closed.get_or_insert_with(|| reason.clone());
+        state.machine.close();
+        state.hear();
+    }
+
+    /// Takes the lead, or follows: waits until the leader has ended the call or released the lead, or until the
+    /// deadline. `true`: this thread has the lead.
+    pub fn lead_or_follow(&self, id: u32, deadline: Option<Instant>) -> bool {
+        let mut state = self.lock();
+        if !state.led {
+            state.led = true;
+            return true;
+        }
+        state.followers.push_back(id);
+        drop(state);
+        self.follow(id, deadline);
+        let mut state = self.lock();
+        state.followers.retain(|follower| *follower != id);
+        if state.led {
+            return false;
+        }
+        // A thread that was offered the lead takes it or passes the offer on, under this one lock: an offer
+        // that is dropped leaves the others without a leader.
+        let is_over = deadline.is_some_and(|at| at <= Instant::now());
+        if is_over || state.waiting(id).is_none() {
+            state.offer_lead();
+            return false;
+        }
+        state.led = true;
+        true
+    }
+
+    /// Waits until the call has ended, until this thread is offered the lead, or until the deadline.
+    fn follow(&self, id: u32, deadline: Option<Instant>) {
+        loop {
+            let mut state = self.lock();
+            let Some(slot) = state.waiting(id) else {
+                return;
+            };
+            slot.waiter = None;
+            let now = Instant::now();
+            if std::mem::take(&mut slot.lead) || deadline.is_some_and(|at| at <= now) {
+                return;
+            }
+            slot.waiter = Some(thread::current());
+            drop(state);
+            match deadline {
+                Some(at) => thread::park_timeout(at - now),
+                None => thread::park(),
+            }
+        }
+    }
+}
+
+/// The lock on the calls. When it is released, the reading thread can see whether there is something to send.
+struct Guard<'a> {
+    state: MutexGuard<'a, State>,
+    pending: &'a Pending,
+}
+
+impl Deref for Guard<'_> {
+    type Target = State;
+
+    fn deref(&self) -> &State {
+        &self.state
+    }
+}
+
+impl DerefMut for Guard<'_> {
+    fn deref_mut(&mut self) -> &mut State {
+        &mut self.state
+    }
+}
+
+impl Drop for Guard<'_> {
+    fn drop(&mut self) {
+        self.pending.unsent.store(self.state.machine.has_unsent(), Ordering::SeqCst);
+    }
+}
+
+impl Inbox for Pending {
+    fn try_lead(&self) -> bool {
+        let mut state = self.lock();
+        !std::mem::replace(&mut state.led, true)
+    }
+
+    fn stop_leading(&self) {
+        let mut state = self.lock();
+        state.led = false;
+        state.offer_lead();
+    }
+
+    fn ended(&self) -> Option<CloseReason> {
+        self.closed()
+    }
+
+    fn end(&self, reason: &CloseReason) {
+        self.close(reason);
+    }
+
+    fn deliver(&self, messages: &mut Vec<Bytes>) -> Result<(), String> {
+        let mut state = self.lock();
+        for message in messages.drain(..) {
+            let received = state.machine.receive_event(message, Instant::now);
+            match received.map_err(|violation| violation.to_string())? {
+                Some(event) => state.happened(event),
+                None => state.hear(),
+            }
+        }
+        if let Some(peer) = state.machine.peer_settings().filter(|_| !self.is_settled()) {
+            self.limit.store(peer.body as usize, Ordering::Relaxed);
+            self.settled.store(true, Ordering::Release);
+        }
+        Ok(())
+    }
+
+    fn fill(&self, put: &mut Put<'_>) -> bool {
+        self.lock().fill(put)
+    }
+
+    fn has_more(&self) -> bool {
+        self.unsent.load(Ordering::SeqCst)
+    }
+
+    fn set_largest(&self, bytes: usize) {
+        self.lock().machine.set_largest_frame(bytes);
+    }
+}

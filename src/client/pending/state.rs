@@ -1,0 +1,233 @@
+//! The state of a client's calls: the machine of the protocol, and who waits for what.
+
+use crate::body::{Body, IntoBody};
+use crate::client::channel::{Failure, Filler};
+use crate::client::lead::Put;
+use crate::error::{CloseReason, ErrorReply};
+use crate::exchange::{
+    Config, End, Event, Frame, Machine, Message, OpenError, Opening, Side, abort,
+};
+use crate::framing::FramingError;
+use bytes::Bytes;
+use std::collections::VecDeque;
+use std::thread::Thread;
+use std::time::Instant;
+
+/// How a call ended.
+#[derive(Debug)]
+pub(in crate::client) enum Outcome {
+    Reply(Bytes),
+    Error(ErrorReply),
+    Deadline,
+    Closed(CloseReason),
+}
+
+/// The state of one call's caller.
+#[derive(Debug)]
+pub(super) struct Slot {
+    pub outcome: Option<Outcome>,
+    /// The thread that waits as a follower.
+    pub waiter: Option<Thread>,
+    /// The lead is offered to the waiter.
+    pub lead: bool,
+    /// The position in the stream at which its request ends; `u64::MAX` until all of it is queued.
+    pub end: u64,
+}
+
+impl Default for Slot {
+    fn default() -> Slot {
+        Slot { outcome: None, waiter: None, lead: false, end: u64::MAX }
+    }
+}
+
+impl Slot {
+    fn finish(&mut self, outcome: Outcome) {
+        self.outcome = Some(outcome);
+        self.wake();
+    }
+
+    fn wake(&mut self) {
+        if let Some(waiter) = self.waiter.take() {
+            waiter.unpark();
+        }
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct State {
+    pub machine: Machine<Slot>,
+    /// A thread has the lead.
+    pub led: bool,
+    /// The calls of threads that wait for the leader.
+    pub followers: VecDeque<u32>,
+    pub closed: Option<CloseReason>,
+}
+
+/// When calls begin, and until when they may take.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::client) struct Times {
+    pub began: Instant,
+    pub deadline: Instant,
+}
+
+/// Why a call was not begun.
+#[derive(Debug)]
+pub(in crate::client) enum NotBegun {
+    TooMany {
+        limit: usize,
+    },
+    /// The server begins no more calls.
+    Draining,
+    /// Over the limit of the server.
+    TooLarge {
+        limit: usize,
+    },
+    Closed(CloseReason),
+    Refused(FramingError),
+    Unsent(Failure),
+}
+
+impl From<Failure> for NotBegun {
+    fn from(failure: Failure) -> NotBegun {
+        NotBegun::Unsent(failure)
+    }
+}
+
+impl State {
+    pub fn new(config: Config) -> State {
+        let machine = Machine::new(Side::Client, config);
+        State { machine, led: false, followers: VecDeque::new(), closed: None }
+    }
+
+    /// Offers the lead to a thread that waits or is about to wait.
+    pub fn offer_lead(&mut self) {
+        while let Some(follower) = self.followers.pop_front() {
+            if let Some(slot) = self.waiting(follower) {
+                slot.lead = true;
+                return slot.wake();
+            }
+        }
+    }
+
+    pub fn check_room(&self, count: usize) -> Result<(), NotBegun> {
+        match self.machine.room() {
+            room if count <= room => Ok(()),
+            room => Err(NotBegun::TooMany { limit: room + self.machine.own_open() }),
+        }
+    }
+
+    pub fn begin<'a>(
+        &mut self,
+        body: Body<'a>,
+        times: Times,
+        filler: &mut Filler<'_, 'a>,
+    ) -> Result<u32, NotBegun> {
+        let (machine, size) = (&mut self.machine, body.len());
+        let Times { began, deadline } = times;
+        let mut body = Some(body);
+        let put = |frame: &Frame| {
+            let end = filler
+                .put(frame.head().as_slice(), body.take().unwrap_or_else(|| ().into_body()))?;
+            Ok(Slot { end, ..Slot::default() })
+        };
+        if let Some(begun) = machine.open_now(0, size, Some(deadline), began, put) {
+            return begun.map_err(NotBegun::Refused);
+        }
+        let body = body.unwrap_or_else(|| ().into_body());
+        // It waits for its turn or for credit. It is sent from the machine's queue, by the thread that is sending.
+        let message = Some(Message::new(body.into_bytes(), true));
+        let opening = Opening { message, deadline: Some(deadline), ..Opening::default() };
+        machine.open(opening, Slot::default()).map_err(|error| match error {
+            OpenError::TooMany { limit } => NotBegun::TooMany { limit },
+            OpenError::Draining => NotBegun::Draining,
+            OpenError::TooLarge { limit } => NotBegun::TooLarge { limit },
+        })
+    }
+
+    /// The caller of a call that has not ended.
+    pub fn waiting(&mut self, id: u32) -> Option<&mut Slot> {
+        self.machine.owner(id).filter(|slot| slot.outcome.is_none())
+    }
+
+    fn set_end(&mut self, id: u32, end: u64) {
+        if let Some(slot) = self.machine.owner(id) {
+            slot.end = end;
+        }
+    }
+
+    fn finish(&mut self, id: u32, outcome: Outcome) {
+        if let Some(slot) = self.waiting(id) {
+            slot.finish(outcome);
+        }
+    }
+
+    /// Passes on the next frame; see [`Inbox::fill`].
+    pub fn fill(&mut self, put: &mut Put<'_>) -> bool {
+        let Some(frame) = self.machine.transmit_with(Instant::now) else {
+            return false;
+        };
+        let (head, id, is_end) = (frame.head(), frame.id(), frame.ends_message());
+        // A request goes without metadata, and nothing else of a client has any.
+        if let Some(end) = put(head.as_slice(), frame.into_body()).filter(|_| is_end) {
+            self.set_end(id, end);
+        }
+        true
+    }
+
+    /// Handles what has happened.
+    pub fn hear(&mut self) {
+        while let Some(event) = self.machine.next_event() {
+            self.happened(event);
+        }
+    }
+
+    pub fn happened(&mut self, event: Event) {
+        {
+            match event {
+                Event::Message { id, arrived } => {
+                    self.machine.taken(id, arrived.charge);
+                    // The reply of this client's calls is the first message.
+                    if !arrived.last {
+                        self.machine.stop(id);
+                    }
+                    self.finish(id, Outcome::Reply(arrived.body));
+                }
+                Event::Ended { id, end } => self.ended(id, end),
+                Event::Expired { id, .. } => self.finish(id, Outcome::Deadline),
+                Event::Announced { id, .. } => self.machine.admit(id),
+                Event::Request { id, message, .. } => {
+                    if let Some((_, charge)) = message {
+                        self.machine.give_back(charge);
+                    }
+                    let error = ErrorReply::new(ErrorReply::FAILED, "this client takes no calls");
+                    // It fails only if nobody waits any more.
+                    let _ = self.machine.fail(id, error);
+                    self.machine.release(id);
+                }
+                Event::Notification { arrived } => {
+                    self.machine.taken(Side::Server.lane(), arrived.charge);
+                    self.machine.give_back(arrived.charge);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn ended(&mut self, id: u32, end: End) {
+        let outcome = match end {
+            End::Plain => Outcome::Reply(Bytes::new()),
+            End::Error(error) => Outcome::Error(error),
+            End::Closed { .. } | End::Withdrawn => {
+                let reason = self.closed.clone().unwrap_or(CloseReason::Local);
+                Outcome::Closed(reason.of_open_call())
+            }
+            // Its own deadline, which the server has seen first.
+            End::Aborted { code: abort::DEADLINE } => Outcome::Deadline,
+            _ => Outcome::Error(ErrorReply::new(
+                ErrorReply::FAILED,
+                "the server gave up the reply before its end",
+            )),
+        };
+        self.finish(id, outcome);
+    }
+}

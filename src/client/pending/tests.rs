@@ -1,0 +1,94 @@
+//! Threads that share the calls of a client.
+
+use super::*;
+use crate::framing::{Native, Outbound, SendQueue};
+use std::sync::Arc;
+use std::time::Duration;
+
+fn pending() -> Pending {
+    Pending::new(Config { opens: 8, ..Config::default() })
+}
+
+/// Begins that many calls.
+fn begin(pending: &Pending, count: usize) -> Option<Vec<u32>> {
+    let (mut outbound, mut queue) = (Outbound::new(&Native::for_calls(100)), SendQueue::default());
+    let mut filler = Filler::new(&mut outbound, &mut queue, 0, 100);
+    let now = Instant::now();
+    let times = Times { began: now, deadline: now + Duration::from_secs(60) };
+    let requests = vec![Body::from("ask"); count].into_iter();
+    pending.begin(requests, times, &mut filler).ok()
+}
+
+fn begun(pending: &Pending) -> u32 {
+    begin(pending, 1).unwrap()[0]
+}
+
+#[test]
+fn a_thread_that_stops_waiting_is_removed() {
+    let pending = pending();
+    let (leader, follower) = (begun(&pending), begun(&pending));
+    assert!(pending.lead_or_follow(leader, None));
+    for _ in 0..3 {
+        let soon = Instant::now() + Duration::from_millis(1);
+        assert!(!pending.lead_or_follow(follower, Some(soon)));
+        assert!(pending.lock().followers.is_empty());
+    }
+}
+
+/// The call is in the list, and its thread does not wait yet.
+#[test]
+fn a_thread_about_to_wait_gets_the_lead_too() {
+    let pending = pending();
+    let (leader, follower) = (begun(&pending), begun(&pending));
+    assert!(pending.lead_or_follow(leader, None));
+    pending.lock().followers.push_back(follower);
+    pending.stop_leading();
+    let deadline = Instant::now() + Duration::from_secs(60);
+    pending.follow(follower, Some(deadline));
+    assert!(Instant::now() < deadline, "it was not offered the lead");
+}
+
+#[test]
+fn the_lead_passes_to_a_waiting_thread() {
+    let pending = Arc::new(pending());
+    let (leader, follower) = (begun(&pending), begun(&pending));
+    assert!(pending.lead_or_follow(leader, None));
+    let waiting = thread::spawn({
+        let pending = pending.clone();
+        move || assert!(pending.lead_or_follow(follower, None), "the offer was dropped")
+    });
+    while pending.lock().followers.is_empty() {
+        thread::yield_now();
+    }
+    pending.stop_leading();
+    waiting.join().unwrap();
+    assert!(pending.lock().led && pending.lock().followers.is_empty());
+}
+
+#[test]
+fn a_call_says_that_the_server_ended_while_it_was_open() {
+    let reset = std::io::Error::from(std::io::ErrorKind::ConnectionReset);
+    let other = std::io::Error::other("something else");
+    let ended = "the server has ended while this call was open";
+    let reasons = [
+        (CloseReason::PeerClosed, format!("the connection broke: {ended}")),
+        (reset.into(), format!("the connection broke: {ended}: ")),
+        (other.into(), "the connection broke: something else".to_owned()),
+    ];
+    for (reason, text) in reasons {
+        let pending = pending();
+        let call = begun(&pending);
+        pending.close(&reason);
+        let Some((Outcome::Closed(said), _)) = pending.collect(call) else { panic!("{reason}") };
+        assert!(said.to_string().starts_with(&text), "{said}");
+    }
+}
+
+#[test]
+fn calls_begin_together_or_not_at_all() {
+    let pending = pending();
+    for (count, begins) in [(7, true), (2, false), (1, true), (1, false), (0, true)] {
+        let ids = begin(&pending, count).map(|ids| ids.len());
+        assert_eq!(ids, begins.then_some(count));
+    }
+}

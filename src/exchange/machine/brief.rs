@@ -1,0 +1,192 @@
+//! Calls of one message each way. Most calls are such, so they have a small entry, their messages are not queued,
+//! and a body that is sent need not be owned. If anything else happens to one, it becomes a [`Call`].
+
+use super::Machine;
+use super::schedule::milliseconds;
+use crate::exchange::call::Call;
+use crate::exchange::credit::{MESSAGE_COST, largest};
+use crate::exchange::event::Event;
+use crate::exchange::frame::{ENVELOPE_LEN, Frame, Kind};
+use crate::exchange::incoming::{Arrived, Charge, Incoming};
+use crate::exchange::metadata::Metadata;
+use crate::exchange::outgoing::Outgoing;
+use crate::exchange::violation::Broken;
+use crate::ids::IdMap;
+use std::time::Instant;
+
+/// A call of this side with a request that was sent, or a call of the peer with a request that has arrived.
+#[derive(Clone, Debug, Hash)]
+pub(super) struct Brief<T> {
+    pub owner: Option<T>,
+    pub deadline: Option<Instant>,
+    /// It is this side's, and its reply has arrived.
+    pub is_over: bool,
+}
+
+/// Whether the frame is a whole message, the only one of its direction.
+fn is_whole(frame: &Frame) -> bool {
+    frame.ends_message && frame.ends_stream && frame.total.is_none()
+}
+
+impl<T> Machine<T> {
+    /// Opens a call with a request of `size` bytes. `put` gets the frame to be sent before them, and returns what is
+    /// kept for the call; if it fails, none is opened. `None`: the request cannot be sent at once, or not at all;
+    /// [`open`](Machine::open) says which.
+    pub(crate) fn open_now<E>(
+        &mut self,
+        method: u32,
+        size: usize,
+        deadline: Option<Instant>,
+        now: Instant,
+        put: impl FnOnce(&Frame) -> Result<T, E>,
+    ) -> Option<Result<u32, E>> {
+        let is_allowed = !self.peer_drains && self.room() > 0 && self.may_open();
+        if !is_allowed || !self.lists.unsent.is_empty() || !self.may_send_now(size) {
+            return None;
+        }
+        let id = self.next_id();
+        let time = deadline.map_or(0, |at| milliseconds(at, now));
+        let owner = match put(&whole(Kind::Request { method, time }, id)) {
+            Ok(owner) => owner,
+            Err(error) => return Some(Err(error)),
+        };
+        self.own_ids.opened(id);
+        self.credit.spend(size as u64 + MESSAGE_COST);
+        self.note_deadline(deadline);
+        self.own_open += 1;
+        self.own_sent += 1;
+        self.briefs.insert(id, Brief { owner: Some(owner), deadline, is_over: false });
+        Some(Ok(id))
+    }
+
+    /// The request of a call that was just opened was not sent, and will not be.
+    pub(crate) fn undo_open(&mut self, id: u32, size: usize) -> Option<T> {
+        let Some(brief) = self.briefs.remove(&id) else {
+            return self.release(id);
+        };
+        self.credit.regain(size as u64 + MESSAGE_COST);
+        self.own_open -= 1;
+        self.own_sent -= 1;
+        brief.owner
+    }
+
+    /// Answers a call of the peer with a reply of `size` bytes and returns the frame to be sent before them. The
+    /// call is released. `None`: it cannot be sent at once; [`send`](Machine::send) says what else there is.
+    pub(crate) fn answer_now(&mut self, id: u32, size: usize) -> Option<(Frame, Option<T>)> {
+        if self.is_own(id) || !self.may_send_now(size) {
+            return None;
+        }
+        let brief = self.remove_brief(id)?;
+        self.credit.spend(size as u64 + MESSAGE_COST);
+        self.peer_open -= 1;
+        Some((whole(Kind::Data { method: 0 }, id), brief.owner))
+    }
+
+    /// Removes the entry of a brief call. An empty table holds no memory: an idle connection has none.
+    pub(super) fn remove_brief(&mut self, id: u32) -> Option<Brief<T>> {
+        let brief = self.briefs.remove(&id)?;
+        if self.briefs.is_empty() {
+            self.briefs = IdMap::default();
+        }
+        Some(brief)
+    }
+
+    /// Whether a message of this size can be sent now, as one frame, without overtaking any.
+    fn may_send_now(&self, size: usize) -> bool {
+        let charge = size as u64 + MESSAGE_COST;
+        !self.unsent_settings
+            && self.lists.ready.is_empty()
+            && self.lists.waiting.is_empty()
+            && size <= self.peer.body as usize
+            && size <= self.config.piece_alone
+            && size + ENVELOPE_LEN <= self.largest_frame
+            && charge <= largest(self.peer.call_window)
+            && self.credit.covers(charge)
+    }
+
+    /// A new request has arrived. If it is whole, this is its event.
+    pub(super) fn whole_request(
+        &mut self,
+        frame: &mut Frame,
+        deadline: Option<Instant>,
+    ) -> Result<Option<Event>, Broken> {
+        let id = frame.id;
+        let Kind::Request { method, .. } = frame.kind else { return Ok(None) };
+        if !is_whole(frame) {
+            return Ok(None);
+        }
+        let cost = self.charge_whole(frame)?;
+        let metadata = Metadata::decode(std::mem::take(&mut frame.metadata))?;
+        self.note_deadline(deadline);
+        self.peer_open += 1;
+        self.briefs.insert(id, Brief { owner: None, deadline, is_over: false });
+        let charge = Charge { call: cost, connection: cost };
+        let message = Some((std::mem::take(&mut frame.body), charge));
+        Ok(Some(Event::Request { id, method, metadata, deadline, message, last: true }))
+    }
+
+    /// A frame with data has arrived. If it is the whole reply to a call of this side, this is its event.
+    pub(super) fn whole_reply(&mut self, frame: &mut Frame) -> Result<Option<Event>, Broken> {
+        let id = frame.id;
+        let is_reply = is_whole(frame) && frame.kind == Kind::Data { method: 0 } && self.is_own(id);
+        if !is_reply || self.briefs.get(&id).is_none_or(|brief| brief.is_over) {
+            return Ok(None);
+        }
+        let cost = self.charge_whole(frame)?;
+        self.window.take(cost);
+        let metadata = Metadata::decode(std::mem::take(&mut frame.metadata))?;
+        if let Some(brief) = self.briefs.get_mut(&id) {
+            (brief.is_over, brief.deadline) = (true, None);
+        }
+        self.own_open -= 1;
+        self.own_sent -= 1;
+        if !self.lists.unsent.is_empty() {
+            self.next_request();
+        }
+        let (body, charge) =
+            (std::mem::take(&mut frame.body), Charge { call: cost, connection: 0 });
+        let arrived = Arrived { metadata, method: 0, body, charge, last: true };
+        Ok(Some(Event::Message { id, arrived }))
+    }
+
+    /// Charges a whole message, the first of its call.
+    fn charge_whole(&mut self, frame: &Frame) -> Result<u64, Broken> {
+        let (total, limit) = (frame.body.len() as u64, u64::from(self.config.settings.body));
+        if total > limit {
+            return Err(Broken::TooLarge { total, limit });
+        }
+        let cost = total + frame.metadata.len() as u64 + MESSAGE_COST;
+        let granted = self.call_window();
+        if cost > granted {
+            return Err(Broken::CallCredit { id: frame.id, received: cost, granted });
+        }
+        self.window.receive(cost).map_err(|over| Broken::ConnectionCredit {
+            received: over.received,
+            granted: over.granted,
+        })?;
+        Ok(cost)
+    }
+
+    /// Makes a [`Call`] of a brief one.
+    pub(super) fn grow(&mut self, id: u32) {
+        if self.briefs.is_empty() {
+            return;
+        }
+        let Some(Brief { owner, deadline, is_over }) = self.remove_brief(id) else {
+            return;
+        };
+        let is_own = self.is_own(id);
+        let mut outgoing = Outgoing::new(self.peer.call_window);
+        (outgoing.closed, outgoing.ended) = (is_own, is_own);
+        let mut incoming = Incoming::new(self.call_window(), !is_own);
+        incoming.ended = !is_own || is_over;
+        let mut call = Call::new(owner, outgoing, incoming);
+        (call.deadline, call.is_sent, call.is_counted) = (deadline, is_own, !is_over);
+        self.calls.insert(id, call);
+    }
+}
+
+/// A frame that ends its message and its direction.
+fn whole(kind: Kind, id: u32) -> Frame {
+    Frame { ends_message: true, ends_stream: true, ..Frame::new(kind, id) }
+}

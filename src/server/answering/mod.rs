@@ -1,0 +1,340 @@
+//! The loop of a server: requests to the handler, replies to the clients.
+
+mod handling;
+mod timed;
+
+pub(super) use handling::Answerer;
+
+use super::caller::Caller;
+use super::responder::{Answer, Origin, Outbox, Request};
+use super::rooms::Rooms;
+use super::{Hooks, Server, Stopper};
+use crate::account::Account;
+use crate::error::{CloseReason, Error, ErrorReply};
+use crate::exchange::{self, Charge, Config, Violation};
+use crate::framing::GoodbyeCode;
+use crate::goodbye::Goodbye;
+use crate::ids::IdMap;
+use crate::limits::Limits;
+use crate::message_server::{ConnectionId, Event, MessageServer};
+use bytes::Bytes;
+use handling::guarded;
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+/// The most replies from other threads that are taken before the next poll.
+const ANSWERS_AT_ONCE: usize = 64;
+
+/// A running server.
+pub(super) struct Answering<M> {
+    pub(super) messages: M,
+    /// Each in a box: a table has room for up to twice as many as are in it.
+    pub(super) callers: IdMap<ConnectionId, Box<Caller>>,
+    pub(super) hooks: Hooks,
+    limits: Limits,
+    config: Arc<Config>,
+    outbox: Arc<Outbox>,
+    /// Replies from other threads that have not been sent yet.
+    given: VecDeque<(ConnectionId, u32, Answer)>,
+    stopper: Stopper,
+    /// The account, for a `MessageServer` without one.
+    account: Account,
+    /// The number of requests of all clients that have not been answered, or not wholly.
+    open: usize,
+    /// Large messages that wait for memory.
+    rooms: Rooms,
+    /// No deadline of a request or of a message is before this.
+    check_at: Option<Instant>,
+    /// The deadline of the drain, once the server was stopped.
+    stopping: Option<Instant>,
+    /// All requests have been answered: connections are closed once their queues are sent.
+    says_goodbye: bool,
+}
+
+impl<M: MessageServer> Answering<M> {
+    pub fn new(server: Server<M>) -> Answering<M> {
+        let stopper = server.stopper();
+        let Server { messages, limits, outbox, hooks, .. } = server;
+        Answering {
+            messages,
+            callers: IdMap::default(),
+            hooks,
+            account: Account::new(limits.clone()),
+            config: Arc::new(limits.of_calls()),
+            limits,
+            outbox,
+            given: VecDeque::new(),
+            stopper,
+            open: 0,
+            rooms: Rooms::default(),
+            check_at: None,
+            stopping: None,
+            says_goodbye: false,
+        }
+    }
+
+    pub fn run(mut self, mut handler: impl FnMut(Request, Answerer<'_, M>)) -> Result<(), Error> {
+        loop {
+            self.take_answers();
+            if self.stopper.stop.load(Ordering::SeqCst) && self.is_stopped() {
+                return Ok(());
+            }
+            let timeout = self.timeout();
+            let Some(event) = self.messages.poll(timeout)? else {
+                continue;
+            };
+            match event {
+                Event::Connected(connection) => self.connected(connection),
+                Event::Message(connection, message) => {
+                    let mut event = self.received(connection, message);
+                    while let Some(it) = event {
+                        if let Some((id, request)) = self.happened(connection, it) {
+                            handler(request, Answerer { server: &mut self, connection, id });
+                        }
+                        event = self.next_event(connection);
+                    }
+                }
+                Event::Writable(connection) => self.writable(connection),
+                // Once all its requests are answered it is closed.
+                Event::HalfClosed(it) => self.tend(it, |caller, _| caller.finished = true),
+                Event::Closed(connection, reason) => self.closed(connection, &reason),
+                Event::AcceptFailed(error) => {
+                    if let Some(tell) = &mut self.hooks.accept_failed {
+                        guarded(|| tell(error));
+                    }
+                }
+                Event::Woken => {}
+            }
+        }
+    }
+
+    /// How long the next poll may wait. Does what is due.
+    fn timeout(&mut self) -> Option<Duration> {
+        if !self.given.is_empty() {
+            return Some(Duration::ZERO);
+        }
+        // Requests that are answered at once need no clock.
+        let is_timed = self.open > 0 || !self.rooms.is_empty();
+        let check_at = self.check_at.filter(|_| is_timed);
+        let next = self.stopping.into_iter().chain(check_at).min()?;
+        let now = Instant::now();
+        if check_at.is_some_and(|at| at <= now) {
+            self.check(now);
+            return Some(Duration::ZERO);
+        }
+        Some(next.saturating_duration_since(now))
+    }
+
+    fn connected(&mut self, connection: ConnectionId) {
+        let peer = self.messages.peer(connection).cloned().unwrap_or_default();
+        let share = self.messages.share(connection);
+        let share = share.unwrap_or_else(|| self.account.share(&peer));
+        let origin = Arc::new(Origin { peer, gone: AtomicBool::new(false) });
+        let mut caller = Caller::new(origin.clone(), self.config.clone(), share);
+        if self.stopping.is_some() {
+            caller.machine.drain();
+        }
+        caller.pump(&mut self.messages, connection);
+        self.callers.insert(connection, Box::new(caller));
+        if let Some(tell) = &mut self.hooks.connected {
+            guarded(|| tell(connection, &origin.peer));
+        }
+        if self.says_goodbye {
+            self.say_goodbye(connection);
+        }
+    }
+
+    fn closed(&mut self, connection: ConnectionId, reason: &CloseReason) {
+        let Some(caller) = self.callers.remove(&connection) else {
+            return;
+        };
+        self.open -= caller.machine.peer_open();
+        caller.origin.gone.store(true, Ordering::SeqCst);
+        if let Some(tell) = &mut self.hooks.closed {
+            guarded(|| tell(connection, &caller.origin.peer, reason));
+        }
+        self.admit();
+    }
+
+    /// A message has arrived. The first event that came of it.
+    fn received(&mut self, connection: ConnectionId, message: Bytes) -> Option<exchange::Event> {
+        if !self.messages.is_reachable(connection) {
+            return None;
+        }
+        let caller = self.callers.get_mut(&connection)?;
+        let before = caller.machine.peer_open();
+        caller.machine.set_full(caller.share().room() == 0);
+        let received = caller.machine.receive_event(message, Instant::now);
+        self.open = self.open + caller.machine.peer_open() - before;
+        let event = match received {
+            Ok(event) => event,
+            Err(violation) => return self.broken(connection, &violation),
+        };
+        if caller.machine.partials() > 0 || caller.progress.is_some() {
+            self.arriving(connection);
+        }
+        event.or_else(|| self.next_event(connection))
+    }
+
+    /// A client has broken the protocol.
+    fn broken(
+        &mut self,
+        connection: ConnectionId,
+        violation: &Violation,
+    ) -> Option<exchange::Event> {
+        {
+            let code = match violation.rule().as_str() {
+                "M7" => GoodbyeCode::TOO_LARGE,
+                _ => GoodbyeCode::PROTOCOL,
+            };
+            self.messages.close(connection, Goodbye::new(code, violation.to_string()));
+            None
+        }
+    }
+
+    /// The next event of a client. Without one, sends what came of the events before.
+    fn next_event(&mut self, connection: ConnectionId) -> Option<exchange::Event> {
+        let caller = self.callers.get_mut(&connection)?;
+        let event = caller.machine.next_event();
+        if event.is_none() && caller.machine.has_unsent() {
+            self.tend(connection, |_, _| {});
+        }
+        event
+    }
+
+    /// Handles an event. Returns a request for the handler.
+    fn happened(
+        &mut self,
+        connection: ConnectionId,
+        event: exchange::Event,
+    ) -> Option<(u32, Request)> {
+        let caller = self.callers.get_mut(&connection)?;
+        match event {
+            exchange::Event::Settings => {
+                let largest = self.messages.largest_message(connection);
+                caller.machine.set_largest_frame(largest);
+            }
+            exchange::Event::Request { id, message, last, deadline, .. } => {
+                self.check_at = self.check_at.into_iter().chain(deadline).min();
+                let message = message.filter(|_| last);
+                return self.requested(connection, id, message);
+            }
+            exchange::Event::Announced { id, size } => {
+                self.rooms.ask(connection, id, size);
+                self.admit();
+            }
+            exchange::Event::Cancelled { id, .. } => {
+                if let Some(request) = caller.machine.owner(id) {
+                    request.cancelled.store(true, Ordering::SeqCst);
+                }
+            }
+            // This server calls nobody, and has no use for what belongs to no call.
+            exchange::Event::Notification { arrived } => {
+                caller.machine.taken(exchange::Side::Client.lane(), arrived.charge);
+                caller.machine.give_back(arrived.charge);
+            }
+            exchange::Event::Message { id, arrived } => {
+                caller.machine.taken(id, arrived.charge);
+                caller.machine.give_back(arrived.charge);
+            }
+            _ => {}
+        }
+        None
+    }
+
+    /// A client calls. Returns the request if it is begun.
+    fn requested(
+        &mut self,
+        connection: ConnectionId,
+        id: u32,
+        message: Option<(Bytes, Charge)>,
+    ) -> Option<(u32, Request)> {
+        let caller = self.callers.get_mut(&connection)?;
+        let Some((body, charge)) = message else {
+            let text = "this server takes requests of one message";
+            self.answer(connection, id, Err(ErrorReply::new(ErrorReply::FAILED, text)));
+            return None;
+        };
+        // From here on the account of the server counts it.
+        caller.machine.give_back(charge);
+        let origin = caller.origin.clone();
+        Some((id, Request { body, connection, origin, cancelled: None }))
+    }
+
+    /// Takes replies from other threads, up to the limit of a turn.
+    fn take_answers(&mut self) {
+        if self.outbox.has_some() {
+            self.given.extend(self.outbox.take());
+        }
+        for _ in 0..ANSWERS_AT_ONCE {
+            let Some((connection, id, answer)) = self.given.pop_front() else {
+                return;
+            };
+            self.answer(connection, id, answer);
+        }
+    }
+
+    /// Answers a request in flight. A request of a disconnected client is only closed.
+    fn answer(&mut self, connection: ConnectionId, id: u32, answer: Answer) {
+        self.tend(connection, |caller, messages| caller.answer(messages, connection, id, answer));
+        self.admit();
+    }
+
+    /// Changes a client's state, sends what comes of it, and charges what is held for it then.
+    fn tend(&mut self, connection: ConnectionId, change: impl FnOnce(&mut Caller, &mut M)) {
+        let Some(caller) = self.callers.get_mut(&connection) else {
+            return;
+        };
+        let before = caller.machine.peer_open();
+        change(caller, &mut self.messages);
+        caller.keep_going(&mut self.messages, connection);
+        caller.pump(&mut self.messages, connection);
+        caller.settle();
+        caller.keep_going(&mut self.messages, connection);
+        self.open = self.open + caller.machine.peer_open() - before;
+        if caller.finished && caller.machine.peer_open() == 0 && caller.is_idle() {
+            self.messages.close(connection, Goodbye::new(GoodbyeCode::STOPPING, "all is answered"));
+        }
+    }
+
+    /// A client takes more.
+    fn writable(&mut self, connection: ConnectionId) {
+        self.tend(connection, |caller, _| {
+            // While it was not read, its messages could not go on.
+            if caller.progress.is_some() {
+                caller.progress = Some(Instant::now());
+            }
+        });
+        self.admit();
+        if self.says_goodbye && self.callers.get(&connection).is_some_and(|it| it.is_idle()) {
+            self.say_goodbye(connection);
+        }
+    }
+
+    fn say_goodbye(&mut self, connection: ConnectionId) {
+        let why = Goodbye::new(GoodbyeCode::STOPPING, "the server stops");
+        self.messages.close(connection, why);
+    }
+
+    /// Whether a stopped server has drained. The first call stops accepting clients and requests; once all
+    /// requests are answered, it closes the connections.
+    fn is_stopped(&mut self) -> bool {
+        let now = Instant::now();
+        if self.stopping.is_none() {
+            self.stopping = Some(now + self.limits.drain);
+            self.messages.stop_accepting();
+            let all: Vec<ConnectionId> = self.callers.keys().copied().collect();
+            all.into_iter().for_each(|it| self.tend(it, |caller, _| caller.machine.drain()));
+        }
+        let is_late = self.stopping.is_some_and(|until| until <= now);
+        if is_late || (self.open == 0 && !self.says_goodbye) {
+            self.says_goodbye = true;
+            let done = self.callers.iter().filter(|(_, it)| is_late || it.is_idle());
+            let done: Vec<ConnectionId> = done.map(|(&id, _)| id).collect();
+            done.into_iter().for_each(|connection| self.say_goodbye(connection));
+        }
+        is_late || self.callers.is_empty()
+    }
+}

@@ -1,0 +1,139 @@
+//! Calls that are cancelled, and large messages that wait for memory, on every transport.
+
+use crate::common::raw::{calls_begin, envelope, frame, goodbye_in, id_of};
+use crate::common::serving::{Serving, limits};
+use crate::common::{Backend, PATIENCE, pattern};
+use msgpipe::framing::{GoodbyeCode, Layer};
+use msgpipe::{Error, Limits, Request, Responder};
+use std::sync::mpsc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+crate::on_every_transport!(
+    a_dropped_call_is_cancelled_at_the_server,
+    a_call_whose_time_is_over_is_cancelled_at_the_server,
+    a_small_call_overtakes_a_large_one,
+    large_messages_wait_for_memory_and_arrive,
+    a_client_that_stalls_with_memory_reserved_is_closed,
+);
+
+/// Waits until the request is cancelled.
+fn is_cancelled(request: &Request) -> bool {
+    let started = Instant::now();
+    while !request.is_cancelled() && started.elapsed() < PATIENCE {
+        thread::yield_now();
+    }
+    request.is_cancelled()
+}
+
+/// A server that passes its requests on, and them.
+fn deferring<B: Backend>(
+    backend: &B,
+    limits: &Limits,
+) -> (Serving, mpsc::Receiver<(Request, Responder)>) {
+    let (tell, requests) = mpsc::channel();
+    let server = backend.serve_calls(limits).unwrap();
+    let serving = Serving::start(server, move |request, responder| {
+        tell.send((request, responder)).unwrap();
+    });
+    (serving, requests)
+}
+
+fn a_dropped_call_is_cancelled_at_the_server<B: Backend>() {
+    let backend = B::new();
+    let (_serving, requests) = deferring(&backend, &limits());
+    let client = backend.client(&limits()).unwrap();
+    let (dropped, kept) = (client.start("dropped").unwrap(), client.start("kept").unwrap());
+    let next = || requests.recv_timeout(PATIENCE).unwrap();
+    let (first, second) = (next(), next());
+    drop(dropped);
+    assert!(is_cancelled(&first.0) && first.1.is_cancelled());
+    assert!(!second.0.is_cancelled());
+    first.1.reply("nobody waits for this");
+    second.1.reply("for this");
+    assert_eq!(kept.wait().unwrap(), "for this");
+}
+
+fn a_call_whose_time_is_over_is_cancelled_at_the_server<B: Backend>() {
+    let backend = B::new();
+    let (_serving, requests) = deferring(&backend, &limits());
+    let client = backend.client(&limits()).unwrap();
+    let hasty = client.with_timeout(Duration::from_millis(20));
+    // The thread that waits does not tell the server: it sees the deadline itself.
+    let _call = hasty.start("late").unwrap();
+    let (request, responder) = requests.recv_timeout(PATIENCE).unwrap();
+    assert!(is_cancelled(&request));
+    drop(responder);
+    let call = client.start("in time").unwrap();
+    requests.recv_timeout(PATIENCE).unwrap().1.reply("yes");
+    assert_eq!(call.wait().unwrap(), "yes");
+}
+
+/// The large request is in pieces, and the server has memory for it only after the small one.
+fn a_small_call_overtakes_a_large_one<B: Backend>() {
+    let backend = B::new();
+    let (_serving, requests) = deferring(&backend, &limits());
+    let client = backend.client(&limits()).unwrap();
+    let body = pattern(8 << 20, 3);
+    let large = client.start(body.clone()).unwrap();
+    let small = client.start("small").unwrap();
+    let waiting = thread::spawn(move || small.wait());
+    let (first, responder) = requests.recv_timeout(PATIENCE).unwrap();
+    assert_eq!(first.body(), "small");
+    responder.reply("done");
+    assert_eq!(waiting.join().unwrap().unwrap(), "done");
+    let waiting = thread::spawn(move || large.wait());
+    let (second, responder) = requests.recv_timeout(PATIENCE).unwrap();
+    assert!(second.body() == body, "another body");
+    responder.reply(second.into_body());
+    assert!(waiting.join().unwrap().unwrap() == body, "another reply");
+}
+
+/// Each client's message takes half of the memory: so some have to wait.
+fn large_messages_wait_for_memory_and_arrive<B: Backend>() {
+    const CLIENTS: usize = 6;
+    const SIZE: usize = 4 << 20;
+    let backend = B::new();
+    let mut small = limits();
+    (small.message, small.memory) = (SIZE, 4 * SIZE);
+    let _serving = Serving::echo(&backend, &small);
+    let body = pattern(SIZE, 5);
+    thread::scope(|scope| {
+        for _ in 0..CLIENTS {
+            scope.spawn(|| {
+                let client = backend.client(&limits()).unwrap();
+                for _ in 0..3 {
+                    assert!(client.call(&body).unwrap() == body, "another reply");
+                }
+            });
+        }
+    });
+}
+
+/// It has announced messages, and sends nothing of them. Others wait for the memory.
+fn a_client_that_stalls_with_memory_reserved_is_closed<B: Backend>() {
+    const SIZE: usize = 4 << 20;
+    let backend = B::new();
+    let mut small = limits();
+    (small.message, small.memory) = (SIZE, 4 * SIZE);
+    let _serving = Serving::echo(&backend, &small);
+    // Flag 4: with a total, and no byte of the body.
+    let announced = frame(&envelope(1, 4, id_of(0), &(SIZE as u32).to_le_bytes()));
+    let mut stalling: Vec<_> = (0..3)
+        .map(|_| {
+            let mut raw = backend.raw();
+            assert!(raw.write(&[calls_begin(), announced.clone()].concat()));
+            raw
+        })
+        .collect();
+    let client = backend.client(&limits()).unwrap();
+    let body = pattern(SIZE, 7);
+    match client.call(&body) {
+        Ok(reply) => assert!(reply == body, "another reply"),
+        Err(error @ Error::Closed { .. }) => panic!("who sends was closed: {error}"),
+        Err(error) => panic!("{error}"),
+    }
+    let closed = stalling.pop().unwrap().read_to_end();
+    let (code, _) = goodbye_in(&closed, Layer::Calls).expect("a goodbye");
+    assert_eq!(code, GoodbyeCode::TOO_SLOW);
+}
