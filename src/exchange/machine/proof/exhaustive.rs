@@ -3,6 +3,7 @@
 //! A state is kept as the actions that lead to it: that is smaller than the state by far, and a failure prints
 //! the shortest way to it. Which states were seen is known by a hash of 128 bits of each.
 
+use super::programs::{number, threads};
 use super::scopes;
 use super::world::{Scope, World};
 use std::collections::HashSet;
@@ -64,14 +65,57 @@ impl Hasher for Key {
 
 type Seen = HashSet<u128, BuildHasherDefault<Key>>;
 
-/// Goes a way from the beginning.
-fn world_at(scope: &Scope, way: &[u8]) -> World {
-    let mut world = World::new(scope);
-    for &number in way {
-        let action = world.actions(scope)[usize::from(number)];
-        world.act(scope, action);
+/// Goes ways from the beginning, each from where it leaves the one before: neighbours share most of theirs.
+struct Walk<'a> {
+    scope: &'a Scope,
+    way: Way,
+    /// The worlds along the way, the first of them new.
+    worlds: Vec<World>,
+}
+
+impl<'a> Walk<'a> {
+    fn new(scope: &'a Scope) -> Walk<'a> {
+        Walk { scope, way: Way::new(), worlds: vec![World::new(scope)] }
     }
-    world
+
+    /// The world at the end of a way.
+    fn to(&mut self, way: &[u8]) -> &World {
+        let shared = self.way.iter().zip(way).take_while(|(one, other)| one == other).count();
+        self.worlds.truncate(1 + shared);
+        self.way.truncate(shared);
+        for &number in &way[shared..] {
+            let mut world = self.here().clone();
+            let action = world.actions(self.scope)[usize::from(number)];
+            world.act(self.scope, action);
+            self.worlds.push(world);
+            self.way.push(number);
+        }
+        self.here()
+    }
+
+    fn here(&self) -> &World {
+        self.worlds.last().expect("the first one stays")
+    }
+
+    /// The states that one action leads to from the end of a way, with their hashes.
+    fn successors(&mut self, way: &[u8]) -> Vec<(u128, Way)> {
+        let scope = self.scope;
+        let world = self.to(way);
+        let actions = world.actions(scope);
+        if actions.iter().all(|action| action.is_extra()) && !world.broken {
+            world.check_rest();
+        }
+        let next = |(number, action): (usize, &super::world::Action)| {
+            let mut next = world.clone();
+            next.act(scope, *action);
+            next.halves.iter().for_each(|half| half.machine.check());
+            let mut longer = Vec::with_capacity(way.len() + 1);
+            longer.extend_from_slice(way);
+            longer.push(number as u8);
+            (Wide::of(&next), longer)
+        };
+        actions.iter().enumerate().map(next).collect()
+    }
 }
 
 /// Panics with the way that fails.
@@ -86,25 +130,6 @@ fn fail(name: &str, scope: &Scope, way: &[u8]) -> ! {
     panic!("{name}: {way:?} failed once, and not again");
 }
 
-/// The states that one action leads to from this one, with their hashes.
-fn successors(scope: &Scope, way: &[u8]) -> Vec<(u128, Way)> {
-    let world = world_at(scope, way);
-    let actions = world.actions(scope);
-    if world.is_at_rest(scope) && !world.broken {
-        world.check_rest();
-    }
-    let next = |(number, action): (usize, &super::world::Action)| {
-        let mut next = world.clone();
-        next.act(scope, *action);
-        next.halves.iter().for_each(|half| half.machine.check());
-        let mut longer = Vec::with_capacity(way.len() + 1);
-        longer.extend_from_slice(way);
-        longer.push(number as u8);
-        (Wide::of(&next), longer)
-    };
-    actions.iter().enumerate().map(next).collect()
-}
-
 /// Visits all states of a world, or `most` of them. The number of states.
 fn visit(name: &str, scope: &Scope, most: usize, threads: usize) -> usize {
     let (mut seen, mut level) = (Seen::default(), vec![Way::new()]);
@@ -114,10 +139,11 @@ fn visit(name: &str, scope: &Scope, most: usize, threads: usize) -> usize {
         std::thread::scope(|threads| {
             for shard in shards {
                 threads.spawn(|| {
+                    let mut walk = Walk::new(scope);
                     for part in shard.chunks(64) {
                         let mut new = Vec::new();
                         for way in part {
-                            let tried = catch_unwind(AssertUnwindSafe(|| successors(scope, way)));
+                            let tried = catch_unwind(AssertUnwindSafe(|| walk.successors(way)));
                             match tried {
                                 Ok(states) => new.extend(states),
                                 Err(_) => {
@@ -144,12 +170,12 @@ fn visit(name: &str, scope: &Scope, most: usize, threads: usize) -> usize {
 
 /// Finds the action that fails, and fails with it.
 fn fail_after(name: &str, scope: &Scope, way: &[u8]) -> ! {
-    let count = world_at(scope, way).actions(scope).len();
+    let count = Walk::new(scope).to(way).actions(scope).len();
     for number in 0..count {
         let longer = [way, &[number as u8]].concat();
         let works = catch_unwind(AssertUnwindSafe(|| {
-            let world = world_at(scope, &longer);
-            world.halves.iter().for_each(|half| half.machine.check());
+            let mut walk = Walk::new(scope);
+            walk.to(&longer).halves.iter().for_each(|half| half.machine.check());
         }));
         if works.is_err() {
             fail(name, scope, &longer);
@@ -158,22 +184,17 @@ fn fail_after(name: &str, scope: &Scope, way: &[u8]) -> ! {
     fail(name, scope, way)
 }
 
-/// How many states of each world are visited; the rest is for `scripts/prove-calls`.
-fn most() -> Option<usize> {
-    std::env::var("MSGPIPE_STATES").ok().map(|text| text.parse().expect("a number"))
-}
-
 #[test]
 fn every_state_of_small_worlds_is_sound() {
-    let (scopes, most) = match most() {
+    // How many states of each world are visited; `scripts/prove-calls` visits more.
+    let (scopes, most) = match number("MSGPIPE_STATES") {
         Some(most) => (scopes::whole(), most),
         None => (scopes::small(), 2_000),
     };
-    let threads = std::thread::available_parallelism().map_or(1, |count| count.get().min(2));
     let mut all = 0;
     for (name, scope) in scopes {
         let began = Instant::now();
-        let states = visit(name, &scope, most, threads);
+        let states = visit(name, &scope, most, threads());
         all += states;
         println!("{name}: {states} states in {:.1?}", began.elapsed());
     }

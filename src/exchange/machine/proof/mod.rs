@@ -2,13 +2,14 @@
 //!
 //! `world` holds two machines, the wires and the applications; `heard` checks every event; `exhaustive` visits all
 //! states of small worlds; `random` runs long programs in large ones; `hostile` feeds one machine with frames
-//! that no honest one sends, and `rules` breaks each rule once.
+//! that no honest one sends, and `rules` breaks each rule once. `scripts/prove-calls` runs it at full size.
 
 mod acts;
 mod app;
 mod exhaustive;
 mod heard;
 mod hostile;
+mod programs;
 mod random;
 mod rules;
 mod scopes;

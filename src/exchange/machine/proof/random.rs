@@ -1,6 +1,7 @@
 //! Long random programs: many calls of all sizes, wires that cut, delay and merge, all disturbances.
 
 use super::app::Plan;
+use super::programs::{number, run_all};
 use super::world::{Action, Scope, World};
 use crate::exchange::machine::Config;
 use crate::exchange::settings::Settings;
@@ -86,18 +87,9 @@ fn run(scope: &Scope, program: &[u16]) {
     }
 }
 
-/// How many programs are run; `scripts/prove-calls` runs more.
-fn programs() -> u32 {
-    std::env::var("MSGPIPE_PROGRAMS").map_or(300, |text| text.parse().expect("a number"))
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(programs()) })]
-
-    #[test]
-    fn every_program_ends_as_the_model_says(
-        scope in scopes(), program in prop::collection::vec(any::<u16>(), 0..150),
-    ) {
-        run(&scope, &program);
-    }
+#[test]
+fn every_program_ends_as_the_model_says() {
+    let count = number("MSGPIPE_PROGRAMS").unwrap_or(300);
+    let programs = || (scopes(), prop::collection::vec(any::<u16>(), 0..150));
+    run_all("MSGPIPE_PROGRAMS", count, programs, |(scope, program)| run(&scope, &program));
 }

@@ -179,11 +179,6 @@ impl World {
         actions
     }
 
-    /// Whether nothing happens any more unless somebody wants something else than was planned.
-    pub fn is_at_rest(&self, scope: &Scope) -> bool {
-        self.actions(scope).iter().all(|action| action.is_extra())
-    }
-
     /// Does one thing, and checks everything that comes of it.
     pub fn act(&mut self, scope: &Scope, action: Action) {
         let now = self.now();
