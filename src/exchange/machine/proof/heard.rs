@@ -2,6 +2,7 @@
 
 use super::app::{App, Close, Side2, body, error};
 use super::world::{Half, World};
+use crate::error::ErrorReply;
 use crate::exchange::event::{Cancelled, End, Event};
 use crate::exchange::incoming::{Arrived, Charge};
 use bytes::Bytes;
@@ -24,7 +25,7 @@ impl World {
     }
 
     fn check(&mut self, side: Side2, event: Event) {
-        let (late, broken) = (self.is_late, self.broken);
+        let (late, broken, merged) = (self.is_late, self.broken, self.merged);
         let [client, server] = &mut self.halves;
         let (half, other) = if side == 0 { (client, server) } else { (server, client) };
         match event {
@@ -35,7 +36,7 @@ impl World {
             }
             Event::Request { id, method, deadline, message, last, .. } => {
                 let caller = other.apps.get(&id).expect("nobody called");
-                assert!(caller.deadline.is_some() || deadline.is_none());
+                assert!(late || caller.deadline.is_some() == deadline.is_some(), "its deadline");
                 assert_eq!(method, id, "another call");
                 half.is_called(id, 1 - side, caller, message, last);
             }
@@ -53,6 +54,12 @@ impl World {
             Event::Ended { id, end } => {
                 let app = half.apps.get_mut(&id).expect(UNKNOWN);
                 assert!(!app.over && !app.released, "call {id} ends twice");
+                if let End::Error(its) = &end {
+                    // No more calls are sent than the other side takes, if it is done with those that are over.
+                    let is_refused = its.code == ErrorReply::STOPPING && other.drained;
+                    let may_be = merged && its.code == ErrorReply::TOO_MANY_REQUESTS;
+                    assert!(is_refused || may_be || *its == error(), "call {id}: {its}");
+                }
                 app.is_ended(id, end, other.apps.get(&id), late, broken);
                 app.over = true;
             }
@@ -89,15 +96,15 @@ impl World {
             for (id, app) in &half.apps {
                 assert!(app.released, "call {id} of side {side} is stuck: {app:?}");
             }
+            assert_eq!(half.drained, other.told_drain, "side {side} drains");
             half.machine.check_rest(&other.machine);
         }
     }
 
-    /// After the connection has ended: whatever was open is over.
-    pub fn check_end(&self) {
+    /// Once the deadlines have passed, or the connection has ended: the calls that this concerns are over.
+    pub fn check_over(&self, concerns: impl Fn(&App) -> bool) {
         for (id, app) in self.halves.iter().flat_map(|half| &half.apps) {
-            let is_over = app.over || app.told_cancel || !app.is_own;
-            assert!(app.released || is_over, "call {id} stays open");
+            assert!(app.released || app.over || !concerns(app), "call {id} stays open: {app:?}");
         }
     }
 }

@@ -2,20 +2,28 @@
 //!
 //! `world` holds two machines, the wires and the applications; `heard` checks every event; `exhaustive` visits all
 //! states of small worlds; `random` runs long programs in large ones; `hostile` feeds one machine with frames
-//! that no honest one sends, and `rules` breaks each rule once. `scripts/prove-calls` runs it at full size.
+//! that no honest one sends, and `rules` breaks each rule once. `order`, `told` and `limits` join two machines
+//! (`pair`) for one behaviour at a time: who sends next, what a side is told, and how much there may be.
+//!
+//! `scripts/prove-calls` runs it at full size.
 
 mod acts;
 mod app;
 mod exhaustive;
 mod heard;
 mod hostile;
+mod limits;
+mod order;
+mod pair;
 mod programs;
 mod random;
 mod rules;
 mod scopes;
+mod told;
 mod world;
 
 use super::Machine;
+use crate::exchange::credit::Window;
 use crate::exchange::ids::is_lane;
 
 impl<T> Machine<T> {
@@ -51,8 +59,9 @@ impl<T> Machine<T> {
         assert_eq!(self.held(), held, "what is held is counted wrongly");
         let partials = self.calls.values().filter(|call| call.incoming.is_owed()).count();
         assert_eq!(self.partials(), partials, "incomplete messages are counted wrongly");
-        let (received, _, granted) = self.window.sums();
-        assert!(received <= granted, "more was received than granted");
+        let settings = &self.config.settings;
+        let size = settings.connection_window.max(self.config.assumed.connection_window);
+        check_window("the connection", &self.window, size);
         let (limit, used) = self.credit.sums();
         assert!(used <= limit, "more was sent than granted");
         let calls = self.calls.iter().filter(|(id, _)| !is_lane(**id));
@@ -67,10 +76,29 @@ impl<T> Machine<T> {
         let peers = peers + all_briefs - own_briefs - own_over;
         assert_eq!(self.peer_open, peers, "the calls of the peer are counted wrongly");
         for (id, call) in &self.calls {
-            let (received, _, granted) = call.incoming.window.sums();
-            assert!(received <= granted, "call {id}: more was received than granted");
+            check_window("a call", &call.incoming.window, self.call_window());
+            // A hostile peer may reply to what it was not asked yet; that goes with the call.
+            let is_known = call.is_sent || !self.is_own(*id);
+            let is_dropped = is_known && !call.incoming.wants_more();
+            assert!(
+                !is_dropped || call.incoming.held() == 0,
+                "call {id}: it holds what is dropped"
+            );
+            let queued = call.outgoing.queued();
+            assert!(
+                !call.outgoing.is_empty() || queued == 0,
+                "call {id}: {queued} bytes of nothing"
+            );
             let (limit, used) = call.outgoing.credit.sums();
             assert!(used <= limit, "call {id}: more was sent than granted");
         }
     }
+}
+
+/// A peer has used no more than it was granted, and was granted no more than fits.
+fn check_window(of: &str, window: &Window, size: u64) {
+    let (received, taken, granted) = window.sums();
+    assert!(received <= granted, "{of}: more was received than granted");
+    assert!(taken <= received, "{of}: more was taken than received");
+    assert!(granted <= taken + size, "{of}: more was granted than fits");
 }

@@ -9,8 +9,8 @@ use std::str::FromStr;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// How often a failing program is made smaller, and how many milliseconds that may take.
-const SHRINKS: u32 = 5000;
-const SHRINK_TIME: u32 = 10_000;
+const SHRINKS: u32 = 1000;
+const SHRINK_TIME: u32 = 5_000;
 
 /// The number in a variable of the environment. `scripts/prove-calls` sets them.
 pub fn number<N: FromStr>(variable: &str) -> Option<N> {

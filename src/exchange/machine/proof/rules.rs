@@ -1,5 +1,6 @@
 //! Each rule of `docs/PROTOCOL.md`: the frames that break it, and those that are just within it.
 
+use super::pair;
 use crate::exchange::frame::{ENVELOPE_LEN, ERROR_MAX, Frame, Kind, METADATA_MAX};
 use crate::exchange::machine::{Config, Machine, Opening};
 use crate::exchange::metadata::Metadata;
@@ -69,7 +70,7 @@ fn client(frames: &[Frame]) -> String {
     let mut machine = settled(Side::Client);
     let message = Some(Message::new(Bytes::from_static(b"ask"), true));
     machine.open(Opening { message, ..Opening::default() }, ()).unwrap();
-    while machine.transmit(Instant::now()).is_some() {}
+    pair::frames(&mut machine, Instant::now());
     broken_by(&mut machine, frames)
 }
 

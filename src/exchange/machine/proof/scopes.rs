@@ -55,6 +55,10 @@ pub fn small() -> Vec<(&'static str, Scope)> {
         ),
         ("large ones, disturbed", with(1, quiet(vec![unary(LARGE, LARGE)], vec![]))),
         (
+            "messages of two pieces, disturbed",
+            with(1, quiet(vec![stream(&[MIDDLE, MIDDLE], &[MIDDLE])], vec![])),
+        ),
+        (
             "two calls, disturbed",
             with(1, quiet(vec![unary(SMALL, SMALL)], vec![stream(&[SMALL], &[SMALL, MIDDLE])])),
         ),

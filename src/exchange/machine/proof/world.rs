@@ -95,6 +95,8 @@ pub struct World {
     disturbed: u8,
     pub is_late: bool,
     pub broken: bool,
+    /// Several frames may have arrived before the application was told of the first.
+    pub merged: bool,
 }
 
 impl World {
@@ -118,6 +120,7 @@ impl World {
             disturbed: 0,
             is_late: false,
             broken: false,
+            merged: false,
         }
     }
 
@@ -234,8 +237,10 @@ impl World {
         for side in 0..2 {
             self.hear(side);
         }
-        if self.broken {
-            self.check_end();
+        match action {
+            Action::Break => self.check_over(|app| app.is_own || app.close == Close::Open),
+            Action::Deadline => self.check_over(|app| app.deadline.is_some()),
+            _ => {}
         }
     }
 
@@ -258,6 +263,7 @@ impl World {
     }
 
     fn deliver(&mut self, side: Side2, bytes: usize) {
+        self.merged |= bytes > 0;
         let bytes = match bytes {
             0 => self.frames[side].front().copied().unwrap_or(0),
             bytes => bytes,
