@@ -13,6 +13,8 @@ const STALLED: Duration = Duration::from_secs(1);
 #[derive(Default)]
 pub(super) struct Rooms {
     waiting: VecDeque<(ConnectionId, u32, usize)>,
+    /// Some of them wait for memory, and not only for another message of the same client.
+    lacks_memory: bool,
 }
 
 impl Rooms {
@@ -32,6 +34,7 @@ impl Rooms {
         now: Instant,
     ) -> Vec<ConnectionId> {
         let (mut admitted, mut full) = (Vec::new(), Vec::new());
+        self.lacks_memory = false;
         for (connection, id, size) in std::mem::take(&mut self.waiting) {
             let caller = callers.get_mut(&connection);
             // The call may be over by now.
@@ -39,10 +42,15 @@ impl Rooms {
                 continue;
             };
             let user = caller.share().group();
-            let is_free = caller.reserved == 0 && caller.share().room_for_large() >= size;
-            if !is_free || full.contains(&user) {
+            if caller.reserved > 0 {
+                // One large message of a client at a time.
+                self.waiting.push_back((connection, id, size));
+                continue;
+            }
+            if caller.share().room_for_large() < size || full.contains(&user) {
                 // Who comes later does not overtake, unless it is another user, with memory of its own.
                 full.push(user);
+                self.lacks_memory = true;
                 self.waiting.push_back((connection, id, size));
                 continue;
             }
@@ -61,7 +69,7 @@ impl Rooms {
 
     /// How long the rest of a message may take to arrive.
     pub fn patience(&self, message_time: Duration) -> Duration {
-        if self.is_empty() { message_time } else { message_time.min(STALLED) }
+        if self.lacks_memory { message_time.min(STALLED) } else { message_time }
     }
 
     /// The clients of whose incomplete messages nothing has arrived for that long.

@@ -126,6 +126,8 @@ pub struct Machine<T> {
     held: usize,
     /// See [`partials`](Machine::partials).
     partials: usize,
+    /// See [`pieces`](Machine::pieces).
+    pieces: u64,
     /// No deadline is before this.
     soonest: Option<Instant>,
 }
@@ -162,6 +164,7 @@ impl<T> Machine<T> {
             turn: config.piece,
             held: 0,
             partials: 0,
+            pieces: 0,
             soonest: None,
             config,
         }
@@ -227,6 +230,11 @@ impl<T> Machine<T> {
     /// The number of messages that have begun to arrive, or were admitted, and are not whole.
     pub fn partials(&self) -> usize {
         self.partials
+    }
+
+    /// Counts the pieces of incomplete messages that have arrived: it changes when one makes progress.
+    pub fn pieces(&self) -> u64 {
+        self.pieces
     }
 
     /// Whether a call's message was announced and waits to be admitted.

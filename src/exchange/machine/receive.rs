@@ -145,6 +145,7 @@ impl<T> Machine<T> {
             return Err(Broken::AfterEnd { id });
         }
         let largest = self.config.settings.body;
+        self.pieces += u64::from(!frame.body.is_empty());
         let receive =
             |call: &mut Call<T>, window: &mut _| call.incoming.receive(frame, window, largest);
         let Some(brought) = self.change(id, receive) else {

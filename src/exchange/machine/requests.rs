@@ -118,6 +118,7 @@ impl<T> Machine<T> {
         };
         self.report(event);
         self.note_deadline(deadline);
+        self.pieces += 1;
         self.peer_open += 1;
         self.held += call.held();
         self.partials += usize::from(call.incoming.is_owed());
@@ -129,6 +130,7 @@ impl<T> Machine<T> {
     fn refuse(&mut self, why: NotBegun, frame: Frame) -> Result<(), Broken> {
         let id = frame.id;
         let mut incoming = Incoming::new(self.call_window(), true);
+        Metadata::decode(frame.metadata.clone())?;
         let _ = incoming.discard();
         let largest = self.config.settings.body;
         incoming.receive(frame, &mut self.window, largest)?;

@@ -164,7 +164,7 @@ impl<M: MessageServer> Answering<M> {
             return None;
         }
         let caller = self.callers.get_mut(&connection)?;
-        let before = caller.machine.peer_open();
+        let (before, pieces) = (caller.machine.peer_open(), caller.machine.pieces());
         caller.machine.set_full(caller.share().room() == 0);
         let received = caller.machine.receive_event(message, Instant::now);
         self.open = self.open + caller.machine.peer_open() - before;
@@ -172,7 +172,14 @@ impl<M: MessageServer> Answering<M> {
             Ok(event) => event,
             Err(violation) => return self.broken(connection, &violation),
         };
-        if caller.machine.partials() > 0 || caller.progress.is_some() {
+        if caller.machine.is_flooded() {
+            let text = "you do not read, and too much is to be answered";
+            self.messages.close(connection, Goodbye::new(GoodbyeCode::UNREAD, text));
+            return None;
+        }
+        let is_owed = caller.machine.partials() > 0;
+        let has_piece = is_owed && caller.machine.pieces() != pieces;
+        if has_piece || (!is_owed && caller.progress.is_some()) {
             self.arriving(connection);
         }
         event.or_else(|| self.next_event(connection))
