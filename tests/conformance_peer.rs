@@ -27,7 +27,12 @@ use msgpipe::{Client, Endpoint, Server};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::mpsc::{self, Receiver};
 use std::thread;
+use std::time::Duration;
+
+/// How long a client may take to end its call, longer than a connection waits for the other side.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The call with which a tester asks whether the other side goes on.
 const PROBE: u32 = 1 << 20;
@@ -189,7 +194,7 @@ fn test_server(path: &Path) -> Report {
 }
 
 /// What a client is that makes one call at a path: whether it has a reply.
-type MakesOneCall<'a> = &'a (dyn Fn(PathBuf) -> thread::JoinHandle<bool> + 'a);
+type MakesOneCall<'a> = &'a (dyn Fn(PathBuf) -> Receiver<bool> + 'a);
 
 fn try_client(
     listener: &UnixListener,
@@ -215,7 +220,7 @@ fn try_client(
     };
     link.send(&[frame(DATA, 2).flags(3).body(b"pong")]);
     drop(link);
-    let has_reply = calling.join().map_err(|_| "the client panicked")?;
+    let has_reply = calling.recv_timeout(PATIENCE).map_err(|_| "the call does not end")?;
     outcome?;
     match (has_reply, &case.must) {
         (true, Must::Close) => Err("it has a reply".to_owned()),
@@ -246,12 +251,19 @@ fn test_client(name: &str, client: MakesOneCall<'_>) -> Report {
     report
 }
 
+/// What comes of a call that is made in a thread of its own.
+fn in_thread(makes_call: impl FnOnce() -> bool + Send + 'static) -> Receiver<bool> {
+    let (sender, receiver) = mpsc::channel();
+    thread::spawn(move || sender.send(makes_call()));
+    receiver
+}
+
 /// A program that makes one call at the path in its environment.
-fn program(command: &str, path: PathBuf) -> thread::JoinHandle<bool> {
+fn program(command: &str, path: PathBuf) -> Receiver<bool> {
     let mut shell = Command::new("sh");
     shell.args(["-c", command]).env("MSGPIPE_SOCKET", path);
     shell.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-    thread::spawn(move || shell.status().expect("a shell").success())
+    in_thread(move || shell.status().expect("a shell").success())
 }
 
 #[test]
@@ -268,7 +280,7 @@ fn the_server_of_this_crate() {
 #[test]
 fn the_client_of_this_crate() {
     let call = |path: PathBuf| {
-        thread::spawn(move || {
+        in_thread(move || {
             let client = Client::connect(Endpoint::path(path).unwrap()).unwrap();
             client.call("ping").is_ok()
         })
@@ -277,6 +289,7 @@ fn the_client_of_this_crate() {
 }
 
 #[test]
+#[cfg(target_os = "linux")]
 fn the_client_in_python() {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/python/client.py");
     let command = format!("python3 -S -E '{script}' \"$MSGPIPE_SOCKET\" ping");

@@ -9,6 +9,7 @@ use msgpipe::{
 };
 use std::fs;
 use std::io::{self, IoSlice};
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -188,44 +189,56 @@ impl ClientStream for Script {
     }
 }
 
+/// A client makes the calls of this vector.
+fn client_calls(vector: &Vector) {
+    let file = &vector.file;
+    let sent = Arc::new(Mutex::new(Vec::new()));
+    let mut rest = Bytes::copy_from_slice(&vector.get("server").bytes);
+    let payload = u32::from_le_bytes(rest[16..20].try_into().unwrap());
+    let first = rest.split_to(16 + 8 + payload as usize);
+    let server = Mutex::new((first, rest));
+    let stream = Script { server, client: sent.clone(), peer: Peer::default() };
+    let client = Client::over(Box::new(stream), file, limits(vector));
+
+    let mut batch = client.batch();
+    let (requests, answers): (Vec<_>, Vec<_>) = exchanges(vector).into_iter().unzip();
+    requests.into_iter().for_each(|request| {
+        batch.add(request);
+    });
+    for (call, answer) in batch.send().unwrap().into_iter().zip(answers) {
+        match (call.wait(), answer) {
+            (Ok(reply), Some(Ok(expected))) => assert_eq!(reply, expected, "{file}"),
+            (Err(Error::Answered { reply, .. }), Some(Err(expected))) => {
+                assert_eq!(reply, expected, "{file}");
+            }
+            (Err(Error::Closed { reason: CloseReason::Protocol(_), .. }), None) => {}
+            (ended, _) => panic!("{file}: {ended:?}"),
+        }
+    }
+    let (sent, expected) = (sent.lock().unwrap(), &vector.get("client").bytes);
+    let (requests, goodbye) = sent.split_at(expected.len().min(sent.len()));
+    assert_eq!(requests, expected, "{file}");
+    match vector.find("client goodbye") {
+        Some(code) => assert_eq!(goodbye_code(goodbye).to_string(), code.argument, "{file}"),
+        None => assert_eq!(goodbye, [], "{file}"),
+    }
+}
+
 #[test]
 fn a_client_calls_as_the_vectors_say() {
     let vectors = vectors("calls-", &OF_CALLS);
     let is_for_clients =
-        |v: &&Vector| v.find("server only").is_none() && v.find("server goodbye").is_none();
+        |v: &Vector| v.find("server only").is_none() && v.find("server goodbye").is_none();
     let mut seen = 0;
-    for vector in vectors.iter().filter(is_for_clients) {
-        let file = &vector.file;
-        let sent = Arc::new(Mutex::new(Vec::new()));
-        let mut rest = Bytes::copy_from_slice(&vector.get("server").bytes);
-        let payload = u32::from_le_bytes(rest[16..20].try_into().unwrap());
-        let first = rest.split_to(16 + 8 + payload as usize);
-        let server = Mutex::new((first, rest));
-        let stream = Script { server, client: sent.clone(), peer: Peer::default() };
-        let client = Client::over(Box::new(stream), file, limits(vector));
-
-        let mut batch = client.batch();
-        let (requests, answers): (Vec<_>, Vec<_>) = exchanges(vector).into_iter().unzip();
-        requests.into_iter().for_each(|request| {
-            batch.add(request);
+    for vector in vectors.into_iter().filter(is_for_clients) {
+        let (file, (done, ended)) = (vector.file.clone(), mpsc::channel());
+        let calling = thread::spawn(move || {
+            client_calls(&vector);
+            drop::<mpsc::Sender<()>>(done);
         });
-        for (call, answer) in batch.send().unwrap().into_iter().zip(answers) {
-            match (call.wait(), answer) {
-                (Ok(reply), Some(Ok(expected))) => assert_eq!(reply, expected, "{file}"),
-                (Err(Error::Answered { reply, .. }), Some(Err(expected))) => {
-                    assert_eq!(reply, expected, "{file}");
-                }
-                (Err(Error::Closed { reason: CloseReason::Protocol(_), .. }), None) => {}
-                (ended, _) => panic!("{file}: {ended:?}"),
-            }
-        }
-        let (sent, expected) = (sent.lock().unwrap(), &vector.get("client").bytes);
-        let (requests, goodbye) = sent.split_at(expected.len().min(sent.len()));
-        assert_eq!(requests, expected, "{file}");
-        match vector.find("client goodbye") {
-            Some(code) => assert_eq!(goodbye_code(goodbye).to_string(), code.argument, "{file}"),
-            None => assert_eq!(goodbye, [], "{file}"),
-        }
+        let is_over = ended.recv_timeout(PATIENCE) == Err(RecvTimeoutError::Disconnected);
+        assert!(is_over, "{file}: a call does not end");
+        calling.join().unwrap();
         seen += 1;
     }
     assert!(seen > LEAST / 3, "only {seen} vectors are for clients");
