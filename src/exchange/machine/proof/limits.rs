@@ -293,3 +293,25 @@ fn the_credit_of_an_incomplete_message_comes_back() {
         assert_eq!((pair.server.window.held(), pair.server.held()), (0, 0), "{number}");
     }
 }
+
+#[test]
+fn what_has_come_of_a_reply_goes_with_its_call() {
+    type End = fn(&mut Pair, u32);
+    let ends: [End; 3] = [
+        |pair, id| assert!(pair.client.release(id).is_some()),
+        |pair, id| pair.client.stop(id),
+        |pair, _| pair.client.expire(pair.now + TIME),
+    ];
+    for end in ends {
+        let mut pair = Pair::new(Config { piece: 100, piece_alone: 100, ..Config::default() });
+        let deadline = Some(pair.now + TIME);
+        let id = pair.client.open(Opening { deadline, ..opening(3, true) }, ()).unwrap();
+        pair.pass();
+        pair.server.send(id, message(1000, true)).unwrap();
+        let piece = pair.server.transmit(pair.now).unwrap();
+        pair.client.receive(pair.now, piece.to_bytes()).unwrap();
+        assert_eq!(pair.client.held(), 100);
+        end(&mut pair, id);
+        assert_eq!(pair.client.held(), 0);
+    }
+}
