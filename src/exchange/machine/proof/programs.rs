@@ -35,6 +35,7 @@ pub fn run_all<S: Strategy>(
 ) {
     let first =
         number("MSGPIPE_SEED").unwrap_or_else(|| RandomState::new().build_hasher().finish());
+    println!("{count} programs, from MSGPIPE_SEED={first} on");
     let (step, has_failed) = (threads(), AtomicBool::new(false));
     let run_some = &|begin: usize| {
         let programs = programs();
@@ -54,7 +55,6 @@ pub fn run_all<S: Strategy>(
             scope.spawn(move || run_some(begin));
         }
     });
-    println!("{count} programs, from MSGPIPE_SEED={first} on");
 }
 
 fn run_one<S: Strategy>(
