@@ -79,7 +79,7 @@ pub(crate) struct Outgoing {
     /// The first of the waiting messages. Most calls have no second one, and need no queue.
     first: Option<Message>,
     rest: VecDeque<Message>,
-    /// The bytes of all of them that have not been sent.
+    /// The bytes of all of them that have not been sent, bodies and metadata.
     queued: usize,
     stage: Stage,
     pub credit: Credit,
@@ -112,12 +112,18 @@ impl Outgoing {
         self.queued
     }
 
+    /// What waits costs that much: messages without bytes count, too.
+    pub fn cost(&self) -> usize {
+        let messages = self.rest.len() + usize::from(self.first.is_some());
+        self.queued + messages * MESSAGE_COST as usize
+    }
+
     pub fn is_empty(&self) -> bool {
         self.first.is_none()
     }
 
     pub fn push(&mut self, message: Message) {
-        self.queued += message.body.len();
+        self.queued += message.body.len() + message.metadata.len();
         self.closed |= message.last;
         match self.first {
             None => self.first = Some(message),
@@ -179,7 +185,9 @@ impl Outgoing {
     /// The frame that announces the first message.
     pub fn announce(&mut self, id: u32, request: Option<Kind>) -> Frame {
         self.stage = Stage::Announced;
-        self.first_frame(id, request)
+        let frame = self.first_frame(id, request);
+        self.queued -= frame.metadata.len();
+        frame
     }
 
     /// The frame with which the first message begins, as yet without a body.
@@ -206,7 +214,7 @@ impl Outgoing {
         // Before a byte is taken off the message.
         let charge = message.charge();
         frame.body = message.body.split_to(most.max(1).min(message.body.len()));
-        self.queued -= frame.body.len();
+        self.queued -= frame.body.len() + frame.metadata.len();
         if message.body.is_empty() {
             frame.ends_message = true;
             frame.ends_stream = message.last;

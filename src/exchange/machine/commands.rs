@@ -145,11 +145,11 @@ impl<T> Machine<T> {
         let Some(call) = self.calls.get_mut(&id).filter(|call| !call.outgoing.closed) else {
             return Err(SendError::Closed);
         };
-        if !call.outgoing.is_empty() && call.outgoing.queued() >= queue {
+        if !call.outgoing.is_empty() && call.outgoing.cost() >= queue {
             call.is_full = true;
             return Err(SendError::Full);
         }
-        self.held += message.body.len();
+        self.held += message.body.len() + message.metadata.len();
         call.outgoing.push(message);
         if !call.is_unsent() {
             self.make_ready(id);

@@ -203,7 +203,7 @@ impl<T> Machine<T> {
             } else if !call.silent && is_own && !call.incoming.ended {
                 let end = End::Closed { sent: !call.is_unsent() };
                 self.lists.events.push_back(Event::Ended { id, end });
-            } else if !call.silent && !is_own && !call.outgoing.ended {
+            } else if !call.silent && !is_own && !call.is_closed() {
                 self.lists.events.push_back(Event::Cancelled { id, why: Cancelled::Closed });
             }
             call.deadline = None;

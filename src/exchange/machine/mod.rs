@@ -51,7 +51,9 @@ pub struct Config {
     pub settings: Settings,
     /// How many calls this side may have open.
     pub opens: usize,
-    /// How many bytes may be queued for a call before more of them are refused.
+    /// How many bytes may be queued for a call before more are refused, with [`MESSAGE_COST`] for each message.
+    ///
+    /// [`MESSAGE_COST`]: super::MESSAGE_COST
     pub queue: usize,
     /// The bytes of a piece while several calls send; see [`PIECE`].
     pub piece: usize,

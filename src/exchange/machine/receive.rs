@@ -129,7 +129,12 @@ impl<T> Machine<T> {
             return Err(Broken::NeverOpened { kind: frame.kind.number(), id });
         }
         self.grow(id);
-        Ok(self.calls.get_mut(&id))
+        let call = self.calls.get_mut(&id);
+        // To the peer a call begins with its request.
+        if call.as_ref().is_some_and(|call| call.is_unsent()) {
+            return Err(Broken::NeverOpened { kind: frame.kind.number(), id });
+        }
+        Ok(call)
     }
 
     fn data(&mut self, frame: Frame) -> Result<(), Broken> {

@@ -152,6 +152,7 @@ impl<T> Machine<T> {
         };
         let room = self.largest_frame.saturating_sub(call.outgoing.head_len());
         let most = most.min(room).max(1);
+        let queued = call.outgoing.queued();
         let frame = match call.outgoing.next(window) {
             Next::Begin(charge)
                 if (is_credited || self.lists.waiting.is_empty()) && self.credit.covers(charge) =>
@@ -171,7 +172,7 @@ impl<T> Machine<T> {
             }
             Next::Nothing | Next::Blocked => return None,
         };
-        self.held -= frame.body.len();
+        self.held -= queued - call.outgoing.queued();
         if call.outgoing.request.take().is_some() {
             call.is_sent = true;
             self.own_sent += 1;
@@ -201,7 +202,7 @@ impl<T> Machine<T> {
         let next = self.calls.get(&id).map_or(0, |call| call.outgoing.next_len(self.config.piece));
         if !has_more {
             self.leave_front(id);
-        } else if self.turn < next {
+        } else if self.turn < next + MESSAGE_COST as usize {
             self.lists.ready.rotate_left(1);
             self.turn = self.config.piece;
         }

@@ -98,12 +98,15 @@ fn the_limit_of_a_body_is_exact() {
 
 #[test]
 fn the_queue_of_a_call_is_limited_and_its_end_is_told() {
-    let mut pair = Pair::new(Config { queue: 100, ..Config::default() });
+    let mut pair = Pair::new(Config { queue: 300, ..Config::default() });
     let id = pair.call(false);
-    pair.client.send(id, message(50, false)).unwrap();
-    pair.client.send(id, message(49, false)).unwrap();
+    let empty = MESSAGE_COST as usize;
+    // One below the limit another is taken, and messages without bytes count.
+    pair.client.send(id, message(299 - 3 * empty, false)).unwrap();
+    pair.client.send(id, message(0, false)).unwrap();
+    pair.client.send(id, message(0, false)).unwrap();
     pair.client.send(id, message(1, false)).unwrap();
-    assert_eq!(pair.client.held(), 100);
+    assert_eq!(pair.client.held(), 300 - 3 * empty);
     assert_eq!(pair.client.send(id, message(1, false)), Err(SendError::Full));
     pair.pass();
     assert_eq!(events(&mut pair.client), [Event::Drained { id }]);

@@ -68,7 +68,7 @@ fn large_messages_take_turns() {
 
 #[test]
 fn a_stream_of_small_messages_lets_others_send() {
-    for size in [1, 100] {
+    for size in [0, 1, 100] {
         let mut pair = Pair::new(rich());
         let stream = pair.open(size, false);
         for _ in 0..1000 {

@@ -238,7 +238,7 @@ impl World {
             self.hear(side);
         }
         match action {
-            Action::Break => self.check_over(|app| app.is_own || app.close == Close::Open),
+            Action::Break => self.check_over(|_| true),
             Action::Deadline => self.check_over(|app| app.deadline.is_some()),
             _ => {}
         }
