@@ -50,6 +50,9 @@ impl Metadata {
     /// Metadata as a peer sent them.
     pub(crate) fn decode(bytes: Bytes) -> Result<Metadata, Broken> {
         let metadata = Metadata { bytes };
+        if metadata.is_empty() {
+            return Ok(metadata); // as most messages have it
+        }
         let mut read = 0;
         for (key, value) in metadata.pairs() {
             read += 3 + key.len() + value.len();

@@ -117,8 +117,7 @@ impl Pending {
     /// Returns the outcome of a call that has ended, once, and the position at which its request ends.
     pub fn collect(&self, id: u32) -> Option<(Outcome, u64)> {
         let mut state = self.lock();
-        state.machine.owner(id)?.outcome.as_ref()?;
-        let slot = state.machine.release(id)?;
+        let slot = state.machine.release_if(id, |slot| slot.outcome.is_some())?;
         Some((slot.outcome?, slot.end))
     }
 

@@ -91,6 +91,19 @@ impl<T> Machine<T> {
         Some(brief)
     }
 
+    /// Releases a call, if what is kept for it says that it is done.
+    pub(crate) fn release_if(&mut self, id: u32, is_done: impl Fn(&T) -> bool) -> Option<T> {
+        match self.briefs.get(&id) {
+            Some(brief) if brief.is_over && brief.owner.as_ref().is_some_and(&is_done) => {
+                self.remove_brief(id)?.owner
+            }
+            _ => {
+                is_done(self.owner(id)?).then_some(())?;
+                self.release(id)
+            }
+        }
+    }
+
     /// Whether a message of this size can be sent now, as one frame, without overtaking any.
     fn may_send_now(&self, size: usize) -> bool {
         let charge = size as u64 + MESSAGE_COST;
