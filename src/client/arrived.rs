@@ -94,7 +94,7 @@ impl Inbox for Arrived {
         self.changed.notify_all();
     }
 
-    fn deliver(&self, messages: &mut Vec<Bytes>) -> Result<(), String> {
+    fn deliver(&self, messages: &mut Vec<Bytes>) -> Result<(), CloseReason> {
         let mut state = self.lock();
         state.bytes += messages.iter().map(|message| message.len() + MESSAGE_COST).sum::<usize>();
         state.messages.extend(messages.drain(..));

@@ -16,7 +16,7 @@ pub(super) trait Inbox {
     fn stop_leading(&self);
 
     /// Takes these messages, in order. An error says how the peer broke the protocol.
-    fn deliver(&self, messages: &mut Vec<Bytes>) -> Result<(), String>;
+    fn deliver(&self, messages: &mut Vec<Bytes>) -> Result<(), CloseReason>;
 
     /// Passes on the next message that this side has to send besides what its threads send. `put` gets its head
     /// and body, and returns where it ends in the stream, or `None` if it cannot be carried. Returns whether

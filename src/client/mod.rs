@@ -316,9 +316,12 @@ impl Inner {
         }
     }
 
-    /// Reads arrived bytes and delivers the replies in them. `false`: no bytes had arrived.
+    /// Reads arrived bytes and delivers the replies in them. `false`: no bytes had arrived. Sends what they allow to
+    /// be sent: nobody else may come to do it.
     fn read_arrived(&self, lead: &Lead<'_>) -> bool {
-        match self.channel.receive_now(lead) {
+        let received = self.channel.receive_now(lead);
+        self.channel.send_left(&self.pending);
+        match received {
             Ok(read) => read > 0,
             Err(Failure::Closed(reason)) => {
                 self.close(reason);

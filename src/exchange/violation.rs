@@ -1,5 +1,8 @@
 //! How a peer can break the protocol of calls. Each names the rule of `docs/PROTOCOL.md` that it breaks.
 
+use crate::error::CloseReason;
+use crate::framing::FramingError;
+
 /// A frame that the protocol does not allow. The connection has to be closed: nobody knows what its sender takes
 /// for open.
 ///
@@ -12,6 +15,17 @@ impl Violation {
     /// The number of the rule that is broken, as in the tables of `docs/PROTOCOL.md`: `M3`.
     pub fn rule(&self) -> String {
         self.to_string().chars().skip(1).take_while(|c| *c != ']').collect()
+    }
+}
+
+impl From<Violation> for CloseReason {
+    fn from(violation: Violation) -> CloseReason {
+        match violation.0 {
+            Broken::TooLarge { total, limit } => {
+                FramingError::TooLarge { size: total, limit: limit as usize }.into()
+            }
+            broken => CloseReason::Protocol(broken.to_string()),
+        }
     }
 }
 

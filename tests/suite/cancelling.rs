@@ -13,6 +13,7 @@ crate::on_every_transport!(
     a_dropped_call_is_cancelled_at_the_server,
     a_call_whose_time_is_over_is_cancelled_at_the_server,
     a_small_call_overtakes_a_large_one,
+    a_large_call_ends_although_no_thread_waits_for_it,
     large_messages_wait_for_memory_and_arrive,
     a_client_that_stalls_with_memory_reserved_is_closed,
     frames_without_a_piece_are_no_progress,
@@ -88,6 +89,24 @@ fn a_small_call_overtakes_a_large_one<B: Backend>() {
     assert!(second.body() == body, "another body");
     responder.reply(second.into_body());
     assert!(waiting.join().unwrap().unwrap() == body, "another reply");
+}
+
+/// Its pieces are sent by looking whether the reply is there.
+fn a_large_call_ends_although_no_thread_waits_for_it<B: Backend>() {
+    let backend = B::new();
+    let _serving = Serving::echo(&backend, &limits());
+    let client = backend.client(&limits()).unwrap();
+    for size in [100, 1 << 20, (1 << 20) + 1, 4 << 20] {
+        let body = pattern(size, 11);
+        let mut call = client.start(&body).unwrap();
+        let reply = loop {
+            match call.try_wait() {
+                Some(reply) => break reply.unwrap(),
+                None => thread::yield_now(),
+            }
+        };
+        assert!(reply == body, "{size}: another reply");
+    }
 }
 
 /// Each client's message takes half of the memory: so some have to wait.

@@ -137,12 +137,11 @@ fn deliver_all(
     messages: &mut Vec<Bytes>,
     inbox: &dyn Inbox,
 ) -> Result<(), Failure> {
-    let broken = |text| Failure::Closed(CloseReason::Protocol(text));
     loop {
         let decoded = inbound.decode(input);
         let is_last = !matches!(decoded, Ok(Some(_)));
         if messages.len() >= AT_ONCE || is_last && !messages.is_empty() {
-            inbox.deliver(messages).map_err(broken)?;
+            inbox.deliver(messages).map_err(Failure::Closed)?;
         }
         match decoded {
             Ok(Some(message)) => messages.push(message),

@@ -60,6 +60,11 @@ impl Channel {
     /// Something is to be sent that no thread sends: sends it now, if no other thread is sending.
     pub fn send_soon(&self, inbox: &dyn Inbox) {
         self.has_unsent.store(true, Ordering::SeqCst);
+        self.send_left(inbox);
+    }
+
+    /// Sends what is left to be sent, without waiting, if no other thread is sending.
+    pub fn send_left(&self, inbox: &dyn Inbox) {
         // An error shows again when a thread reads or sends.
         let _ = self.send_unsent(inbox);
     }

@@ -245,11 +245,11 @@ impl Inbox for Pending {
         self.close(reason);
     }
 
-    fn deliver(&self, messages: &mut Vec<Bytes>) -> Result<(), String> {
+    fn deliver(&self, messages: &mut Vec<Bytes>) -> Result<(), CloseReason> {
         let mut state = self.lock();
         for message in messages.drain(..) {
             let received = state.machine.receive_event(message, Instant::now);
-            match received.map_err(|violation| violation.to_string())? {
+            match received.map_err(CloseReason::from)? {
                 Some(event) => state.happened(event),
                 None => state.hear(),
             }
