@@ -204,6 +204,12 @@ impl Share {
         self.room_within(|limit| limit)
     }
 
+    /// Whether half of the memory of the whole server is used.
+    pub(crate) fn is_half_used(&self) -> bool {
+        let Inner { memory, all, .. } = &*self.account.inner;
+        all.bytes.load(Relaxed) >= memory / 2
+    }
+
     /// Whether another message may be begun. It may not while parked beginnings of large messages take more
     /// than a quarter of the memory; for another user also not more than an eighth of it or of that user's
     /// part. They could otherwise fill the memory that they wait for, and none would be completed.

@@ -4,7 +4,8 @@ use super::credit::{MESSAGE_COST, Window};
 use super::frame::{Frame, Kind};
 use super::metadata::Metadata;
 use super::violation::Broken;
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
+use std::time::Instant;
 
 /// A message that has arrived.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -38,7 +39,9 @@ struct Partial {
     total: usize,
     have: usize,
     /// Empty if nobody waits for the message. It grows with what arrives, not with what was announced.
-    data: BytesMut,
+    data: Vec<u8>,
+    /// The bytes that were allocated for it.
+    allocated: usize,
     metadata: Metadata,
     method: u32,
     charge: Charge,
@@ -46,6 +49,8 @@ struct Partial {
     asks: bool,
     /// It was announced, and admitted.
     admitted: bool,
+    /// When its first piece arrived.
+    since: Option<Instant>,
 }
 
 /// What a frame brought.
@@ -80,15 +85,14 @@ impl Incoming {
         Incoming { window, charges_connection, partial: None, discards: false, ended: false }
     }
 
-    /// The bytes that are held of an incomplete message.
+    /// The memory that is held for an incomplete message.
     pub fn held(&self) -> usize {
-        self.partial.as_ref().map_or(0, |partial| partial.data.len() + partial.metadata.len())
+        self.partial.as_ref().map_or(0, |partial| partial.allocated + partial.metadata.len())
     }
 
-    /// The memory of an incomplete message.
-    #[cfg(test)]
-    pub fn capacity(&self) -> usize {
-        self.partial.as_ref().map_or(0, |partial| partial.data.capacity())
+    /// When the first piece of a message arrived that is not whole.
+    pub fn since(&self) -> Option<Instant> {
+        self.partial.as_ref()?.since
     }
 
     /// Drops what has arrived of a message, and all that still arrives. Returns the credit of the connection
@@ -98,7 +102,7 @@ impl Incoming {
         let Some(partial) = &mut self.partial else {
             return 0;
         };
-        partial.data = BytesMut::new();
+        (partial.data, partial.allocated) = (Vec::new(), 0);
         partial.metadata = Metadata::default();
         std::mem::take(&mut partial.charge.connection)
     }
@@ -149,6 +153,7 @@ impl Incoming {
         frame: Frame,
         connection: &mut Window,
         largest: u32,
+        now: impl FnOnce() -> Instant,
     ) -> Result<Brought, Broken> {
         let (id, ends_stream) = (frame.id, frame.ends_stream);
         if self.ended {
@@ -158,6 +163,10 @@ impl Incoming {
             Some(partial) => self.go_on(partial, frame)?,
             None => self.begin(frame, connection, largest)?,
         };
+        if let Some(partial) = self.partial.as_mut().filter(|it| it.since.is_none() && it.have > 0)
+        {
+            partial.since = Some(now());
+        }
         self.ended = ends_stream;
         Ok(brought)
     }
@@ -199,16 +208,18 @@ impl Incoming {
         if frame.ends_message {
             return Ok(self.arrived(metadata, method, frame.body, charge, frame.ends_stream));
         }
-        let data = BytesMut::new();
+        let data = Vec::new();
         let mut partial = Partial {
             total,
             have: 0,
             data,
+            allocated: 0,
             metadata,
             method,
             charge,
             asks: is_announced,
             admitted: false,
+            since: None,
         };
         partial.add(&frame.body, self.discards);
         self.partial = Some(Box::new(partial));
@@ -242,7 +253,7 @@ impl Incoming {
             return Ok(Brought::Nothing);
         }
         let Partial { metadata, method, data, charge, .. } = *partial;
-        Ok(self.arrived(metadata, method, data.freeze(), charge, frame.ends_stream))
+        Ok(self.arrived(metadata, method, data.into(), charge, frame.ends_stream))
     }
 
     /// Charges a message that begins.
@@ -311,6 +322,12 @@ impl Partial {
     fn add(&mut self, piece: &[u8], discards: bool) {
         self.have += piece.len();
         if !discards {
+            // It grows with what has arrived, by doubling, and not over what was announced.
+            let (len, needed) = (self.data.len(), self.data.len() + piece.len());
+            if self.allocated < needed {
+                self.allocated = (2 * self.allocated).min(self.total).max(needed);
+                self.data.reserve_exact(self.allocated - len);
+            }
             self.data.extend_from_slice(piece);
         }
     }

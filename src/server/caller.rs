@@ -1,13 +1,15 @@
 //! A connected client: its machine of calls, and the memory that is held for it.
 
+use super::arrival::{Arrival, Lateness};
 use super::responder::{Answer, Origin};
 use crate::account::{Charge, Share};
-use crate::error::ErrorReply;
+use crate::error::{CloseReason, ErrorReply};
 use crate::exchange::{Config, Frame, Machine, Message, SendError, Side};
 use crate::framing::{FramingError, GoodbyeCode, READ_CHUNK};
 use crate::goodbye::Goodbye;
 use crate::message_server::{ConnectionId, MessageServer, Refusal};
 use bytes::Bytes;
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
@@ -19,6 +21,9 @@ pub(super) struct InFlight {
     /// Set when it is cancelled.
     pub cancelled: Arc<AtomicBool>,
 }
+
+/// The memory of a call besides its bytes, if it is not one of one message each way: its entry and its queues.
+const ENTRY_COST: usize = 1024;
 
 pub(super) struct Caller {
     pub origin: Arc<Origin>,
@@ -32,10 +37,18 @@ pub(super) struct Caller {
     pub in_flight: usize,
     /// The part of it that is reserved for announced messages.
     pub reserved: usize,
-    /// The last time that a piece of an incomplete message has arrived.
-    pub progress: Option<Instant>,
+    /// Announced messages, in order: their calls and sizes.
+    announced: VecDeque<(u32, usize)>,
+    /// It is in the list of those that wait for memory.
+    pub waits_for_room: bool,
+    /// What it has sent of incomplete messages. `None`: it has none to send.
+    pub arrival: Option<Arrival>,
+    /// Since when it is not read, as it does not read.
+    blocked: Option<Instant>,
     /// Its frames are read even without memory.
     keeps_going: bool,
+    /// Why this server closes it.
+    pub why: Option<CloseReason>,
     /// It has half-closed: it sends nothing more.
     pub finished: bool,
 }
@@ -49,8 +62,12 @@ impl Caller {
             charge: Charge::new(share),
             in_flight: 0,
             reserved: 0,
-            progress: None,
+            announced: VecDeque::new(),
+            waits_for_room: false,
+            arrival: None,
+            blocked: None,
             keeps_going: false,
+            why: None,
             finished: false,
         }
     }
@@ -59,12 +76,18 @@ impl Caller {
         self.charge.share()
     }
 
+    /// The memory that is held for it.
+    pub fn held(&self) -> usize {
+        self.charge.bytes()
+    }
+
     /// Charges what is held now.
     pub fn settle(&mut self) {
         let refused = self.refused.as_ref().map_or(0, |frame| frame.size());
         // A reservation covers what has arrived of its message.
         let held = self.machine.held().max(self.reserved);
-        self.charge.set(held + refused + self.in_flight);
+        let entries = self.machine.entries() * ENTRY_COST;
+        self.charge.set(held + refused + self.in_flight + entries);
     }
 
     /// While a reply waits for credit, or the client sends what memory is reserved for, its frames free memory: they
@@ -74,6 +97,58 @@ impl Caller {
         if keeps_going != self.keeps_going {
             self.keeps_going = keeps_going;
             messages.keep_going(connection, keeps_going);
+        }
+    }
+
+    /// It has announced a message of this size.
+    pub fn announce(&mut self, id: u32, size: usize) {
+        // Those whose calls are over are forgotten when they are most of all.
+        if self.announced.len() > 2 * self.machine.entries() {
+            self.announced.retain(|(id, _)| self.machine.is_announced(*id));
+        }
+        self.announced.push_back((id, size));
+    }
+
+    /// The first of the announced messages.
+    pub fn next_announced(&mut self) -> Option<(u32, usize)> {
+        while self.announced.front().is_some_and(|(id, _)| !self.machine.is_announced(*id)) {
+            self.announced.pop_front();
+        }
+        self.announced.front().copied()
+    }
+
+    /// There is memory for an announced message.
+    pub fn admit(&mut self, id: u32, size: usize, now: Instant) {
+        self.machine.admit(id);
+        self.reserved = size;
+        let bytes = self.machine.piece_bytes();
+        self.arrival.get_or_insert(Arrival::new(now, bytes));
+        self.settle();
+    }
+
+    /// Something of an incomplete message has arrived. `is_whole`: it was the last piece of one.
+    pub fn arrives(&mut self, now: Instant, is_whole: bool) {
+        let bytes = self.machine.piece_bytes();
+        if self.machine.partials() == 0 {
+            (self.arrival, self.reserved) = (None, 0);
+        } else {
+            self.arrival.get_or_insert(Arrival::new(now, bytes)).arrives(now, bytes, is_whole);
+        }
+    }
+
+    /// It reads again, so it is read again.
+    pub fn unblock(&mut self) {
+        let Some(since) = self.blocked.take() else { return };
+        if let Some(arrival) = &mut self.arrival {
+            arrival.excuse(since, Instant::now());
+        }
+    }
+
+    /// How long it has not sent what it owes of its incomplete messages, in the time in which it was read.
+    pub fn lateness(&self, now: Instant) -> Lateness {
+        match (&self.arrival, self.blocked) {
+            (Some(arrival), None) => arrival.lateness(now, self.machine.oldest_piece()),
+            _ => Lateness::default(),
         }
     }
 
@@ -136,7 +211,8 @@ impl Caller {
         loop {
             let frame = match self.refused.take() {
                 Some(frame) => *frame,
-                None if !self.machine.has_unsent() || !messages.has_room(connection) => return,
+                None if !self.machine.has_unsent() => return,
+                None if !messages.has_room(connection) => return self.block(),
                 None => match self.machine.transmit_with(Instant::now) {
                     Some(frame) => frame,
                     None => return,
@@ -144,9 +220,14 @@ impl Caller {
             };
             if let Some(refused) = send(messages, connection, frame) {
                 self.refused = Some(Box::new(refused));
-                return;
+                return self.block();
             }
         }
+    }
+
+    /// It is not read until it has read more.
+    fn block(&mut self) {
+        self.blocked.get_or_insert_with(Instant::now);
     }
 }
 

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod answering;
+mod arrival;
 mod bind;
 mod caller;
 mod options;

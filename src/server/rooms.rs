@@ -3,83 +3,77 @@
 use super::caller::Caller;
 use crate::ids::IdMap;
 use crate::message_server::ConnectionId;
-use std::collections::VecDeque;
-use std::time::{Duration, Instant};
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Instant;
 
-/// How long a client that has memory reserved may send nothing of its message while others wait for memory.
-const STALLED: Duration = Duration::from_secs(1);
-
-/// The announced messages that wait for memory, in order.
+/// The clients that have announced a message and wait for memory: of each user, in order. A client is in it once,
+/// however many messages it has announced.
 #[derive(Default)]
 pub(super) struct Rooms {
-    waiting: VecDeque<(ConnectionId, u32, usize)>,
-    /// Some of them wait for memory, and not only for another message of the same client.
-    lacks_memory: bool,
+    waiting: BTreeMap<u64, VecDeque<ConnectionId>>,
 }
 
 impl Rooms {
-    /// A message of this size was announced.
-    pub fn ask(&mut self, connection: ConnectionId, id: u32, size: usize) {
-        self.waiting.push_back((connection, id, size));
+    /// A client has announced a message, or has finished the one before.
+    pub fn wait(&mut self, connection: ConnectionId, caller: &mut Caller) {
+        if !caller.waits_for_room && caller.reserved == 0 && caller.next_announced().is_some() {
+            caller.waits_for_room = true;
+            self.waiting.entry(caller.share().group()).or_default().push_back(connection);
+        }
+    }
+
+    /// A client has gone.
+    pub fn remove(&mut self, connection: ConnectionId, caller: &Caller) {
+        let group = caller.share().group();
+        if let Some(waiting) = self.waiting.get_mut(&group).filter(|_| caller.waits_for_room) {
+            waiting.retain(|it| *it != connection);
+            if waiting.is_empty() {
+                self.waiting.remove(&group);
+            }
+        }
     }
 
     pub fn is_empty(&self) -> bool {
         self.waiting.is_empty()
     }
 
-    /// Admits messages for which there is memory now, the first first. Returns the connections.
+    /// Whether clients of this user wait.
+    pub fn has(&self, group: u64) -> bool {
+        self.waiting.contains_key(&group)
+    }
+
+    /// The first of each user's clients.
+    pub fn first(&self) -> impl Iterator<Item = ConnectionId> {
+        self.waiting.values().filter_map(|waiting| waiting.front().copied())
+    }
+
+    /// Admits messages for which there is memory now. Who comes later does not overtake, unless it is another user,
+    /// with memory of its own. Returns the connections.
     pub fn admit(
         &mut self,
         callers: &mut IdMap<ConnectionId, Box<Caller>>,
         now: Instant,
     ) -> Vec<ConnectionId> {
-        let (mut admitted, mut full) = (Vec::new(), Vec::new());
-        self.lacks_memory = false;
-        for (connection, id, size) in std::mem::take(&mut self.waiting) {
-            let caller = callers.get_mut(&connection);
-            // The call may be over by now.
-            let Some(caller) = caller.filter(|caller| caller.machine.is_announced(id)) else {
-                continue;
-            };
-            let user = caller.share().group();
-            if caller.reserved > 0 {
-                // One large message of a client at a time.
-                self.waiting.push_back((connection, id, size));
-                continue;
+        let mut admitted = Vec::new();
+        self.waiting.retain(|_, waiting| {
+            while let Some(&connection) = waiting.front() {
+                let Some(caller) = callers.get_mut(&connection) else {
+                    waiting.pop_front();
+                    continue;
+                };
+                // Its calls may be over by now.
+                if let Some((id, size)) = caller.next_announced() {
+                    if caller.share().room_for_large() < size {
+                        return true;
+                    }
+                    caller.admit(id, size, now);
+                    admitted.push(connection);
+                }
+                caller.waits_for_room = false;
+                waiting.pop_front();
             }
-            if caller.share().room_for_large() < size || full.contains(&user) {
-                // Who comes later does not overtake, unless it is another user, with memory of its own.
-                full.push(user);
-                self.lacks_memory = true;
-                self.waiting.push_back((connection, id, size));
-                continue;
-            }
-            caller.machine.admit(id);
-            (caller.reserved, caller.progress) = (size, Some(now));
-            caller.settle();
-            admitted.push(connection);
-        }
+            false
+        });
         admitted
-    }
-
-    /// The clients that wait.
-    pub fn waiting(&self) -> impl Iterator<Item = ConnectionId> {
-        self.waiting.iter().map(|(connection, ..)| *connection)
-    }
-
-    /// How long the rest of a message may take to arrive.
-    pub fn patience(&self, message_time: Duration) -> Duration {
-        if self.lacks_memory { message_time.min(STALLED) } else { message_time }
-    }
-
-    /// The clients of whose incomplete messages nothing has arrived for that long.
-    pub fn stalled(
-        &self,
-        callers: &IdMap<ConnectionId, Box<Caller>>,
-        patience: Duration,
-        now: Instant,
-    ) -> Vec<ConnectionId> {
-        let is_stalled = |caller: &Caller| caller.progress.is_some_and(|at| at + patience <= now);
-        callers.iter().filter(|(_, caller)| is_stalled(caller)).map(|(id, _)| *id).collect()
     }
 }

@@ -24,7 +24,7 @@ pub(super) struct Brief<T> {
 }
 
 /// Whether the frame is a whole message, the only one of its direction.
-fn is_whole(frame: &Frame) -> bool {
+pub(super) fn is_whole(frame: &Frame) -> bool {
     frame.ends_message && frame.ends_stream && frame.total.is_none()
 }
 
@@ -117,25 +117,23 @@ impl<T> Machine<T> {
             && self.credit.covers(charge)
     }
 
-    /// A new request has arrived. If it is whole, this is its event.
+    /// A new request has arrived wholly.
     pub(super) fn whole_request(
         &mut self,
-        frame: &mut Frame,
+        frame: Frame,
         deadline: Option<Instant>,
-    ) -> Result<Option<Event>, Broken> {
-        let id = frame.id;
-        let Kind::Request { method, .. } = frame.kind else { return Ok(None) };
-        if !is_whole(frame) {
-            return Ok(None);
-        }
-        let cost = self.charge_whole(frame)?;
-        let metadata = Metadata::decode(std::mem::take(&mut frame.metadata))?;
+    ) -> Result<Event, Broken> {
+        let (id, cost) = (frame.id, self.charge_whole(&frame)?);
+        let method = match frame.kind {
+            Kind::Request { method, .. } => method,
+            _ => 0,
+        };
+        let metadata = Metadata::decode(frame.metadata)?;
         self.note_deadline(deadline);
         self.peer_open += 1;
         self.briefs.insert(id, Brief { owner: None, deadline, is_over: false });
-        let charge = Charge { call: cost, connection: cost };
-        let message = Some((std::mem::take(&mut frame.body), charge));
-        Ok(Some(Event::Request { id, method, metadata, deadline, message, last: true }))
+        let message = Some((frame.body, Charge { call: cost, connection: cost }));
+        Ok(Event::Request { id, method, metadata, deadline, message, last: true })
     }
 
     /// A frame with data has arrived. If it is the whole reply to a call of this side, this is its event.

@@ -30,7 +30,7 @@ impl<T: Hash> Hash for Machine<T> {
             turn,
             held: _, // sums over the calls
             partials: _,
-            pieces: _,
+            piece_bytes: _,
             soonest: _, // a bound that only saves work
         } = self;
         (side, peer, is_settled, largest_frame, own_ids, peer_ids, own_open, own_sent, peer_open)

@@ -128,8 +128,8 @@ pub struct Machine<T> {
     held: usize,
     /// See [`partials`](Machine::partials).
     partials: usize,
-    /// See [`pieces`](Machine::pieces).
-    pieces: u64,
+    /// See [`piece_bytes`](Machine::piece_bytes).
+    piece_bytes: u64,
     /// No deadline is before this.
     soonest: Option<Instant>,
 }
@@ -166,7 +166,7 @@ impl<T> Machine<T> {
             turn: config.piece,
             held: 0,
             partials: 0,
-            pieces: 0,
+            piece_bytes: 0,
             soonest: None,
             config,
         }
@@ -234,9 +234,19 @@ impl<T> Machine<T> {
         self.partials
     }
 
-    /// Counts the pieces of incomplete messages that have arrived: it changes when one makes progress.
-    pub fn pieces(&self) -> u64 {
-        self.pieces
+    /// Counts the bytes of messages of several pieces that have arrived.
+    pub fn piece_bytes(&self) -> u64 {
+        self.piece_bytes
+    }
+
+    /// When the first piece of the oldest message arrived that has begun and is not whole.
+    pub fn oldest_piece(&self) -> Option<Instant> {
+        self.calls.values().filter_map(|call| call.incoming.since()).min()
+    }
+
+    /// The number of calls with an entry that has queues. Calls of one message each way have a smaller one.
+    pub fn entries(&self) -> usize {
+        self.calls.len()
     }
 
     /// Whether a call's message was announced and waits to be admitted.

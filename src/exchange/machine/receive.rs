@@ -37,13 +37,13 @@ impl<T> Machine<T> {
         let event = match frame.kind {
             Kind::Data { .. } if self.is_settled => self.whole_reply(&mut frame)?,
             Kind::Request { time, .. } if self.is_settled => {
-                let deadline = (time > 0).then(|| now() + Duration::from_millis(time.into()));
-                return Ok(self.request(frame, deadline)?);
+                let time = (time > 0).then(|| Duration::from_millis(time.into()));
+                return Ok(self.request(frame, time, now)?);
             }
             _ => None,
         };
         if event.is_none() {
-            self.receive_frame(frame)?;
+            self.receive_frame(frame, now)?;
         }
         Ok(event)
     }
@@ -52,7 +52,7 @@ impl<T> Machine<T> {
         events.into_iter().for_each(|event| self.lists.events.push_back(event));
     }
 
-    fn receive_frame(&mut self, frame: Frame) -> Result<(), Broken> {
+    fn receive_frame(&mut self, frame: Frame, now: impl FnOnce() -> Instant) -> Result<(), Broken> {
         let (kind, id) = (frame.kind, frame.id);
         if !self.is_settled {
             return match kind {
@@ -76,7 +76,7 @@ impl<T> Machine<T> {
             }
             // Handled before.
             Kind::Request { .. } => Ok(()),
-            Kind::Data { .. } => self.data(frame),
+            Kind::Data { .. } => self.data(frame, now),
             Kind::Error { code } => self.error(code, frame),
             Kind::Abort { code } => self.aborted(code, frame),
             Kind::Stop => self.stopped(&frame),
@@ -137,7 +137,7 @@ impl<T> Machine<T> {
         Ok(call)
     }
 
-    fn data(&mut self, frame: Frame) -> Result<(), Broken> {
+    fn data(&mut self, frame: Frame, now: impl FnOnce() -> Instant) -> Result<(), Broken> {
         let id = frame.id;
         if is_lane(id) && frame.ends_stream {
             return Err(Broken::LaneEnds);
@@ -150,9 +150,9 @@ impl<T> Machine<T> {
             return Err(Broken::AfterEnd { id });
         }
         let largest = self.config.settings.body;
-        self.pieces += u64::from(!frame.body.is_empty());
+        self.piece_bytes += frame.body.len() as u64;
         let receive =
-            |call: &mut Call<T>, window: &mut _| call.incoming.receive(frame, window, largest);
+            |call: &mut Call<T>, window: &mut _| call.incoming.receive(frame, window, largest, now);
         let Some(brought) = self.change(id, receive) else {
             return Ok(());
         };

@@ -1,5 +1,6 @@
 //! Calls of the peer: which are begun, and which are refused.
 
+use super::brief::is_whole;
 use super::lists::NotBegun;
 use super::{Drain, Machine};
 use crate::error::ErrorReply;
@@ -11,7 +12,7 @@ use crate::exchange::incoming::{Brought, Incoming};
 use crate::exchange::metadata::Metadata;
 use crate::exchange::outgoing::{Ending, Outgoing};
 use crate::exchange::violation::Broken;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 impl NotBegun {
     pub(super) fn error(self) -> ErrorReply {
@@ -58,8 +59,9 @@ impl<T> Machine<T> {
     /// The peer calls. If its request is whole, this is its event.
     pub(super) fn request(
         &mut self,
-        mut frame: Frame,
-        deadline: Option<Instant>,
+        frame: Frame,
+        time: Option<Duration>,
+        now: impl FnOnce() -> Instant,
     ) -> Result<Option<Event>, Broken> {
         let id = frame.id;
         if Side::of(id) == self.side || is_lane(id) {
@@ -78,16 +80,26 @@ impl<T> Machine<T> {
             () => None,
         };
         if let Some(why) = refused {
-            return self.refuse(why, frame).map(|()| None);
+            return self.refuse(why, frame, now).map(|()| None);
         }
-        if let Some(event) = self.whole_request(&mut frame, deadline)? {
-            return Ok(Some(event));
+        if is_whole(&frame) && time.is_none() {
+            return self.whole_request(frame, None).map(Some);
         }
-        self.partial_request(frame, deadline).map(|()| None)
+        let now = now();
+        let deadline = time.map(|time| now + time);
+        match is_whole(&frame) {
+            true => self.whole_request(frame, deadline).map(Some),
+            false => self.partial_request(frame, deadline, now).map(|()| None),
+        }
     }
 
     /// A request of which more follows has arrived.
-    fn partial_request(&mut self, frame: Frame, deadline: Option<Instant>) -> Result<(), Broken> {
+    fn partial_request(
+        &mut self,
+        frame: Frame,
+        deadline: Option<Instant>,
+        now: Instant,
+    ) -> Result<(), Broken> {
         let id = frame.id;
         let method = match frame.kind {
             Kind::Request { method, .. } => method,
@@ -97,7 +109,8 @@ impl<T> Machine<T> {
         let (last, metadata) = (frame.ends_stream, frame.metadata.clone());
         let has_message = frame.ends_message || frame.total.is_some();
         let largest = self.config.settings.body;
-        let brought = incoming.receive(frame, &mut self.window, largest)?;
+        self.piece_bytes += frame.body.len() as u64;
+        let brought = incoming.receive(frame, &mut self.window, largest, || now)?;
         let mut call = Call::new(None, Outgoing::new(self.peer.call_window), incoming);
         call.deadline = deadline;
         let event =
@@ -118,7 +131,6 @@ impl<T> Machine<T> {
         };
         self.report(event);
         self.note_deadline(deadline);
-        self.pieces += 1;
         self.peer_open += 1;
         self.held += call.held();
         self.partials += usize::from(call.incoming.is_owed());
@@ -127,13 +139,18 @@ impl<T> Machine<T> {
     }
 
     /// Answers a call of the peer with an error and does not begin it.
-    fn refuse(&mut self, why: NotBegun, frame: Frame) -> Result<(), Broken> {
+    fn refuse(
+        &mut self,
+        why: NotBegun,
+        frame: Frame,
+        now: impl FnOnce() -> Instant,
+    ) -> Result<(), Broken> {
         let id = frame.id;
         let mut incoming = Incoming::new(self.call_window(), true);
         Metadata::decode(frame.metadata.clone())?;
         let _ = incoming.discard();
         let largest = self.config.settings.body;
-        incoming.receive(frame, &mut self.window, largest)?;
+        incoming.receive(frame, &mut self.window, largest, now)?;
         if incoming.ended {
             // Nothing more of it arrives: only the error is left.
             self.lists.refusals.push_back((id, why));

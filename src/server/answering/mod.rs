@@ -11,7 +11,7 @@ use super::rooms::Rooms;
 use super::{Hooks, Server, Stopper};
 use crate::account::Account;
 use crate::error::{CloseReason, Error, ErrorReply};
-use crate::exchange::{self, Charge, Config, Violation};
+use crate::exchange::{self, Charge, Config};
 use crate::framing::GoodbyeCode;
 use crate::goodbye::Goodbye;
 use crate::ids::IdMap;
@@ -22,7 +22,7 @@ use handling::guarded;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// The most replies from other threads that are taken before the next poll.
 const ANSWERS_AT_ONCE: usize = 64;
@@ -47,6 +47,10 @@ pub(super) struct Answering<M> {
     rooms: Rooms,
     /// No deadline of a request or of a message is before this.
     check_at: Option<Instant>,
+    /// The time of the last check.
+    checked: Option<Instant>,
+    /// Clients may owe pieces of messages.
+    expects_pieces: bool,
     /// The deadline of the drain, once the server was stopped.
     stopping: Option<Instant>,
     /// All requests have been answered: connections are closed once their queues are sent.
@@ -70,6 +74,8 @@ impl<M: MessageServer> Answering<M> {
             open: 0,
             rooms: Rooms::default(),
             check_at: None,
+            checked: None,
+            expects_pieces: false,
             stopping: None,
             says_goodbye: false,
         }
@@ -110,23 +116,6 @@ impl<M: MessageServer> Answering<M> {
         }
     }
 
-    /// How long the next poll may wait. Does what is due.
-    fn timeout(&mut self) -> Option<Duration> {
-        if !self.given.is_empty() {
-            return Some(Duration::ZERO);
-        }
-        // Requests that are answered at once need no clock.
-        let is_timed = self.open > 0 || !self.rooms.is_empty();
-        let check_at = self.check_at.filter(|_| is_timed);
-        let next = self.stopping.into_iter().chain(check_at).min()?;
-        let now = Instant::now();
-        if check_at.is_some_and(|at| at <= now) {
-            self.check(now);
-            return Some(Duration::ZERO);
-        }
-        Some(next.saturating_duration_since(now))
-    }
-
     fn connected(&mut self, connection: ConnectionId) {
         let peer = self.messages.peer(connection).cloned().unwrap_or_default();
         let share = self.messages.share(connection);
@@ -151,6 +140,8 @@ impl<M: MessageServer> Answering<M> {
             return;
         };
         self.open -= caller.machine.peer_open();
+        self.rooms.remove(connection, &caller);
+        let reason = caller.why.as_ref().unwrap_or(reason);
         caller.origin.gone.store(true, Ordering::SeqCst);
         if let Some(tell) = &mut self.hooks.closed {
             guarded(|| tell(connection, &caller.origin.peer, reason));
@@ -164,41 +155,38 @@ impl<M: MessageServer> Answering<M> {
             return None;
         }
         let caller = self.callers.get_mut(&connection)?;
-        let (before, pieces) = (caller.machine.peer_open(), caller.machine.pieces());
+        let (open, partials) = (caller.machine.peer_open(), caller.machine.partials());
+        let bytes = caller.machine.piece_bytes();
         caller.machine.set_full(caller.share().room() == 0);
         let received = caller.machine.receive_event(message, Instant::now);
-        self.open = self.open + caller.machine.peer_open() - before;
+        self.open = self.open + caller.machine.peer_open() - open;
         let event = match received {
             Ok(event) => event,
-            Err(violation) => return self.broken(connection, &violation),
+            Err(violation) => {
+                self.close_with(connection, violation.into());
+                return None;
+            }
         };
         if caller.machine.is_flooded() {
             let text = "you do not read, and too much is to be answered";
             self.messages.close(connection, Goodbye::new(GoodbyeCode::UNREAD, text));
             return None;
         }
-        let is_owed = caller.machine.partials() > 0;
-        let has_piece = is_owed && caller.machine.pieces() != pieces;
-        if has_piece || (!is_owed && caller.progress.is_some()) {
-            self.arriving(connection);
+        let left = caller.machine.partials();
+        let has_piece = left > 0 && caller.machine.piece_bytes() != bytes;
+        if left != partials || has_piece {
+            self.arriving(connection, left < partials);
         }
         event.or_else(|| self.next_event(connection))
     }
 
-    /// A client has broken the protocol.
-    fn broken(
-        &mut self,
-        connection: ConnectionId,
-        violation: &Violation,
-    ) -> Option<exchange::Event> {
-        {
-            let code = match violation.rule().as_str() {
-                "M7" => GoodbyeCode::TOO_LARGE,
-                _ => GoodbyeCode::PROTOCOL,
-            };
-            self.messages.close(connection, Goodbye::new(code, violation.to_string()));
-            None
+    /// Closes a client for this reason.
+    fn close_with(&mut self, connection: ConnectionId, reason: CloseReason) {
+        let why = reason.goodbye().unwrap_or(Goodbye::new(GoodbyeCode::PROTOCOL, ""));
+        if let Some(caller) = self.callers.get_mut(&connection) {
+            caller.why.get_or_insert(reason);
         }
+        self.messages.close(connection, why);
     }
 
     /// The next event of a client. Without one, sends what came of the events before.
@@ -229,7 +217,8 @@ impl<M: MessageServer> Answering<M> {
                 return self.requested(connection, id, message);
             }
             exchange::Event::Announced { id, size } => {
-                self.rooms.ask(connection, id, size);
+                caller.announce(id, size);
+                self.rooms.wait(connection, caller);
                 self.admit();
             }
             exchange::Event::Cancelled { id, .. } => {
@@ -308,12 +297,7 @@ impl<M: MessageServer> Answering<M> {
 
     /// A client takes more.
     fn writable(&mut self, connection: ConnectionId) {
-        self.tend(connection, |caller, _| {
-            // While it was not read, its messages could not go on.
-            if caller.progress.is_some() {
-                caller.progress = Some(Instant::now());
-            }
-        });
+        self.tend(connection, |caller, _| caller.unblock());
         self.admit();
         if self.says_goodbye && self.callers.get(&connection).is_some_and(|it| it.is_idle()) {
             self.say_goodbye(connection);
