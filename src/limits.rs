@@ -48,7 +48,7 @@ pub struct Limits {
     /// - At the limit: the server stops reading, large messages from three quarters on, then all. It resumes
     ///   in the order in which the connections began to wait. One message, and what a read has already
     ///   returned, may exceed the limit. While a connection waits, another one is closed if it holds more than
-    ///   its even part and has made no progress for a second. The even part is half of the memory divided by
+    ///   its even part and has made no progress for a second: 64 KiB, or the end of a message. The even part is half of the memory divided by
     ///   the number of connections; for a connection of another user also at most a quarter of
     ///   [`memory_per_user`](Limits::memory_per_user) divided by that user's connections. A connection within its
     ///   even part is never closed for this.

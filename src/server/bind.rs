@@ -15,7 +15,8 @@ use std::sync::Arc;
 
 impl ServerOptions {
     /// A server for calls at `endpoint`. Clients can connect as soon as this returns. The limit of a custom
-    /// framing must leave room for the envelope of eight bytes, and the framing must carry any bytes.
+    /// framing must leave room for the envelope of 16 bytes, and the framing must carry any bytes; larger bodies are
+    /// sent in pieces.
     ///
     /// # Errors
     /// As [`Server::bind`]; [`Error::Misuse`] for a framing that does not carry any bytes

@@ -96,7 +96,7 @@ impl Server<LocalServer> {
 
 impl<M: MessageServer> Server<M> {
     /// A server on top of any [`MessageServer`]. The limit of its framing must leave room for the envelope of
-    /// eight bytes, as with [`Hub::listen_for_calls`](crate::memory::Hub::listen_for_calls).
+    /// 16 bytes, as with [`Hub::listen_for_calls`](crate::memory::Hub::listen_for_calls).
     /// [`memory`](crate::memory) has an example.
     pub fn over(messages: M, limits: Limits) -> Server<M> {
         let outbox = Arc::new(Outbox::new(messages.waker()));

@@ -4,7 +4,7 @@ use crate::common::raw::{calls_begin, envelope, frame, goodbye_in, id_of};
 use crate::common::serving::{Serving, limits};
 use crate::common::{Backend, PATIENCE, pattern};
 use msgpipe::framing::{GoodbyeCode, Layer};
-use msgpipe::{Error, Limits, Request, Responder};
+use msgpipe::{CloseReason, Error, Limits, Request, Responder};
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -17,6 +17,8 @@ crate::on_every_transport!(
     large_messages_wait_for_memory_and_arrive,
     a_client_that_stalls_with_memory_reserved_is_closed,
     frames_without_a_piece_are_no_progress,
+    two_announcements_hold_memory_no_longer_than_one,
+    pieces_of_one_byte_do_not_extend_the_time_of_a_message,
 );
 
 /// Waits until the request is cancelled.
@@ -132,7 +134,7 @@ fn large_messages_wait_for_memory_and_arrive<B: Backend>() {
 
 /// Announces messages to a server, of which it sends nothing, and frames that may be ignored as long as it can be
 /// written to. Another client's message has to be served meanwhile.
-fn stalls<B: Backend>(chatters: bool) {
+fn stalls<B: Backend>(announcements: u32, chatters: bool) {
     const SIZE: usize = 4 << 20;
     let backend = B::new();
     let mut small = limits();
@@ -140,7 +142,8 @@ fn stalls<B: Backend>(chatters: bool) {
     small.drain = Duration::from_millis(100);
     let serving = Serving::echo(&backend, &small);
     // Flag 4: with a total, and no byte of the body.
-    let announced = frame(&envelope(1, 4, id_of(0), &(SIZE as u32).to_le_bytes()));
+    let announced = |number| frame(&envelope(1, 4, id_of(number), &(SIZE as u32).to_le_bytes()));
+    let announced: Vec<u8> = (0..announcements).flat_map(announced).collect();
     let stalling: Vec<_> = (0..3)
         .map(|_| {
             let mut raw = backend.raw();
@@ -170,9 +173,38 @@ fn stalls<B: Backend>(chatters: bool) {
 }
 
 fn a_client_that_stalls_with_memory_reserved_is_closed<B: Backend>() {
-    stalls::<B>(false);
+    stalls::<B>(1, false);
 }
 
 fn frames_without_a_piece_are_no_progress<B: Backend>() {
-    stalls::<B>(true);
+    stalls::<B>(1, true);
+}
+
+fn two_announcements_hold_memory_no_longer_than_one<B: Backend>() {
+    stalls::<B>(2, false);
+}
+
+/// The hook is told why.
+fn pieces_of_one_byte_do_not_extend_the_time_of_a_message<B: Backend>() {
+    let backend = B::new();
+    let mut quick = limits();
+    quick.message_time = Duration::from_millis(200);
+    let (tell, reasons) = mpsc::channel();
+    let server = backend.serve_calls(&quick).unwrap();
+    let server = server.on_closed(move |_, _, reason| tell.send(reason.clone()).unwrap());
+    let _serving = Serving::start(server, |_, responder| responder.reply(""));
+    let mut raw = backend.raw();
+    // Flag 4: with a total, and the first byte of the body.
+    let total = (1_u32 << 20).to_le_bytes();
+    let begun = frame(&envelope(1, 4, id_of(0), &[&total[..], b"x"].concat()));
+    let piece = frame(&envelope(2, 0, id_of(0), b"x"));
+    assert!(raw.write(&[calls_begin(), begun].concat()));
+    while raw.write(&piece) {
+        thread::yield_now();
+    }
+    let is_slow = |reason: &CloseReason| matches!(reason, CloseReason::Slow { .. });
+    let reason = std::iter::repeat_with(|| reasons.recv_timeout(PATIENCE).unwrap())
+        .find(|reason| !matches!(reason, CloseReason::PeerClosed))
+        .unwrap();
+    assert!(is_slow(&reason), "{reason}");
 }
