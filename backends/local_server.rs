@@ -10,7 +10,7 @@ use crate::{Endpoint, Error, ServerOptions, Share};
 use bytes::Bytes;
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// The [`MessageServer`] of this operating system: message-mode named pipes on Windows, Unix domain
 /// sockets elsewhere. It runs on the thread that calls [`poll`](MessageServer::poll). Only processes of the
@@ -69,6 +69,10 @@ impl fmt::Debug for LocalServer {
 impl MessageServer for LocalServer {
     fn poll(&mut self, timeout: Option<Duration>) -> Result<Option<Event>, Error> {
         self.event_loop.poll(timeout)
+    }
+
+    fn event_time(&self) -> Instant {
+        self.event_loop.event_time
     }
 
     fn send_with_head(

@@ -8,7 +8,7 @@ use crate::peer::Peer;
 use bytes::Bytes;
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// A server of whole messages: the lower of the two levels of this crate. [`Server`] adds requests
 /// and replies on top of any implementation.
@@ -67,6 +67,12 @@ pub trait MessageServer {
     /// Only errors that end the whole server: the operating system's event queue has failed. An error of
     /// one connection is reported by its [`Event::Closed`].
     fn poll(&mut self, timeout: Option<Duration>) -> Result<Option<Event>, Error>;
+
+    /// When the last event was returned. An implementation that has read the clock anyway saves its caller the second
+    /// look. Default: now.
+    fn event_time(&self) -> Instant {
+        Instant::now()
+    }
 
     /// Queues a message for a connection: `head` followed by `body`, which arrive as one message.
     /// `head` lets a layer above put an envelope before a body without copying it; leave it empty
@@ -170,6 +176,10 @@ macro_rules! forward_to_inner {
         impl<M: MessageServer + ?Sized> MessageServer for $pointer {
             fn poll(&mut self, timeout: Option<Duration>) -> Result<Option<Event>, Error> {
                 (**self).poll(timeout)
+            }
+
+            fn event_time(&self) -> Instant {
+                (**self).event_time()
             }
 
             fn send_with_head(

@@ -66,6 +66,8 @@ pub(super) struct EventLoop<A: Acceptor> {
     options: ServerOptions,
     /// The most connections at once.
     max_connections: usize,
+    /// See [`MessageServer::event_time`](crate::MessageServer::event_time).
+    pub event_time: Instant,
     endpoint: Arc<str>,
 }
 
@@ -90,6 +92,7 @@ impl<A: Acceptor> EventLoop<A> {
             accept_failed: false,
             options: options.clone(),
             max_connections: options.most(),
+            event_time: Instant::now(),
             endpoint,
         }
     }
@@ -109,6 +112,7 @@ impl<A: Acceptor> EventLoop<A> {
                     self.accept();
                     self.wait(Some(Duration::ZERO))?;
                 }
+                self.event_time = now;
                 return Ok(Some(event));
             }
             // The system is polled once even if there is no time to wait: otherwise a timeout of zero

@@ -3,7 +3,6 @@
 use super::{Call, Client};
 use crate::body::{Body, IntoBody};
 use crate::error::Error;
-use bytes::Bytes;
 use std::fmt;
 use std::time::Instant;
 
@@ -24,7 +23,7 @@ use std::time::Instant;
 #[must_use = "a batch that is not sent does nothing"]
 pub struct Batch<'a> {
     client: &'a Client,
-    requests: Vec<Bytes>,
+    requests: Vec<Body<'static>>,
 }
 
 impl<'a> Batch<'a> {
@@ -34,7 +33,7 @@ impl<'a> Batch<'a> {
 
     /// Adds a request. The batch copies borrowed bytes, as it sends them later.
     pub fn add(&mut self, request: impl IntoBody) -> &mut Self {
-        self.requests.push(request.into_body().into_bytes());
+        self.requests.push(request.into_body().into_bytes().into());
         self
     }
 
@@ -46,8 +45,7 @@ impl<'a> Batch<'a> {
     /// the refused request; none was sent then.
     pub fn send(self) -> Result<Vec<Call>, Error> {
         let mut calls = Vec::with_capacity(self.requests.len());
-        let requests = self.requests.into_iter().map(Body::from);
-        self.client.start_all(requests, Instant::now(), &mut calls)?;
+        self.client.start_all(&self.requests, Instant::now(), &mut calls)?;
         Ok(calls)
     }
 }

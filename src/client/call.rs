@@ -107,7 +107,9 @@ impl Call {
         let endpoint = &self.inner.endpoint;
         match outcome {
             Outcome::Reply(reply) => Ok(reply),
-            Outcome::Error(reply) => Err(Error::Answered { endpoint: endpoint.clone(), reply }),
+            Outcome::Error(reply) => {
+                Err(Error::Answered { endpoint: endpoint.clone(), reply: *reply })
+            }
             Outcome::Deadline => {
                 let given = self.deadline - self.began;
                 Err(Error::late(endpoint, given, self.began, Progress::Unknown))
@@ -115,7 +117,7 @@ impl Call {
             Outcome::Closed(reason) => {
                 let unsent = self.inner.channel.is_surely_unsent(end);
                 let progress = if unsent { Progress::NotBegun } else { Progress::of(&reason) };
-                Err(Error::closed(endpoint, reason, progress))
+                Err(Error::closed(endpoint, *reason, progress))
             }
         }
     }

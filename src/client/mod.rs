@@ -185,7 +185,7 @@ impl Client {
     pub fn start(&self, request: impl IntoBody) -> Result<Call, Error> {
         let began = Instant::now();
         let mut calls = Vec::with_capacity(1);
-        self.start_all(std::iter::once(request.into_body()), began, &mut calls)?;
+        self.start_all(&[request.into_body()], began, &mut calls)?;
         Ok(calls.swap_remove(0))
     }
 
@@ -223,22 +223,22 @@ impl Client {
     /// Begins a call for each of these requests and sends them: all of them or none.
     fn start_all<'a>(
         &self,
-        requests: impl ExactSizeIterator<Item = Body<'a>> + Clone,
+        requests: &[Body<'a>],
         began: Instant,
         calls: &mut Vec<Call>,
     ) -> Result<(), Error> {
         let (inner, deadline) = (&self.inner, began + self.timeout);
         let failed = |why, at: usize| {
-            let request = requests.clone().nth(at);
+            let request = requests.get(at).cloned();
             self.not_begun(why, request.unwrap_or_else(|| ().into_body()), began)
         };
         inner.make_room(requests.len()).map_err(|why| failed(why, inner.pending.room()))?;
-        for (at, request) in requests.clone().enumerate() {
+        for (at, request) in requests.iter().enumerate() {
             inner.wait_for_limit(request.len(), deadline).map_err(|why| failed(why, at))?;
         }
         let mut refused = 0;
         let sent = inner.channel.send(Some(deadline), &inner.pending, |filler| {
-            let begun = inner.pending.begin(requests.clone(), Times { began, deadline }, filler);
+            let begun = inner.pending.begin(requests, Times { began, deadline }, filler);
             let begun = begun.map_err(|(at, why)| {
                 refused = at;
                 why

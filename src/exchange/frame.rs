@@ -20,8 +20,8 @@ pub const HEAD_MAX: usize = ENVELOPE_LEN + 4 + 2 + METADATA_MAX;
 /// Kinds from this number on may be ignored by who does not know them; others end the connection.
 const IGNORABLE: u8 = 0x80;
 
-const ENDS_MESSAGE: u8 = 1;
-const ENDS_STREAM: u8 = 2;
+pub(super) const ENDS_MESSAGE: u8 = 1;
+pub(super) const ENDS_STREAM: u8 = 2;
 const HAS_TOTAL: u8 = 4;
 const HAS_METADATA: u8 = 8;
 

@@ -33,6 +33,13 @@ pub struct Charge {
     pub(crate) connection: u64,
 }
 
+impl Charge {
+    /// Of a reply to a call of this side.
+    pub(crate) fn of_reply(size: usize) -> Charge {
+        Charge { call: size as u64 + MESSAGE_COST, connection: 0 }
+    }
+}
+
 /// A message of several pieces that has not arrived wholly.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Partial {
@@ -153,7 +160,7 @@ impl Incoming {
         frame: Frame,
         connection: &mut Window,
         largest: u32,
-        now: impl FnOnce() -> Instant,
+        now: Instant,
     ) -> Result<Brought, Broken> {
         let (id, ends_stream) = (frame.id, frame.ends_stream);
         if self.ended {
@@ -165,7 +172,7 @@ impl Incoming {
         };
         if let Some(partial) = self.partial.as_mut().filter(|it| it.since.is_none() && it.have > 0)
         {
-            partial.since = Some(now());
+            partial.since = Some(now);
         }
         self.ended = ends_stream;
         Ok(brought)

@@ -58,6 +58,7 @@ mod metadata;
 mod outgoing;
 mod settings;
 mod violation;
+mod whole;
 
 pub use credit::MESSAGE_COST;
 pub use event::{Cancelled, End, Event, abort};
@@ -73,3 +74,4 @@ pub use settings::Settings;
 pub use violation::Violation;
 
 pub(crate) use carrying::carries_calls;
+pub(crate) use machine::BriefEvent;

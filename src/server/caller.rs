@@ -1,13 +1,13 @@
 //! A connected client: its machine of calls, and the memory that is held for it.
 
 use super::arrival::{Arrival, Lateness};
-use super::responder::{Answer, Origin};
+use super::responder::{Answer, Origin, Request};
 use crate::account::{Charge, Share};
 use crate::error::{CloseReason, ErrorReply};
-use crate::exchange::{Config, Frame, Machine, Message, SendError, Side};
+use crate::exchange::{self, Config, Frame, Machine, Message, SendError, Side};
 use crate::framing::{FramingError, GoodbyeCode, READ_CHUNK};
 use crate::goodbye::Goodbye;
-use crate::message_server::{ConnectionId, MessageServer, Refusal};
+use crate::message_server::{self, ConnectionId, MessageServer, Refusal};
 use bytes::Bytes;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -70,6 +70,17 @@ impl Caller {
             why: None,
             finished: false,
         }
+    }
+
+    /// A request of it has arrived wholly. From here on the account of the server counts it.
+    pub fn request(
+        &mut self,
+        connection: ConnectionId,
+        body: Bytes,
+        charge: exchange::Charge,
+    ) -> Request {
+        self.machine.give_back(charge);
+        Request { body, connection, origin: self.origin.clone(), cancelled: None }
     }
 
     pub fn share(&self) -> &Share {
@@ -171,8 +182,10 @@ impl Caller {
             _ => None,
         };
         let request = match (answered, answer) {
-            (Some((frame, request)), Ok(body)) => {
-                self.refused = send(messages, connection, Frame { body, ..frame }).map(Box::new);
+            (Some((whole, request)), Ok(body)) => {
+                let sent = messages.send_with_head(connection, &whole.head(), body);
+                self.refused =
+                    unsent(messages, connection, sent).map(|body| Box::new(whole.into_frame(body)));
                 request
             }
             (_, answer) => {
@@ -197,7 +210,7 @@ impl Caller {
                 machine.fail(id, ErrorReply::new(ErrorReply::REPLY_DROPPED, text))
             }
             Ok(body) => machine.send(id, Message::new(body, true)),
-            Err(error) => machine.fail(id, error),
+            Err(error) => machine.fail(id, *error),
         };
         // Other errors mean that nobody waits for the answer any more.
         if let Err(SendError::TooLarge { limit }) = answered {
@@ -246,11 +259,19 @@ fn send(
             messages.send_with_head(connection, &head, body)
         }
     };
+    unsent(messages, connection, sent).map(|body| Frame { body, ..frame })
+}
+
+/// The body of a frame that was refused because the send queue is full. If the client cannot take it at all, the
+/// client is closed.
+fn unsent(
+    messages: &mut impl MessageServer,
+    connection: ConnectionId,
+    sent: Result<(), message_server::SendError>,
+) -> Option<Bytes> {
     let error = sent.err()?;
     match error.refusal {
-        Refusal::Full { .. } | Refusal::Memory { .. } => {
-            return Some(Frame { body: error.body, ..frame });
-        }
+        Refusal::Full { .. } | Refusal::Memory { .. } => return Some(error.body),
         Refusal::Closed => {}
         // Frames are cut to what the peer takes. Without this one it would wait for ever.
         Refusal::Framing(why) => {

@@ -192,7 +192,7 @@ impl<M: MessageServer> Server<M> {
         H: FnMut(Request) -> R,
         R: IntoReply,
     {
-        Answering::new(self).run(|request, answer| answer.with(|| handler(request).into_reply()))
+        Answering::new(self).run(|request, answer| answer.with(|| handler(request)))
     }
 
     /// Serves with a handler that replies at any time, from any thread and in any order, until

@@ -82,14 +82,14 @@ impl Request {
 }
 
 /// A reply to a request, or an error reply.
-pub(super) type Answer = Result<Bytes, ErrorReply>;
+pub(super) type Answer = Result<Bytes, Box<ErrorReply>>;
 
 /// A reply of the application. The codes below 100 belong to this crate, and some of them say that a request
 /// was not begun. A handler that forwards another server's error reply must not claim that by accident.
-pub(super) fn of_application(answer: Answer) -> Answer {
-    answer.map_err(|error| match error.code {
-        0 | 2..=99 => ErrorReply { code: ErrorReply::FAILED, ..error },
-        _ => error,
+pub(super) fn of_application(reply: impl IntoReply) -> Answer {
+    reply.into_reply().map_err(|error| match error.code {
+        0 | 2..=99 => ErrorReply { code: ErrorReply::FAILED, ..error }.into(),
+        _ => error.into(),
     })
 }
 
@@ -170,7 +170,7 @@ impl Responder {
     /// Sends the reply. Does not block.
     pub fn reply(mut self, reply: impl IntoReply) {
         self.answered = true;
-        self.outbox.put(self.connection, self.id, of_application(reply.into_reply()));
+        self.outbox.put(self.connection, self.id, of_application(reply));
     }
 }
 
@@ -181,7 +181,7 @@ impl Drop for Responder {
                 true => ErrorReply::panicked(),
                 false => ErrorReply::new(ErrorReply::UNANSWERED, "the handler gave no answer"),
             };
-            self.outbox.put(self.connection, self.id, Err(error));
+            self.outbox.put(self.connection, self.id, Err(error.into()));
         }
     }
 }

@@ -59,7 +59,7 @@ impl Pending {
     /// none is begun; the index of the request that failed is returned with the reason.
     pub fn begin<'a>(
         &self,
-        requests: impl ExactSizeIterator<Item = Body<'a>>,
+        requests: &[Body<'a>],
         times: Times,
         filler: &mut Filler<'_, 'a>,
     ) -> Result<Vec<u32>, (usize, NotBegun)> {
@@ -71,21 +71,19 @@ impl Pending {
             return Err((state.machine.room(), why));
         }
         let mut begun = Vec::with_capacity(requests.len());
-        for (at, body) in requests.enumerate() {
-            let size = body.len();
+        for (at, body) in requests.iter().enumerate() {
             match state.begin(body, times, filler) {
-                Ok(id) => begun.push((id, size)),
+                Ok(id) => begun.push(id),
                 Err(why) => {
                     // The queue is dropped by the caller, so nothing of these is sent.
-                    begun
-                        .iter()
-                        .rev()
-                        .for_each(|(id, size)| drop(state.machine.undo_open(*id, *size)));
+                    for (id, body) in begun.iter().zip(requests).rev() {
+                        drop(state.machine.undo_open(*id, body.len()));
+                    }
                     return Err((at, why));
                 }
             }
         }
-        Ok(begun.into_iter().map(|(id, _)| id).collect())
+        Ok(begun)
     }
 
     /// How many calls may begin now.
@@ -248,11 +246,7 @@ impl Inbox for Pending {
     fn deliver(&self, messages: &mut Vec<Bytes>) -> Result<(), CloseReason> {
         let mut state = self.lock();
         for message in messages.drain(..) {
-            let received = state.machine.receive_event(message, Instant::now);
-            match received.map_err(CloseReason::from)? {
-                Some(event) => state.happened(event),
-                None => state.hear(),
-            }
+            state.receive(message).map_err(CloseReason::from)?;
         }
         if let Some(peer) = state.machine.peer_settings().filter(|_| !self.is_settled()) {
             self.limit.store(peer.body as usize, Ordering::Relaxed);

@@ -1,11 +1,12 @@
 //! The state of a client's calls: the machine of the protocol, and who waits for what.
 
-use crate::body::{Body, IntoBody};
+use crate::body::Body;
 use crate::client::channel::{Failure, Filler};
 use crate::client::lead::Put;
 use crate::error::{CloseReason, ErrorReply};
 use crate::exchange::{
-    Config, End, Event, Frame, Machine, Message, OpenError, Opening, Side, abort,
+    BriefEvent, Charge, Config, ENVELOPE_LEN, End, Event, Machine, Message, OpenError, Opening,
+    Side, Violation, abort,
 };
 use crate::framing::FramingError;
 use bytes::Bytes;
@@ -17,9 +18,9 @@ use std::time::Instant;
 #[derive(Debug)]
 pub(in crate::client) enum Outcome {
     Reply(Bytes),
-    Error(ErrorReply),
+    Error(Box<ErrorReply>),
     Deadline,
-    Closed(CloseReason),
+    Closed(Box<CloseReason>),
 }
 
 /// The state of one call's caller.
@@ -118,24 +119,21 @@ impl State {
 
     pub fn begin<'a>(
         &mut self,
-        body: Body<'a>,
+        body: &Body<'a>,
         times: Times,
         filler: &mut Filler<'_, 'a>,
     ) -> Result<u32, NotBegun> {
         let (machine, size) = (&mut self.machine, body.len());
         let Times { began, deadline } = times;
-        let mut body = Some(body);
-        let put = |frame: &Frame| {
-            let end = filler
-                .put(frame.head().as_slice(), body.take().unwrap_or_else(|| ().into_body()))?;
+        let put = |head: [u8; ENVELOPE_LEN]| {
+            let end = filler.put(&head, body.clone())?;
             Ok(Slot { end, ..Slot::default() })
         };
         if let Some(begun) = machine.open_now(0, size, Some(deadline), began, put) {
             return begun.map_err(NotBegun::Refused);
         }
-        let body = body.unwrap_or_else(|| ().into_body());
         // It waits for its turn or for credit. It is sent from the machine's queue, by the thread that is sending.
-        let message = Some(Message::new(body.into_bytes(), true));
+        let message = Some(Message::new(body.clone().into_bytes(), true));
         let opening = Opening { message, deadline: Some(deadline), ..Opening::default() };
         machine.open(opening, Slot::default()).map_err(|error| match error {
             OpenError::TooMany { limit } => NotBegun::TooMany { limit },
@@ -181,52 +179,69 @@ impl State {
         }
     }
 
-    pub fn happened(&mut self, event: Event) {
-        {
-            match event {
-                Event::Message { id, arrived } => {
-                    self.machine.taken(id, arrived.charge);
-                    // The reply of this client's calls is the first message.
-                    if !arrived.last {
-                        self.machine.stop(id);
-                    }
-                    self.finish(id, Outcome::Reply(arrived.body));
+    /// Handles a message of the server.
+    pub fn receive(&mut self, mut message: Bytes) -> Result<(), Violation> {
+        match self.machine.receive_brief(&mut message, Instant::now)? {
+            BriefEvent::Reply(slot) => {
+                if let Some(slot) = slot.filter(|slot| slot.outcome.is_none()) {
+                    slot.finish(Outcome::Reply(message));
                 }
-                Event::Ended { id, end } => self.ended(id, end),
-                Event::Expired { id, .. } => self.finish(id, Outcome::Deadline),
-                Event::Announced { id, .. } => self.machine.admit(id),
-                Event::Request { id, message, .. } => {
-                    if let Some((_, charge)) = message {
-                        self.machine.give_back(charge);
-                    }
-                    let error = ErrorReply::new(ErrorReply::FAILED, "this client takes no calls");
-                    // It fails only if nobody waits any more.
-                    let _ = self.machine.fail(id, error);
-                    self.machine.release(id);
-                }
-                Event::Notification { arrived } => {
-                    self.machine.taken(Side::Server.lane(), arrived.charge);
-                    self.machine.give_back(arrived.charge);
-                }
-                _ => {}
+                return Ok(());
             }
+            BriefEvent::Request { id, charge, .. } => self.called(id, charge),
+            BriefEvent::Nothing => self.machine.receive(Instant::now(), message)?,
+        }
+        self.hear();
+        Ok(())
+    }
+
+    /// The server calls.
+    fn called(&mut self, id: u32, charge: Charge) {
+        self.machine.give_back(charge);
+        let error = ErrorReply::new(ErrorReply::FAILED, "this client takes no calls");
+        // It fails only if nobody waits any more.
+        let _ = self.machine.fail(id, error);
+        self.machine.release(id);
+    }
+
+    fn happened(&mut self, event: Event) {
+        match event {
+            Event::Message { id, arrived } => {
+                self.machine.taken(id, arrived.charge);
+                // The reply of this client's calls is the first message.
+                if !arrived.last {
+                    self.machine.stop(id);
+                }
+                self.finish(id, Outcome::Reply(arrived.body));
+            }
+            Event::Ended { id, end } => self.ended(id, end),
+            Event::Expired { id, .. } => self.finish(id, Outcome::Deadline),
+            Event::Announced { id, .. } => self.machine.admit(id),
+            Event::Request { id, message, .. } => {
+                self.called(id, message.map(|(_, charge)| charge).unwrap_or_default());
+            }
+            Event::Notification { arrived } => {
+                self.machine.taken(Side::Server.lane(), arrived.charge);
+                self.machine.give_back(arrived.charge);
+            }
+            _ => {}
         }
     }
 
     fn ended(&mut self, id: u32, end: End) {
         let outcome = match end {
             End::Plain => Outcome::Reply(Bytes::new()),
-            End::Error(error) => Outcome::Error(error),
+            End::Error(error) => Outcome::Error(error.into()),
             End::Closed { .. } | End::Withdrawn => {
                 let reason = self.closed.clone().unwrap_or(CloseReason::Local);
-                Outcome::Closed(reason.of_open_call())
+                Outcome::Closed(reason.of_open_call().into())
             }
             // Its own deadline, which the server has seen first.
             End::Aborted { code: abort::DEADLINE } => Outcome::Deadline,
-            _ => Outcome::Error(ErrorReply::new(
-                ErrorReply::FAILED,
-                "the server gave up the reply before its end",
-            )),
+            _ => {
+                let text = "the server gave up the reply before its end";
+                Outcome::Error(ErrorReply::new(ErrorReply::FAILED, text).into())
+            }
         };
         self.finish(id, outcome);
     }

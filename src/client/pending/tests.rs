@@ -15,8 +15,7 @@ fn begin(pending: &Pending, count: usize) -> Option<Vec<u32>> {
     let mut filler = Filler::new(&mut outbound, &mut queue, 0, 100);
     let now = Instant::now();
     let times = Times { began: now, deadline: now + Duration::from_secs(60) };
-    let requests = vec![Body::from("ask"); count].into_iter();
-    pending.begin(requests, times, &mut filler).ok()
+    pending.begin(&vec![Body::from("ask"); count], times, &mut filler).ok()
 }
 
 fn begun(pending: &Pending) -> u32 {

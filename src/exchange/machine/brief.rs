@@ -2,34 +2,82 @@
 //! and a body that is sent need not be owned. If anything else happens to one, it becomes a [`Call`].
 
 use super::Machine;
+use super::briefs::Brief;
 use super::schedule::milliseconds;
 use crate::exchange::call::Call;
 use crate::exchange::credit::{MESSAGE_COST, largest};
 use crate::exchange::event::Event;
 use crate::exchange::frame::{ENVELOPE_LEN, Frame, Kind};
+use crate::exchange::ids::is_lane;
 use crate::exchange::incoming::{Arrived, Charge, Incoming};
 use crate::exchange::metadata::Metadata;
 use crate::exchange::outgoing::Outgoing;
-use crate::exchange::violation::Broken;
-use crate::ids::IdMap;
-use std::time::Instant;
-
-/// A call of this side with a request that was sent, or a call of the peer with a request that has arrived.
-#[derive(Clone, Debug, Hash)]
-pub(super) struct Brief<T> {
-    pub owner: Option<T>,
-    pub deadline: Option<Instant>,
-    /// It is this side's, and its reply has arrived.
-    pub is_over: bool,
-}
+use crate::exchange::violation::{Broken, Violation};
+use crate::exchange::whole::Whole;
+use bytes::{Buf, Bytes};
+use std::time::{Duration, Instant};
 
 /// Whether the frame is a whole message, the only one of its direction.
 pub(super) fn is_whole(frame: &Frame) -> bool {
     frame.ends_message && frame.ends_stream && frame.total.is_none()
 }
 
+/// What a frame of a brief call has brought.
+pub(crate) enum BriefEvent<'a, T> {
+    /// The request of a new call of the peer.
+    Request { id: u32, deadline: Option<Instant>, charge: Charge },
+    /// The reply to a call of this side, with what is kept for it.
+    Reply(Option<&'a mut T>),
+    /// It is another frame, and nothing was done.
+    Nothing,
+}
+
 impl<T> Machine<T> {
-    /// Opens a call with a request of `size` bytes. `put` gets the frame to be sent before them, and returns what is
+    /// A frame has arrived. If it is a request or a reply of a brief call, it is handled, `message` is its body then,
+    /// and there is no event. Any other is for [`receive`](Machine::receive). The time is asked for only if
+    /// something depends on it.
+    pub(crate) fn receive_brief(
+        &mut self,
+        message: &mut Bytes,
+        now: impl FnOnce() -> Instant,
+    ) -> Result<BriefEvent<'_, T>, Violation> {
+        let whole = Whole::read(message).filter(|_| self.is_settled);
+        let size = message.len().saturating_sub(ENVELOPE_LEN);
+        match whole {
+            Some(Whole::Request { id, time, .. }) if self.takes_new(id) => {
+                let cost = self.charge_whole(id, size, 0)?;
+                message.advance(ENVELOPE_LEN);
+                self.peer_ids.opened(id);
+                let time = (time > 0).then(|| Duration::from_millis(time.into()));
+                let deadline = time.map(|time| now() + time);
+                self.begin_brief(id, deadline);
+                let charge = Charge { call: cost, connection: cost };
+                Ok(BriefEvent::Request { id, deadline, charge })
+            }
+            Some(Whole::Reply { id }) if self.is_awaited(id) => {
+                let cost = self.charge_whole(id, size, 0)?;
+                message.advance(ENVELOPE_LEN);
+                Ok(BriefEvent::Reply(self.end_brief(id, cost)))
+            }
+            _ => Ok(BriefEvent::Nothing),
+        }
+    }
+
+    /// Whether a new call of the peer with this id is begun.
+    fn takes_new(&self, id: u32) -> bool {
+        self.refusal().is_none()
+            && !self.is_own(id)
+            && !is_lane(id)
+            && self.peer_ids.is_new(id)
+            && !(self.peer_ids.may_be_used(id) && self.is_known(id))
+    }
+
+    /// Whether this is a call of this side that waits for its reply.
+    fn is_awaited(&self, id: u32) -> bool {
+        self.is_own(id) && self.briefs.get(id).is_some_and(|brief| !brief.is_over)
+    }
+
+    /// Opens a call with a request of `size` bytes. `put` gets the bytes to be sent before them, and returns what is
     /// kept for the call; if it fails, none is opened. `None`: the request cannot be sent at once, or not at all;
     /// [`open`](Machine::open) says which.
     pub(crate) fn open_now<E>(
@@ -38,7 +86,7 @@ impl<T> Machine<T> {
         size: usize,
         deadline: Option<Instant>,
         now: Instant,
-        put: impl FnOnce(&Frame) -> Result<T, E>,
+        put: impl FnOnce([u8; ENVELOPE_LEN]) -> Result<T, E>,
     ) -> Option<Result<u32, E>> {
         let is_allowed = !self.peer_drains && self.room() > 0 && self.may_open();
         if !is_allowed || !self.lists.unsent.is_empty() || !self.may_send_now(size) {
@@ -46,7 +94,7 @@ impl<T> Machine<T> {
         }
         let id = self.next_id();
         let time = deadline.map_or(0, |at| milliseconds(at, now));
-        let owner = match put(&whole(Kind::Request { method, time }, id)) {
+        let owner = match put(Whole::Request { id, method, time }.head()) {
             Ok(owner) => owner,
             Err(error) => return Some(Err(error)),
         };
@@ -61,7 +109,7 @@ impl<T> Machine<T> {
 
     /// The request of a call that was just opened was not sent, and will not be.
     pub(crate) fn undo_open(&mut self, id: u32, size: usize) -> Option<T> {
-        let Some(brief) = self.briefs.remove(&id) else {
+        let Some(brief) = self.briefs.remove(id) else {
             return self.release(id);
         };
         self.credit.regain(size as u64 + MESSAGE_COST);
@@ -70,30 +118,28 @@ impl<T> Machine<T> {
         brief.owner
     }
 
-    /// Answers a call of the peer with a reply of `size` bytes and returns the frame to be sent before them. The
-    /// call is released. `None`: it cannot be sent at once; [`send`](Machine::send) says what else there is.
-    pub(crate) fn answer_now(&mut self, id: u32, size: usize) -> Option<(Frame, Option<T>)> {
+    /// Answers a call of the peer with a reply of `size` bytes and returns the frame that they belong to. The call
+    /// is released. `None`: it cannot be sent at once; [`send`](Machine::send) says what else there is.
+    pub(crate) fn answer_now(&mut self, id: u32, size: usize) -> Option<(Whole, Option<T>)> {
         if self.is_own(id) || !self.may_send_now(size) {
             return None;
         }
         let brief = self.remove_brief(id)?;
         self.credit.spend(size as u64 + MESSAGE_COST);
         self.peer_open -= 1;
-        Some((whole(Kind::Data { method: 0 }, id), brief.owner))
+        Some((Whole::Reply { id }, brief.owner))
     }
 
-    /// Removes the entry of a brief call. An empty table holds no memory: an idle connection has none.
+    /// Removes the entry of a brief call. The calls of idle peers hold no memory.
     pub(super) fn remove_brief(&mut self, id: u32) -> Option<Brief<T>> {
-        let brief = self.briefs.remove(&id)?;
-        if self.briefs.is_empty() {
-            self.briefs = IdMap::default();
-        }
+        let brief = self.briefs.remove(id)?;
+        self.briefs.free_if_empty(self.is_own(id));
         Some(brief)
     }
 
     /// Releases a call, if what is kept for it says that it is done.
     pub(crate) fn release_if(&mut self, id: u32, is_done: impl Fn(&T) -> bool) -> Option<T> {
-        match self.briefs.get(&id) {
+        match self.briefs.get(id) {
             Some(brief) if brief.is_over && brief.owner.as_ref().is_some_and(&is_done) => {
                 self.remove_brief(id)?.owner
             }
@@ -123,53 +169,62 @@ impl<T> Machine<T> {
         frame: Frame,
         deadline: Option<Instant>,
     ) -> Result<Event, Broken> {
-        let (id, cost) = (frame.id, self.charge_whole(&frame)?);
+        let id = frame.id;
+        let cost = self.charge_whole(id, frame.body.len(), frame.metadata.len())?;
         let method = match frame.kind {
             Kind::Request { method, .. } => method,
             _ => 0,
         };
         let metadata = Metadata::decode(frame.metadata)?;
+        self.begin_brief(id, deadline);
+        let message = Some((frame.body, Charge { call: cost, connection: cost }));
+        Ok(Event::Request { id, method, metadata, deadline, message, last: true })
+    }
+
+    fn begin_brief(&mut self, id: u32, deadline: Option<Instant>) {
         self.note_deadline(deadline);
         self.peer_open += 1;
         self.briefs.insert(id, Brief { owner: None, deadline, is_over: false });
-        let message = Some((frame.body, Charge { call: cost, connection: cost }));
-        Ok(Event::Request { id, method, metadata, deadline, message, last: true })
     }
 
     /// A frame with data has arrived. If it is the whole reply to a call of this side, this is its event.
     pub(super) fn whole_reply(&mut self, frame: &mut Frame) -> Result<Option<Event>, Broken> {
         let id = frame.id;
-        let is_reply = is_whole(frame) && frame.kind == Kind::Data { method: 0 } && self.is_own(id);
-        if !is_reply || self.briefs.get(&id).is_none_or(|brief| brief.is_over) {
+        let is_reply = is_whole(frame) && frame.kind == Kind::Data { method: 0 };
+        if !is_reply || !self.is_awaited(id) {
             return Ok(None);
         }
-        let cost = self.charge_whole(frame)?;
-        self.window.take(cost);
+        let cost = self.charge_whole(id, frame.body.len(), frame.metadata.len())?;
         let metadata = Metadata::decode(std::mem::take(&mut frame.metadata))?;
-        if let Some(brief) = self.briefs.get_mut(&id) {
-            (brief.is_over, brief.deadline) = (true, None);
-        }
-        self.own_open -= 1;
-        self.own_sent -= 1;
-        if !self.lists.unsent.is_empty() {
-            self.next_request();
-        }
+        self.end_brief(id, cost);
         let (body, charge) =
             (std::mem::take(&mut frame.body), Charge { call: cost, connection: 0 });
         let arrived = Arrived { metadata, method: 0, body, charge, last: true };
         Ok(Some(Event::Message { id, arrived }))
     }
 
-    /// Charges a whole message, the first of its call.
-    fn charge_whole(&mut self, frame: &Frame) -> Result<u64, Broken> {
-        let (total, limit) = (frame.body.len() as u64, u64::from(self.config.settings.body));
+    /// The reply of a brief call has arrived.
+    fn end_brief(&mut self, id: u32, cost: u64) -> Option<&mut T> {
+        self.window.take(cost);
+        self.own_open -= 1;
+        self.own_sent -= 1;
+        if !self.lists.unsent.is_empty() {
+            self.next_request();
+        }
+        let brief = self.briefs.get_mut(id)?;
+        (brief.is_over, brief.deadline) = (true, None);
+        brief.owner.as_mut()
+    }
+
+    /// Charges a whole message, the first of its call, with so many bytes of body and metadata.
+    fn charge_whole(&mut self, id: u32, body: usize, metadata: usize) -> Result<u64, Broken> {
+        let (total, limit) = (body as u64, u64::from(self.config.settings.body));
         if total > limit {
             return Err(Broken::TooLarge { total, limit });
         }
-        let cost = total + frame.metadata.len() as u64 + MESSAGE_COST;
-        let granted = self.call_window();
+        let (cost, granted) = (total + metadata as u64 + MESSAGE_COST, self.call_window());
         if cost > granted {
-            return Err(Broken::CallCredit { id: frame.id, received: cost, granted });
+            return Err(Broken::CallCredit { id, received: cost, granted });
         }
         self.window.receive(cost).map_err(|over| Broken::ConnectionCredit {
             received: over.received,
@@ -195,9 +250,4 @@ impl<T> Machine<T> {
         (call.deadline, call.is_sent, call.is_counted) = (deadline, is_own, !is_over);
         self.calls.insert(id, call);
     }
-}
-
-/// A frame that ends its message and its direction.
-fn whole(kind: Kind, id: u32) -> Frame {
-    Frame { ends_message: true, ends_stream: true, ..Frame::new(kind, id) }
 }

@@ -75,7 +75,7 @@ impl<T> Machine<T> {
     /// cancelled, stopped or aborted. Returns what was kept for it.
     pub fn release(&mut self, id: u32) -> Option<T> {
         let is_own = self.is_own(id);
-        if self.briefs.get(&id).is_some_and(|brief| brief.is_over) {
+        if self.briefs.get(id).is_some_and(|brief| brief.is_over) {
             return self.remove_brief(id)?.owner;
         }
         self.grow(id);
@@ -138,10 +138,10 @@ impl<T> Machine<T> {
         let is_due = |at: Option<Instant>| at.is_some_and(|at| at <= now);
         let briefs = self.briefs.iter().filter(|(_, brief)| is_due(brief.deadline));
         let due = self.calls.iter().filter(|(_, call)| is_due(call.deadline));
-        let mut due: Vec<u32> = due.map(|(id, _)| *id).chain(briefs.map(|(id, _)| *id)).collect();
+        let mut due: Vec<u32> = due.map(|(id, _)| *id).chain(briefs.map(|(id, _)| id)).collect();
         due.sort_unstable();
         due.into_iter().for_each(|id| self.late(id));
-        let briefs = self.briefs.values().filter_map(|brief| brief.deadline);
+        let briefs = self.briefs.iter().filter_map(|(_, brief)| brief.deadline);
         self.soonest = self.calls.values().filter_map(|call| call.deadline).chain(briefs).min();
     }
 
@@ -190,7 +190,7 @@ impl<T> Machine<T> {
     /// The connection has ended: each call that the application has not released is reported as ended.
     pub fn close(&mut self) {
         let mut ids: Vec<u32> = self.calls.keys().copied().filter(|id| !is_lane(*id)).collect();
-        ids.extend(self.briefs.keys());
+        ids.extend(self.briefs.iter().map(|(id, _)| id));
         ids.sort_unstable();
         for id in ids {
             self.grow(id);

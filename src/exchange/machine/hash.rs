@@ -41,7 +41,7 @@ impl<T: Hash> Hash for Machine<T> {
         sorted.sort_unstable_by_key(|(id, _)| **id);
         sorted.hash(state);
         let mut sorted: Vec<_> = briefs.iter().collect();
-        sorted.sort_unstable_by_key(|(id, _)| **id);
+        sorted.sort_unstable_by_key(|(id, _)| *id);
         sorted.hash(state);
     }
 }

@@ -7,6 +7,7 @@
 //! can still be overtaken.
 
 mod brief;
+mod briefs;
 mod commands;
 mod ends;
 mod hash;
@@ -23,11 +24,12 @@ use super::event::Event;
 use super::ids::{Ids, Side};
 use super::settings::Settings;
 use crate::ids::IdMap;
-use brief::Brief;
+use briefs::Briefs;
 use lists::Lazy;
 use std::sync::Arc;
 use std::time::Instant;
 
+pub(crate) use brief::BriefEvent;
 pub use commands::{OpenError, Opening, SendError};
 
 /// The bytes of a piece while several calls send. A call beside a stream of large messages waits for one of
@@ -98,7 +100,7 @@ pub struct Machine<T> {
     largest_frame: usize,
     calls: IdMap<u32, Call<T>>,
     /// Calls of one message each way. A call is in one of the two tables.
-    briefs: IdMap<u32, Brief<T>>,
+    briefs: Briefs<T>,
     own_ids: Ids,
     peer_ids: Ids,
     /// This side's calls that have not ended on the wire.
@@ -146,7 +148,7 @@ impl<T> Machine<T> {
             is_settled: false,
             largest_frame: usize::MAX,
             calls: IdMap::default(),
-            briefs: IdMap::default(),
+            briefs: Briefs::new(),
             own_ids: Ids::new(side),
             peer_ids: Ids::new(side.other()),
             own_open: 0,
@@ -181,6 +183,11 @@ impl<T> Machine<T> {
         event
     }
 
+    /// Whether there is a [`next_event`](Machine::next_event).
+    pub fn has_events(&self) -> bool {
+        !self.lists.events.is_empty()
+    }
+
     /// The peer's settings, if they have arrived.
     pub fn peer_settings(&self) -> Option<&Settings> {
         self.is_settled.then_some(&self.peer)
@@ -193,7 +200,7 @@ impl<T> Machine<T> {
 
     /// What the driver keeps for a call.
     pub fn owner(&mut self, id: u32) -> Option<&mut T> {
-        if let Some(brief) = self.briefs.get_mut(&id) {
+        if let Some(brief) = self.briefs.get_mut(id) {
             return brief.owner.as_mut();
         }
         self.calls.get_mut(&id)?.owner.as_mut()
@@ -201,7 +208,7 @@ impl<T> Machine<T> {
 
     /// Sets what the driver keeps for a call of the peer.
     pub fn set_owner(&mut self, id: u32, owner: T) {
-        if let Some(brief) = self.briefs.get_mut(&id) {
+        if let Some(brief) = self.briefs.get_mut(id) {
             brief.owner = Some(owner);
         } else if let Some(call) = self.calls.get_mut(&id) {
             call.owner = Some(owner);
@@ -256,7 +263,7 @@ impl<T> Machine<T> {
 
     /// Whether there is a call with this id.
     fn is_known(&self, id: u32) -> bool {
-        self.calls.contains_key(&id) || self.briefs.contains_key(&id)
+        self.calls.contains_key(&id) || self.briefs.get(id).is_some()
     }
 
     /// Changes a call, and counts what is held for it anew.

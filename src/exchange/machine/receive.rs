@@ -1,15 +1,17 @@
 //! Frames of the peer.
 
 use super::Machine;
+use super::brief::BriefEvent;
 use crate::exchange::call::Call;
 use crate::exchange::errors;
 use crate::exchange::event::{Cancelled, End, Event, abort};
 use crate::exchange::frame::{Frame, Kind};
 use crate::exchange::ids::is_lane;
-use crate::exchange::incoming::Brought;
+use crate::exchange::incoming::{Arrived, Brought, Charge};
 use crate::exchange::metadata::Metadata;
 use crate::exchange::outgoing::Outgoing;
 use crate::exchange::violation::{Broken, Violation};
+use crate::exchange::whole::Whole;
 use bytes::Bytes;
 use std::time::{Duration, Instant};
 
@@ -20,39 +22,43 @@ impl<T> Machine<T> {
     ///
     /// # Errors
     /// The peer broke the protocol.
-    pub fn receive(&mut self, now: Instant, message: Bytes) -> Result<(), Violation> {
-        let event = self.receive_event(message, || now)?;
+    pub fn receive(&mut self, now: Instant, mut message: Bytes) -> Result<(), Violation> {
+        let whole = Whole::read(&message);
+        let event = match (self.receive_brief(&mut message, || now)?, whole) {
+            (BriefEvent::Request { id, deadline, charge }, Some(Whole::Request { method, .. })) => {
+                Some(Event::Request {
+                    id,
+                    method,
+                    metadata: Metadata::default(),
+                    deadline,
+                    message: Some((message, charge)),
+                    last: true,
+                })
+            }
+            (BriefEvent::Reply(_), Some(Whole::Reply { id })) => {
+                let charge = Charge::of_reply(message.len());
+                Some(Event::Message {
+                    id,
+                    arrived: Arrived {
+                        body: message,
+                        charge,
+                        last: true,
+                        metadata: Metadata::default(),
+                        method: 0,
+                    },
+                })
+            }
+            _ => return Ok(self.receive_frame(Frame::decode(message)?, now)?),
+        };
         self.report(event);
         Ok(())
-    }
-
-    /// As [`receive`](Machine::receive). The time is asked for only if something depends on it. An event that needs
-    /// no queue is returned; it is the first one then.
-    pub(crate) fn receive_event(
-        &mut self,
-        message: Bytes,
-        now: impl FnOnce() -> Instant,
-    ) -> Result<Option<Event>, Violation> {
-        let mut frame = Frame::decode(message)?;
-        let event = match frame.kind {
-            Kind::Data { .. } if self.is_settled => self.whole_reply(&mut frame)?,
-            Kind::Request { time, .. } if self.is_settled => {
-                let time = (time > 0).then(|| Duration::from_millis(time.into()));
-                return Ok(self.request(frame, time, now)?);
-            }
-            _ => None,
-        };
-        if event.is_none() {
-            self.receive_frame(frame, now)?;
-        }
-        Ok(event)
     }
 
     pub(super) fn report(&mut self, events: impl IntoIterator<Item = Event>) {
         events.into_iter().for_each(|event| self.lists.events.push_back(event));
     }
 
-    fn receive_frame(&mut self, frame: Frame, now: impl FnOnce() -> Instant) -> Result<(), Broken> {
+    fn receive_frame(&mut self, frame: Frame, now: Instant) -> Result<(), Broken> {
         let (kind, id) = (frame.kind, frame.id);
         if !self.is_settled {
             return match kind {
@@ -74,8 +80,10 @@ impl<T> Machine<T> {
                 }
                 Ok(())
             }
-            // Handled before.
-            Kind::Request { .. } => Ok(()),
+            Kind::Request { time, .. } => {
+                let time = (time > 0).then(|| Duration::from_millis(time.into()));
+                self.request(frame, time, now)
+            }
             Kind::Data { .. } => self.data(frame, now),
             Kind::Error { code } => self.error(code, frame),
             Kind::Abort { code } => self.aborted(code, frame),
@@ -137,8 +145,12 @@ impl<T> Machine<T> {
         Ok(call)
     }
 
-    fn data(&mut self, frame: Frame, now: impl FnOnce() -> Instant) -> Result<(), Broken> {
+    fn data(&mut self, mut frame: Frame, now: Instant) -> Result<(), Broken> {
         let id = frame.id;
+        if let Some(event) = self.whole_reply(&mut frame)? {
+            self.report([event]);
+            return Ok(());
+        }
         if is_lane(id) && frame.ends_stream {
             return Err(Broken::LaneEnds);
         }

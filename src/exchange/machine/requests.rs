@@ -56,13 +56,13 @@ impl<T> Machine<T> {
         }
     }
 
-    /// The peer calls. If its request is whole, this is its event.
+    /// The peer calls.
     pub(super) fn request(
         &mut self,
         frame: Frame,
         time: Option<Duration>,
-        now: impl FnOnce() -> Instant,
-    ) -> Result<Option<Event>, Broken> {
+        now: Instant,
+    ) -> Result<(), Broken> {
         let id = frame.id;
         if Side::of(id) == self.side || is_lane(id) {
             return Err(Broken::WrongSide { id });
@@ -73,23 +73,25 @@ impl<T> Machine<T> {
             return Err(Broken::OldId { id });
         }
         self.peer_ids.opened(id);
-        let refused = match () {
+        if let Some(why) = self.refusal() {
+            return self.refuse(why, frame, now);
+        }
+        let deadline = time.map(|time| now + time);
+        if !is_whole(&frame) {
+            return self.partial_request(frame, deadline, now);
+        }
+        let event = self.whole_request(frame, deadline)?;
+        self.report([event]);
+        Ok(())
+    }
+
+    /// Why no new call of the peer is begun, if none is.
+    pub(super) fn refusal(&self) -> Option<NotBegun> {
+        match () {
             () if self.drain != Drain::No => Some(NotBegun::Stopping),
             () if self.is_full => Some(NotBegun::NoMemory),
             () if self.peer_open >= self.config.settings.calls as usize => Some(NotBegun::TooMany),
             () => None,
-        };
-        if let Some(why) = refused {
-            return self.refuse(why, frame, now).map(|()| None);
-        }
-        if is_whole(&frame) && time.is_none() {
-            return self.whole_request(frame, None).map(Some);
-        }
-        let now = now();
-        let deadline = time.map(|time| now + time);
-        match is_whole(&frame) {
-            true => self.whole_request(frame, deadline).map(Some),
-            false => self.partial_request(frame, deadline, now).map(|()| None),
         }
     }
 
@@ -110,7 +112,7 @@ impl<T> Machine<T> {
         let has_message = frame.ends_message || frame.total.is_some();
         let largest = self.config.settings.body;
         self.piece_bytes += frame.body.len() as u64;
-        let brought = incoming.receive(frame, &mut self.window, largest, || now)?;
+        let brought = incoming.receive(frame, &mut self.window, largest, now)?;
         let mut call = Call::new(None, Outgoing::new(self.peer.call_window), incoming);
         call.deadline = deadline;
         let event =
@@ -139,12 +141,7 @@ impl<T> Machine<T> {
     }
 
     /// Answers a call of the peer with an error and does not begin it.
-    fn refuse(
-        &mut self,
-        why: NotBegun,
-        frame: Frame,
-        now: impl FnOnce() -> Instant,
-    ) -> Result<(), Broken> {
+    fn refuse(&mut self, why: NotBegun, frame: Frame, now: Instant) -> Result<(), Broken> {
         let id = frame.id;
         let mut incoming = Incoming::new(self.call_window(), true);
         Metadata::decode(frame.metadata.clone())?;

@@ -223,6 +223,9 @@ impl<T> Machine<T> {
 
 /// The time that is left, in whole milliseconds, at least one.
 pub(super) fn milliseconds(deadline: Instant, now: Instant) -> u32 {
-    let left = deadline.saturating_duration_since(now).as_nanos().div_ceil(1_000_000);
+    let left = deadline.saturating_duration_since(now);
+    // Not in nanoseconds: a division of 128 bits takes longer than all else about a small call.
+    let whole = left.as_secs().saturating_mul(1000);
+    let left = whole.saturating_add(left.subsec_nanos().div_ceil(1_000_000).into());
     u32::try_from(left).unwrap_or(u32::MAX).max(1)
 }

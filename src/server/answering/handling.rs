@@ -3,9 +3,9 @@
 use super::Answering;
 use crate::error::ErrorReply;
 use crate::message_server::{ConnectionId, MessageServer};
-use crate::server::Hooks;
 use crate::server::caller::{InFlight, keep};
-use crate::server::responder::{Answer, Request, Responder, of_application};
+use crate::server::responder::{Request, Responder, of_application};
+use crate::server::{Hooks, IntoReply};
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -23,11 +23,11 @@ pub(in crate::server) struct Answerer<'a, M> {
 
 impl<M: MessageServer> Answerer<'_, M> {
     /// Sends the result of `handler`, or an error reply if it panics.
-    pub fn with(self, handler: impl FnOnce() -> Answer) {
+    pub fn with<R: IntoReply>(self, handler: impl FnOnce() -> R) {
         let answer =
             catch_unwind(AssertUnwindSafe(|| of_application(handler()))).unwrap_or_else(|panic| {
                 self.server.hooks.panicked(self.connection, panic);
-                Err(ErrorReply::panicked())
+                Err(ErrorReply::panicked().into())
             });
         self.server.answer(self.connection, self.id, answer);
     }

@@ -11,7 +11,7 @@ use super::rooms::Rooms;
 use super::{Hooks, Server, Stopper};
 use crate::account::Account;
 use crate::error::{CloseReason, Error, ErrorReply};
-use crate::exchange::{self, Charge, Config};
+use crate::exchange::{self, BriefEvent, Config};
 use crate::framing::GoodbyeCode;
 use crate::goodbye::Goodbye;
 use crate::ids::IdMap;
@@ -57,6 +57,14 @@ pub(super) struct Answering<M> {
     says_goodbye: bool,
 }
 
+/// A request for the handler.
+struct Begun {
+    id: u32,
+    request: Request,
+    /// The client's message has caused nothing else.
+    is_last: bool,
+}
+
 impl<M: MessageServer> Answering<M> {
     pub fn new(server: Server<M>) -> Answering<M> {
         let stopper = server.stopper();
@@ -94,12 +102,10 @@ impl<M: MessageServer> Answering<M> {
             match event {
                 Event::Connected(connection) => self.connected(connection),
                 Event::Message(connection, message) => {
-                    let mut event = self.received(connection, message);
-                    while let Some(it) = event {
-                        if let Some((id, request)) = self.happened(connection, it) {
-                            handler(request, Answerer { server: &mut self, connection, id });
-                        }
-                        event = self.next_event(connection);
+                    let mut next = self.received(connection, message);
+                    while let Some(Begun { id, request, is_last }) = next {
+                        handler(request, Answerer { server: &mut self, connection, id });
+                        next = if is_last { None } else { self.next_request(connection) };
                     }
                 }
                 Event::Writable(connection) => self.writable(connection),
@@ -149,24 +155,41 @@ impl<M: MessageServer> Answering<M> {
         self.admit();
     }
 
-    /// A message has arrived. The first event that came of it.
-    fn received(&mut self, connection: ConnectionId, message: Bytes) -> Option<exchange::Event> {
+    /// A message has arrived. The first request that came of it.
+    fn received(&mut self, connection: ConnectionId, mut message: Bytes) -> Option<Begun> {
         if !self.messages.is_reachable(connection) {
             return None;
         }
         let caller = self.callers.get_mut(&connection)?;
-        let (open, partials) = (caller.machine.peer_open(), caller.machine.partials());
-        let bytes = caller.machine.piece_bytes();
         caller.machine.set_full(caller.share().room() == 0);
-        let received = caller.machine.receive_event(message, Instant::now);
-        self.open = self.open + caller.machine.peer_open() - open;
-        let event = match received {
-            Ok(event) => event,
+        let time = || self.messages.event_time();
+        match caller.machine.receive_brief(&mut message, time) {
+            Ok(BriefEvent::Request { id, deadline, charge }) => {
+                self.open += 1;
+                self.check_at = self.check_at.into_iter().chain(deadline).min();
+                let request = caller.request(connection, message, charge);
+                let is_last = !caller.machine.has_unsent() && !caller.machine.has_events();
+                Some(Begun { id, request, is_last })
+            }
+            Ok(_) => self.received_other(connection, message),
             Err(violation) => {
                 self.close_with(connection, violation.into());
-                return None;
+                None
             }
-        };
+        }
+    }
+
+    /// A message has arrived that is no request of a brief call.
+    fn received_other(&mut self, connection: ConnectionId, message: Bytes) -> Option<Begun> {
+        let caller = self.callers.get_mut(&connection)?;
+        let (open, partials) = (caller.machine.peer_open(), caller.machine.partials());
+        let bytes = caller.machine.piece_bytes();
+        let received = caller.machine.receive(Instant::now(), message);
+        self.open = self.open + caller.machine.peer_open() - open;
+        if let Err(violation) = received {
+            self.close_with(connection, violation.into());
+            return None;
+        }
         if caller.machine.is_flooded() {
             let text = "you do not read, and too much is to be answered";
             self.messages.close(connection, Goodbye::new(GoodbyeCode::UNREAD, text));
@@ -177,7 +200,7 @@ impl<M: MessageServer> Answering<M> {
         if left != partials || has_piece {
             self.arriving(connection, left < partials);
         }
-        event.or_else(|| self.next_event(connection))
+        self.next_request(connection)
     }
 
     /// Closes a client for this reason.
@@ -189,22 +212,24 @@ impl<M: MessageServer> Answering<M> {
         self.messages.close(connection, why);
     }
 
-    /// The next event of a client. Without one, sends what came of the events before.
-    fn next_event(&mut self, connection: ConnectionId) -> Option<exchange::Event> {
-        let caller = self.callers.get_mut(&connection)?;
-        let event = caller.machine.next_event();
-        if event.is_none() && caller.machine.has_unsent() {
-            self.tend(connection, |_, _| {});
+    /// The next request of a client. Without one, sends what came of the events before.
+    fn next_request(&mut self, connection: ConnectionId) -> Option<Begun> {
+        loop {
+            let caller = self.callers.get_mut(&connection)?;
+            let Some(event) = caller.machine.next_event() else {
+                if caller.machine.has_unsent() {
+                    self.tend(connection, |_, _| {});
+                }
+                return None;
+            };
+            if let Some(request) = self.happened(connection, event) {
+                return Some(request);
+            }
         }
-        event
     }
 
     /// Handles an event. Returns a request for the handler.
-    fn happened(
-        &mut self,
-        connection: ConnectionId,
-        event: exchange::Event,
-    ) -> Option<(u32, Request)> {
+    fn happened(&mut self, connection: ConnectionId, event: exchange::Event) -> Option<Begun> {
         let caller = self.callers.get_mut(&connection)?;
         match event {
             exchange::Event::Settings => {
@@ -213,8 +238,12 @@ impl<M: MessageServer> Answering<M> {
             }
             exchange::Event::Request { id, message, last, deadline, .. } => {
                 self.check_at = self.check_at.into_iter().chain(deadline).min();
-                let message = message.filter(|_| last);
-                return self.requested(connection, id, message);
+                if let Some((body, charge)) = message.filter(|_| last) {
+                    let request = caller.request(connection, body, charge);
+                    return Some(Begun { id, request, is_last: false });
+                }
+                let text = "this server takes requests of one message";
+                self.answer(connection, id, Err(ErrorReply::new(ErrorReply::FAILED, text).into()));
             }
             exchange::Event::Announced { id, size } => {
                 caller.announce(id, size);
@@ -238,25 +267,6 @@ impl<M: MessageServer> Answering<M> {
             _ => {}
         }
         None
-    }
-
-    /// A client calls. Returns the request if it is begun.
-    fn requested(
-        &mut self,
-        connection: ConnectionId,
-        id: u32,
-        message: Option<(Bytes, Charge)>,
-    ) -> Option<(u32, Request)> {
-        let caller = self.callers.get_mut(&connection)?;
-        let Some((body, charge)) = message else {
-            let text = "this server takes requests of one message";
-            self.answer(connection, id, Err(ErrorReply::new(ErrorReply::FAILED, text)));
-            return None;
-        };
-        // From here on the account of the server counts it.
-        caller.machine.give_back(charge);
-        let origin = caller.origin.clone();
-        Some((id, Request { body, connection, origin, cancelled: None }))
     }
 
     /// Takes replies from other threads, up to the limit of a turn.

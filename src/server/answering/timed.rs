@@ -80,9 +80,8 @@ impl<M: MessageServer> Answering<M> {
         let due: Vec<ConnectionId> = due.map(|(id, _)| *id).collect();
         for connection in due {
             self.tend(connection, |caller, _| caller.machine.expire(now));
-            while let Some(event) = self.next_event(connection) {
-                self.happened(connection, event);
-            }
+            let begun = self.next_request(connection);
+            debug_assert!(begun.is_none(), "a deadline begins no call");
         }
         let callers = self.callers.values();
         self.check_at = callers.filter_map(|caller| caller.machine.next_deadline()).min();

@@ -2,10 +2,11 @@
 
 use super::app::{App, Close, Plan, Side2, body, error};
 use super::world::{Scope, TIME, World};
-use crate::exchange::frame::Frame;
+use crate::exchange::frame::{ENVELOPE_LEN, Frame};
 use crate::exchange::machine::{OpenError, Opening, SendError};
 use crate::exchange::metadata::Metadata;
 use crate::exchange::outgoing::Message;
+use bytes::Bytes;
 
 impl World {
     /// A call of one message each way whose request can be sent at once.
@@ -19,12 +20,12 @@ impl World {
         let half = &mut self.halves[side];
         let method = half.machine.next_id();
         let mut frame = None;
-        let put = |it: &Frame| {
-            frame = Some(it.clone());
+        let put = |head: [u8; ENVELOPE_LEN]| {
+            frame = Some(Frame::decode(Bytes::copy_from_slice(&head)));
             Ok::<_, ()>(())
         };
         let id = half.machine.open_now(method, size, deadline, now, put);
-        let (Some(Ok(id)), Some(mut frame)) = (id, frame) else {
+        let (Some(Ok(id)), Some(Ok(mut frame))) = (id, frame) else {
             return false;
         };
         assert_eq!(id, method);
@@ -96,11 +97,10 @@ impl World {
         let at = app.sent.len();
         let size = app.planned.first().copied().unwrap_or(0);
         let answered = app.answers_now().then(|| half.machine.answer_now(id, size));
-        if let Some((mut frame, _)) = answered.flatten() {
+        if let Some((whole, _)) = answered.flatten() {
             app.sent.push(size);
             (app.close, app.sent_some, app.released) = (Close::Ended, true, true);
-            frame.body = body(id, side, 0, size);
-            return self.put(side, &frame);
+            return self.put(side, &whole.into_frame(body(id, side, 0, size)));
         }
         let Some(&size) = app.planned.get(at) else {
             let ended = match app.fails {

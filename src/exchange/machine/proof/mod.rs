@@ -66,9 +66,9 @@ impl<T> Machine<T> {
         assert!(used <= limit, "more was sent than granted");
         let calls = self.calls.iter().filter(|(id, _)| !is_lane(**id));
         let own = calls.clone().filter(|(id, call)| self.is_own(**id) && !call.is_closed()).count();
-        let briefs = self.briefs.iter().filter(|(id, brief)| self.is_own(**id) && !brief.is_over);
-        let (own_briefs, all_briefs) = (briefs.count(), self.briefs.len());
-        let own_over = self.briefs.values().filter(|brief| brief.is_over).count();
+        let briefs = self.briefs.iter().filter(|(id, brief)| self.is_own(*id) && !brief.is_over);
+        let (own_briefs, all_briefs) = (briefs.count(), self.briefs.iter().count());
+        let own_over = self.briefs.iter().filter(|(_, brief)| brief.is_over).count();
         assert_eq!(self.own_open, own + own_briefs, "its own calls are counted wrongly");
         let sent = calls.clone().filter(|(_, call)| call.is_sent && !call.is_closed()).count();
         assert_eq!(self.own_sent, sent + own_briefs, "its sent calls are counted wrongly");
