@@ -120,7 +120,7 @@ pub(super) struct Connection<S> {
     pub reading: Reading,
     pub writing: Writing,
     pub peer_closed: PeerClosed,
-    pub closing: Option<Closing>,
+    pub closing: Option<Box<Closing>>,
     /// Small messages are read from it, and messages to it are accepted, even without memory: that frees memory of
     /// the layer above.
     pub keeps_going: bool,
@@ -137,7 +137,7 @@ pub(super) struct Connection<S> {
     /// The memory granted to the arriving message; for a [`LARGE`] one its whole size.
     pub granted: usize,
     /// Set while it waits for the grant of a large message and holds its beginning.
-    pub parked: Option<Parked>,
+    pub parked: Option<Box<Parked>>,
     _place: Place,
 }
 

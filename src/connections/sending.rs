@@ -99,7 +99,7 @@ impl<S: ServerStream> Connections<S> {
     /// Ends a connection once its queue has been sent.
     pub(super) fn begin_close(&mut self, id: ConnectionId, reason: CloseReason, now: Instant) {
         if let Some(connection) = self.table.get_mut(&id) {
-            connection.closing.get_or_insert(Closing { reason, since: now });
+            connection.closing.get_or_insert_with(|| Closing { reason, since: now }.into());
             // Nothing more is read: free the kept bytes now, before the queue has been sent.
             connection.inbound.discard();
             connection.granted = 0;

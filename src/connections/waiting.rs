@@ -38,7 +38,7 @@ impl Waiting {
         let share = connection.held.share();
         let group = share.group();
         if class == Class::Large && connection.parked.is_none() {
-            connection.parked = Some(share.park(connection.inbound.kept()));
+            connection.parked = Some(share.park(connection.inbound.kept()).into());
         }
         let entry = (group, class, self.next);
         match (class, connection.reading, connection.writing) {

@@ -42,13 +42,13 @@ pub(super) struct Caller {
     /// It is in the list of those that wait for memory.
     pub waits_for_room: bool,
     /// What it has sent of incomplete messages. `None`: it has none to send.
-    pub arrival: Option<Arrival>,
+    pub arrival: Option<Box<Arrival>>,
     /// Since when it is not read, as it does not read.
     blocked: Option<Instant>,
     /// Its frames are read even without memory.
     keeps_going: bool,
     /// Why this server closes it.
-    pub why: Option<CloseReason>,
+    pub why: Option<Box<CloseReason>>,
     /// It has half-closed: it sends nothing more.
     pub finished: bool,
 }
@@ -133,7 +133,7 @@ impl Caller {
         self.machine.admit(id);
         self.reserved = size;
         let bytes = self.machine.piece_bytes();
-        self.arrival.get_or_insert(Arrival::new(now, bytes));
+        self.arrival.get_or_insert_with(|| Arrival::new(now, bytes).into());
         self.settle();
     }
 
@@ -143,7 +143,8 @@ impl Caller {
         if self.machine.partials() == 0 {
             (self.arrival, self.reserved) = (None, 0);
         } else {
-            self.arrival.get_or_insert(Arrival::new(now, bytes)).arrives(now, bytes, is_whole);
+            let arrival = self.arrival.get_or_insert_with(|| Arrival::new(now, bytes).into());
+            arrival.arrives(now, bytes, is_whole);
         }
     }
 

@@ -147,7 +147,7 @@ impl<M: MessageServer> Answering<M> {
         };
         self.open -= caller.machine.peer_open();
         self.rooms.remove(connection, &caller);
-        let reason = caller.why.as_ref().unwrap_or(reason);
+        let reason = caller.why.as_deref().unwrap_or(reason);
         caller.origin.gone.store(true, Ordering::SeqCst);
         if let Some(tell) = &mut self.hooks.closed {
             guarded(|| tell(connection, &caller.origin.peer, reason));
@@ -207,7 +207,7 @@ impl<M: MessageServer> Answering<M> {
     fn close_with(&mut self, connection: ConnectionId, reason: CloseReason) {
         let why = reason.goodbye().unwrap_or(Goodbye::new(GoodbyeCode::PROTOCOL, ""));
         if let Some(caller) = self.callers.get_mut(&connection) {
-            caller.why.get_or_insert(reason);
+            caller.why.get_or_insert(reason.into());
         }
         self.messages.close(connection, why);
     }
