@@ -108,6 +108,10 @@ impl MessageServer for LocalServer {
         self.event_loop.connections.keep_going(connection, keeps_going);
     }
 
+    fn allow_unread(&mut self, connection: ConnectionId, allowed: bool) {
+        self.event_loop.connections.allow_unread(connection, allowed, Instant::now());
+    }
+
     fn largest_message(&self, to: ConnectionId) -> usize {
         self.event_loop.connections.largest_message(to)
     }

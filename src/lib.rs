@@ -72,14 +72,16 @@ pub use backends::{LocalServer, memory};
 pub use body::{Body, IntoBody};
 /// The crate of the buffers that hold messages.
 pub use bytes;
-pub use client::{Batch, Call, Client, ClientOptions, MessageClient};
+pub use client::{Batch, Call, Client, ClientOptions, MessageClient, Parts};
 pub use client_stream::{ClientStream, ReadMessage};
 pub use endpoint::{Endpoint, NAME_MAX, NameError};
 pub use error::{CloseReason, Error, ErrorReply, Fault, Progress};
+pub use exchange::Metadata;
 pub use goodbye::Goodbye;
 pub use limits::Limits;
 pub use message_server::{ConnectionId, Event, MessageServer, Refusal, SendError, Waker};
 pub use peer::Peer;
 pub use server::{
-    Failure, Instances, IntoReply, Request, Responder, Risk, Server, ServerOptions, Stopper,
+    Failure, Instances, IntoReply, PartError, PartSender, Request, Responder, Risk, Server,
+    ServerOptions, Stopper,
 };

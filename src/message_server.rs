@@ -114,6 +114,13 @@ pub trait MessageServer {
         let _ = (connection, keeps_going);
     }
 
+    /// Reads a connection although its peer does not read what is sent to it, and does not close it for that
+    /// ([`Limits::write_stall`](crate::Limits::write_stall)). A layer above allows it while it limits itself what it
+    /// sends: a client takes the parts of a reply when it likes. Default: does nothing.
+    fn allow_unread(&mut self, connection: ConnectionId, allowed: bool) {
+        let _ = (connection, allowed);
+    }
+
     /// The largest message in bytes that can be sent to a connection, as far as is known. Default: no limit.
     fn largest_message(&self, to: ConnectionId) -> usize {
         let _ = to;
@@ -201,6 +208,10 @@ macro_rules! forward_to_inner {
 
             fn keep_going(&mut self, connection: ConnectionId, keeps_going: bool) {
                 (**self).keep_going(connection, keeps_going);
+            }
+
+            fn allow_unread(&mut self, connection: ConnectionId, allowed: bool) {
+                (**self).allow_unread(connection, allowed);
             }
 
             fn largest_message(&self, to: ConnectionId) -> usize {

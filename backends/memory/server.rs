@@ -136,6 +136,10 @@ impl MessageServer for MemoryServer {
         self.connections.keep_going(connection, keeps_going);
     }
 
+    fn allow_unread(&mut self, connection: ConnectionId, allowed: bool) {
+        self.connections.allow_unread(connection, allowed, Instant::now());
+    }
+
     fn largest_message(&self, to: ConnectionId) -> usize {
         self.connections.largest_message(to)
     }

@@ -44,9 +44,10 @@ impl<'a> Batch<'a> {
     /// As [`Client::start`]. [`Error::TooLarge`], [`Error::Unsendable`] and [`Error::TooManyCalls`] return
     /// the refused request; none was sent then.
     pub fn send(self) -> Result<Vec<Call>, Error> {
-        let mut calls = Vec::with_capacity(self.requests.len());
-        self.client.start_all(&self.requests, Instant::now(), &mut calls)?;
-        Ok(calls)
+        let (client, began) = (self.client, Instant::now());
+        let ids = client.start_all(&self.requests, began, false)?;
+        let call = |id| Call::new(client.inner.clone(), id, began, began + client.timeout);
+        Ok(ids.into_iter().map(call).collect())
     }
 }
 

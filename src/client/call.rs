@@ -1,9 +1,8 @@
 //! A call in flight.
 
-use super::Inner;
-use super::lead::Lead;
+use super::inner::Inner;
 use super::pending::Outcome;
-use crate::error::{Error, Progress};
+use crate::error::Error;
 use bytes::Bytes;
 use std::fmt;
 use std::sync::Arc;
@@ -27,11 +26,6 @@ impl Call {
         Call { inner, id, began, deadline, collected: false }
     }
 
-    /// The position in the stream at which its request ends; `u64::MAX` until all of it is queued.
-    pub(super) fn end(&self) -> u64 {
-        self.inner.pending.end_of(self.id)
-    }
-
     /// Waits for the reply, until the call's deadline.
     ///
     /// # Errors
@@ -47,10 +41,7 @@ impl Call {
             if let Some(result) = self.collect() {
                 return result;
             }
-            if self.inner.pending.lead_or_follow(self.id, Some(self.deadline)) {
-                let lead = Lead::taken(&self.inner.channel, &self.inner.pending);
-                self.inner.lead(&lead, self.id, self.deadline);
-            }
+            self.inner.wait(self.id, Some(self.deadline));
             self.expire();
         }
     }
@@ -79,46 +70,27 @@ impl Call {
         if let Some(result) = self.collect() {
             return Some(result);
         }
-        // If another thread has the lead, that thread delivers the reply.
-        if let Some(lead) = Lead::take(&self.inner.channel, &self.inner.pending) {
-            self.inner.read_arrived(&lead);
-        }
+        self.inner.look();
         self.expire();
         self.collect()
     }
 
     /// The outcome, if the call has ended.
     fn collect(&mut self) -> Option<Result<Bytes, Error>> {
-        let (outcome, end) = self.inner.pending.collect(self.id)?;
+        let (outcome, end) = self.inner.collect(self.id)?;
         self.collected = true;
-        Some(self.result(outcome, end))
+        Some(match outcome {
+            Outcome::Reply(reply) => Ok(reply),
+            outcome => Err(self.inner.error(outcome, end, self.began, self.deadline - self.began)),
+        })
     }
 
     /// If the deadline has passed and the call has not ended: ends all calls with passed deadlines.
     fn expire(&self) {
         let now = Instant::now();
-        if self.deadline <= now && !self.inner.pending.is_ended(self.id) {
+        if self.deadline <= now && !self.inner.pending.is_ready(self.id) {
             self.inner.pending.expire(now);
             self.inner.channel.send_soon(&self.inner.pending);
-        }
-    }
-
-    fn result(&self, outcome: Outcome, end: u64) -> Result<Bytes, Error> {
-        let endpoint = &self.inner.endpoint;
-        match outcome {
-            Outcome::Reply(reply) => Ok(reply),
-            Outcome::Error(reply) => {
-                Err(Error::Answered { endpoint: endpoint.clone(), reply: *reply })
-            }
-            Outcome::Deadline => {
-                let given = self.deadline - self.began;
-                Err(Error::late(endpoint, given, self.began, Progress::Unknown))
-            }
-            Outcome::Closed(reason) => {
-                let unsent = self.inner.channel.is_surely_unsent(end);
-                let progress = if unsent { Progress::NotBegun } else { Progress::of(&reason) };
-                Err(Error::closed(endpoint, *reason, progress))
-            }
         }
     }
 }
@@ -135,8 +107,8 @@ impl fmt::Debug for Call {
 
 impl Drop for Call {
     fn drop(&mut self) {
-        if !self.collected && self.inner.pending.abandon(self.id) {
-            self.inner.channel.send_soon(&self.inner.pending);
+        if !self.collected {
+            self.inner.abandon(self.id);
         }
     }
 }

@@ -3,32 +3,36 @@
 
 mod arrived;
 mod batch;
+mod begin;
 mod call;
 mod channel;
 mod connect;
 mod deadline_lock;
+mod inner;
 mod lead;
 mod messages;
 mod options;
+mod parts;
 mod pending;
 
 pub use batch::Batch;
 pub use call::Call;
 pub use messages::MessageClient;
 pub use options::ClientOptions;
+pub use parts::Parts;
 
-use crate::body::{Body, IntoBody};
+use crate::body::IntoBody;
 use crate::client_stream::ClientStream;
 use crate::endpoint::Endpoint;
-use crate::error::{CloseReason, Error, ErrorReply, Progress};
-use crate::exchange::Settings;
+use crate::error::{CloseReason, Error};
+use crate::exchange::Metadata;
 use crate::framing::{Framing, Native};
 use crate::limits::Limits;
 use crate::peer::Peer;
 use bytes::Bytes;
-use channel::{Channel, Failure};
-use lead::{Inbox as _, Lead};
-use pending::{NotBegun, Pending, Times};
+use channel::Channel;
+use inner::Inner;
+use pending::Pending;
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -46,16 +50,10 @@ use std::time::{Duration, Instant};
 #[derive(Clone)]
 pub struct Client {
     inner: Arc<Inner>,
-    /// The deadline of a call after its start; each clone may have its own.
+    /// The deadline of a call after its start; each clone may have its own, and so with the others.
     timeout: Duration,
-}
-
-struct Inner {
-    channel: Channel,
-    pending: Pending,
-    endpoint: Arc<str>,
-    /// The largest body that this side sends.
-    limit: usize,
+    method: u32,
+    metadata: Metadata,
 }
 
 impl Client {
@@ -135,7 +133,12 @@ impl Client {
             limit: limits.message,
         };
         inner.channel.begin(&inner.pending);
-        Client { inner: Arc::new(inner), timeout: limits.call }
+        Client {
+            inner: Arc::new(inner),
+            timeout: limits.call,
+            method: 0,
+            metadata: Metadata::default(),
+        }
     }
 
     /// The same connection with another deadline for its calls, instead of [`Limits::call`].
@@ -148,7 +151,35 @@ impl Client {
     /// ```
     #[must_use]
     pub fn with_timeout(&self, timeout: Duration) -> Client {
-        Client { inner: self.inner.clone(), timeout: Limits::clamp(timeout) }
+        Client { timeout: Limits::clamp(timeout), ..self.clone() }
+    }
+
+    /// The same connection, with this number of the method in its calls instead of 0; see
+    /// [`Request::method`](crate::Request::method).
+    ///
+    /// ```no_run
+    /// const COUNT: u32 = 7;
+    /// let client = msgpipe::Client::connect("com.example.notes")?;
+    /// let count = client.with_method(COUNT).call("")?;
+    /// # Ok::<_, msgpipe::Error>(())
+    /// ```
+    #[must_use]
+    pub fn with_method(&self, method: u32) -> Client {
+        Client { method, ..self.clone() }
+    }
+
+    /// The same connection, with these metadata in its requests instead of none; see
+    /// [`Request::metadata`](crate::Request::metadata).
+    ///
+    /// ```no_run
+    /// let client = msgpipe::Client::connect("com.example.notes")?;
+    /// let metadata = msgpipe::Metadata::default().with(b"trace", b"00-4bf9-00f0-01")?;
+    /// let reply = client.with_metadata(metadata).call("hello")?;
+    /// # Ok::<_, Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn with_metadata(&self, metadata: Metadata) -> Client {
+        Client { metadata, ..self.clone() }
     }
 
     /// Sends a request and waits for its reply, until the call's deadline.
@@ -184,9 +215,31 @@ impl Client {
     /// while the request is being sent; the next thread that sends or reads sends the rest.
     pub fn start(&self, request: impl IntoBody) -> Result<Call, Error> {
         let began = Instant::now();
-        let mut calls = Vec::with_capacity(1);
-        self.start_all(&[request.into_body()], began, &mut calls)?;
-        Ok(calls.swap_remove(0))
+        let ids = self.start_all(&[request.into_body()], began, false)?;
+        Ok(Call::new(self.inner.clone(), ids[0], began, began + self.timeout))
+    }
+
+    /// Sends a request with a reply of any number of parts: a listing, a download, a subscription. The parts are
+    /// taken from [`Parts`] as they arrive. Blocks while the server does not read, at most for the time of a call.
+    ///
+    /// The call itself has no deadline: it lasts until the server ends the reply, or [`Parts`] is dropped. A server
+    /// sends ahead up to [`Limits::call_window`] bytes that were not taken, and waits then.
+    ///
+    /// ```no_run
+    /// let client = msgpipe::Client::connect("com.example.notes")?;
+    /// for part in client.stream("all notes")? {
+    ///     println!("{:?}", part?);
+    /// }
+    /// # Ok::<_, msgpipe::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`start`](Client::start). A server that answers with one reply, or with an error reply, is no error here:
+    /// the reply is the only part, and [`Parts`] returns the error.
+    pub fn stream(&self, request: impl IntoBody) -> Result<Parts, Error> {
+        let began = Instant::now();
+        let ids = self.start_all(&[request.into_body()], began, true)?;
+        Ok(Parts::new(self.inner.clone(), ids[0], began))
     }
 
     /// A batch: requests that are sent together, in one write. See [`Batch`].
@@ -218,140 +271,6 @@ impl Client {
     /// Closes the connection, for all clones. Calls in flight end with [`CloseReason::Local`].
     pub fn close(&self) {
         self.inner.close(CloseReason::Local);
-    }
-
-    /// Begins a call for each of these requests and sends them: all of them or none.
-    fn start_all<'a>(
-        &self,
-        requests: &[Body<'a>],
-        began: Instant,
-        calls: &mut Vec<Call>,
-    ) -> Result<(), Error> {
-        let (inner, deadline) = (&self.inner, began + self.timeout);
-        let failed = |why, at: usize| {
-            let request = requests.get(at).cloned();
-            self.not_begun(why, request.unwrap_or_else(|| ().into_body()), began)
-        };
-        inner.make_room(requests.len()).map_err(|why| failed(why, inner.pending.room()))?;
-        for (at, request) in requests.iter().enumerate() {
-            inner.wait_for_limit(request.len(), deadline).map_err(|why| failed(why, at))?;
-        }
-        let mut refused = 0;
-        let sent = inner.channel.send(Some(deadline), &inner.pending, |filler| {
-            let begun = inner.pending.begin(requests, Times { began, deadline }, filler);
-            let begun = begun.map_err(|(at, why)| {
-                refused = at;
-                why
-            })?;
-            let new = |id| Call::new(inner.clone(), id, began, deadline);
-            calls.extend(begun.into_iter().map(new));
-            Ok(())
-        });
-        match sent {
-            Ok(()) => Ok(()),
-            // They were begun: perhaps some of it was sent.
-            Err(NotBegun::Unsent(Failure::Closed(reason))) if !calls.is_empty() => {
-                let end = calls.iter().map(Call::end).min().unwrap_or(u64::MAX);
-                let reason = inner.close(reason);
-                let unsent = inner.channel.is_surely_unsent(end);
-                let progress = if unsent { Progress::NotBegun } else { Progress::of(&reason) };
-                Err(Error::closed(&inner.endpoint, reason.of_open_call(), progress))
-            }
-            Err(NotBegun::Unsent(failure)) if !calls.is_empty() => {
-                Err(Error::late(&inner.endpoint, self.timeout, began, failure.progress()))
-            }
-            Err(why) => Err(failed(why, refused)),
-        }
-    }
-
-    /// The error for a call that was not begun.
-    fn not_begun(&self, why: NotBegun, request: Body<'_>, began: Instant) -> Error {
-        let endpoint = self.inner.endpoint.clone();
-        match why {
-            NotBegun::TooMany { limit } => {
-                Error::TooManyCalls { endpoint, limit, request: request.into_bytes() }
-            }
-            NotBegun::Closed(reason) => Error::closed(&endpoint, reason, Progress::NotBegun),
-            NotBegun::Draining => {
-                let reply = ErrorReply::new(ErrorReply::STOPPING, "the server stops");
-                Error::Answered { endpoint, reply }
-            }
-            NotBegun::TooLarge { limit } => {
-                let (size, message) = (request.len(), request.into_bytes());
-                Error::TooLarge { endpoint, size, limit, message }
-            }
-            NotBegun::Refused(problem) => Error::refused(&endpoint, problem, request.into_bytes()),
-            NotBegun::Unsent(Failure::Closed(reason)) => {
-                let reason = self.inner.close(reason);
-                Error::closed(&endpoint, reason.of_open_call(), Progress::NotBegun)
-            }
-            NotBegun::Unsent(_) => Error::late(&endpoint, self.timeout, began, Progress::NotBegun),
-        }
-    }
-}
-
-impl Inner {
-    /// Checks that `count` calls may begin. Late replies of abandoned calls free their places only when they are
-    /// read: at the limit they are read first.
-    fn make_room(&self, count: usize) -> Result<(), NotBegun> {
-        let checked = self.pending.check(count);
-        if !matches!(checked, Err(NotBegun::TooMany { .. })) {
-            return checked;
-        }
-        if let Some(lead) = Lead::take(&self.channel, &self.pending) {
-            while self.pending.room() < count && self.read_arrived(&lead) {}
-        }
-        self.pending.check(count)
-    }
-
-    /// Checks that the server takes a body of this size. Waits for its limit, if not every server does.
-    fn wait_for_limit(&self, size: usize, deadline: Instant) -> Result<(), NotBegun> {
-        if size > Settings::assumed().body as usize && !self.pending.is_settled() {
-            let is_settled = || self.pending.is_settled();
-            self.channel.wait_for_peer(Some(deadline), &self.pending, is_settled)?;
-        }
-        match self.limit.min(self.pending.limit()) {
-            limit if size > limit => Err(NotBegun::TooLarge { limit }),
-            _ => Ok(()),
-        }
-    }
-
-    /// Reads arrived bytes and delivers the replies in them. `false`: no bytes had arrived. Sends what they allow to
-    /// be sent: nobody else may come to do it.
-    fn read_arrived(&self, lead: &Lead<'_>) -> bool {
-        let received = self.channel.receive_now(lead);
-        self.channel.send_left(&self.pending);
-        match received {
-            Ok(read) => read > 0,
-            Err(Failure::Closed(reason)) => {
-                self.close(reason);
-                false
-            }
-            Err(_) => false,
-        }
-    }
-
-    /// Ends all calls. Returns the reason why the connection has ended: the first one counts.
-    fn close(&self, reason: CloseReason) -> CloseReason {
-        self.pending.end(&reason);
-        let reason = self.pending.closed().unwrap_or(reason);
-        self.channel.close(&reason);
-        reason
-    }
-
-    /// Reads, and delivers all replies, until this call has ended or its deadline has passed.
-    fn lead(&self, lead: &Lead<'_>, id: u32, deadline: Instant) {
-        while !self.pending.is_ended(id) {
-            match self.channel.receive(lead, Some(deadline)) {
-                Ok(()) => {}
-                Err(Failure::Closed(reason)) => drop(self.close(reason)),
-                Err(_) => break,
-            }
-            // A stream of other replies must not prevent the check of the deadline.
-            if !self.pending.is_ended(id) && deadline <= Instant::now() {
-                break;
-            }
-        }
     }
 }
 

@@ -49,8 +49,9 @@ impl<S> Connection<S> {
         let idle = limits.idle.filter(|_| is_served && partial.is_none());
         let idle = idle.map(|waited| (last + waited, Due::Close(CloseReason::Idle { waited })));
         let waited = limits.write_stall;
+        let unread = waiting.filter(|_| !self.unread_allowed);
         let unread =
-            waiting.map(|since| (since + waited, Due::Abort(CloseReason::Unread { waited })));
+            unread.map(|since| (since + waited, Due::Abort(CloseReason::Unread { waited })));
         let closing = closing.map(|from| (from + limits.closing, Due::Abort(CloseReason::Local)));
         let recheck = recheck.map(|at| (at, Due::Recheck));
         let all = [preface, message, idle, unread, closing, recheck];

@@ -124,6 +124,8 @@ pub(super) struct Connection<S> {
     /// Small messages are read from it, and messages to it are accepted, even without memory: that frees memory of
     /// the layer above.
     pub keeps_going: bool,
+    /// It is read although its peer does not read, and it is not closed for that.
+    pub unread_allowed: bool,
     /// It is in the list of ready connections.
     pub in_ready: bool,
     /// The kept bytes may contain whole messages: they are decoded before the next read.
@@ -159,6 +161,7 @@ impl<S> Connection<S> {
             peer_closed: PeerClosed::Neither,
             closing: None,
             keeps_going: false,
+            unread_allowed: false,
             in_ready: false,
             undecoded: false,
             sent: false,
@@ -187,7 +190,8 @@ impl<S> Connection<S> {
 
     /// Whether the peer is not read: more than `bytes` bytes wait for it, or the layer above has more.
     pub fn has_unread(&self, bytes: usize) -> bool {
-        self.outbound.queue.len() > bytes || self.writing == Writing::WaitsForRoom
+        let has_unread = self.outbound.queue.len() > bytes || self.writing == Writing::WaitsForRoom;
+        has_unread && !self.unread_allowed
     }
 
     /// Charges what is held for it now.

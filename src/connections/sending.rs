@@ -87,11 +87,31 @@ impl<S: ServerStream> Connections<S> {
             connection.writing = Writing::Open;
             self.events.push_back(Event::Writable(id));
         }
-        if connection.reading == Reading::Paused {
+        self.read_again(id, now);
+    }
+
+    /// Reads a connection again that was paused.
+    fn read_again(&mut self, id: ConnectionId, now: Instant) {
+        let paused = self.table.get_mut(&id).filter(|it| it.reading == Reading::Paused);
+        if let Some(connection) = paused {
             connection.reading = Reading::Open;
             // The time of its incomplete message did not count meanwhile.
             connection.times.restart(Some(now));
             self.readable(id, false);
+            self.update_deadline(id);
+        }
+    }
+
+    /// See [`MessageServer::allow_unread`](crate::MessageServer::allow_unread).
+    pub fn allow_unread(&mut self, id: ConnectionId, allowed: bool, now: Instant) {
+        let open = self.table.get_mut(&id).filter(|it| it.closing.is_none());
+        if let Some(connection) = open.filter(|it| it.unread_allowed != allowed) {
+            connection.unread_allowed = allowed;
+            // The time in which it was allowed does not count.
+            connection.times.waiting = connection.times.waiting.map(|_| now);
+            if allowed {
+                self.read_again(id, now);
+            }
             self.update_deadline(id);
         }
     }

@@ -5,12 +5,15 @@ mod answering;
 mod arrival;
 mod bind;
 mod caller;
+mod flow;
 mod options;
+mod parts;
 mod reply;
 mod responder;
 mod rooms;
 
 pub use options::{Instances, Risk, ServerOptions};
+pub use parts::{PartError, PartSender};
 pub use reply::{Failure, IntoReply};
 pub use responder::{Request, Responder};
 

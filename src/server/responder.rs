@@ -1,17 +1,26 @@
 //! Requests, and replies from other threads.
 
 use super::IntoReply;
+use super::flow::Flow;
+use crate::account::Share;
 use crate::error::ErrorReply;
+use crate::exchange::Metadata;
 use crate::message_server::{ConnectionId, Waker};
 use crate::peer::Peer;
 use bytes::Bytes;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::thread::ThreadId;
+use std::time::Instant;
 
 /// A request, the argument of a handler; see [`Server::serve`](super::Server::serve).
 #[derive(Debug)]
 pub struct Request {
     pub(super) body: Bytes,
+    pub(super) method: u32,
+    pub(super) deadline: Option<Instant>,
+    /// `None`: no metadata, as most requests.
+    pub(super) metadata: Option<Box<Metadata>>,
     pub(super) connection: ConnectionId,
     pub(super) origin: Arc<Origin>,
     /// Set when it is cancelled. `None` for a handler that replies at once.
@@ -22,6 +31,8 @@ pub struct Request {
 #[derive(Debug)]
 pub(super) struct Origin {
     pub peer: Peer,
+    /// The memory that is held for its requests is charged to it.
+    pub share: Share,
     /// It has gone: nobody waits for its answers.
     pub gone: AtomicBool,
 }
@@ -43,6 +54,22 @@ impl Request {
     /// ```
     pub fn into_body(self) -> Bytes {
         self.body
+    }
+
+    /// The number of the method, 0 for none. The application gives numbers to what it offers, so that the body need
+    /// not say it; [`Client::with_method`](crate::Client::with_method).
+    pub fn method(&self) -> u32 {
+        self.method
+    }
+
+    /// What the client has sent beside the body: [`Client::with_metadata`](crate::Client::with_metadata).
+    pub fn metadata(&self) -> Metadata {
+        self.metadata.as_deref().cloned().unwrap_or_default()
+    }
+
+    /// When the client stops waiting. The request is cancelled then. `None`: it waits any time.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.deadline
     }
 
     /// Who asks, as the operating system told it when the connection was made.
@@ -87,24 +114,44 @@ pub(super) type Answer = Result<Bytes, Box<ErrorReply>>;
 /// A reply of the application. The codes below 100 belong to this crate, and some of them say that a request
 /// was not begun. A handler that forwards another server's error reply must not claim that by accident.
 pub(super) fn of_application(reply: impl IntoReply) -> Answer {
-    reply.into_reply().map_err(|error| match error.code {
-        0 | 2..=99 => ErrorReply { code: ErrorReply::FAILED, ..error }.into(),
-        _ => error.into(),
-    })
+    reply.into_reply().map_err(|error| error_of_application(error).into())
+}
+
+pub(super) fn error_of_application(error: ErrorReply) -> ErrorReply {
+    match error.code {
+        0 | 2..=99 => ErrorReply { code: ErrorReply::FAILED, ..error },
+        _ => error,
+    }
+}
+
+/// What a responder gives to the loop.
+#[derive(Debug)]
+pub(super) enum Given {
+    Answer(Answer),
+    /// Parts of its reply wait here.
+    Parts(Arc<Flow>),
 }
 
 /// Replies from other threads that the loop has not taken yet.
 #[derive(Debug)]
 pub(super) struct Outbox {
-    answers: Mutex<Vec<(ConnectionId, u32, Answer)>>,
+    answers: Mutex<Vec<(ConnectionId, u32, Given)>>,
     /// Whether there are any. The loop checks this for each message, without a lock.
     waiting: AtomicBool,
     waker: Waker,
+    /// The thread that runs the loop.
+    thread: OnceLock<ThreadId>,
 }
 
 impl Outbox {
     pub fn new(waker: Waker) -> Outbox {
-        Outbox { answers: Mutex::default(), waiting: AtomicBool::new(false), waker }
+        let (answers, waiting) = (Mutex::default(), AtomicBool::new(false));
+        Outbox { answers, waiting, waker, thread: OnceLock::new() }
+    }
+
+    /// This thread runs the loop.
+    pub fn is_run_here(&self) {
+        self.thread.get_or_init(|| std::thread::current().id());
     }
 
     /// Whether there are answers that were given since the last look.
@@ -113,16 +160,16 @@ impl Outbox {
     }
 
     /// The answers given since the last look.
-    pub fn take(&self) -> Vec<(ConnectionId, u32, Answer)> {
+    pub fn take(&self) -> Vec<(ConnectionId, u32, Given)> {
         let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
         self.waiting.store(false, Ordering::Relaxed);
         std::mem::take(&mut *answers)
     }
 
-    fn put(&self, connection: ConnectionId, id: u32, answer: Answer) {
+    fn put(&self, connection: ConnectionId, id: u32, given: Given) {
         let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
         let first = answers.is_empty();
-        answers.push((connection, id, answer));
+        answers.push((connection, id, given));
         self.waiting.store(true, Ordering::Release);
         drop(answers);
         // One wake is enough for many replies: the loop takes all of them.
@@ -170,7 +217,26 @@ impl Responder {
     /// Sends the reply. Does not block.
     pub fn reply(mut self, reply: impl IntoReply) {
         self.answered = true;
-        self.outbox.put(self.connection, self.id, of_application(reply));
+        self.give(Given::Answer(of_application(reply)));
+    }
+
+    /// Another type answers.
+    pub(super) fn set_answered(&mut self) {
+        self.answered = true;
+    }
+
+    pub(super) fn give(&self, given: Given) {
+        self.outbox.put(self.connection, self.id, given);
+    }
+
+    /// The share that memory of its client is charged to.
+    pub(super) fn share(&self) -> Share {
+        self.origin.share.clone()
+    }
+
+    /// Whether this is the thread that runs the server's loop.
+    pub(super) fn is_on_loop(&self) -> bool {
+        self.outbox.thread.get() == Some(&std::thread::current().id())
     }
 }
 
@@ -181,7 +247,7 @@ impl Drop for Responder {
                 true => ErrorReply::panicked(),
                 false => ErrorReply::new(ErrorReply::UNANSWERED, "the handler gave no answer"),
             };
-            self.outbox.put(self.connection, self.id, Err(error.into()));
+            self.give(Given::Answer(Err(error.into())));
         }
     }
 }

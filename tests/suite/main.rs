@@ -32,6 +32,7 @@ mod other_users;
 #[cfg(windows)]
 mod pipe_access;
 mod processes;
+mod reply_parts;
 mod slow_peers;
 #[cfg(unix)]
 mod socket_files;

@@ -4,7 +4,7 @@ mod state;
 #[cfg(test)]
 mod tests;
 
-pub(super) use state::{NotBegun, Outcome, Times};
+pub(super) use state::{NotBegun, Outcome, Terms};
 
 use super::channel::Filler;
 use super::lead::{Inbox, Put};
@@ -12,7 +12,7 @@ use crate::body::Body;
 use crate::error::CloseReason;
 use crate::exchange::Config;
 use bytes::Bytes;
-use state::State;
+use state::{Slot, State};
 use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -60,7 +60,7 @@ impl Pending {
     pub fn begin<'a>(
         &self,
         requests: &[Body<'a>],
-        times: Times,
+        terms: Terms<'_>,
         filler: &mut Filler<'_, 'a>,
     ) -> Result<Vec<u32>, (usize, NotBegun)> {
         let mut state = self.lock();
@@ -72,7 +72,7 @@ impl Pending {
         }
         let mut begun = Vec::with_capacity(requests.len());
         for (at, body) in requests.iter().enumerate() {
-            match state.begin(body, times, filler) {
+            match state.begin(body, terms, filler) {
                 Ok(id) => begun.push(id),
                 Err(why) => {
                     // The queue is dropped by the caller, so nothing of these is sent.
@@ -112,15 +112,24 @@ impl Pending {
         has_unsent
     }
 
-    /// Returns the outcome of a call that has ended, once, and the position at which its request ends.
-    pub fn collect(&self, id: u32) -> Option<(Outcome, u64)> {
+    /// Returns the outcome of a call that has ended, once, and the position at which its request ends. Also returns
+    /// whether something has to be sent.
+    pub fn collect(&self, id: u32) -> Option<(Outcome, u64, bool)> {
         let mut state = self.lock();
-        let slot = state.machine.release_if(id, |slot| slot.outcome.is_some())?;
-        Some((slot.outcome?, slot.end))
+        let slot = state.machine.release_if(id, Slot::is_over)?;
+        Some((slot.outcome?, slot.end, state.machine.has_unsent()))
     }
 
-    pub fn is_ended(&self, id: u32) -> bool {
-        self.lock().machine.owner(id).is_some_and(|slot| slot.outcome.is_some())
+    /// Takes the next part of a reply that has arrived. Also returns whether something has to be sent for that.
+    pub fn next_part(&self, id: u32) -> Option<(Bytes, bool)> {
+        let mut state = self.lock();
+        let part = state.next_part(id)?;
+        Some((part, state.machine.has_unsent()))
+    }
+
+    /// Whether the outcome of a call, or a part of its reply, can be taken.
+    pub fn is_ready(&self, id: u32) -> bool {
+        self.lock().machine.owner(id).is_some_and(|slot| slot.is_ready())
     }
 
     /// The position in the stream at which the request of a call ends.

@@ -5,8 +5,8 @@ use crate::client::channel::{Failure, Filler};
 use crate::client::lead::Put;
 use crate::error::{CloseReason, ErrorReply};
 use crate::exchange::{
-    BriefEvent, Charge, Config, ENVELOPE_LEN, End, Event, Machine, Message, OpenError, Opening,
-    Side, Violation, abort,
+    Arrived, BriefEvent, Charge, Config, ENVELOPE_LEN, End, Event, Machine, Message, Metadata,
+    OpenError, Opening, Side, Violation, abort,
 };
 use crate::framing::FramingError;
 use bytes::Bytes;
@@ -18,6 +18,8 @@ use std::time::Instant;
 #[derive(Debug)]
 pub(in crate::client) enum Outcome {
     Reply(Bytes),
+    /// All parts of a reply have been taken.
+    End,
     Error(Box<ErrorReply>),
     Deadline,
     Closed(Box<CloseReason>),
@@ -33,18 +35,50 @@ pub(super) struct Slot {
     pub lead: bool,
     /// The position in the stream at which its request ends; `u64::MAX` until all of it is queued.
     pub end: u64,
+    /// For a reply of any number of parts.
+    pub parts: Option<Box<Parts>>,
 }
 
-impl Default for Slot {
-    fn default() -> Slot {
-        Slot { outcome: None, waiter: None, lead: false, end: u64::MAX }
-    }
+/// The parts of a reply that have arrived and were not taken, with the credit that they hold.
+#[derive(Debug, Default)]
+pub(super) struct Parts {
+    waiting: VecDeque<(Bytes, Charge)>,
 }
 
 impl Slot {
+    fn new(end: u64, has_parts: bool) -> Slot {
+        let parts = has_parts.then(Box::default);
+        Slot { outcome: None, waiter: None, lead: false, end, parts }
+    }
+
+    /// Whether its caller has nothing to wait for.
+    pub fn is_ready(&self) -> bool {
+        self.outcome.is_some() || self.parts.as_ref().is_some_and(|it| !it.waiting.is_empty())
+    }
+
+    /// Whether its outcome is next: all parts before it have been taken.
+    pub fn is_over(&self) -> bool {
+        self.outcome.is_some() && self.parts.as_ref().is_none_or(|it| it.waiting.is_empty())
+    }
+
     fn finish(&mut self, outcome: Outcome) {
-        self.outcome = Some(outcome);
+        self.outcome.get_or_insert(outcome);
         self.wake();
+    }
+
+    /// A message has arrived: the reply, or a part of it. Returns the charge if it is not held until the part is
+    /// taken.
+    fn arrives(&mut self, body: Bytes, charge: Charge, is_last: bool) -> Option<Charge> {
+        let Some(parts) = &mut self.parts else {
+            self.finish(Outcome::Reply(body));
+            return Some(charge);
+        };
+        parts.waiting.push_back((body, charge));
+        match is_last {
+            true => self.finish(Outcome::End),
+            false => self.wake(),
+        }
+        None
     }
 
     fn wake(&mut self) {
@@ -64,11 +98,16 @@ pub(super) struct State {
     pub closed: Option<CloseReason>,
 }
 
-/// When calls begin, and until when they may take.
+/// What calls have besides their requests.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::client) struct Times {
+pub(in crate::client) struct Terms<'m> {
     pub began: Instant,
-    pub deadline: Instant,
+    /// `None`: the server may take any time.
+    pub deadline: Option<Instant>,
+    pub method: u32,
+    pub metadata: &'m Metadata,
+    /// The reply has any number of parts.
+    pub has_parts: bool,
 }
 
 /// Why a call was not begun.
@@ -120,31 +159,34 @@ impl State {
     pub fn begin<'a>(
         &mut self,
         body: &Body<'a>,
-        times: Times,
+        terms: Terms<'_>,
         filler: &mut Filler<'_, 'a>,
     ) -> Result<u32, NotBegun> {
         let (machine, size) = (&mut self.machine, body.len());
-        let Times { began, deadline } = times;
+        let Terms { began, deadline, method, metadata, has_parts } = terms;
         let put = |head: [u8; ENVELOPE_LEN]| {
             let end = filler.put(&head, body.clone())?;
-            Ok(Slot { end, ..Slot::default() })
+            Ok(Slot::new(end, has_parts))
         };
-        if let Some(begun) = machine.open_now(0, size, Some(deadline), began, put) {
-            return begun.map_err(NotBegun::Refused);
+        if metadata.is_empty() {
+            if let Some(begun) = machine.open_now(method, size, deadline, began, put) {
+                return begun.map_err(NotBegun::Refused);
+            }
         }
         // It waits for its turn or for credit. It is sent from the machine's queue, by the thread that is sending.
-        let message = Some(Message::new(body.clone().into_bytes(), true));
-        let opening = Opening { message, deadline: Some(deadline), ..Opening::default() };
-        machine.open(opening, Slot::default()).map_err(|error| match error {
+        let mut message = Message::new(body.clone().into_bytes(), true);
+        message.metadata = metadata.clone();
+        let opening = Opening { message: Some(message), deadline, method, ..Opening::default() };
+        machine.open(opening, Slot::new(u64::MAX, has_parts)).map_err(|error| match error {
             OpenError::TooMany { limit } => NotBegun::TooMany { limit },
             OpenError::Draining => NotBegun::Draining,
             OpenError::TooLarge { limit } => NotBegun::TooLarge { limit },
         })
     }
 
-    /// The caller of a call that has not ended.
+    /// The caller of a call of which nothing can be taken yet.
     pub fn waiting(&mut self, id: u32) -> Option<&mut Slot> {
-        self.machine.owner(id).filter(|slot| slot.outcome.is_none())
+        self.machine.owner(id).filter(|slot| !slot.is_ready())
     }
 
     fn set_end(&mut self, id: u32, end: u64) {
@@ -154,7 +196,7 @@ impl State {
     }
 
     fn finish(&mut self, id: u32, outcome: Outcome) {
-        if let Some(slot) = self.waiting(id) {
+        if let Some(slot) = self.machine.owner(id) {
             slot.finish(outcome);
         }
     }
@@ -165,8 +207,11 @@ impl State {
             return false;
         };
         let (head, id, is_end) = (frame.head(), frame.id(), frame.ends_message());
-        // A request goes without metadata, and nothing else of a client has any.
-        if let Some(end) = put(head.as_slice(), frame.into_body()).filter(|_| is_end) {
+        let put = match frame.metadata().is_empty() {
+            true => put(head.as_slice(), frame.into_body()),
+            false => put(&[head.as_slice(), frame.metadata()].concat(), frame.into_body()),
+        };
+        if let Some(end) = put.filter(|_| is_end) {
             self.set_end(id, end);
         }
         true
@@ -183,8 +228,9 @@ impl State {
     pub fn receive(&mut self, mut message: Bytes) -> Result<(), Violation> {
         match self.machine.receive_brief(&mut message, Instant::now)? {
             BriefEvent::Reply(slot) => {
-                if let Some(slot) = slot.filter(|slot| slot.outcome.is_none()) {
-                    slot.finish(Outcome::Reply(message));
+                if let Some(slot) = slot {
+                    // The call is over: the part holds no credit of it.
+                    slot.arrives(message, Charge::default(), true);
                 }
                 return Ok(());
             }
@@ -206,14 +252,7 @@ impl State {
 
     fn happened(&mut self, event: Event) {
         match event {
-            Event::Message { id, arrived } => {
-                self.machine.taken(id, arrived.charge);
-                // The reply of this client's calls is the first message.
-                if !arrived.last {
-                    self.machine.stop(id);
-                }
-                self.finish(id, Outcome::Reply(arrived.body));
-            }
+            Event::Message { id, arrived } => self.arrived(id, arrived),
             Event::Ended { id, end } => self.ended(id, end),
             Event::Expired { id, .. } => self.finish(id, Outcome::Deadline),
             Event::Announced { id, .. } => self.machine.admit(id),
@@ -228,8 +267,32 @@ impl State {
         }
     }
 
+    fn arrived(&mut self, id: u32, arrived: Arrived) {
+        let Some(slot) = self.machine.owner(id) else {
+            return self.machine.taken(id, arrived.charge);
+        };
+        let is_only = slot.parts.is_none();
+        let Some(charge) = slot.arrives(arrived.body, arrived.charge, arrived.last) else {
+            return;
+        };
+        self.machine.taken(id, charge);
+        // The reply of this call is the first message.
+        if is_only && !arrived.last {
+            self.machine.stop(id);
+        }
+    }
+
+    /// The next part of a reply.
+    pub fn next_part(&mut self, id: u32) -> Option<Bytes> {
+        let (part, charge) = self.machine.owner(id)?.parts.as_mut()?.waiting.pop_front()?;
+        self.machine.taken(id, charge);
+        Some(part)
+    }
+
     fn ended(&mut self, id: u32, end: End) {
+        let has_parts = self.machine.owner(id).is_some_and(|slot| slot.parts.is_some());
         let outcome = match end {
+            End::Plain if has_parts => Outcome::End,
             End::Plain => Outcome::Reply(Bytes::new()),
             End::Error(error) => Outcome::Error(error.into()),
             End::Closed { .. } | End::Withdrawn => {

@@ -1,6 +1,7 @@
 //! Threads that share the calls of a client.
 
 use super::*;
+use crate::exchange::Metadata;
 use crate::framing::{Native, Outbound, SendQueue};
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,8 +15,9 @@ fn begin(pending: &Pending, count: usize) -> Option<Vec<u32>> {
     let (mut outbound, mut queue) = (Outbound::new(&Native::for_calls(100)), SendQueue::default());
     let mut filler = Filler::new(&mut outbound, &mut queue, 0, 100);
     let now = Instant::now();
-    let times = Times { began: now, deadline: now + Duration::from_secs(60) };
-    pending.begin(&vec![Body::from("ask"); count], times, &mut filler).ok()
+    let (deadline, metadata) = (Some(now + Duration::from_secs(60)), &Metadata::default());
+    let terms = Terms { began: now, deadline, method: 0, metadata, has_parts: false };
+    pending.begin(&vec![Body::from("ask"); count], terms, &mut filler).ok()
 }
 
 fn begun(pending: &Pending) -> u32 {
@@ -78,7 +80,7 @@ fn a_call_says_that_the_server_ended_while_it_was_open() {
         let pending = pending();
         let call = begun(&pending);
         pending.close(&reason);
-        let Some((Outcome::Closed(said), _)) = pending.collect(call) else { panic!("{reason}") };
+        let Some((Outcome::Closed(said), _, _)) = pending.collect(call) else { panic!("{reason}") };
         assert!(said.to_string().starts_with(&text), "{said}");
     }
 }

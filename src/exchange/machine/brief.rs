@@ -25,7 +25,7 @@ pub(super) fn is_whole(frame: &Frame) -> bool {
 /// What a frame of a brief call has brought.
 pub(crate) enum BriefEvent<'a, T> {
     /// The request of a new call of the peer.
-    Request { id: u32, deadline: Option<Instant>, charge: Charge },
+    Request { id: u32, method: u32, deadline: Option<Instant>, charge: Charge },
     /// The reply to a call of this side, with what is kept for it.
     Reply(Option<&'a mut T>),
     /// It is another frame, and nothing was done.
@@ -44,7 +44,7 @@ impl<T> Machine<T> {
         let whole = Whole::read(message).filter(|_| self.is_settled);
         let size = message.len().saturating_sub(ENVELOPE_LEN);
         match whole {
-            Some(Whole::Request { id, time, .. }) if self.takes_new(id) => {
+            Some(Whole::Request { id, method, time }) if self.takes_new(id) => {
                 let cost = self.charge_whole(id, size, 0)?;
                 message.advance(ENVELOPE_LEN);
                 self.peer_ids.opened(id);
@@ -52,7 +52,7 @@ impl<T> Machine<T> {
                 let deadline = time.map(|time| now() + time);
                 self.begin_brief(id, deadline);
                 let charge = Charge { call: cost, connection: cost };
-                Ok(BriefEvent::Request { id, deadline, charge })
+                Ok(BriefEvent::Request { id, method, deadline, charge })
             }
             Some(Whole::Reply { id }) if self.is_awaited(id) => {
                 let cost = self.charge_whole(id, size, 0)?;

@@ -231,6 +231,16 @@ impl<T> Machine<T> {
         self.lists.refusals.len() + self.lists.urgent.len() >= CONTROL_MAX
     }
 
+    /// The bytes that wait to be sent in a call, with [`MESSAGE_COST`](super::MESSAGE_COST) for each message.
+    pub fn queued(&self, id: u32) -> usize {
+        self.calls.get(&id).map_or(0, |call| call.outgoing.cost())
+    }
+
+    /// The bytes of [`held`](Machine::held) that wait to be sent in a call.
+    pub fn queued_bytes(&self, id: u32) -> usize {
+        self.calls.get(&id).map_or(0, |call| call.outgoing.queued())
+    }
+
     /// The bytes that are held: incomplete messages, and messages that wait to be sent.
     pub fn held(&self) -> usize {
         self.held

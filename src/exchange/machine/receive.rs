@@ -23,34 +23,25 @@ impl<T> Machine<T> {
     /// # Errors
     /// The peer broke the protocol.
     pub fn receive(&mut self, now: Instant, mut message: Bytes) -> Result<(), Violation> {
-        let whole = Whole::read(&message);
-        let event = match (self.receive_brief(&mut message, || now)?, whole) {
-            (BriefEvent::Request { id, deadline, charge }, Some(Whole::Request { method, .. })) => {
-                Some(Event::Request {
-                    id,
-                    method,
-                    metadata: Metadata::default(),
-                    deadline,
-                    message: Some((message, charge)),
-                    last: true,
-                })
-            }
+        let reply = Whole::read(&message);
+        let event = match (self.receive_brief(&mut message, || now)?, reply) {
+            (BriefEvent::Request { id, method, deadline, charge }, _) => Event::Request {
+                id,
+                method,
+                metadata: Metadata::default(),
+                deadline,
+                message: Some((message, charge)),
+                last: true,
+            },
             (BriefEvent::Reply(_), Some(Whole::Reply { id })) => {
                 let charge = Charge::of_reply(message.len());
-                Some(Event::Message {
-                    id,
-                    arrived: Arrived {
-                        body: message,
-                        charge,
-                        last: true,
-                        metadata: Metadata::default(),
-                        method: 0,
-                    },
-                })
+                let metadata = Metadata::default();
+                let arrived = Arrived { metadata, method: 0, body: message, charge, last: true };
+                Event::Message { id, arrived }
             }
             _ => return Ok(self.receive_frame(Frame::decode(message)?, now)?),
         };
-        self.report(event);
+        self.report([event]);
         Ok(())
     }
 

@@ -50,7 +50,9 @@ impl<M: MessageServer> Answerer<'_, M> {
         let cancelled = Arc::new(AtomicBool::new(false));
         request.cancelled = Some(cancelled.clone());
         if let Some(caller) = self.server.callers.get_mut(&self.connection) {
-            caller.machine.set_owner(self.id, InFlight { held, cancelled: cancelled.clone() });
+            caller
+                .machine
+                .set_owner(self.id, InFlight { held, cancelled: cancelled.clone(), flow: None });
             caller.in_flight += held;
             caller.settle();
         }

@@ -6,7 +6,8 @@ mod timed;
 pub(super) use handling::Answerer;
 
 use super::caller::Caller;
-use super::responder::{Answer, Origin, Outbox, Request};
+use super::flow::Flow;
+use super::responder::{Answer, Given, Origin, Outbox, Request};
 use super::rooms::Rooms;
 use super::{Hooks, Server, Stopper};
 use crate::account::Account;
@@ -37,7 +38,7 @@ pub(super) struct Answering<M> {
     config: Arc<Config>,
     outbox: Arc<Outbox>,
     /// Replies from other threads that have not been sent yet.
-    given: VecDeque<(ConnectionId, u32, Answer)>,
+    given: VecDeque<(ConnectionId, u32, Given)>,
     stopper: Stopper,
     /// The account, for a `MessageServer` without one.
     account: Account,
@@ -90,6 +91,7 @@ impl<M: MessageServer> Answering<M> {
     }
 
     pub fn run(mut self, mut handler: impl FnMut(Request, Answerer<'_, M>)) -> Result<(), Error> {
+        self.outbox.is_run_here();
         loop {
             self.take_answers();
             if self.stopper.stop.load(Ordering::SeqCst) && self.is_stopped() {
@@ -126,7 +128,7 @@ impl<M: MessageServer> Answering<M> {
         let peer = self.messages.peer(connection).cloned().unwrap_or_default();
         let share = self.messages.share(connection);
         let share = share.unwrap_or_else(|| self.account.share(&peer));
-        let origin = Arc::new(Origin { peer, gone: AtomicBool::new(false) });
+        let origin = Arc::new(Origin { peer, share: share.clone(), gone: AtomicBool::new(false) });
         let mut caller = Caller::new(origin.clone(), self.config.clone(), share);
         if self.stopping.is_some() {
             caller.machine.drain();
@@ -164,10 +166,11 @@ impl<M: MessageServer> Answering<M> {
         caller.machine.set_full(caller.share().room() == 0);
         let time = || self.messages.event_time();
         match caller.machine.receive_brief(&mut message, time) {
-            Ok(BriefEvent::Request { id, deadline, charge }) => {
+            Ok(BriefEvent::Request { id, method, deadline, charge }) => {
                 self.open += 1;
                 self.check_at = self.check_at.into_iter().chain(deadline).min();
                 let request = caller.request(connection, message, charge);
+                let request = Request { method, deadline, ..request };
                 let is_last = !caller.machine.has_unsent() && !caller.machine.has_events();
                 Some(Begun { id, request, is_last })
             }
@@ -236,10 +239,12 @@ impl<M: MessageServer> Answering<M> {
                 let largest = self.messages.largest_message(connection);
                 caller.machine.set_largest_frame(largest);
             }
-            exchange::Event::Request { id, message, last, deadline, .. } => {
+            exchange::Event::Request { id, method, metadata, message, last, deadline } => {
                 self.check_at = self.check_at.into_iter().chain(deadline).min();
                 if let Some((body, charge)) = message.filter(|_| last) {
                     let request = caller.request(connection, body, charge);
+                    let metadata = (!metadata.is_empty()).then(|| metadata.into());
+                    let request = Request { method, deadline, metadata, ..request };
                     return Some(Begun { id, request, is_last: false });
                 }
                 let text = "this server takes requests of one message";
@@ -250,9 +255,9 @@ impl<M: MessageServer> Answering<M> {
                 self.rooms.wait(connection, caller);
                 self.admit();
             }
-            exchange::Event::Cancelled { id, .. } => {
+            exchange::Event::Cancelled { id, .. } | exchange::Event::Stopped { id } => {
                 if let Some(request) = caller.machine.owner(id) {
-                    request.cancelled.store(true, Ordering::SeqCst);
+                    request.cancel();
                 }
             }
             // This server calls nobody, and has no use for what belongs to no call.
@@ -275,11 +280,23 @@ impl<M: MessageServer> Answering<M> {
             self.given.extend(self.outbox.take());
         }
         for _ in 0..ANSWERS_AT_ONCE {
-            let Some((connection, id, answer)) = self.given.pop_front() else {
+            let Some((connection, id, given)) = self.given.pop_front() else {
                 return;
             };
-            self.answer(connection, id, answer);
+            match given {
+                Given::Answer(answer) => self.answer(connection, id, answer),
+                Given::Parts(flow) => self.takes_parts(connection, id, flow),
+            }
         }
+    }
+
+    /// Parts of a reply have been given by another thread.
+    fn takes_parts(&mut self, connection: ConnectionId, id: u32, flow: Arc<Flow>) {
+        if !self.callers.contains_key(&connection) {
+            return flow.close();
+        }
+        self.tend(connection, |caller, _| caller.takes_parts(id, flow));
+        self.admit();
     }
 
     /// Answers a request in flight. A request of a disconnected client is only closed.
@@ -297,8 +314,15 @@ impl<M: MessageServer> Answering<M> {
         change(caller, &mut self.messages);
         caller.keep_going(&mut self.messages, connection);
         caller.pump(&mut self.messages, connection);
+        while caller.is_unfed() && caller.feed_all() {
+            caller.pump(&mut self.messages, connection);
+        }
+        if caller.is_unfed() && caller.share().room() == 0 {
+            self.messages.wait_for_memory(connection);
+        }
         caller.settle();
         caller.keep_going(&mut self.messages, connection);
+        caller.allow_unread(&mut self.messages, connection);
         self.open = self.open + caller.machine.peer_open() - before;
         if caller.finished && caller.machine.peer_open() == 0 && caller.is_idle() {
             self.messages.close(connection, Goodbye::new(GoodbyeCode::STOPPING, "all is answered"));

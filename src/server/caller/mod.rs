@@ -1,17 +1,20 @@
 //! A connected client: its machine of calls, and the memory that is held for it.
 
-use super::arrival::{Arrival, Lateness};
-use super::responder::{Answer, Origin, Request};
+mod feeding;
+
 use crate::account::{Charge, Share};
 use crate::error::{CloseReason, ErrorReply};
 use crate::exchange::{self, Config, Frame, Machine, Message, SendError, Side};
 use crate::framing::{FramingError, GoodbyeCode, READ_CHUNK};
 use crate::goodbye::Goodbye;
 use crate::message_server::{self, ConnectionId, MessageServer, Refusal};
+use crate::server::arrival::{Arrival, Lateness};
+use crate::server::flow::Flow;
+use crate::server::responder::{Answer, Origin, Request};
 use bytes::Bytes;
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 /// What the server keeps for a request in flight.
@@ -20,6 +23,27 @@ pub(super) struct InFlight {
     pub held: usize,
     /// Set when it is cancelled.
     pub cancelled: Arc<AtomicBool>,
+    /// Where the parts of its reply come from.
+    pub flow: Option<Arc<Flow>>,
+}
+
+impl InFlight {
+    /// Nobody waits for the answer any more.
+    pub fn cancel(&self) {
+        self.cancelled.store(true, Ordering::SeqCst);
+        if let Some(flow) = &self.flow {
+            flow.close();
+        }
+    }
+}
+
+impl Drop for InFlight {
+    /// Also when the client goes: a thread may be waiting to send a part.
+    fn drop(&mut self) {
+        if let Some(flow) = &self.flow {
+            flow.close();
+        }
+    }
 }
 
 /// The memory of a call besides its bytes, if it is not one of one message each way: its entry and its queues.
@@ -47,6 +71,12 @@ pub(super) struct Caller {
     blocked: Option<Instant>,
     /// Its frames are read even without memory.
     keeps_going: bool,
+    /// Calls with a reply of parts that was not given or sent wholly.
+    streams: Vec<u32>,
+    /// Those of them with parts that wait for room in the machine, or for memory.
+    unfed: Vec<u32>,
+    /// It is read although it does not read.
+    unread_allowed: bool,
     /// Why this server closes it.
     pub why: Option<Box<CloseReason>>,
     /// It has half-closed: it sends nothing more.
@@ -67,6 +97,9 @@ impl Caller {
             arrival: None,
             blocked: None,
             keeps_going: false,
+            streams: Vec::new(),
+            unfed: Vec::new(),
+            unread_allowed: false,
             why: None,
             finished: false,
         }
@@ -80,7 +113,16 @@ impl Caller {
         charge: exchange::Charge,
     ) -> Request {
         self.machine.give_back(charge);
-        Request { body, connection, origin: self.origin.clone(), cancelled: None }
+        let origin = self.origin.clone();
+        Request {
+            body,
+            method: 0,
+            deadline: None,
+            metadata: None,
+            connection,
+            origin,
+            cancelled: None,
+        }
     }
 
     pub fn share(&self) -> &Share {

@@ -1,0 +1,87 @@
+//! How calls begin: all requests of a batch are sent, or none.
+
+use super::Client;
+use super::channel::Failure;
+use super::pending::{NotBegun, Terms};
+use crate::body::{Body, IntoBody};
+use crate::error::{Error, ErrorReply, Progress};
+use std::time::Instant;
+
+impl Client {
+    /// Begins a call for each of these requests and sends them: all of them or none. Returns their ids.
+    /// `has_parts`: the replies have any number of parts.
+    pub(super) fn start_all<'a>(
+        &self,
+        requests: &[Body<'a>],
+        began: Instant,
+        has_parts: bool,
+    ) -> Result<Vec<u32>, Error> {
+        let (inner, deadline) = (&self.inner, began + self.timeout);
+        let failed = |why, at: usize| {
+            let request = requests.get(at).cloned();
+            self.not_begun(why, request.unwrap_or_else(|| ().into_body()), began)
+        };
+        inner.make_room(requests.len()).map_err(|why| failed(why, inner.pending.room()))?;
+        for (at, request) in requests.iter().enumerate() {
+            inner.wait_for_limit(request.len(), deadline).map_err(|why| failed(why, at))?;
+        }
+        let terms = Terms {
+            began,
+            deadline: Some(deadline).filter(|_| !has_parts),
+            method: self.method,
+            metadata: &self.metadata,
+            has_parts,
+        };
+        let (mut refused, mut ids) = (0, Vec::new());
+        let sent = inner.channel.send(Some(deadline), &inner.pending, |filler| {
+            ids = inner.pending.begin(requests, terms, filler).map_err(|(at, why)| {
+                refused = at;
+                why
+            })?;
+            Ok(())
+        });
+        let error = match sent {
+            Ok(()) => return Ok(ids),
+            // They were begun: perhaps some of it was sent.
+            Err(NotBegun::Unsent(Failure::Closed(reason))) if !ids.is_empty() => {
+                let ends = ids.iter().map(|id| inner.pending.end_of(*id));
+                let end = ends.min().unwrap_or(u64::MAX);
+                let reason = inner.close(reason);
+                let unsent = inner.channel.is_surely_unsent(end);
+                let progress = if unsent { Progress::NotBegun } else { Progress::of(&reason) };
+                Error::closed(&inner.endpoint, reason.of_open_call(), progress)
+            }
+            Err(NotBegun::Unsent(failure)) if !ids.is_empty() => {
+                Error::late(&inner.endpoint, self.timeout, began, failure.progress())
+            }
+            Err(why) => failed(why, refused),
+        };
+        ids.iter().for_each(|id| inner.abandon(*id));
+        Err(error)
+    }
+
+    /// The error for a call that was not begun.
+    fn not_begun(&self, why: NotBegun, request: Body<'_>, began: Instant) -> Error {
+        let endpoint = self.inner.endpoint.clone();
+        match why {
+            NotBegun::TooMany { limit } => {
+                Error::TooManyCalls { endpoint, limit, request: request.into_bytes() }
+            }
+            NotBegun::Closed(reason) => Error::closed(&endpoint, reason, Progress::NotBegun),
+            NotBegun::Draining => {
+                let reply = ErrorReply::new(ErrorReply::STOPPING, "the server stops");
+                Error::Answered { endpoint, reply }
+            }
+            NotBegun::TooLarge { limit } => {
+                let (size, message) = (request.len(), request.into_bytes());
+                Error::TooLarge { endpoint, size, limit, message }
+            }
+            NotBegun::Refused(problem) => Error::refused(&endpoint, problem, request.into_bytes()),
+            NotBegun::Unsent(Failure::Closed(reason)) => {
+                let reason = self.inner.close(reason);
+                Error::closed(&endpoint, reason.of_open_call(), Progress::NotBegun)
+            }
+            NotBegun::Unsent(_) => Error::late(&endpoint, self.timeout, began, Progress::NotBegun),
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! What the clones of a client share: one connection, and its calls in flight.
+
+use super::channel::{Channel, Failure};
+use super::lead::{Inbox as _, Lead};
+use super::pending::{NotBegun, Outcome, Pending};
+use crate::error::{CloseReason, Error, Progress};
+use crate::exchange::Settings;
+use bytes::Bytes;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+pub(super) struct Inner {
+    pub channel: Channel,
+    pub pending: Pending,
+    pub endpoint: Arc<str>,
+    /// The largest body that this side sends.
+    pub limit: usize,
+}
+
+impl Inner {
+    /// Checks that `count` calls may begin. Late replies of abandoned calls free their places only when they are
+    /// read: at the limit they are read first.
+    pub fn make_room(&self, count: usize) -> Result<(), NotBegun> {
+        let checked = self.pending.check(count);
+        if !matches!(checked, Err(NotBegun::TooMany { .. })) {
+            return checked;
+        }
+        if let Some(lead) = Lead::take(&self.channel, &self.pending) {
+            while self.pending.room() < count && self.read_arrived(&lead) {}
+        }
+        self.pending.check(count)
+    }
+
+    /// Checks that the server takes a body of this size. Waits for its limit, if not every server does.
+    pub fn wait_for_limit(&self, size: usize, deadline: Instant) -> Result<(), NotBegun> {
+        if size > Settings::assumed().body as usize && !self.pending.is_settled() {
+            let is_settled = || self.pending.is_settled();
+            self.channel.wait_for_peer(Some(deadline), &self.pending, is_settled)?;
+        }
+        match self.limit.min(self.pending.limit()) {
+            limit if size > limit => Err(NotBegun::TooLarge { limit }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Reads arrived bytes and delivers the replies in them. `false`: no bytes had arrived. Sends what they allow to
+    /// be sent: nobody else may come to do it.
+    fn read_arrived(&self, lead: &Lead<'_>) -> bool {
+        let received = self.channel.receive_now(lead);
+        self.channel.send_left(&self.pending);
+        match received {
+            Ok(read) => read > 0,
+            Err(Failure::Closed(reason)) => {
+                self.close(reason);
+                false
+            }
+            Err(_) => false,
+        }
+    }
+
+    /// Ends all calls. Returns the reason why the connection has ended: the first one counts.
+    pub fn close(&self, reason: CloseReason) -> CloseReason {
+        self.pending.end(&reason);
+        let reason = self.pending.closed().unwrap_or(reason);
+        self.channel.close(&reason);
+        reason
+    }
+
+    /// Waits for an outcome or a part of a call, until the deadline: reads for all, or lets another thread read.
+    /// May return before there is something.
+    pub fn wait(&self, id: u32, deadline: Option<Instant>) {
+        if self.pending.lead_or_follow(id, deadline) {
+            self.lead(&Lead::taken(&self.channel, &self.pending), id, deadline);
+        }
+    }
+
+    /// Reads what has arrived, without waiting. If another thread has the lead, that thread does.
+    pub fn look(&self) {
+        if let Some(lead) = Lead::take(&self.channel, &self.pending) {
+            self.read_arrived(&lead);
+        }
+    }
+
+    /// Reads, and delivers all replies, until something of this call can be taken or its deadline has passed.
+    fn lead(&self, lead: &Lead<'_>, id: u32, deadline: Option<Instant>) {
+        while !self.pending.is_ready(id) {
+            match self.channel.receive(lead, deadline) {
+                Ok(()) => {}
+                Err(Failure::Closed(reason)) => drop(self.close(reason)),
+                Err(_) => break,
+            }
+            // A stream of other replies must not prevent the check of the deadline.
+            let is_over = deadline.is_some_and(|at| at <= Instant::now());
+            if is_over && !self.pending.is_ready(id) {
+                break;
+            }
+        }
+    }
+
+    /// Returns the outcome of a call that has ended, once, and the position at which its request ends.
+    pub fn collect(&self, id: u32) -> Option<(Outcome, u64)> {
+        let (outcome, end, has_unsent) = self.pending.collect(id)?;
+        if has_unsent {
+            // Of a reply of parts only the first was asked for: the server is told.
+            self.channel.send_soon(&self.pending);
+        }
+        Some((outcome, end))
+    }
+
+    /// The next part of a reply, if it has arrived.
+    pub fn next_part(&self, id: u32) -> Option<Bytes> {
+        let (part, has_unsent) = self.pending.next_part(id)?;
+        if has_unsent {
+            self.channel.send_soon(&self.pending);
+        }
+        Some(part)
+    }
+
+    /// Nobody waits for this call any more: the server is told.
+    pub fn abandon(&self, id: u32) {
+        if self.pending.abandon(id) {
+            self.channel.send_soon(&self.pending);
+        }
+    }
+
+    /// The error of a call with this outcome. `given`: the time that it had.
+    pub fn error(&self, outcome: Outcome, end: u64, began: Instant, given: Duration) -> Error {
+        let endpoint = &self.endpoint;
+        match outcome {
+            Outcome::Error(reply) => Error::Answered { endpoint: endpoint.clone(), reply: *reply },
+            Outcome::Closed(reason) => {
+                let unsent = self.channel.is_surely_unsent(end);
+                let progress = if unsent { Progress::NotBegun } else { Progress::of(&reason) };
+                Error::closed(endpoint, *reason, progress)
+            }
+            _ => Error::late(endpoint, given, began, Progress::Unknown),
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! Replies of parts: from the threads that make them to the machine, while little waits for the client.
+
+use super::Caller;
+use crate::error::ErrorReply;
+use crate::exchange::{self, Message, SendError};
+use crate::message_server::{ConnectionId, MessageServer};
+use crate::server::flow::{Ending, Flow, Next};
+use bytes::Bytes;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+/// The bytes that wait for a client in the machine before parts of its replies wait elsewhere: four times the send
+/// queue, so that the client does not wait for the loop. One part of each reply may be over it.
+const PARTS_MAX: usize = 256 * 1024;
+
+/// The bytes of other replies that wait for a client. With more of them it is not read until it reads.
+const UNREAD_MAX: usize = 64 * 1024;
+
+impl Caller {
+    /// Parts of the reply to a call have been given.
+    pub fn takes_parts(&mut self, id: u32, flow: Arc<Flow>) {
+        match self.machine.owner(id) {
+            Some(request) => {
+                if request.cancelled.load(Ordering::SeqCst) {
+                    flow.close();
+                }
+                if request.flow.is_none() {
+                    request.flow = Some(flow);
+                    self.streams.push(id);
+                }
+                // What follows is sent in any case.
+                self.feed(id);
+            }
+            None => flow.close(),
+        }
+    }
+
+    /// Gives the machine parts that wait for room in it. Returns whether there were any.
+    pub fn feed_all(&mut self) -> bool {
+        let mut has_fed = false;
+        for id in std::mem::take(&mut self.unfed) {
+            has_fed |= self.feed(id);
+        }
+        has_fed
+    }
+
+    /// Whether parts wait for memory, or for room in the machine.
+    pub fn is_unfed(&self) -> bool {
+        !self.unfed.is_empty()
+    }
+
+    /// Gives the machine parts of a reply while little of it waits there. Returns whether there were any.
+    fn feed(&mut self, id: u32) -> bool {
+        let mut has_fed = false;
+        while let Some(flow) = self.machine.owner(id).and_then(|it| it.flow.clone()) {
+            let queued = self.machine.queued(id);
+            let is_full = queued.max(self.machine.held()) >= PARTS_MAX;
+            if queued > 0 && (is_full || self.charge.share().room() == 0) {
+                self.unfed.push(id);
+                return has_fed;
+            }
+            match flow.next() {
+                Next::Part(part) => self.feed_part(id, part),
+                Next::End(ending) => {
+                    self.end_parts(id, ending);
+                    return true;
+                }
+                Next::Nothing => return has_fed,
+            }
+            has_fed = true;
+        }
+        has_fed
+    }
+
+    fn feed_part(&mut self, id: u32, part: Bytes) {
+        let Err(error) = self.machine.send(id, Message::new(part, false)) else {
+            return;
+        };
+        if let SendError::TooLarge { limit } = error {
+            let text = format!("a part of the reply was over the limit of {limit} bytes");
+            let _ = self.machine.fail(id, ErrorReply::new(ErrorReply::REPLY_TOO_LARGE, text));
+        }
+        // The client gets no more of it.
+        if let Some(request) = self.machine.owner(id) {
+            request.cancel();
+        }
+    }
+
+    fn end_parts(&mut self, id: u32, ending: Ending) {
+        // Errors mean that nobody waits for the end any more.
+        let _ = match ending {
+            Ending::Complete => self.machine.end(id),
+            Ending::Failed(error) => self.machine.fail(id, *error),
+            Ending::Broken => {
+                self.machine.abort(id, exchange::abort::FAILED);
+                Ok(())
+            }
+        };
+        if let Some(request) = self.machine.release(id) {
+            self.in_flight -= request.held;
+        }
+    }
+
+    /// A client takes the parts of replies when it likes: while nothing else waits for it, it may leave them unread.
+    pub fn allow_unread(&mut self, messages: &mut impl MessageServer, connection: ConnectionId) {
+        let machine = &mut self.machine;
+        self.streams.retain(|id| machine.queued(*id) > 0 || machine.owner(*id).is_some());
+        let parts: usize = self.streams.iter().map(|id| machine.queued_bytes(*id)).sum();
+        let others = machine.held().saturating_sub(parts);
+        // Of a reply that was cancelled parts may be left in the send queue.
+        let has_parts = !self.streams.is_empty() || self.unread_allowed && self.blocked.is_some();
+        let allowed = has_parts && others <= UNREAD_MAX;
+        if allowed != self.unread_allowed {
+            self.unread_allowed = allowed;
+            messages.allow_unread(connection, allowed);
+        }
+    }
+}

@@ -1,0 +1,209 @@
+//! The parts of a reply on their way from the thread that makes them to the server's loop.
+
+use crate::account::{Charge, Share};
+use crate::error::ErrorReply;
+use crate::exchange::MESSAGE_COST;
+use bytes::Bytes;
+use std::collections::VecDeque;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+
+/// The bytes of parts of one reply that wait for the server's loop: a few system calls' worth, so that neither
+/// thread waits for the other at each part. A part alone may be larger.
+pub(super) const WAITING_MAX: usize = 64 * 1024;
+
+/// How a reply of parts ends.
+#[derive(Debug)]
+pub(super) enum Ending {
+    Complete,
+    Failed(Box<ErrorReply>),
+    /// Its sender gave up: the parts are incomplete.
+    Broken,
+}
+
+/// The next thing that the loop takes.
+#[derive(Debug)]
+pub(super) enum Next {
+    Part(Bytes),
+    End(Ending),
+    /// It is told of more.
+    Nothing,
+}
+
+/// Why a part was not taken.
+#[derive(Debug)]
+pub(super) enum Refused {
+    /// Nobody waits for parts any more.
+    Gone,
+    Full(Bytes),
+}
+
+/// See the [module](self).
+#[derive(Debug)]
+pub(super) struct Flow {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Debug)]
+struct State {
+    parts: VecDeque<Bytes>,
+    /// The parts count as memory of the client.
+    charge: Charge,
+    ending: Option<Ending>,
+    is_gone: bool,
+    /// The loop will look for parts, and has not done it yet.
+    is_told: bool,
+}
+
+/// What a part costs.
+fn cost(part: &Bytes) -> usize {
+    part.len() + MESSAGE_COST as usize
+}
+
+impl Flow {
+    pub fn new(share: Share) -> Flow {
+        let state = State {
+            parts: VecDeque::new(),
+            charge: Charge::new(share),
+            ending: None,
+            is_gone: false,
+            is_told: false,
+        };
+        Flow { state: Mutex::new(state), changed: Condvar::new() }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Adds a part. `waits`: until there is room. Returns whether the loop has to be told.
+    pub fn push(&self, part: Bytes, waits: bool) -> Result<bool, Refused> {
+        let mut state = self.lock();
+        while !state.is_gone && !state.parts.is_empty() {
+            if state.charge.bytes() + cost(&part) <= WAITING_MAX {
+                break;
+            }
+            if !waits {
+                return Err(Refused::Full(part));
+            }
+            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        if state.is_gone {
+            return Err(Refused::Gone);
+        }
+        let bytes = state.charge.bytes() + cost(&part);
+        state.charge.set(bytes);
+        state.parts.push_back(part);
+        Ok(!std::mem::replace(&mut state.is_told, true))
+    }
+
+    /// Ends the reply after the parts that wait. Returns whether the loop has to be told.
+    pub fn end(&self, ending: Ending) -> bool {
+        let mut state = self.lock();
+        state.ending = Some(ending);
+        !std::mem::replace(&mut state.is_told, true)
+    }
+
+    /// For the loop.
+    pub fn next(&self) -> Next {
+        let mut state = self.lock();
+        if let Some(part) = state.parts.pop_front() {
+            let bytes = state.charge.bytes() - cost(&part);
+            state.charge.set(bytes);
+            self.changed.notify_all();
+            return Next::Part(part);
+        }
+        if let Some(ending) = state.ending.take() {
+            return Next::End(ending);
+        }
+        state.is_told = false;
+        Next::Nothing
+    }
+
+    /// Whether nobody waits for parts any more.
+    pub fn is_gone(&self) -> bool {
+        self.lock().is_gone
+    }
+
+    /// Nobody waits for parts any more: those that wait are dropped, and who waits to send is told.
+    pub fn close(&self) {
+        let mut state = self.lock();
+        state.is_gone = true;
+        let dropped = std::mem::take(&mut state.parts);
+        state.charge.set(0);
+        self.changed.notify_all();
+        drop(state);
+        drop(dropped); // not under the lock: they may be large
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Account, Limits, Peer};
+
+    fn flow() -> (Flow, Account) {
+        let account = Account::new(Limits::default());
+        (Flow::new(account.share(&Peer::default())), account)
+    }
+
+    fn part(cost: usize) -> Bytes {
+        vec![0; cost - MESSAGE_COST as usize].into()
+    }
+
+    #[test]
+    fn the_bytes_that_wait_have_a_limit_and_one_part_may_be_over_it() {
+        for (second, fits) in
+            [(WAITING_MAX / 2 - 1, true), (WAITING_MAX / 2, true), (WAITING_MAX / 2 + 1, false)]
+        {
+            let (flow, _) = flow();
+            assert!(flow.push(part(WAITING_MAX / 2), false).unwrap(), "the loop is told");
+            match flow.push(part(second), false) {
+                Ok(tells) => assert!(fits && !tells),
+                Err(refused) => assert!(!fits && matches!(refused, Refused::Full(_))),
+            }
+        }
+        assert!(flow().0.push(part(10 * WAITING_MAX), false).is_ok());
+    }
+
+    #[test]
+    fn what_waits_is_charged_until_it_is_taken_or_nobody_waits() {
+        let (flow, account) = flow();
+        flow.push(part(100), false).unwrap();
+        flow.push(part(200), false).unwrap();
+        assert_eq!(account.held(), 300);
+        assert!(matches!(flow.next(), Next::Part(first) if first.len() == 36));
+        assert_eq!(account.held(), 200);
+        flow.close();
+        assert_eq!(account.held(), 0);
+        assert!(matches!(flow.push(part(100), true), Err(Refused::Gone)));
+    }
+
+    #[test]
+    fn the_end_comes_after_the_parts_also_if_nobody_waits() {
+        let (flow, _) = flow();
+        flow.push(part(100), false).unwrap();
+        assert!(!flow.end(Ending::Complete), "it was told of the part");
+        assert!(matches!(flow.next(), Next::Part(_)));
+        assert!(matches!(flow.next(), Next::End(Ending::Complete)));
+        assert!(matches!(flow.next(), Next::Nothing));
+        flow.close();
+        assert!(flow.end(Ending::Broken));
+        assert!(matches!(flow.next(), Next::End(Ending::Broken)));
+    }
+
+    #[test]
+    fn who_waits_to_send_goes_on_when_there_is_room_and_when_nobody_waits() {
+        let (flow, _) = flow();
+        flow.push(part(WAITING_MAX), false).unwrap();
+        std::thread::scope(|scope| {
+            let sender = scope.spawn(|| flow.push(part(100), true));
+            assert!(matches!(flow.next(), Next::Part(_)));
+            assert!(sender.join().unwrap().is_ok());
+            flow.push(part(WAITING_MAX - 100), false).unwrap();
+            let sender = scope.spawn(|| flow.push(part(100), true));
+            flow.close();
+            assert!(matches!(sender.join().unwrap(), Err(Refused::Gone)));
+        });
+    }
+}

@@ -1,0 +1,148 @@
+//! Replies of any number of parts.
+
+use super::flow::{Ending, Flow, Refused};
+use super::responder::{Given, Responder, error_of_application};
+use crate::body::IntoBody;
+use crate::error::ErrorReply;
+use bytes::Bytes;
+use std::io::{self, Write};
+use std::sync::Arc;
+
+/// Sends a reply of any number of parts, from any thread; [`Responder::into_parts`] makes it. The client takes them with
+/// [`Client::stream`](crate::Client::stream).
+///
+/// Up to 64 KiB wait here for the server's loop, and in the loop up to 256 KiB of all replies of a client that takes
+/// its parts slowly; then [`send`](PartSender::send) waits for the client, for any time: it is not closed for that. All
+/// of it counts as memory of the client ([`Limits::memory`](crate::Limits::memory)).
+///
+/// Dropped without [`finish`](PartSender::finish) or [`fail`](PartSender::fail), as by a panic, the client learns that
+/// the parts are incomplete.
+///
+/// ```no_run
+/// let server = msgpipe::Server::bind("com.example.count")?;
+/// server.serve_deferred(|request, responder| {
+///     std::thread::spawn(move || {
+///         let mut parts = responder.into_parts();
+///         for number in 0..1000 {
+///             if parts.send(number.to_string()).is_err() {
+///                 return; // the client has gone, or takes no more
+///             }
+///         }
+///         parts.finish();
+///     });
+/// })?;
+/// # Ok::<_, msgpipe::Error>(())
+/// ```
+#[derive(Debug)]
+#[must_use = "dropping it says that the parts are incomplete"]
+pub struct PartSender {
+    responder: Responder,
+    flow: Arc<Flow>,
+    is_ended: bool,
+}
+
+/// Why a part was not sent.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum PartError {
+    /// The call was cancelled, or the client has gone: no more parts are of use.
+    #[error("the call was cancelled: its client takes no more parts")]
+    Cancelled,
+    /// There is no room for the part, which is returned here.
+    #[error("the client has not taken the parts before: there is no room for another")]
+    Full(Bytes),
+}
+
+impl Responder {
+    /// Replies with any number of parts instead of one reply; see [`PartSender`].
+    pub fn into_parts(mut self) -> PartSender {
+        self.set_answered();
+        let flow = Arc::new(Flow::new(self.share()));
+        PartSender { responder: self, flow, is_ended: false }
+    }
+}
+
+impl PartSender {
+    /// Sends a part. Blocks while there is no room for it: until the client takes parts, or the call is cancelled.
+    ///
+    /// # Errors
+    /// [`PartError::Cancelled`]. On the server's own thread, inside a handler, it does not block:
+    /// [`PartError::Full`].
+    pub fn send(&mut self, part: impl IntoBody) -> Result<(), PartError> {
+        let waits = !self.responder.is_on_loop();
+        self.push(part.into_body().into_bytes(), waits)
+    }
+
+    /// Sends a part if there is room for it; does not block.
+    ///
+    /// # Errors
+    /// See [`PartError`].
+    pub fn try_send(&mut self, part: impl IntoBody) -> Result<(), PartError> {
+        self.push(part.into_body().into_bytes(), false)
+    }
+
+    fn push(&mut self, part: Bytes, waits: bool) -> Result<(), PartError> {
+        if self.is_cancelled() {
+            return Err(PartError::Cancelled);
+        }
+        let tells = self.flow.push(part, waits).map_err(|refused| match refused {
+            Refused::Gone => PartError::Cancelled,
+            Refused::Full(part) => PartError::Full(part),
+        })?;
+        self.tell(tells);
+        Ok(())
+    }
+
+    /// Whether the call is cancelled; see [`Request::is_cancelled`](crate::Request::is_cancelled).
+    pub fn is_cancelled(&self) -> bool {
+        self.responder.is_cancelled() || self.flow.is_gone()
+    }
+
+    /// Ends the reply: all parts have been sent.
+    pub fn finish(self) {
+        self.end(Ending::Complete);
+    }
+
+    /// Ends the reply with an error, which the client gets after the parts.
+    pub fn fail(self, error: impl Into<ErrorReply>) {
+        let error = error_of_application(error.into());
+        self.end(Ending::Failed(error.into()));
+    }
+
+    fn end(mut self, ending: Ending) {
+        self.is_ended = true;
+        let tells = self.flow.end(ending);
+        self.tell(tells);
+    }
+
+    /// Tells the loop that there is something for it.
+    fn tell(&self, tells: bool) {
+        if tells {
+            self.responder.give(Given::Parts(self.flow.clone()));
+        }
+    }
+}
+
+/// Each write is a part.
+impl Write for PartSender {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self.send(bytes) {
+            Ok(()) => Ok(bytes.len()),
+            Err(PartError::Full(_)) => Err(io::ErrorKind::WouldBlock.into()),
+            Err(cancelled) => Err(io::Error::new(io::ErrorKind::BrokenPipe, cancelled)),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Drop for PartSender {
+    fn drop(&mut self) {
+        if !self.is_ended {
+            let tells = self.flow.end(Ending::Broken);
+            self.tell(tells);
+        }
+    }
+}
