@@ -59,6 +59,12 @@ impl<T> Machine<T> {
         assert_eq!(self.held(), held, "what is held is counted wrongly");
         let partials = self.calls.values().filter(|call| call.incoming.is_owed()).count();
         assert_eq!(self.partials(), partials, "incomplete messages are counted wrongly");
+        let refused = self.calls.values().filter(|call| call.is_refused).count();
+        assert_eq!(self.refused_open, refused, "refused calls are counted wrongly");
+        let deadlines = self.calls.values().filter_map(|call| call.deadline);
+        let deadlines = deadlines.chain(self.briefs.iter().filter_map(|(_, brief)| brief.deadline));
+        let first = deadlines.min();
+        assert!(first.is_none() || self.soonest <= first && self.soonest.is_some(), "a deadline");
         let settings = &self.config.settings;
         let size = settings.connection_window.max(self.config.assumed.connection_window);
         check_window("the connection", &self.window, size);
