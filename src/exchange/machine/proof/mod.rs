@@ -2,13 +2,15 @@
 //!
 //! `world` holds two machines, the wires and the applications; `heard` checks every event; `exhaustive` visits all
 //! states of small worlds; `random` runs long programs in large ones; `hostile` feeds one machine with frames
-//! that no honest one sends, and `rules` breaks each rule once. `order`, `told` and `limits` join two machines
-//! (`pair`) for one behaviour at a time: who sends next, what a side is told, and how much there may be.
+//! that no honest one sends, and `rules` breaks each rule once. `order`, `told`, `limits` and `brief` join two
+//! machines (`pair`) for one behaviour at a time: who sends next, what a side is told, how much there may be, and
+//! what is sent at once.
 //!
 //! `scripts/prove-calls` runs it at full size.
 
 mod acts;
 mod app;
+mod brief;
 mod exhaustive;
 mod heard;
 mod hostile;
