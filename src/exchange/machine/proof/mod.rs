@@ -2,9 +2,9 @@
 //!
 //! `world` holds two machines, the wires and the applications; `heard` checks every event; `exhaustive` visits all
 //! states of small worlds; `random` runs long programs in large ones; `hostile` feeds one machine with frames
-//! that no honest one sends, and `rules` breaks each rule once. `order`, `told`, `limits` and `brief` join two
-//! machines (`pair`) for one behaviour at a time: who sends next, what a side is told, how much there may be, and
-//! what is sent at once.
+//! that no honest one sends, and `rules` breaks each rule once. `order`, `told`, `limits`, `brief` and `memory`
+//! join two machines (`pair`) for one behaviour at a time: who sends next, what a side is told, how much there may
+//! be, what is sent at once, and what is refused without memory.
 //!
 //! `scripts/prove-calls` runs it at full size.
 
@@ -15,6 +15,7 @@ mod exhaustive;
 mod heard;
 mod hostile;
 mod limits;
+mod memory;
 mod order;
 mod pair;
 mod programs;
