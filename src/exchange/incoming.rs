@@ -97,6 +97,12 @@ impl Incoming {
         self.partial.as_ref().map_or(0, |partial| partial.allocated + partial.metadata.len())
     }
 
+    /// The memory that was allocated for its bytes.
+    #[cfg(test)]
+    pub fn capacity(&self) -> usize {
+        self.partial.as_ref().map_or(0, |partial| partial.data.capacity())
+    }
+
     /// When the first piece of a message arrived that is not whole.
     pub fn since(&self) -> Option<Instant> {
         self.partial.as_ref()?.since

@@ -57,7 +57,8 @@ impl World {
                 if let End::Error(its) = &end {
                     // No more calls are sent than the other side takes, if it is done with those that are over.
                     let is_refused = its.code == ErrorReply::STOPPING && other.drained;
-                    let may_be = merged && its.code == ErrorReply::TOO_MANY_REQUESTS;
+                    let may_be = merged || other.filled;
+                    let may_be = may_be && its.code == ErrorReply::TOO_MANY_REQUESTS;
                     assert!(is_refused || may_be || *its == error(), "call {id}: {its}");
                 }
                 app.is_ended(id, end, other.apps.get(&id), late, broken);

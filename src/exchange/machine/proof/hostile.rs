@@ -31,8 +31,8 @@ fn config() -> Config {
     Config { assumed: settings.clone(), settings, opens: 4, queue: 500, ..Config::default() }
 }
 
-/// A program has 60 steps on average, of which 13 in 26 are frames.
-const FRAMES_OF_A_PROGRAM: u64 = 30;
+/// A program has 60 steps on average, of which 13 in 29 are frames.
+const FRAMES_OF_A_PROGRAM: u64 = 27;
 
 /// What is done with a machine.
 #[derive(Clone, Debug)]
@@ -41,7 +41,11 @@ enum Step {
     /// These bytes of the next frame are others.
     Damaged(Box<Frame>, usize, u8),
     Calls(bool),
+    /// With a request that is sent at once, if it can be.
+    CallsNow,
     Answers,
+    AnswersNow,
+    Fills(bool),
     Takes,
     Admits,
     Releases,
@@ -87,7 +91,10 @@ fn steps() -> impl Strategy<Value = Step> {
         1 => (frames(), 0..24_usize, any::<u8>())
             .prop_map(|(frame, at, byte)| Step::Damaged(Box::new(frame), at, byte)),
         1 => any::<bool>().prop_map(Step::Calls),
+        1 => Just(Step::CallsNow),
         2 => Just(Step::Answers),
+        1 => Just(Step::AnswersNow),
+        1 => prop_oneof![1 => Just(true), 2 => Just(false)].prop_map(Step::Fills),
         3 => Just(Step::Takes),
         1 => Just(Step::Admits),
         2 => Just(Step::Releases),
@@ -131,6 +138,17 @@ impl Target {
                 let message = Some(Message::new(Bytes::from_static(b"ask"), last));
                 let deadline = Some(self.now + Duration::from_millis(30));
                 let _ = machine.open(Opening { message, deadline, ..Opening::default() }, ());
+            }
+            Step::CallsNow => {
+                let deadline = Some(self.now + Duration::from_millis(30));
+                let _ = machine.open_now(0, 3, deadline, self.now, |_| Ok::<_, ()>(()));
+            }
+            Step::Fills(is_full) => machine.set_full(is_full),
+            Step::AnswersNow => {
+                let answers = |id: &u32| machine.answer_now(*id, 300).is_some();
+                if self.asked.front().is_some_and(answers) {
+                    self.asked.pop_front();
+                }
             }
             Step::Answers => {
                 if let Some(id) = self.asked.pop_front() {

@@ -261,6 +261,7 @@ fn what_nobody_waits_for_is_not_held() {
         let piece = pair.client.transmit(pair.now).unwrap();
         pair.server.receive(pair.now, piece.to_bytes()).unwrap();
         assert_eq!(pair.server.held(), held);
+        assert_eq!(pair.server.calls[&id].incoming.capacity(), held, "as it is counted");
     }
     pair.server.stop(id);
     assert_eq!(pair.server.held(), 0);

@@ -2,17 +2,20 @@
 //!
 //! `world` holds two machines, the wires and the applications; `heard` checks every event; `exhaustive` visits all
 //! states of small worlds; `random` runs long programs in large ones; `hostile` feeds one machine with frames
-//! that no honest one sends, and `rules` breaks each rule once. `order`, `told` and `limits` join two machines
-//! (`pair`) for one behaviour at a time: who sends next, what a side is told, and how much there may be.
+//! that no honest one sends, and `rules` breaks each rule once. `order`, `told`, `limits`, `brief` and `memory`
+//! join two machines (`pair`) for one behaviour at a time: who sends next, what a side is told, how much there may
+//! be, what is sent at once, and what is refused without memory.
 //!
 //! `scripts/prove-calls` runs it at full size.
 
 mod acts;
 mod app;
+mod brief;
 mod exhaustive;
 mod heard;
 mod hostile;
 mod limits;
+mod memory;
 mod order;
 mod pair;
 mod programs;
@@ -59,6 +62,12 @@ impl<T> Machine<T> {
         assert_eq!(self.held(), held, "what is held is counted wrongly");
         let partials = self.calls.values().filter(|call| call.incoming.is_owed()).count();
         assert_eq!(self.partials(), partials, "incomplete messages are counted wrongly");
+        let refused = self.calls.values().filter(|call| call.is_refused).count();
+        assert_eq!(self.refused_open, refused, "refused calls are counted wrongly");
+        let deadlines = self.calls.values().filter_map(|call| call.deadline);
+        let deadlines = deadlines.chain(self.briefs.iter().filter_map(|(_, brief)| brief.deadline));
+        let first = deadlines.min();
+        assert!(first.is_none() || self.soonest <= first && self.soonest.is_some(), "a deadline");
         let settings = &self.config.settings;
         let size = settings.connection_window.max(self.config.assumed.connection_window);
         check_window("the connection", &self.window, size);

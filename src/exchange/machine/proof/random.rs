@@ -7,9 +7,12 @@ use crate::exchange::machine::Config;
 use crate::exchange::settings::Settings;
 use proptest::prelude::*;
 
+fn size() -> impl Strategy<Value = usize> {
+    prop_oneof![Just(0), 1..20_usize, 100..1000_usize, 1000..5000_usize]
+}
+
 fn sizes() -> impl Strategy<Value = Vec<usize>> {
-    let size = prop_oneof![Just(0), 1..20_usize, 100..1000_usize, 1000..5000_usize];
-    prop::collection::vec(size, 0..4)
+    prop::collection::vec(size(), 0..4)
 }
 
 fn plans() -> impl Strategy<Value = Vec<Plan>> {
@@ -19,15 +22,20 @@ fn plans() -> impl Strategy<Value = Vec<Plan>> {
         let (bare, bare_end) = (bare || request.is_empty(), bare_end || request.is_empty());
         Plan { request, reply, bare, bare_end, fails, deadline, now }
     });
-    prop::collection::vec(plan, 0..5)
+    // Most calls are of one message each way.
+    let unary = (size(), size(), any::<bool>());
+    let unary = unary
+        .prop_map(|(request, reply, deadline)| Plan { deadline, ..Plan::unary(request, reply) });
+    prop::collection::vec(prop_oneof![2 => plan, 1 => unary], 0..5)
 }
 
 fn scopes() -> impl Strategy<Value = Scope> {
     let windows = (200..2000_u64, 0..2000_u64, 1..6_u32, 1..6_usize, 1..400_usize, 0..2000_usize);
-    let rest = (sizes(), sizes(), 0..6_u8, any::<[bool; 3]>(), any::<bool>(), 1..9_usize);
+    let rest = (sizes(), sizes(), 0..6_u8, any::<[bool; 4]>(), any::<bool>(), 1..9_usize);
     (plans(), plans(), windows, rest).prop_map(|(client, server, windows, rest)| {
         let (call_window, more, calls, opens, piece, queue) = windows;
-        let (notes, others, disturbances, [deadlines, drains, breaks], assumes, in_flight) = rest;
+        let (notes, others, disturbances, [deadlines, drains, fills, breaks], assumes, in_flight) =
+            rest;
         let settings = Settings {
             body: 5000,
             calls,
@@ -48,6 +56,7 @@ fn scopes() -> impl Strategy<Value = Scope> {
             disturbances,
             deadlines,
             drains,
+            fills,
             breaks,
             in_flight,
             config: Config { settings, assumed, opens, queue, piece, piece_alone: 3 * piece },

@@ -15,7 +15,12 @@ const WINDOW: u64 = 64 << 10;
 
 /// A machine whose peer has sent its settings.
 fn settled(side: Side) -> Machine<()> {
-    let settings = Settings { body: BODY, calls: 3, ..Settings::assumed() };
+    with_bodies(side, BODY)
+}
+
+/// It takes bodies of up to so many bytes.
+fn with_bodies(side: Side, body: u32) -> Machine<()> {
+    let settings = Settings { body, calls: 3, ..Settings::assumed() };
     let mut machine = Machine::new(side, Config { settings, ..Config::default() });
     machine.receive(Instant::now(), frame(Kind::Settings, 0).to_bytes()).unwrap();
     machine
@@ -33,9 +38,14 @@ fn whole(kind: Kind, id: u32, size: usize) -> Frame {
     Frame { ends_message: true, body: vec![7; size].into(), ..frame(kind, id) }
 }
 
+/// The only message of its direction.
+fn only(kind: Kind, id: u32, size: usize) -> Frame {
+    Frame { ends_stream: true, ..whole(kind, id, size) }
+}
+
 /// A unary request.
 fn unary(id: u32) -> Frame {
-    Frame { ends_stream: true, ..whole(REQUEST, id, 3) }
+    only(REQUEST, id, 3)
 }
 
 /// The first piece of a message of that many bytes.
@@ -67,11 +77,22 @@ fn server(frames: &[Frame]) -> String {
 /// A client with call 2 open, of which all was sent.
 #[track_caller]
 fn client(frames: &[Frame]) -> String {
-    let mut machine = settled(Side::Client);
-    let message = Some(Message::new(Bytes::from_static(b"ask"), true));
-    machine.open(Opening { message, ..Opening::default() }, ()).unwrap();
+    calling(settled(Side::Client), frames)
+}
+
+/// The same rule is broken whether the request was queued or sent at once.
+#[track_caller]
+fn calling(mut machine: Machine<()>, frames: &[Frame]) -> String {
     pair::frames(&mut machine, Instant::now());
-    broken_by(&mut machine, frames)
+    let mut queues = machine.clone();
+    let message = Some(Message::new(Bytes::from_static(b"ask"), true));
+    queues.open(Opening { message, ..Opening::default() }, ()).unwrap();
+    pair::frames(&mut queues, Instant::now());
+    let at_once = machine.open_now(0, 3, None, Instant::now(), |_| Ok::<_, ()>(()));
+    assert_eq!(at_once, Some(Ok(2)));
+    let rule = broken_by(&mut queues, frames);
+    assert_eq!(broken_by(&mut machine, frames), rule, "a request that was sent at once");
+    rule
 }
 
 #[test]
@@ -91,6 +112,21 @@ fn e_envelopes() {
     assert_eq!([with(0, 0), with(0, 12), with(0, 127), with(0, 128)], ["E2", "E2", "E2", ""]);
     assert_eq!([with(2, 1), with(8, 1), with(15, 1)], ["E3"; 3]);
     assert_eq!([with(1, 1), with(1, 8), with(1, 16), with(1, 128)], ["E4"; 4]);
+    // Frames of calls of one message each way have the same rules.
+    let mut calls = settled(Side::Client);
+    pair::frames(&mut calls, Instant::now());
+    assert!(calls.open_now(0, 3, None, Instant::now(), |_| Ok::<_, ()>(())).is_some());
+    for (machine, frame) in [(settled(Side::Server), unary(2)), (calls, only(DATA, 2, 3))] {
+        let with = |at: usize, value: u8| {
+            let mut bytes = frame.to_bytes().to_vec();
+            bytes[at] = value;
+            let outcome = machine.clone().receive(Instant::now(), bytes.into());
+            outcome.map_or_else(|violation| violation.rule(), |()| String::new())
+        };
+        assert_eq!([with(2, 0), with(2, 1), with(3, 1), with(1, 19)], ["", "E3", "E3", "E4"]);
+        let time = if frame.kind == REQUEST { "" } else { "E3" };
+        assert_eq!([with(12, 1), with(15, 1)], [time; 2]);
+    }
     let short = Frame { total: Some(9), ..frame(DATA, 2) }.to_bytes();
     assert_eq!(raw(&short[..short.len() - 1]), "E5");
     let body = Frame { body: Bytes::from_static(b"x"), ..frame(Kind::Drain, 0) };
@@ -145,6 +181,15 @@ fn i_ids() {
     // Three steps lead once around all ids, to one that is open.
     let around = [unary(4), unary(0x5000_0000), unary(0xA000_0000), unary(4)];
     assert_eq!(server(&around), "I2");
+    let mut goes_on = settled(Side::Server);
+    pair::frames(&mut goes_on, Instant::now());
+    for frame in &around[..3] {
+        assert_eq!(broken_by(&mut goes_on, std::slice::from_ref(frame)), "");
+        if frame.id != 4 {
+            assert!(goes_on.answer_now(frame.id, 0).is_some());
+        }
+    }
+    assert_eq!(broken_by(&mut goes_on, &[unary(4)]), "I2", "there would be room for it");
     for kind in [DATA, Kind::Abort { code: 1 }, Kind::Stop, Kind::Cancel, Kind::Credit { limit: 1 }]
     {
         assert_eq!(server(&[unary(4), frame(kind, 6)]), "I3", "{kind:?}");
@@ -167,10 +212,9 @@ fn m_messages() {
     let ended = |id| Frame { ends_stream: true, ..frame(DATA, id) };
     assert_eq!(server(&[unary(2), piece(2, 1)]), "M1");
     assert_eq!(server(&[unary(2), frame(Kind::Abort { code: 1 }, 2)]), "M1");
-    assert_eq!(
-        client(&[Frame { ends_stream: true, ..whole(DATA, 2, 1) }, whole(DATA, 2, 1)]),
-        "M1"
-    );
+    assert_eq!(server(&[unary(2), only(DATA, 2, 1)]), "M1", "its own call has no reply");
+    assert_eq!(client(&[only(DATA, 2, 1), whole(DATA, 2, 1)]), "M1");
+    assert_eq!(client(&[only(DATA, 2, 1), only(DATA, 2, 1)]), "M1", "a second reply");
     assert_eq!(server(&[Frame { kind: REQUEST, ..piece(2, 1) }]), "M2");
     let begun = || first(REQUEST, 2, 10, 4);
     assert_eq!(server(&[begun(), first(DATA, 2, 6, 4)]), "M2");
@@ -188,9 +232,19 @@ fn m_messages() {
     assert_eq!(client(&[first(DATA, 2, 10, 4), error]), "M5");
     let pair = Metadata::default().with(b"k", b"v").unwrap();
     assert_eq!(server(&[begun(), Frame { metadata: pair.as_bytes().clone(), ..rest(6) }]), "M6");
-    assert_eq!(client(&[whole(Kind::Data { method: 7 }, 2, 1)]), "M6");
+    for with_method in [whole, only] {
+        assert_eq!(client(&[with_method(Kind::Data { method: 7 }, 2, 1)]), "M6");
+    }
     assert_eq!(server(&[first(REQUEST, 2, BODY + 1, 1)]), "M7");
     assert_eq!(server(&[first(REQUEST, 2, u32::MAX, 0)]), "M7");
+    for (size, rule) in [(100, ""), (101, "M7")] {
+        let server = with_bodies(Side::Server, 100);
+        assert_eq!(broken_by(&mut server.clone(), &[only(REQUEST, 2, size)]), rule);
+        let metadata = pair.as_bytes().clone();
+        let frame = Frame { metadata, ..only(REQUEST, 2, size) };
+        assert_eq!(broken_by(&mut server.clone(), &[frame]), rule);
+        assert_eq!(calling(with_bodies(Side::Client, 100), &[only(DATA, 2, size)]), rule);
+    }
 }
 
 #[test]
@@ -198,6 +252,10 @@ fn f_credit() {
     let most = (WINDOW - MESSAGE_COST) as usize;
     let sized = |size| whole(REQUEST, 2, size);
     assert_eq!([server(&[sized(most)]), server(&[sized(most + 1)])], ["", "F1"]);
+    let fits = |frame: fn(usize) -> Frame| [server(&[frame(most)]), server(&[frame(most + 1)])];
+    assert_eq!(fits(|size| only(REQUEST, 2, size)), ["", "F1"]);
+    let replies = |size| client(&[only(DATA, 2, size)]);
+    assert_eq!([replies(most), replies(most + 1)], ["", "F1"]);
     let empty = |count: usize| {
         let mut frames = vec![sized(0); 1];
         frames.resize(count, whole(DATA, 2, 0));
@@ -210,6 +268,15 @@ fn f_credit() {
     let four = [full(2), full(4), full(6), whole(DATA, 0, most)];
     assert_eq!(server(&four), "");
     assert_eq!(server(&[&four[..], &[whole(REQUEST, 8, 0)]].concat()), "F2");
+    // Three calls are over that were begun, so that another one is.
+    let mut ending = settled(Side::Server);
+    pair::frames(&mut ending, Instant::now());
+    let full = |id| only(REQUEST, id, most);
+    for id in [2, 4, 6, 8] {
+        assert_eq!(broken_by(&mut ending, &[full(id)]), "");
+        assert!(ending.answer_now(id, 0).is_some());
+    }
+    assert_eq!(broken_by(&mut ending, &[only(REQUEST, 10, 0)]), "F2");
     let announced = first(REQUEST, 2, BODY, 0);
     assert_eq!(server(&[announced.clone(), piece(2, 1)]), "F3");
     let mut admitting = settled(Side::Server);

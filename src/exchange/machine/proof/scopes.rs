@@ -31,6 +31,7 @@ fn quiet(client: Vec<Plan>, server: Vec<Plan>) -> Scope {
         disturbances: 0,
         deadlines: false,
         drains: false,
+        fills: false,
         breaks: false,
         in_flight: 2,
         config: config(),
@@ -42,9 +43,8 @@ pub fn small() -> Vec<(&'static str, Scope)> {
     let unary = Plan::unary;
     let stream =
         |request: &[usize], reply: &[usize]| Plan::streams(request.to_vec(), reply.to_vec());
-    let late = |plan: Plan| Plan { deadline: true, ..plan };
     let with = |disturbances, scope: Scope| Scope { disturbances, ..scope };
-    vec![
+    let mut scopes = vec![
         (
             "three calls",
             quiet(vec![unary(SMALL, SMALL), unary(MIDDLE, LARGE)], vec![unary(LARGE, SMALL)]),
@@ -78,6 +78,26 @@ pub fn small() -> Vec<(&'static str, Scope)> {
             ),
         ),
         (
+            "notifications",
+            Scope {
+                notes: [vec![SMALL, LARGE], vec![MIDDLE]],
+                ..with(1, quiet(vec![unary(SMALL, SMALL)], vec![]))
+            },
+        ),
+    ];
+    scopes.extend(with_more());
+    scopes
+}
+
+/// Those in which more happens than calls: deadlines, a side that drains or has no memory, a break.
+fn with_more() -> [(&'static str, Scope); 4] {
+    let unary = Plan::unary;
+    let stream =
+        |request: &[usize], reply: &[usize]| Plan::streams(request.to_vec(), reply.to_vec());
+    let late = |plan: Plan| Plan { deadline: true, ..plan };
+    let with = |disturbances, scope: Scope| Scope { disturbances, ..scope };
+    [
+        (
             "deadlines",
             Scope {
                 deadlines: true,
@@ -95,15 +115,18 @@ pub fn small() -> Vec<(&'static str, Scope)> {
             },
         ),
         (
-            "a break",
-            Scope { breaks: true, ..quiet(vec![unary(MIDDLE, SMALL)], vec![unary(SMALL, SMALL)]) },
+            "no memory",
+            Scope {
+                fills: true,
+                ..with(
+                    2,
+                    quiet(vec![unary(SMALL, SMALL), stream(&[MIDDLE, LARGE], &[SMALL])], vec![]),
+                )
+            },
         ),
         (
-            "notifications",
-            Scope {
-                notes: [vec![SMALL, LARGE], vec![MIDDLE]],
-                ..with(1, quiet(vec![unary(SMALL, SMALL)], vec![]))
-            },
+            "a break",
+            Scope { breaks: true, ..quiet(vec![unary(MIDDLE, SMALL)], vec![unary(SMALL, SMALL)]) },
         ),
     ]
 }

@@ -25,9 +25,10 @@ pub struct Scope {
     pub notes: [Vec<usize>; 2],
     /// How many calls are disturbed: cancelled, stopped, aborted, released early.
     pub disturbances: u8,
-    /// Whether the deadlines may pass, a side may drain, the connection may break.
+    /// Whether the deadlines may pass, a side may drain or have no memory, the connection may break.
     pub deadlines: bool,
     pub drains: bool,
+    pub fills: bool,
     pub breaks: bool,
     /// The most frames on a wire at once.
     pub in_flight: usize,
@@ -54,6 +55,8 @@ pub enum Action {
     Abort(usize, u32),
     Release(usize, u32),
     Drain(usize),
+    /// There is no memory for more requests, or there is again.
+    Fill(usize),
     Deadline,
     Break,
 }
@@ -61,9 +64,9 @@ pub enum Action {
 impl Action {
     /// It is not a part of what was planned.
     pub fn is_extra(self) -> bool {
-        use Action::{Abort, Break, Cancel, Deadline, Drain, Release, Stop};
+        use Action::{Abort, Break, Cancel, Deadline, Drain, Fill, Release, Stop};
         matches!(self, Cancel(..) | Stop(..) | Abort(..) | Release(..))
-            || matches!(self, Drain(_) | Deadline | Break)
+            || matches!(self, Drain(_) | Fill(_) | Deadline | Break)
     }
 }
 
@@ -80,6 +83,8 @@ pub struct Half {
     pub untaken: VecDeque<(u32, Charge)>,
     pub asks: BTreeSet<u32>,
     pub drained: bool,
+    /// It has had no memory for requests.
+    pub filled: bool,
     /// It has been told that its calls are not begun any more.
     pub told_drain: bool,
     /// What has arrived and is no whole frame.
@@ -110,6 +115,7 @@ impl World {
             untaken: VecDeque::new(),
             asks: BTreeSet::new(),
             drained: false,
+            filled: false,
             told_drain: false,
             arrived: BytesMut::new(),
         };
@@ -172,6 +178,9 @@ impl World {
             if scope.drains && !half.drained {
                 actions.push(Action::Drain(side));
             }
+            if scope.fills && self.disturbed < scope.disturbances {
+                actions.push(Action::Fill(side));
+            }
         }
         if scope.deadlines && !self.is_late {
             actions.push(Action::Deadline);
@@ -223,6 +232,12 @@ impl World {
             Action::Drain(side) => {
                 self.halves[side].drained = true;
                 self.halves[side].machine.drain();
+            }
+            Action::Fill(side) => {
+                self.disturbed += 1;
+                let half = &mut self.halves[side];
+                half.filled = true;
+                half.machine.set_full(!half.machine.is_full);
             }
             Action::Deadline => {
                 self.is_late = true;
