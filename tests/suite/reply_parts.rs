@@ -164,8 +164,10 @@ fn a_client_that_goes_ends_the_sender<B: Backend>() {
         }
     });
     client.close();
-    assert_eq!(sending.join().unwrap(), PartError::Cancelled);
     assert!(matches!(parts.last(), Some(Err(Error::Closed { .. }))));
+    // On Windows the pipe ends with the last handle.
+    drop(client);
+    assert_eq!(sending.join().unwrap(), PartError::Cancelled);
 }
 
 fn a_client_that_takes_nothing_stops_its_sender_and_nobody_else<B: Backend>() {
