@@ -55,6 +55,7 @@ enum Step {
 
 fn frames() -> impl Strategy<Value = Frame> {
     let id = prop_oneof![8 => 0..12_u32, 1 => any::<u32>()];
+    let limit = || prop_oneof![any::<u64>(), 0..4 * WINDOW];
     let kind = prop_oneof![
         6 => (0..3_u32, 0..50_u32).prop_map(|(method, time)| Kind::Request { method, time }),
         8 => prop_oneof![9 => Just(0), 1 => any::<u32>()].prop_map(|method| Kind::Data { method }),
@@ -62,8 +63,8 @@ fn frames() -> impl Strategy<Value = Frame> {
         1 => any::<u16>().prop_map(|code| Kind::Abort { code }),
         1 => Just(Kind::Stop),
         2 => Just(Kind::Cancel),
-        1 => any::<u64>().prop_map(|limit| Kind::Credit { limit }),
-        1 => any::<u64>().prop_map(|limit| Kind::ConnectionCredit { limit }),
+        1 => limit().prop_map(|limit| Kind::Credit { limit }),
+        1 => limit().prop_map(|limit| Kind::ConnectionCredit { limit }),
         1 => Just(Kind::Admit),
         1 => Just(Kind::Drain),
     ];

@@ -98,13 +98,21 @@ fn the_limit_of_a_body_is_exact() {
 
 #[test]
 fn the_queue_of_a_call_is_limited_and_its_end_is_told() {
-    let mut pair = Pair::new(Config { queue: 300, ..Config::default() });
-    let id = pair.call(false);
+    let config = Config { queue: 300, ..Config::default() };
     let empty = MESSAGE_COST as usize;
-    // One below the limit another is taken, and messages without bytes count.
-    pair.client.send(id, message(299 - 3 * empty, false)).unwrap();
-    pair.client.send(id, message(0, false)).unwrap();
-    pair.client.send(id, message(0, false)).unwrap();
+    // Messages without bytes count.
+    let queued = |bytes: usize| {
+        let mut pair = Pair::new(config.clone());
+        let id = pair.call(false);
+        pair.client.send(id, message(bytes - 3 * empty, false)).unwrap();
+        pair.client.send(id, message(0, false)).unwrap();
+        pair.client.send(id, message(0, false)).unwrap();
+        (pair, id)
+    };
+    let (mut full, id) = queued(300);
+    assert_eq!(full.client.send(id, message(1, false)), Err(SendError::Full));
+    // One below the limit another is taken.
+    let (mut pair, id) = queued(299);
     pair.client.send(id, message(1, false)).unwrap();
     assert_eq!(pair.client.held(), 300 - 3 * empty);
     assert_eq!(pair.client.send(id, message(1, false)), Err(SendError::Full));
@@ -129,6 +137,19 @@ fn credit_is_used_to_its_last_byte_and_given_at_half() {
     take(&mut pair.server, id, arrived[0].2);
     pair.pass();
     assert_eq!(messages(&mut pair.server).len(), 1);
+}
+
+#[test]
+fn a_limit_that_is_lower_takes_no_credit_away() {
+    let mut pair = Pair::new(windows(1000, 1000));
+    let id = pair.call(false);
+    for (kind, of) in [(Kind::Credit { limit: 10 }, id), (Kind::ConnectionCredit { limit: 10 }, 0)]
+    {
+        pair.client.receive(pair.now, Frame::new(kind, of).to_bytes()).unwrap();
+        pair.client.check();
+    }
+    pair.client.send(id, message(costing(400), true)).unwrap();
+    assert_eq!(frames(&mut pair.client, pair.now).len(), 1);
 }
 
 #[test]
