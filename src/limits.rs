@@ -120,7 +120,8 @@ pub struct Limits {
     /// - Default: 8 MiB, the windows of four calls: one that is not read does not stop the others.
     /// - Unit: bytes, at least 256 KiB and at least `call_window`. Side: both.
     pub connection_window: usize,
-    /// The time in which a client reads nothing of its send queue.
+    /// The time in which a client reads nothing of its send queue. While nothing but parts of replies
+    /// ([`PartSender`](crate::PartSender)) waits for it, it has any time.
     ///
     /// - At the limit: the server ends the connection with
     ///   [`CloseReason::Unread`](crate::CloseReason::Unread), without a goodbye.
