@@ -220,10 +220,12 @@ impl Client {
     }
 
     /// Sends a request with a reply of any number of parts: a listing, a download, a subscription. The parts are
-    /// taken from [`Parts`] as they arrive. Blocks while the server does not read, at most for the time of a call.
+    /// taken from [`Parts`] as they arrive. Blocks while the request cannot be sent, at most for the time of a call
+    /// ([`with_timeout`](Client::with_timeout)).
     ///
     /// The call itself has no deadline: it lasts until the server ends the reply, or [`Parts`] is dropped. A server
-    /// sends ahead up to [`Limits::call_window`] bytes that were not taken, and waits then.
+    /// sends ahead up to [`Limits::call_window`] bytes that were not taken, and waits then. It does not close a client
+    /// that leaves parts unread, but one that leaves other replies unread; see [`start`](Client::start).
     ///
     /// ```no_run
     /// let client = msgpipe::Client::connect("com.example.notes")?;

@@ -14,6 +14,9 @@ use std::time::{Duration, Instant};
 /// As an iterator it waits for each part, without a limit: [`next_within`](Parts::next_within) has one. As [`Read`]
 /// it joins the bytes of all parts. Dropping it cancels the call: the server is told, and sends no more.
 ///
+/// A sender that gives up, as by a panic, ends the reply with [`Error::Answered`], code
+/// [`ErrorReply::FAILED`](crate::ErrorReply::FAILED). So a reply without an error is complete.
+///
 /// ```no_run
 /// use std::io::Read;
 ///
@@ -29,13 +32,15 @@ pub struct Parts {
     began: Instant,
     /// The reply has ended, and its end has been returned.
     is_over: bool,
+    /// It has ended with an error.
+    has_failed: bool,
     /// Of the part that is being read.
     rest: Bytes,
 }
 
 impl Parts {
     pub(super) fn new(inner: Arc<Inner>, id: u32, began: Instant) -> Parts {
-        Parts { inner, id, began, is_over: false, rest: Bytes::new() }
+        Parts { inner, id, began, is_over: false, has_failed: false, rest: Bytes::new() }
     }
 
     /// Waits for the next part, at most for `timeout`. `None`: the reply has ended.
@@ -97,7 +102,10 @@ impl Parts {
         self.is_over = true;
         Some(match outcome {
             Outcome::End => Ok(None),
-            outcome => Err(self.inner.error(outcome, end, self.began, Duration::ZERO)),
+            outcome => {
+                self.has_failed = true;
+                Err(self.inner.error(outcome, end, self.began, Duration::ZERO))
+            }
         })
     }
 }
@@ -115,6 +123,10 @@ impl Read for Parts {
         while self.rest.is_empty() && !buffer.is_empty() {
             match self.next() {
                 Some(part) => self.rest = part.map_err(io::Error::other)?,
+                None if self.has_failed => {
+                    let text = "the reply ended with an error, and is incomplete";
+                    return Err(io::Error::new(io::ErrorKind::UnexpectedEof, text));
+                }
                 None => return Ok(0),
             }
         }

@@ -8,7 +8,8 @@ use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 /// The bytes of parts of one reply that wait for the server's loop: a few system calls' worth, so that neither
-/// thread waits for the other at each part. A part alone may be larger.
+/// thread waits for the other at each part. One part may always wait, of any size and uncharged: without that its
+/// thread would hold it.
 pub(super) const WAITING_MAX: usize = 64 * 1024;
 
 /// How a reply of parts ends.
@@ -47,7 +48,9 @@ pub(super) struct Flow {
 #[derive(Debug)]
 struct State {
     parts: VecDeque<Bytes>,
-    /// The parts count as memory of the client.
+    /// The cost of all of them.
+    bytes: usize,
+    /// The parts but for the first count as memory of the client.
     charge: Charge,
     ending: Option<Ending>,
     is_gone: bool,
@@ -64,12 +67,18 @@ impl Flow {
     pub fn new(share: Share) -> Flow {
         let state = State {
             parts: VecDeque::new(),
+            bytes: 0,
             charge: Charge::new(share),
             ending: None,
             is_gone: false,
             is_told: false,
         };
         Flow { state: Mutex::new(state), changed: Condvar::new() }
+    }
+
+    /// What the next part costs.
+    pub fn next_cost(&self) -> usize {
+        self.lock().parts.front().map_or(0, cost)
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -80,7 +89,8 @@ impl Flow {
     pub fn push(&self, part: Bytes, waits: bool) -> Result<bool, Refused> {
         let mut state = self.lock();
         while !state.is_gone && !state.parts.is_empty() {
-            if state.charge.bytes() + cost(&part) <= WAITING_MAX {
+            let has_memory = !state.charge.share().is_half_used();
+            if has_memory && state.bytes + cost(&part) <= WAITING_MAX {
                 break;
             }
             if !waits {
@@ -91,9 +101,9 @@ impl Flow {
         if state.is_gone {
             return Err(Refused::Gone);
         }
-        let bytes = state.charge.bytes() + cost(&part);
-        state.charge.set(bytes);
+        state.bytes += cost(&part);
         state.parts.push_back(part);
+        state.settle();
         Ok(!std::mem::replace(&mut state.is_told, true))
     }
 
@@ -108,8 +118,8 @@ impl Flow {
     pub fn next(&self) -> Next {
         let mut state = self.lock();
         if let Some(part) = state.parts.pop_front() {
-            let bytes = state.charge.bytes() - cost(&part);
-            state.charge.set(bytes);
+            state.bytes -= cost(&part);
+            state.settle();
             self.changed.notify_all();
             return Next::Part(part);
         }
@@ -130,10 +140,18 @@ impl Flow {
         let mut state = self.lock();
         state.is_gone = true;
         let dropped = std::mem::take(&mut state.parts);
-        state.charge.set(0);
+        state.bytes = 0;
+        state.settle();
         self.changed.notify_all();
         drop(state);
         drop(dropped); // not under the lock: they may be large
+    }
+}
+
+impl State {
+    fn settle(&mut self) {
+        let first = self.parts.front().map_or(0, cost);
+        self.charge.set(self.bytes - first);
     }
 }
 
@@ -171,12 +189,25 @@ mod tests {
         let (flow, account) = flow();
         flow.push(part(100), false).unwrap();
         flow.push(part(200), false).unwrap();
-        assert_eq!(account.held(), 300);
+        flow.push(part(300), false).unwrap();
+        assert_eq!(account.held(), 500, "all but the first");
         assert!(matches!(flow.next(), Next::Part(first) if first.len() == 36));
-        assert_eq!(account.held(), 200);
+        assert_eq!(account.held(), 300);
         flow.close();
         assert_eq!(account.held(), 0);
         assert!(matches!(flow.push(part(100), true), Err(Refused::Gone)));
+    }
+
+    #[test]
+    fn one_part_waits_if_half_of_the_memory_is_used() {
+        let (flow, account) = flow();
+        let share = account.share(&Peer::default());
+        share.charge(Limits::default().memory / 2);
+        flow.push(part(100), false).unwrap();
+        assert!(matches!(flow.push(part(100), false), Err(Refused::Full(_))));
+        share.release(1);
+        flow.push(part(100), false).unwrap();
+        share.release(Limits::default().memory / 2 - 1);
     }
 
     #[test]

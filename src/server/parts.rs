@@ -11,9 +11,10 @@ use std::sync::Arc;
 /// Sends a reply of any number of parts, from any thread; [`Responder::into_parts`] makes it. The client takes them with
 /// [`Client::stream`](crate::Client::stream).
 ///
-/// Up to 64 KiB wait here for the server's loop, and in the loop up to 256 KiB of all replies of a client that takes
-/// its parts slowly; then [`send`](PartSender::send) waits for the client, for any time: it is not closed for that. All
-/// of it counts as memory of the client ([`Limits::memory`](crate::Limits::memory)).
+/// Up to 64 KiB wait here for the server's loop, or one part of any size, and in the loop up to 256 KiB of all replies
+/// of a client that takes its parts slowly, or one part of each; then [`send`](PartSender::send) waits for the client,
+/// for any time: it is not closed for that. All but the first part here counts as memory of the client
+/// ([`Limits::memory`](crate::Limits::memory)). Without memory parts wait, and who holds too much of it is closed.
 ///
 /// Dropped without [`finish`](PartSender::finish) or [`fail`](PartSender::fail), as by a panic, the client learns that
 /// the parts are incomplete.
@@ -45,7 +46,7 @@ pub struct PartSender {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PartError {
-    /// The call was cancelled, or the client has gone: no more parts are of use.
+    /// The call was cancelled, the client has gone, or the server has ended: no more parts are of use.
     #[error("the call was cancelled: its client takes no more parts")]
     Cancelled,
     /// There is no room for the part, which is returned here.
@@ -65,8 +66,11 @@ impl Responder {
 impl PartSender {
     /// Sends a part. Blocks while there is no room for it: until the client takes parts, or the call is cancelled.
     ///
+    /// A part over the client's limit ends the reply with [`ErrorReply::REPLY_TOO_LARGE`] for the client, and the next
+    /// `send` is refused.
+    ///
     /// # Errors
-    /// [`PartError::Cancelled`]. On the server's own thread, inside a handler, it does not block:
+    /// [`PartError::Cancelled`], also once the server has ended. On the server's own thread, inside a handler, it does not block:
     /// [`PartError::Full`].
     pub fn send(&mut self, part: impl IntoBody) -> Result<(), PartError> {
         let waits = !self.responder.is_on_loop();

@@ -132,10 +132,21 @@ pub(super) enum Given {
     Parts(Arc<Flow>),
 }
 
+impl Given {
+    /// Nobody takes it.
+    pub fn discard(self) {
+        if let Given::Parts(flow) = self {
+            flow.close();
+        }
+    }
+}
+
 /// Replies from other threads that the loop has not taken yet.
 #[derive(Debug)]
 pub(super) struct Outbox {
     answers: Mutex<Vec<(ConnectionId, u32, Given)>>,
+    /// The loop has ended. Changed under the lock of `answers`.
+    has_ended: AtomicBool,
     /// Whether there are any. The loop checks this for each message, without a lock.
     waiting: AtomicBool,
     waker: Waker,
@@ -146,7 +157,8 @@ pub(super) struct Outbox {
 impl Outbox {
     pub fn new(waker: Waker) -> Outbox {
         let (answers, waiting) = (Mutex::default(), AtomicBool::new(false));
-        Outbox { answers, waiting, waker, thread: OnceLock::new() }
+        let has_ended = AtomicBool::new(false);
+        Outbox { answers, has_ended, waiting, waker, thread: OnceLock::new() }
     }
 
     /// This thread runs the loop.
@@ -166,8 +178,21 @@ impl Outbox {
         std::mem::take(&mut *answers)
     }
 
+    /// The loop has ended: nobody takes what is given, and who waits to send is told.
+    pub fn end(&self) {
+        let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
+        self.has_ended.store(true, Ordering::SeqCst);
+        let left = std::mem::take(&mut *answers);
+        drop(answers);
+        left.into_iter().for_each(|(_, _, given)| given.discard());
+    }
+
     fn put(&self, connection: ConnectionId, id: u32, given: Given) {
         let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.has_ended.load(Ordering::SeqCst) {
+            drop(answers);
+            return given.discard();
+        }
         let first = answers.is_empty();
         answers.push((connection, id, given));
         self.waiting.store(true, Ordering::Release);

@@ -29,6 +29,7 @@ mod named_pipe;
 mod os_messages;
 #[cfg(target_os = "linux")]
 mod other_users;
+mod part_limits;
 #[cfg(windows)]
 mod pipe_access;
 mod processes;

@@ -2,9 +2,7 @@
 
 use crate::common::serving::{Serving, limits};
 use crate::common::{Backend, PATIENCE, pattern};
-use msgpipe::{
-    Client, CloseReason, Error, ErrorReply, Metadata, PartError, PartSender, Parts, Progress,
-};
+use msgpipe::{Client, Error, ErrorReply, Metadata, PartError, PartSender, Parts, Progress};
 use std::io::{Read, Write};
 use std::sync::mpsc;
 use std::thread;
@@ -24,7 +22,6 @@ crate::on_every_transport!(
     a_call_takes_the_first_part,
     threads_share_a_client_with_a_reply_each,
     a_handler_cannot_wait_for_itself,
-    who_leaves_parts_unread_is_not_closed,
     a_request_brings_its_method_its_metadata_and_its_deadline,
 );
 
@@ -318,49 +315,6 @@ fn a_handler_cannot_wait_for_itself<B: Backend>() {
     let sent = parts.iter().filter(|part| part.is_ok()).count();
     assert!((60..=64).contains(&sent), "{sent} parts");
     assert_eq!(parts.len(), sent + 1);
-}
-
-/// A client with nothing but parts to read is not closed for leaving them; one with replies is.
-fn who_leaves_parts_unread_is_not_closed<B: Backend>() {
-    let backend = B::new();
-    let mut impatient = limits();
-    impatient.write_stall = Duration::from_millis(50);
-    let server = backend.serve_calls(&impatient).unwrap();
-    let (tell, ends) = mpsc::channel();
-    let server = server.on_closed(move |connection, _, reason| {
-        tell.send((connection, reason.clone())).unwrap();
-    });
-    let (give, senders) = mpsc::channel();
-    let _serving = Serving::start(server, move |request, responder| match &request.body()[..] {
-        b"parts" => give.send((request.connection(), responder.into_parts())).unwrap(),
-        _ => responder.reply(pattern(1 << 20, 1)),
-    });
-    let subscriber = client(&backend);
-    let parts = subscriber.stream("parts").unwrap();
-    let (_, mut sender) = senders.recv_timeout(PATIENCE).unwrap();
-    let count = loop_until_full(&mut sender);
-    // The time of the other one begins after that of the first, and passes.
-    let other = client(&backend);
-    let calls: Vec<_> = (0..4).map(|_| other.start("large").unwrap()).collect();
-    let (closed, reason) = ends.recv_timeout(PATIENCE).unwrap();
-    assert!(matches!(reason, CloseReason::Unread { .. }), "{closed:?} {reason}");
-    assert!(calls.into_iter().any(|call| call.wait().is_err()));
-    sender.finish();
-    assert_eq!(parts.map(Result::unwrap).count(), count);
-    assert_eq!(subscriber.call("large").unwrap().len(), 1 << 20);
-}
-
-/// Sends until no more parts are taken for a while, in which the server does other things.
-fn loop_until_full(sender: &mut PartSender) -> usize {
-    let (mut sent, mut refused) = (0, 0);
-    while refused < 100 {
-        match sender.try_send(pattern(10_000, 0)) {
-            Ok(()) => (sent, refused) = (sent + 1, 0),
-            Err(_) => refused += 1,
-        }
-        thread::yield_now();
-    }
-    sent
 }
 
 fn a_request_brings_its_method_its_metadata_and_its_deadline<B: Backend>() {

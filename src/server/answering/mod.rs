@@ -20,10 +20,10 @@ use crate::limits::Limits;
 use crate::message_server::{ConnectionId, Event, MessageServer};
 use bytes::Bytes;
 use handling::guarded;
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// The most replies from other threads that are taken before the next poll.
 const ANSWERS_AT_ONCE: usize = 64;
@@ -52,10 +52,27 @@ pub(super) struct Answering<M> {
     checked: Option<Instant>,
     /// Clients may owe pieces of messages.
     expects_pieces: bool,
+    /// Clients with parts of replies that wait for memory, and when that was last tried.
+    hungry: BTreeSet<ConnectionId>,
+    fed: Option<Instant>,
     /// The deadline of the drain, once the server was stopped.
     stopping: Option<Instant>,
     /// All requests have been answered: connections are closed once their queues are sent.
     says_goodbye: bool,
+}
+
+/// The pause between two looks for memory for parts of replies: it can become free without an event.
+const FEED_PAUSE: Duration = Duration::from_millis(20);
+
+impl<M> Drop for Answering<M> {
+    /// Whatever ended the loop, nobody waits for it.
+    fn drop(&mut self) {
+        for caller in self.callers.values() {
+            caller.origin.gone.store(true, Ordering::SeqCst);
+        }
+        self.given.drain(..).for_each(|(_, _, given)| given.discard());
+        self.outbox.end();
+    }
 }
 
 /// A request for the handler.
@@ -85,6 +102,8 @@ impl<M: MessageServer> Answering<M> {
             check_at: None,
             checked: None,
             expects_pieces: false,
+            hungry: BTreeSet::new(),
+            fed: None,
             stopping: None,
             says_goodbye: false,
         }
@@ -94,6 +113,7 @@ impl<M: MessageServer> Answering<M> {
         self.outbox.is_run_here();
         loop {
             self.take_answers();
+            self.feed_hungry();
             if self.stopper.stop.load(Ordering::SeqCst) && self.is_stopped() {
                 return Ok(());
             }
@@ -290,6 +310,17 @@ impl<M: MessageServer> Answering<M> {
         }
     }
 
+    /// Tries again for the clients with parts that wait for memory.
+    fn feed_hungry(&mut self) {
+        if self.hungry.is_empty() || self.fed.is_some_and(|at| at.elapsed() < FEED_PAUSE) {
+            return;
+        }
+        self.fed = Some(Instant::now());
+        for connection in std::mem::take(&mut self.hungry) {
+            self.tend(connection, |_, _| {});
+        }
+    }
+
     /// Parts of a reply have been given by another thread.
     fn takes_parts(&mut self, connection: ConnectionId, id: u32, flow: Arc<Flow>) {
         if !self.callers.contains_key(&connection) {
@@ -317,8 +348,9 @@ impl<M: MessageServer> Answering<M> {
         while caller.is_unfed() && caller.feed_all() {
             caller.pump(&mut self.messages, connection);
         }
-        if caller.is_unfed() && caller.share().room() == 0 {
-            self.messages.wait_for_memory(connection);
+        if caller.is_hungry() {
+            self.hungry.insert(connection);
+            self.fed.get_or_insert_with(Instant::now);
         }
         caller.settle();
         caller.keep_going(&mut self.messages, connection);

@@ -38,10 +38,16 @@ impl Caller {
     /// Gives the machine parts that wait for room in it. Returns whether there were any.
     pub fn feed_all(&mut self) -> bool {
         let mut has_fed = false;
+        self.is_hungry = false;
         for id in std::mem::take(&mut self.unfed) {
             has_fed |= self.feed(id);
         }
         has_fed
+    }
+
+    /// Whether parts wait for memory.
+    pub fn is_hungry(&self) -> bool {
+        self.is_hungry && !self.unfed.is_empty()
     }
 
     /// Whether parts wait for memory, or for room in the machine.
@@ -54,8 +60,13 @@ impl Caller {
         let mut has_fed = false;
         while let Some(flow) = self.machine.owner(id).and_then(|it| it.flow.clone()) {
             let queued = self.machine.queued(id);
-            let is_full = queued.max(self.machine.held()) >= PARTS_MAX;
-            if queued > 0 && (is_full || self.charge.share().room() == 0) {
+            let is_full = queued > 0 && queued.max(self.machine.held()) >= PARTS_MAX;
+            // A quarter of the memory stays for small messages, so that nobody else waits for who takes no parts. A
+            // part that is larger than the rest is alone.
+            let is_alone = self.machine.held() == 0 && !self.share().is_half_used();
+            let has_memory = is_alone || flow.next_cost() <= self.share().room_for_large();
+            self.is_hungry |= !has_memory;
+            if is_full || !has_memory {
                 self.unfed.push(id);
                 return has_fed;
             }

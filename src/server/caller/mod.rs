@@ -75,6 +75,8 @@ pub(super) struct Caller {
     streams: Vec<u32>,
     /// Those of them with parts that wait for room in the machine, or for memory.
     unfed: Vec<u32>,
+    /// There was no memory for one of them.
+    is_hungry: bool,
     /// It is read although it does not read.
     unread_allowed: bool,
     /// Why this server closes it.
@@ -99,6 +101,7 @@ impl Caller {
             keeps_going: false,
             streams: Vec::new(),
             unfed: Vec::new(),
+            is_hungry: false,
             unread_allowed: false,
             why: None,
             finished: false,

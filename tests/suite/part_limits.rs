@@ -1,0 +1,122 @@
+//! Parts of replies that nobody takes: their senders, their server and its other clients, on every transport.
+
+use crate::common::serving::{Serving, limits};
+use crate::common::{Backend, PATIENCE, pattern};
+use msgpipe::{Client, CloseReason, PartSender};
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+crate::on_every_transport!(
+    who_leaves_parts_unread_is_not_closed,
+    a_sender_ends_with_the_server,
+    parts_that_nobody_takes_leave_memory_for_others,
+);
+
+fn client<B: Backend>(backend: &B) -> Client {
+    backend.client(&limits()).unwrap()
+}
+
+/// A client with nothing but parts to read is not closed for leaving them; one with replies is.
+fn who_leaves_parts_unread_is_not_closed<B: Backend>() {
+    let backend = B::new();
+    let mut impatient = limits();
+    impatient.write_stall = Duration::from_millis(50);
+    let server = backend.serve_calls(&impatient).unwrap();
+    let (tell, ends) = mpsc::channel();
+    let server = server.on_closed(move |connection, _, reason| {
+        tell.send((connection, reason.clone())).unwrap();
+    });
+    let (give, senders) = mpsc::channel();
+    let _serving = Serving::start(server, move |request, responder| match &request.body()[..] {
+        b"parts" => give.send((request.connection(), responder.into_parts())).unwrap(),
+        _ => responder.reply(pattern(1 << 20, 1)),
+    });
+    let subscriber = client(&backend);
+    let parts = subscriber.stream("parts").unwrap();
+    let (_, mut sender) = senders.recv_timeout(PATIENCE).unwrap();
+    let count = loop_until_full(&mut sender);
+    // The time of the other one begins after that of the first, and passes.
+    let other = client(&backend);
+    let calls: Vec<_> = (0..4).map(|_| other.start("large").unwrap()).collect();
+    let (closed, reason) = ends.recv_timeout(PATIENCE).unwrap();
+    assert!(matches!(reason, CloseReason::Unread { .. }), "{closed:?} {reason}");
+    assert!(calls.into_iter().any(|call| call.wait().is_err()));
+    sender.finish();
+    assert_eq!(parts.map(Result::unwrap).count(), count);
+    assert_eq!(subscriber.call("large").unwrap().len(), 1 << 20);
+}
+
+/// Sends until no more parts are taken for a while, in which the server does other things.
+fn loop_until_full(sender: &mut PartSender) -> usize {
+    let (mut sent, mut refused) = (0, 0);
+    while refused < 100 {
+        match sender.try_send(pattern(10_000, 0)) {
+            Ok(()) => (sent, refused) = (sent + 1, 0),
+            Err(_) => refused += 1,
+        }
+        thread::yield_now();
+    }
+    sent
+}
+
+/// Whether its sender was made before the server ended or after, and whether it had sent something.
+fn a_sender_ends_with_the_server<B: Backend>() {
+    let backend = B::new();
+    let mut hasty = limits();
+    hasty.drain = Duration::from_millis(20);
+    let (tell, requests) = mpsc::channel();
+    let server = backend.serve_calls(&hasty).unwrap();
+    let serving = Serving::start(server, move |request, responder| {
+        tell.send((request, responder)).unwrap();
+    });
+    let client = client(&backend);
+    let parts: Vec<_> = (0..3).map(|_| client.stream("").unwrap()).collect();
+    let next = || requests.recv_timeout(PATIENCE).unwrap();
+    let (late, silent, busy) = (next(), next(), next());
+    let (mut silent, mut busy) = (silent.1.into_parts(), busy.1.into_parts());
+    let sending = thread::spawn(move || while busy.send(pattern(10_000, 1)).is_ok() {});
+    drop(serving);
+    sending.join().unwrap();
+    assert!(late.0.is_cancelled() && late.1.is_cancelled());
+    let mut late = late.1.into_parts();
+    for sender in [&mut late, &mut silent] {
+        while sender.send(pattern(10_000, 1)).is_ok() {}
+        assert!(sender.is_cancelled());
+    }
+    drop(parts);
+}
+
+fn parts_that_nobody_takes_leave_memory_for_others<B: Backend>() {
+    let backend = B::new();
+    let mut small = limits();
+    (small.memory, small.message) = (1 << 20, 64 * 1024);
+    let (give, senders) = mpsc::channel();
+    let server = backend.serve_calls(&small).unwrap();
+    let _serving = Serving::start(server, move |request, responder| match &request.body()[..] {
+        b"parts" => give.send(responder.into_parts()).unwrap(),
+        _ => responder.reply(request.body()),
+    });
+    let taker = client(&backend);
+    let replies: Vec<_> = (0..60).map(|_| taker.stream("parts").unwrap()).collect();
+    let sending: Vec<_> = (0..60)
+        .map(|_| {
+            let mut sender = senders.recv_timeout(PATIENCE).unwrap();
+            loop_until_full(&mut sender);
+            thread::spawn(move || {
+                let sent = (0..5).all(|_| sender.send(pattern(30_000, 2)).is_ok());
+                sender.finish();
+                sent
+            })
+        })
+        .collect();
+    let other = client(&backend);
+    for _ in 0..10 {
+        assert_eq!(other.call("small").unwrap(), "small");
+    }
+    assert_eq!(taker.call("its own").unwrap(), "its own");
+    for parts in replies {
+        assert!(parts.map(Result::unwrap).count() >= 5);
+    }
+    assert!(sending.into_iter().all(|sender| sender.join().unwrap()));
+}
