@@ -40,6 +40,9 @@ impl ErrorReply {
     /// Unread replies left no memory for this one ([`Limits::memory`](crate::Limits::memory)). The request
     /// was carried out.
     pub const REPLY_DROPPED: u16 = 6;
+    /// The subscriber did not take what was published ([`WhenFull::Close`](crate::WhenFull::Close)). It can subscribe
+    /// again.
+    pub const LAGGED: u16 = 8;
 
     /// An error reply with this code and text.
     pub fn new(code: u16, text: impl Into<String>) -> ErrorReply {
@@ -63,7 +66,8 @@ impl ErrorReply {
         match self.code {
             ErrorReply::TOO_MANY_REQUESTS
             | ErrorReply::REPLY_TOO_LARGE
-            | ErrorReply::REPLY_DROPPED => Fault::Limit,
+            | ErrorReply::REPLY_DROPPED
+            | ErrorReply::LAGGED => Fault::Limit,
             ErrorReply::STOPPING => Fault::Nobody,
             _ => Fault::Peer,
         }

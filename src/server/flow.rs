@@ -1,9 +1,9 @@
-//! The parts of a reply on their way from the thread that makes them to the server's loop.
+//! The parts of a reply, or the notifications for a client, on their way from the threads that make them to the
+//! server's loop.
 
 use crate::account::{Charge, Share};
 use crate::error::ErrorReply;
-use crate::exchange::MESSAGE_COST;
-use bytes::Bytes;
+use crate::exchange::Message;
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
@@ -24,7 +24,7 @@ pub(super) enum Ending {
 /// The next thing that the loop takes.
 #[derive(Debug)]
 pub(super) enum Next {
-    Part(Bytes),
+    Part(Message),
     End(Ending),
     /// It is told of more.
     Nothing,
@@ -35,7 +35,7 @@ pub(super) enum Next {
 pub(super) enum Refused {
     /// Nobody waits for parts any more.
     Gone,
-    Full(Bytes),
+    Full(Message),
 }
 
 /// See the [module](self).
@@ -47,7 +47,7 @@ pub(super) struct Flow {
 
 #[derive(Debug)]
 struct State {
-    parts: VecDeque<Bytes>,
+    parts: VecDeque<Message>,
     /// The cost of all of them.
     bytes: usize,
     /// The parts but for the first count as memory of the client.
@@ -59,8 +59,8 @@ struct State {
 }
 
 /// What a part costs.
-fn cost(part: &Bytes) -> usize {
-    part.len() + MESSAGE_COST as usize
+fn cost(part: &Message) -> usize {
+    part.charge() as usize
 }
 
 impl Flow {
@@ -86,13 +86,9 @@ impl Flow {
     }
 
     /// Adds a part. `waits`: until there is room. Returns whether the loop has to be told.
-    pub fn push(&self, part: Bytes, waits: bool) -> Result<bool, Refused> {
+    pub fn push(&self, part: Message, waits: bool) -> Result<bool, Refused> {
         let mut state = self.lock();
-        while !state.is_gone && !state.parts.is_empty() {
-            let has_memory = !state.charge.share().is_half_used();
-            if has_memory && state.bytes + cost(&part) <= WAITING_MAX {
-                break;
-            }
+        while !state.is_gone && !state.has_room(&part) {
             if !waits {
                 return Err(Refused::Full(part));
             }
@@ -101,10 +97,26 @@ impl Flow {
         if state.is_gone {
             return Err(Refused::Gone);
         }
-        state.bytes += cost(&part);
-        state.parts.push_back(part);
-        state.settle();
-        Ok(!std::mem::replace(&mut state.is_told, true))
+        Ok(state.add(part))
+    }
+
+    /// Adds a part, for which the oldest that wait are dropped if there is no room. Returns whether the loop has to be
+    /// told, and how many were dropped.
+    pub fn push_over(&self, part: Message) -> Result<(bool, usize), Refused> {
+        let mut dropped = Vec::new();
+        let mut state = self.lock();
+        if state.is_gone {
+            return Err(Refused::Gone);
+        }
+        while !state.has_room(&part) {
+            let oldest = state.parts.pop_front();
+            state.bytes -= oldest.as_ref().map_or(0, cost);
+            state.settle();
+            dropped.extend(oldest);
+        }
+        let tells = state.add(part);
+        drop(state);
+        Ok((tells, dropped.len()))
     }
 
     /// Ends the reply after the parts that wait. Returns whether the loop has to be told.
@@ -149,6 +161,19 @@ impl Flow {
 }
 
 impl State {
+    fn has_room(&self, part: &Message) -> bool {
+        let is_small = self.bytes + cost(part) <= WAITING_MAX;
+        self.parts.is_empty() || is_small && !self.charge.share().is_half_used()
+    }
+
+    /// Returns whether the loop has to be told.
+    fn add(&mut self, part: Message) -> bool {
+        self.bytes += cost(&part);
+        self.parts.push_back(part);
+        self.settle();
+        !std::mem::replace(&mut self.is_told, true)
+    }
+
     fn settle(&mut self) {
         let first = self.parts.front().map_or(0, cost);
         self.charge.set(self.bytes - first);
@@ -158,6 +183,7 @@ impl State {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::exchange::MESSAGE_COST;
     use crate::{Account, Limits, Peer};
 
     fn flow() -> (Flow, Account) {
@@ -165,8 +191,8 @@ mod tests {
         (Flow::new(account.share(&Peer::default())), account)
     }
 
-    fn part(cost: usize) -> Bytes {
-        vec![0; cost - MESSAGE_COST as usize].into()
+    fn part(cost: usize) -> Message {
+        Message::new(vec![0; cost - MESSAGE_COST as usize].into(), false)
     }
 
     #[test]
@@ -191,7 +217,7 @@ mod tests {
         flow.push(part(200), false).unwrap();
         flow.push(part(300), false).unwrap();
         assert_eq!(account.held(), 500, "all but the first");
-        assert!(matches!(flow.next(), Next::Part(first) if first.len() == 36));
+        assert!(matches!(flow.next(), Next::Part(first) if first.body.len() == 36));
         assert_eq!(account.held(), 300);
         flow.close();
         assert_eq!(account.held(), 0);

@@ -5,26 +5,38 @@ mod answering;
 mod arrival;
 mod bind;
 mod caller;
+mod connection;
+mod connections;
 mod flow;
+mod hooks;
+mod interrupt;
+mod notification;
 mod options;
+mod outbox;
 mod parts;
 mod reply;
 mod responder;
 mod rooms;
+mod topic;
 
+pub use connection::Connection;
+pub use connections::Connections;
+pub use interrupt::Interrupt;
+pub use notification::Notification;
 pub use options::{Instances, Risk, ServerOptions};
 pub use parts::{PartError, PartSender};
 pub use reply::{Failure, IntoReply};
 pub use responder::{Request, Responder};
+pub use topic::{Published, Topic, WhenFull};
 
 use crate::backends::LocalServer;
 use crate::endpoint::Endpoint;
-use crate::error::{CloseReason, Error};
+use crate::error::Error;
 use crate::limits::Limits;
-use crate::message_server::{ConnectionId, MessageServer, Waker};
-use crate::peer::Peer;
+use crate::message_server::{MessageServer, Waker};
 use answering::Answering;
-use responder::Outbox;
+use hooks::Hooks;
+use outbox::Outbox;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -45,22 +57,9 @@ pub struct Server<M = LocalServer> {
     limits: Limits,
     outbox: Arc<Outbox>,
     stop: Arc<AtomicBool>,
+    connections: Connections,
     hooks: Hooks,
 }
-
-/// The hooks of the application. They run in the server's loop.
-#[derive(Default)]
-struct Hooks {
-    accept_failed: Option<Box<OnAcceptFailure>>,
-    connected: Option<Box<OnConnected>>,
-    closed: Option<Box<OnClosed>>,
-    panicked: Option<Box<OnPanic>>,
-}
-
-type OnAcceptFailure = dyn FnMut(Error) + Send;
-type OnConnected = dyn FnMut(ConnectionId, &Peer) + Send;
-type OnClosed = dyn FnMut(ConnectionId, &Peer, &CloseReason) + Send;
-type OnPanic = dyn FnMut(ConnectionId, &str) + Send;
 
 impl Server<LocalServer> {
     /// A server at `endpoint` with the default [`Limits`], for this user only. Clients can
@@ -104,65 +103,8 @@ impl<M: MessageServer> Server<M> {
     pub fn over(messages: M, limits: Limits) -> Server<M> {
         let outbox = Arc::new(Outbox::new(messages.waker()));
         let limits = limits.clamped();
-        Server { messages, limits, outbox, stop: Arc::default(), hooks: Hooks::default() }
-    }
-
-    /// Sets a hook that runs when waiting clients cannot be accepted; see [`Event::AcceptFailed`].
-    ///
-    /// [`Event::AcceptFailed`]: crate::Event::AcceptFailed
-    ///
-    /// ```no_run
-    /// let server = msgpipe::Server::bind("com.example.notes")?;
-    /// let server = server.on_accept_failure(|error| eprintln!("{error}: trying again"));
-    /// server.serve(|request| request.body())?;
-    /// # Ok::<_, msgpipe::Error>(())
-    /// ```
-    #[must_use]
-    pub fn on_accept_failure(mut self, tell: impl FnMut(Error) + Send + 'static) -> Server<M> {
-        self.hooks.accept_failed = Some(Box::new(tell));
-        self
-    }
-
-    /// Sets a hook that runs for each client that has connected, before its first request.
-    ///
-    /// Hooks run on the server's thread: meanwhile no client is served. If a hook panics, the server goes on.
-    ///
-    /// ```no_run
-    /// let server = msgpipe::Server::bind("com.example.notes")?
-    ///     .on_connected(|id, peer| println!("{id}: {peer}"))
-    ///     .on_closed(|id, peer, why| println!("{id}: {peer} has gone: {why}"))
-    ///     .on_panic(|id, text| eprintln!("a request of {id} made the handler panic: {text}"));
-    /// server.serve(|request| request.body())?;
-    /// # Ok::<_, msgpipe::Error>(())
-    /// ```
-    #[must_use]
-    pub fn on_connected(
-        mut self,
-        tell: impl FnMut(ConnectionId, &Peer) + Send + 'static,
-    ) -> Server<M> {
-        self.hooks.connected = Some(Box::new(tell));
-        self
-    }
-
-    /// Sets a hook that runs for each connection that has ended, with the reason.
-    /// [`on_connected`](Server::on_connected) has an example. Requests in flight of that connection are
-    /// cancelled: see [`Responder::is_cancelled`].
-    #[must_use]
-    pub fn on_closed(
-        mut self,
-        tell: impl FnMut(ConnectionId, &Peer, &CloseReason) + Send + 'static,
-    ) -> Server<M> {
-        self.hooks.closed = Some(Box::new(tell));
-        self
-    }
-
-    /// Sets a hook that runs when the handler has panicked in the loop, with the panic's text.
-    /// [`on_connected`](Server::on_connected) has an example. In any case the client gets the error reply
-    /// [`ErrorReply::FAILED`](crate::ErrorReply::FAILED), and the server goes on.
-    #[must_use]
-    pub fn on_panic(mut self, tell: impl FnMut(ConnectionId, &str) + Send + 'static) -> Server<M> {
-        self.hooks.panicked = Some(Box::new(tell));
-        self
+        let (stop, connections, hooks) = Default::default();
+        Server { messages, limits, outbox, stop, connections, hooks }
     }
 
     /// Serves with a handler that replies at once, until the server is [stopped](Stopper::stop).
@@ -216,6 +158,12 @@ impl<M: MessageServer> Server<M> {
         H: FnMut(Request, Responder),
     {
         Answering::new(self).run(|request, answer| answer.later(request, &mut handler))
+    }
+
+    /// Who is connected, for any thread. The list is kept from this call on: call it before the server serves.
+    pub fn connections(&self) -> Connections {
+        self.connections.keep();
+        self.connections.clone()
     }
 
     /// A handle that stops the server, from any thread.

@@ -1,9 +1,12 @@
 //! Replies of any number of parts.
 
+use super::Interrupt;
 use super::flow::{Ending, Flow, Refused};
-use super::responder::{Given, Responder, error_of_application};
+use super::outbox::Given;
+use super::responder::{Responder, error_of_application};
 use crate::body::IntoBody;
 use crate::error::ErrorReply;
+use crate::exchange::Message;
 use bytes::Bytes;
 use std::io::{self, Write};
 use std::sync::Arc;
@@ -42,24 +45,45 @@ pub struct PartSender {
     is_ended: bool,
 }
 
-/// Why a part was not sent.
+/// Why a part of a reply, or a notification, was not sent.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PartError {
-    /// The call was cancelled, the client has gone, or the server has ended: no more parts are of use.
-    #[error("the call was cancelled: its client takes no more parts")]
+    /// The call was cancelled, the client has gone, or the server has ended: nothing more is of use.
+    #[error("cancelled: the client takes no more")]
     Cancelled,
-    /// There is no room for the part, which is returned here.
-    #[error("the client has not taken the parts before: there is no room for another")]
+    /// The body of a notification is over the client's limit. For a part see [`PartSender::send`].
+    #[error("the body is over the client's limit of {limit} bytes")]
+    TooLarge {
+        /// The limit in bytes.
+        limit: usize,
+    },
+    /// There is no room for it; its body is returned here.
+    #[error("the client has not taken what was sent before: there is no room for more")]
     Full(Bytes),
 }
 
 impl Responder {
     /// Replies with any number of parts instead of one reply; see [`PartSender`].
-    pub fn into_parts(mut self) -> PartSender {
+    pub fn into_parts(self) -> PartSender {
+        let (responder, flow) = self.into_flow();
+        PartSender { responder, flow, is_ended: false }
+    }
+
+    /// The way for parts of its reply. Whoever has it ends the reply.
+    pub(super) fn into_flow(mut self) -> (Responder, Arc<Flow>) {
         self.set_answered();
         let flow = Arc::new(Flow::new(self.share()));
-        PartSender { responder: self, flow, is_ended: false }
+        (self, flow)
+    }
+}
+
+impl Refused {
+    pub fn into_error(self) -> PartError {
+        match self {
+            Refused::Gone => PartError::Cancelled,
+            Refused::Full(part) => PartError::Full(part.body),
+        }
     }
 }
 
@@ -89,10 +113,8 @@ impl PartSender {
         if self.is_cancelled() {
             return Err(PartError::Cancelled);
         }
-        let tells = self.flow.push(part, waits).map_err(|refused| match refused {
-            Refused::Gone => PartError::Cancelled,
-            Refused::Full(part) => PartError::Full(part),
-        })?;
+        let part = Message::new(part, false);
+        let tells = self.flow.push(part, waits).map_err(Refused::into_error)?;
         self.tell(tells);
         Ok(())
     }
@@ -100,6 +122,11 @@ impl PartSender {
     /// Whether the call is cancelled; see [`Request::is_cancelled`](crate::Request::is_cancelled).
     pub fn is_cancelled(&self) -> bool {
         self.responder.is_cancelled() || self.flow.is_gone()
+    }
+
+    /// As [`Responder::on_interrupt`].
+    pub fn on_interrupt(&self, tell: impl FnMut(Interrupt) + Send + 'static) {
+        self.responder.on_interrupt(tell);
     }
 
     /// Ends the reply: all parts have been sent.

@@ -1,16 +1,15 @@
 //! Requests, and replies from other threads.
 
 use super::IntoReply;
-use super::flow::Flow;
+use super::connection::{Connection, Origin};
+use super::interrupt::{Interrupt, Watch};
+use super::outbox::{Answer, Given};
 use crate::account::Share;
 use crate::error::ErrorReply;
 use crate::exchange::Metadata;
-use crate::message_server::{ConnectionId, Waker};
 use crate::peer::Peer;
 use bytes::Bytes;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::thread::ThreadId;
+use std::sync::Arc;
 use std::time::Instant;
 
 /// A request, the argument of a handler; see [`Server::serve`](super::Server::serve).
@@ -21,20 +20,9 @@ pub struct Request {
     pub(super) deadline: Option<Instant>,
     /// `None`: no metadata, as most requests.
     pub(super) metadata: Option<Box<Metadata>>,
-    pub(super) connection: ConnectionId,
     pub(super) origin: Arc<Origin>,
-    /// Set when it is cancelled. `None` for a handler that replies at once.
-    pub(super) cancelled: Option<Arc<AtomicBool>>,
-}
-
-/// Where requests come from: one client.
-#[derive(Debug)]
-pub(super) struct Origin {
-    pub peer: Peer,
-    /// The memory that is held for its requests is charged to it.
-    pub share: Share,
-    /// It has gone: nobody waits for its answers.
-    pub gone: AtomicBool,
+    /// `None` for a handler that replies at once.
+    pub(super) watch: Option<Arc<Watch>>,
 }
 
 impl Request {
@@ -77,9 +65,11 @@ impl Request {
         &self.origin.peer
     }
 
-    /// The id of the connection: the same for all requests of one client.
-    pub fn connection(&self) -> ConnectionId {
-        self.connection
+    /// The connection that it came from.
+    ///
+    /// [`Connection::set_state`] has an example.
+    pub fn connection(&self) -> Connection {
+        Connection::new(self.origin.clone())
     }
 
     /// Whether the request is cancelled: by the client, by its deadline, or because the connection has ended. Work
@@ -103,13 +93,9 @@ impl Request {
     /// # Ok::<_, msgpipe::Error>(())
     /// ```
     pub fn is_cancelled(&self) -> bool {
-        let cancelled = self.cancelled.as_ref().is_some_and(|it| it.load(Ordering::SeqCst));
-        cancelled || self.origin.gone.load(Ordering::SeqCst)
+        self.origin.is_gone() || self.watch.as_ref().is_some_and(|it| it.is_over())
     }
 }
-
-/// A reply to a request, or an error reply.
-pub(super) type Answer = Result<Bytes, Box<ErrorReply>>;
 
 /// A reply of the application. The codes below 100 belong to this crate, and some of them say that a request
 /// was not begun. A handler that forwards another server's error reply must not claim that by accident.
@@ -124,86 +110,6 @@ pub(super) fn error_of_application(error: ErrorReply) -> ErrorReply {
     }
 }
 
-/// What a responder gives to the loop.
-#[derive(Debug)]
-pub(super) enum Given {
-    Answer(Answer),
-    /// Parts of its reply wait here.
-    Parts(Arc<Flow>),
-}
-
-impl Given {
-    /// Nobody takes it.
-    pub fn discard(self) {
-        if let Given::Parts(flow) = self {
-            flow.close();
-        }
-    }
-}
-
-/// Replies from other threads that the loop has not taken yet.
-#[derive(Debug)]
-pub(super) struct Outbox {
-    answers: Mutex<Vec<(ConnectionId, u32, Given)>>,
-    /// The loop has ended. Changed under the lock of `answers`.
-    has_ended: AtomicBool,
-    /// Whether there are any. The loop checks this for each message, without a lock.
-    waiting: AtomicBool,
-    waker: Waker,
-    /// The thread that runs the loop.
-    thread: OnceLock<ThreadId>,
-}
-
-impl Outbox {
-    pub fn new(waker: Waker) -> Outbox {
-        let (answers, waiting) = (Mutex::default(), AtomicBool::new(false));
-        let has_ended = AtomicBool::new(false);
-        Outbox { answers, has_ended, waiting, waker, thread: OnceLock::new() }
-    }
-
-    /// This thread runs the loop.
-    pub fn is_run_here(&self) {
-        self.thread.get_or_init(|| std::thread::current().id());
-    }
-
-    /// Whether there are answers that were given since the last look.
-    pub fn has_some(&self) -> bool {
-        self.waiting.load(Ordering::Acquire)
-    }
-
-    /// The answers given since the last look.
-    pub fn take(&self) -> Vec<(ConnectionId, u32, Given)> {
-        let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
-        self.waiting.store(false, Ordering::Relaxed);
-        std::mem::take(&mut *answers)
-    }
-
-    /// The loop has ended: nobody takes what is given, and who waits to send is told.
-    pub fn end(&self) {
-        let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
-        self.has_ended.store(true, Ordering::SeqCst);
-        let left = std::mem::take(&mut *answers);
-        drop(answers);
-        left.into_iter().for_each(|(_, _, given)| given.discard());
-    }
-
-    fn put(&self, connection: ConnectionId, id: u32, given: Given) {
-        let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
-        if self.has_ended.load(Ordering::SeqCst) {
-            drop(answers);
-            return given.discard();
-        }
-        let first = answers.is_empty();
-        answers.push((connection, id, given));
-        self.waiting.store(true, Ordering::Release);
-        drop(answers);
-        // One wake is enough for many replies: the loop takes all of them.
-        if first {
-            self.waker.wake();
-        }
-    }
-}
-
 /// Replies to one request, once, from any thread; see
 /// [`Server::serve_deferred`](super::Server::serve_deferred).
 ///
@@ -211,38 +117,85 @@ impl Outbox {
 /// for an answer that nobody will give; by a panic, with [`ErrorReply::FAILED`]. If the caller has gone, the answer is thrown away.
 ///
 /// A server that is told to stop waits for the responders that are held, for [`Limits::drain`](crate::Limits::drain) at
-/// most: drop those that will not be used.
+/// most: drop those that will not be used. [`on_interrupt`](Responder::on_interrupt) tells when.
 #[derive(Debug)]
 #[must_use = "dropping a responder sends an error reply"]
 pub struct Responder {
-    outbox: Arc<Outbox>,
-    connection: ConnectionId,
     id: u32,
     origin: Arc<Origin>,
-    cancelled: Arc<AtomicBool>,
+    watch: Arc<Watch>,
+    metadata: Metadata,
     answered: bool,
 }
 
 impl Responder {
-    pub(super) fn new(
-        outbox: Arc<Outbox>,
-        connection: ConnectionId,
-        id: u32,
-        origin: Arc<Origin>,
-        cancelled: Arc<AtomicBool>,
-    ) -> Responder {
-        Responder { outbox, connection, id, origin, cancelled, answered: false }
+    pub(super) fn new(id: u32, origin: Arc<Origin>, watch: Arc<Watch>) -> Responder {
+        Responder { id, origin, watch, metadata: Metadata::default(), answered: false }
     }
 
     /// Whether the request is cancelled; see [`Request::is_cancelled`].
     pub fn is_cancelled(&self) -> bool {
-        self.cancelled.load(Ordering::SeqCst) || self.origin.gone.load(Ordering::SeqCst)
+        self.origin.is_gone() || self.watch.is_over()
+    }
+
+    /// Whether the server was told to stop.
+    pub fn is_stopping(&self) -> bool {
+        self.origin.outbox.is_stopping()
+    }
+
+    /// Sets a hook that is told when the work on the request may be of no more use: once for each [`Interrupt`], and
+    /// nothing after the reply was sent or the request is cancelled. What has happened before is told at once, on this
+    /// thread; the rest on the server's thread: the hook must not block. Its panics are caught. There is one hook for a
+    /// request: the last one that was set.
+    ///
+    /// ```no_run
+    /// use std::sync::mpsc;
+    /// let server = msgpipe::Server::bind("com.example.watch")?;
+    /// server.serve_deferred(|_, responder| {
+    ///     std::thread::spawn(move || {
+    ///         let (tell, told) = mpsc::channel();
+    ///         responder.on_interrupt(move |why| drop(tell.send(why)));
+    ///         let why = told.recv(); // the work is here; it waits for one of several things
+    ///         responder.reply(format!("ended: {why:?}"));
+    ///     });
+    /// })?;
+    /// # Ok::<_, msgpipe::Error>(())
+    /// ```
+    pub fn on_interrupt(&self, tell: impl FnMut(Interrupt) + Send + 'static) {
+        self.watch.set_hook(Box::new(tell));
+    }
+
+    /// The connection that the request came from.
+    pub fn connection(&self) -> Connection {
+        Connection::new(self.origin.clone())
+    }
+
+    /// Metadata for the reply: beside the body, up to 4 KiB. An error reply has
+    /// [details](ErrorReply::details) instead.
+    ///
+    /// ```no_run
+    /// let server = msgpipe::Server::bind("com.example.notes")?;
+    /// server.serve_deferred(|request, responder| {
+    ///     let metadata = msgpipe::Metadata::default().with(b"version", b"7").unwrap();
+    ///     responder.with_metadata(metadata).reply(request.into_body());
+    /// })?;
+    /// # Ok::<_, msgpipe::Error>(())
+    /// ```
+    pub fn with_metadata(mut self, metadata: Metadata) -> Responder {
+        self.metadata = metadata;
+        self
     }
 
     /// Sends the reply. Does not block.
     pub fn reply(mut self, reply: impl IntoReply) {
         self.answered = true;
-        self.give(Given::Answer(of_application(reply)));
+        let answer = match of_application(reply) {
+            Ok(body) if !self.metadata.is_empty() => {
+                Given::Reply((body, std::mem::take(&mut self.metadata)).into())
+            }
+            answer => Given::Answer(answer),
+        };
+        self.give(answer);
     }
 
     /// Another type answers.
@@ -251,7 +204,7 @@ impl Responder {
     }
 
     pub(super) fn give(&self, given: Given) {
-        self.outbox.put(self.connection, self.id, given);
+        self.origin.give(self.id, given);
     }
 
     /// The share that memory of its client is charged to.
@@ -261,7 +214,7 @@ impl Responder {
 
     /// Whether this is the thread that runs the server's loop.
     pub(super) fn is_on_loop(&self) -> bool {
-        self.outbox.thread.get() == Some(&std::thread::current().id())
+        self.origin.outbox.is_on_loop()
     }
 }
 

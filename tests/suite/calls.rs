@@ -245,7 +245,7 @@ fn the_handler_receives_the_peer<B: Backend>() {
     let server = backend.serve_calls(&limits()).unwrap();
     let _serving = Serving::start(server, |request, responder| {
         let pid = request.peer().pid.map_or(0, |pid| pid);
-        responder.reply(format!("{pid} {}", request.connection().number()));
+        responder.reply(format!("{pid} {}", request.connection().id().number()));
     });
     let ask = |client: &Client| String::from_utf8(client.call("who?").unwrap().to_vec()).unwrap();
     let clients: Vec<_> = (0..3).map(|_| backend.client(&limits()).unwrap()).collect();

@@ -191,7 +191,7 @@ fn pieces_of_one_byte_do_not_extend_the_time_of_a_message<B: Backend>() {
     quick.message_time = Duration::from_millis(200);
     let (tell, reasons) = mpsc::channel();
     let server = backend.serve_calls(&quick).unwrap();
-    let server = server.on_closed(move |_, _, reason| tell.send(reason.clone()).unwrap());
+    let server = server.on_closed(move |_, reason| tell.send(reason.clone()).unwrap());
     let _serving = Serving::start(server, |_, responder| responder.reply(""));
     let mut raw = backend.raw();
     // Flag 4: with a total, and the first byte of the body.

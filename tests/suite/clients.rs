@@ -318,7 +318,7 @@ fn a_client_that_reads_its_reply_too_late_learns_why_the_connection_ended() {
     let messages = hub.listen_for_calls("test", limits.clone()).unwrap();
     let server = Server::over(messages, limits);
     let (tell, left) = mpsc::channel();
-    let server = server.on_closed(move |_, _, reason| tell.send(reason.clone()).unwrap());
+    let server = server.on_closed(move |_, reason| tell.send(reason.clone()).unwrap());
     let stopper = server.stopper();
     let serving = thread::spawn(move || server.serve(|_| vec![1; 1 << 20]));
     let client: Client = hub.client("test", Limits::default()).unwrap();

@@ -23,7 +23,7 @@ fn a_late_reply_arrives_after_a_half_close_if_enabled() {
         let options = if half_close { options.half_close() } else { options };
         let server = options.bind(name.as_str()).unwrap();
         let (tell, left) = mpsc::channel();
-        let server = server.on_closed(move |_, _, reason| tell.send(reason.clone()).unwrap());
+        let server = server.on_closed(move |_, reason| tell.send(reason.clone()).unwrap());
         let stopper = server.stopper();
         let (asked, asks) = mpsc::channel();
         let serving = thread::spawn(move || {

@@ -77,9 +77,9 @@ fn a_hook_that_panics_does_not_end_the_server<B: Backend>() {
     let backend = B::new();
     let server = backend.serve_calls(&Limits::default()).unwrap();
     let server = server
-        .on_connected(|_, _| std::panic::resume_unwind(Box::new(Again)))
+        .on_connected(|_| std::panic::resume_unwind(Box::new(Again)))
         .on_panic(|_, _| panic_quietly("told of a panic"))
-        .on_closed(|_, _, _| panic_quietly("told of an end"));
+        .on_closed(|_, _| panic_quietly("told of an end"));
     let stopper = server.stopper();
     let serving = thread::spawn(move || {
         server.serve(|request| match &request.body()[..] {
@@ -136,9 +136,9 @@ fn the_hooks_report_connections_and_the_reasons_of_their_end<B: Backend>() {
     let tell_too = tell.clone();
     let server = backend.serve_calls(&Limits::default()).unwrap();
     let server = server
-        .on_connected(move |id, peer| tell.send((id, peer.clone(), None)).unwrap())
-        .on_closed(move |id, peer, why| {
-            tell_too.send((id, peer.clone(), Some(why.clone()))).unwrap()
+        .on_connected(move |it| tell.send((it.id(), it.peer().clone(), None)).unwrap())
+        .on_closed(move |it, why| {
+            tell_too.send((it.id(), it.peer().clone(), Some(why.clone()))).unwrap()
         });
     let stopper = server.stopper();
     let serving = thread::spawn(move || server.serve(|request| request.body()));
@@ -170,7 +170,7 @@ fn a_responder_learns_that_its_client_has_disconnected<B: Backend>() {
     let (asked, asks) = mpsc::channel();
     let (tell, left) = mpsc::channel();
     let server = backend.serve_calls(&Limits::default()).unwrap();
-    let server = server.on_closed(move |_, _, _| tell.send(()).unwrap());
+    let server = server.on_closed(move |_, _| tell.send(()).unwrap());
     let stopper = server.stopper();
     let serving = thread::spawn(move || {
         server.serve_deferred(move |request, responder| asked.send((request, responder)).unwrap())

@@ -34,11 +34,13 @@ mod part_limits;
 mod pipe_access;
 mod processes;
 mod reply_parts;
+mod served_clients;
 mod slow_peers;
 #[cfg(unix)]
 mod socket_files;
 #[cfg(unix)]
 mod takeover;
+mod topics;
 #[cfg(unix)]
 mod unix_socket;
 

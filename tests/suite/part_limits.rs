@@ -24,12 +24,12 @@ fn who_leaves_parts_unread_is_not_closed<B: Backend>() {
     impatient.write_stall = Duration::from_millis(50);
     let server = backend.serve_calls(&impatient).unwrap();
     let (tell, ends) = mpsc::channel();
-    let server = server.on_closed(move |connection, _, reason| {
-        tell.send((connection, reason.clone())).unwrap();
+    let server = server.on_closed(move |connection, reason| {
+        tell.send((connection.id(), reason.clone())).unwrap();
     });
     let (give, senders) = mpsc::channel();
     let _serving = Serving::start(server, move |request, responder| match &request.body()[..] {
-        b"parts" => give.send((request.connection(), responder.into_parts())).unwrap(),
+        b"parts" => give.send((request.connection().id(), responder.into_parts())).unwrap(),
         _ => responder.reply(pattern(1 << 20, 1)),
     });
     let subscriber = client(&backend);

@@ -206,6 +206,12 @@ impl<T> Machine<T> {
         self.calls.get_mut(&id)?.owner.as_mut()
     }
 
+    /// What the driver keeps for the calls that were not released.
+    pub(crate) fn owners(&self) -> impl Iterator<Item = &T> {
+        let briefs = self.briefs.iter().filter_map(|(_, brief)| brief.owner.as_ref());
+        briefs.chain(self.calls.values().filter_map(|call| call.owner.as_ref()))
+    }
+
     /// Sets what the driver keeps for a call of the peer.
     pub fn set_owner(&mut self, id: u32, owner: T) {
         if let Some(brief) = self.briefs.get_mut(id) {

@@ -1,15 +1,14 @@
-//! Calling the application: its handler and its hooks, whose panics end nothing.
+//! Calling the application's handler, whose panics end nothing.
 
 use super::Answering;
 use crate::error::ErrorReply;
 use crate::message_server::{ConnectionId, MessageServer};
+use crate::server::IntoReply;
 use crate::server::caller::{InFlight, keep};
+use crate::server::interrupt::Watch;
 use crate::server::responder::{Request, Responder, of_application};
-use crate::server::{Hooks, IntoReply};
-use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 /// The cost of a request in flight besides its body: its entries here and its responder.
 const REQUEST_COST: usize = 256;
@@ -47,45 +46,13 @@ impl<M: MessageServer> Answerer<'_, M> {
     /// messages share.
     fn responder(&mut self, request: &mut Request) -> Responder {
         let held = keep(&mut request.body) + REQUEST_COST;
-        let cancelled = Arc::new(AtomicBool::new(false));
-        request.cancelled = Some(cancelled.clone());
+        let watch = Arc::new(Watch::default());
+        request.watch = Some(watch.clone());
         if let Some(caller) = self.server.callers.get_mut(&self.connection) {
-            caller
-                .machine
-                .set_owner(self.id, InFlight { held, cancelled: cancelled.clone(), flow: None });
+            caller.machine.set_owner(self.id, InFlight { held, watch: watch.clone(), flow: None });
             caller.in_flight += held;
             caller.settle();
         }
-        let outbox = self.server.outbox.clone();
-        Responder::new(outbox, self.connection, self.id, request.origin.clone(), cancelled)
-    }
-}
-
-/// Calls a hook of the application and catches its panic.
-pub(super) fn guarded(tell: impl FnOnce()) {
-    if let Err(panic) = catch_unwind(AssertUnwindSafe(tell)) {
-        discard(panic);
-    }
-}
-
-/// The drop of a panic's payload may panic again; the second payload is leaked.
-fn discard(panic: Box<dyn Any + Send>) {
-    if let Err(again) = catch_unwind(AssertUnwindSafe(|| drop(panic))) {
-        std::mem::forget(again);
-    }
-}
-
-impl Hooks {
-    fn panicked(&mut self, connection: ConnectionId, panic: Box<dyn Any + Send>) {
-        self.tell_of(connection, &*panic);
-        discard(panic);
-    }
-
-    fn tell_of(&mut self, connection: ConnectionId, panic: &(dyn Any + Send)) {
-        let text = panic.downcast_ref::<&str>().copied();
-        let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-        if let Some(tell) = &mut self.panicked {
-            guarded(|| tell(connection, text.unwrap_or("a panic without a text")));
-        }
+        Responder::new(self.id, request.origin.clone(), watch)
     }
 }

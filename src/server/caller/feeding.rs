@@ -2,16 +2,18 @@
 
 use super::Caller;
 use crate::error::ErrorReply;
-use crate::exchange::{self, Message, SendError};
+use crate::exchange::{self, Message, SendError, Side};
 use crate::message_server::{ConnectionId, MessageServer};
 use crate::server::flow::{Ending, Flow, Next};
-use bytes::Bytes;
+use crate::server::interrupt::Interrupt;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 /// The bytes that wait for a client in the machine before parts of its replies wait elsewhere: four times the send
 /// queue, so that the client does not wait for the loop. One part of each reply may be over it.
 const PARTS_MAX: usize = 256 * 1024;
+
+/// The lane of the notifications for a client, which are fed as a reply of parts that never ends.
+pub(super) const LANE: u32 = Side::Server.lane();
 
 /// The bytes of other replies that wait for a client. With more of them it is not read until it reads.
 const UNREAD_MAX: usize = 64 * 1024;
@@ -19,20 +21,49 @@ const UNREAD_MAX: usize = 64 * 1024;
 impl Caller {
     /// Parts of the reply to a call have been given.
     pub fn takes_parts(&mut self, id: u32, flow: Arc<Flow>) {
+        if id == LANE {
+            self.add_stream(id);
+            self.feed(id);
+            return;
+        }
         match self.machine.owner(id) {
             Some(request) => {
-                if request.cancelled.load(Ordering::SeqCst) {
+                if request.watch.is_over() {
                     flow.close();
                 }
                 if request.flow.is_none() {
                     request.flow = Some(flow);
-                    self.streams.push(id);
+                    self.add_stream(id);
                 }
                 // What follows is sent in any case.
                 self.feed(id);
             }
             None => flow.close(),
         }
+    }
+
+    fn add_stream(&mut self, id: u32) {
+        if !self.streams.contains(&id) {
+            self.streams.push(id);
+        }
+    }
+
+    /// Where the parts of a reply come from, or the notifications.
+    fn flow(&mut self, id: u32) -> Option<Arc<Flow>> {
+        match id {
+            // The client's limits are not known before its settings.
+            LANE => self.origin.lane().filter(|_| self.machine.peer_settings().is_some()).cloned(),
+            _ => self.machine.owner(id)?.flow.clone(),
+        }
+    }
+
+    /// The client's limits are known now.
+    pub fn is_settled(&mut self, largest_frame: usize) {
+        self.machine.set_largest_frame(largest_frame);
+        if let Some(settings) = self.machine.peer_settings() {
+            self.origin.set_largest_body(settings.body as usize);
+        }
+        self.feed(LANE);
     }
 
     /// Gives the machine parts that wait for room in it. Returns whether there were any.
@@ -58,7 +89,7 @@ impl Caller {
     /// Gives the machine parts of a reply while little of it waits there. Returns whether there were any.
     fn feed(&mut self, id: u32) -> bool {
         let mut has_fed = false;
-        while let Some(flow) = self.machine.owner(id).and_then(|it| it.flow.clone()) {
+        while let Some(flow) = self.flow(id) {
             let queued = self.machine.queued(id);
             let is_full = queued > 0 && queued.max(self.machine.held()) >= PARTS_MAX;
             // A quarter of the memory stays for small messages, so that nobody else waits for who takes no parts. A
@@ -83,8 +114,13 @@ impl Caller {
         has_fed
     }
 
-    fn feed_part(&mut self, id: u32, part: Bytes) {
-        let Err(error) = self.machine.send(id, Message::new(part, false)) else {
+    fn feed_part(&mut self, id: u32, part: Message) {
+        if id == LANE {
+            // One that was given before the client's limit was known may be over it: it is dropped.
+            let _ = self.machine.notify(part);
+            return;
+        }
+        let Err(error) = self.machine.send(id, part) else {
             return;
         };
         if let SendError::TooLarge { limit } = error {
@@ -93,7 +129,7 @@ impl Caller {
         }
         // The client gets no more of it.
         if let Some(request) = self.machine.owner(id) {
-            request.cancel();
+            request.cancel(Interrupt::Cancelled);
         }
     }
 
@@ -107,9 +143,7 @@ impl Caller {
                 Ok(())
             }
         };
-        if let Some(request) = self.machine.release(id) {
-            self.in_flight -= request.held;
-        }
+        self.release(id);
     }
 
     /// A client takes the parts of replies when it likes: while nothing else waits for it, it may leave them unread.

@@ -1,36 +1,37 @@
 //! A connected client: its machine of calls, and the memory that is held for it.
 
 mod feeding;
+mod sending;
 
 use crate::account::{Charge, Share};
-use crate::error::{CloseReason, ErrorReply};
-use crate::exchange::{self, Config, Frame, Machine, Message, SendError, Side};
-use crate::framing::{FramingError, GoodbyeCode, READ_CHUNK};
-use crate::goodbye::Goodbye;
-use crate::message_server::{self, ConnectionId, MessageServer, Refusal};
+use crate::error::CloseReason;
+use crate::exchange::{self, Config, Frame, Machine, Side};
+use crate::framing::READ_CHUNK;
+use crate::message_server::{ConnectionId, MessageServer};
 use crate::server::arrival::{Arrival, Lateness};
+use crate::server::connection::Origin;
 use crate::server::flow::Flow;
-use crate::server::responder::{Answer, Origin, Request};
+use crate::server::interrupt::{Interrupt, Watch};
+use crate::server::responder::Request;
 use bytes::Bytes;
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 /// What the server keeps for a request in flight.
 pub(super) struct InFlight {
     /// The bytes that are held for it.
     pub held: usize,
-    /// Set when it is cancelled.
-    pub cancelled: Arc<AtomicBool>,
+    /// What its handler is told.
+    pub watch: Arc<Watch>,
     /// Where the parts of its reply come from.
     pub flow: Option<Arc<Flow>>,
 }
 
 impl InFlight {
     /// Nobody waits for the answer any more.
-    pub fn cancel(&self) {
-        self.cancelled.store(true, Ordering::SeqCst);
+    pub fn cancel(&self, why: Interrupt) {
+        self.watch.tell(why);
         if let Some(flow) = &self.flow {
             flow.close();
         }
@@ -38,8 +39,9 @@ impl InFlight {
 }
 
 impl Drop for InFlight {
-    /// Also when the client goes: a thread may be waiting to send a part.
+    /// The call is over. Also when the client goes: a thread may be waiting to send a part.
     fn drop(&mut self) {
+        self.watch.finish();
         if let Some(flow) = &self.flow {
             flow.close();
         }
@@ -109,27 +111,40 @@ impl Caller {
     }
 
     /// A request of it has arrived wholly. From here on the account of the server counts it.
-    pub fn request(
-        &mut self,
-        connection: ConnectionId,
-        body: Bytes,
-        charge: exchange::Charge,
-    ) -> Request {
+    pub fn request(&mut self, body: Bytes, charge: exchange::Charge) -> Request {
         self.machine.give_back(charge);
         let origin = self.origin.clone();
-        Request {
-            body,
-            method: 0,
-            deadline: None,
-            metadata: None,
-            connection,
-            origin,
-            cancelled: None,
-        }
+        Request { body, method: 0, deadline: None, metadata: None, origin, watch: None }
     }
 
     pub fn share(&self) -> &Share {
         self.charge.share()
+    }
+
+    /// A request is answered.
+    fn release(&mut self, id: u32) {
+        if let Some(request) = self.machine.release(id) {
+            self.in_flight -= request.held;
+        }
+    }
+
+    /// Nobody waits for the answer to a request.
+    pub fn cancel(&mut self, id: u32, why: Interrupt) {
+        if let Some(request) = self.machine.owner(id) {
+            request.cancel(why);
+        }
+    }
+
+    /// The connection has ended.
+    pub fn end(&mut self) {
+        self.origin.end();
+        self.machine.owners().for_each(|request| request.cancel(Interrupt::Closed));
+    }
+
+    /// The server was told to stop.
+    pub fn drain(&mut self) {
+        self.machine.drain();
+        self.machine.owners().for_each(|request| request.watch.tell(Interrupt::Stopping));
     }
 
     /// The memory that is held for it.
@@ -213,125 +228,6 @@ impl Caller {
     pub fn is_idle(&self) -> bool {
         self.refused.is_none() && self.machine.held() == 0 && !self.machine.has_unsent()
     }
-
-    /// Answers a request.
-    pub fn answer(
-        &mut self,
-        messages: &mut impl MessageServer,
-        connection: ConnectionId,
-        id: u32,
-        answer: Answer,
-    ) {
-        let is_free = self.refused.is_none() && messages.has_room(connection);
-        let answered = match &answer {
-            Ok(body) if is_free => self.machine.answer_now(id, body.len()),
-            _ => None,
-        };
-        let request = match (answered, answer) {
-            (Some((whole, request)), Ok(body)) => {
-                let sent = messages.send_with_head(connection, &whole.head(), body);
-                self.refused =
-                    unsent(messages, connection, sent).map(|body| Box::new(whole.into_frame(body)));
-                request
-            }
-            (_, answer) => {
-                self.queue(id, answer);
-                self.machine.release(id)
-            }
-        };
-        if let Some(request) = request {
-            self.in_flight -= request.held;
-        }
-    }
-
-    /// Queues an answer. Without memory to hold the reply the client gets `REPLY_DROPPED`: a handler cannot be made
-    /// to wait.
-    fn queue(&mut self, id: u32, answer: Answer) {
-        let machine = &mut self.machine;
-        let is_full = machine.held() > 0 && self.charge.share().room() == 0;
-        let answered = match answer {
-            Ok(body) if is_full && !body.is_empty() => {
-                let text = "the reply was dropped: so much waits to be read already that there is no \
-                            memory for it; read faster, or ask for less at once";
-                machine.fail(id, ErrorReply::new(ErrorReply::REPLY_DROPPED, text))
-            }
-            Ok(body) => machine.send(id, Message::new(body, true)),
-            Err(error) => machine.fail(id, *error),
-        };
-        // Other errors mean that nobody waits for the answer any more.
-        if let Err(SendError::TooLarge { limit }) = answered {
-            let text = format!("the reply was over the limit of {limit} bytes");
-            let _ = machine.fail(id, ErrorReply::new(ErrorReply::REPLY_TOO_LARGE, text));
-        }
-    }
-
-    /// Hands over frames while the send queue is short.
-    pub fn pump(&mut self, messages: &mut impl MessageServer, connection: ConnectionId) {
-        loop {
-            let frame = match self.refused.take() {
-                Some(frame) => *frame,
-                None if !self.machine.has_unsent() => return,
-                None if !messages.has_room(connection) => return self.block(),
-                None => match self.machine.transmit_with(Instant::now) {
-                    Some(frame) => frame,
-                    None => return,
-                },
-            };
-            if let Some(refused) = send(messages, connection, frame) {
-                self.refused = Some(Box::new(refused));
-                return self.block();
-            }
-        }
-    }
-
-    /// It is not read until it has read more.
-    fn block(&mut self) {
-        self.blocked.get_or_insert_with(Instant::now);
-    }
-}
-
-/// Sends a frame; returns it if the send queue is full.
-fn send(
-    messages: &mut impl MessageServer,
-    connection: ConnectionId,
-    mut frame: Frame,
-) -> Option<Frame> {
-    let head = frame.head();
-    let body = std::mem::take(&mut frame.body);
-    let sent = match frame.metadata().is_empty() {
-        true => messages.send_with_head(connection, head.as_slice(), body),
-        false => {
-            let head = [head.as_slice(), frame.metadata()].concat();
-            messages.send_with_head(connection, &head, body)
-        }
-    };
-    unsent(messages, connection, sent).map(|body| Frame { body, ..frame })
-}
-
-/// The body of a frame that was refused because the send queue is full. If the client cannot take it at all, the
-/// client is closed.
-fn unsent(
-    messages: &mut impl MessageServer,
-    connection: ConnectionId,
-    sent: Result<(), message_server::SendError>,
-) -> Option<Bytes> {
-    let error = sent.err()?;
-    match error.refusal {
-        Refusal::Full { .. } | Refusal::Memory { .. } => return Some(error.body),
-        Refusal::Closed => {}
-        // Frames are cut to what the peer takes. Without this one it would wait for ever.
-        Refusal::Framing(why) => {
-            let code = match why {
-                FramingError::TooLarge { .. } => GoodbyeCode::TOO_LARGE,
-                _ => GoodbyeCode::PROTOCOL,
-            };
-            messages.close(
-                connection,
-                Goodbye::new(code, format!("no answer fits into your limit: {why}")),
-            );
-        }
-    }
-    None
 }
 
 /// The body of a request that is held until it is answered: a copy of its own if it is small, not a slice of a

@@ -1,0 +1,139 @@
+//! What arrives of clients: messages, and the events that come of them.
+
+use super::{Answering, Begun};
+use crate::error::ErrorReply;
+use crate::exchange::{self, BriefEvent};
+use crate::framing::GoodbyeCode;
+use crate::goodbye::Goodbye;
+use crate::message_server::{ConnectionId, MessageServer};
+use crate::server::connection::Connection;
+use crate::server::interrupt::Interrupt;
+use crate::server::notification::Notification;
+use crate::server::responder::Request;
+use bytes::Bytes;
+use std::time::Instant;
+
+impl<M: MessageServer> Answering<M> {
+    /// A message has arrived. The first request that came of it.
+    pub(super) fn received(
+        &mut self,
+        connection: ConnectionId,
+        mut message: Bytes,
+    ) -> Option<Begun> {
+        if !self.messages.is_reachable(connection) {
+            return None;
+        }
+        let caller = self.callers.get_mut(&connection)?;
+        caller.machine.set_full(caller.share().room() == 0);
+        let time = || self.messages.event_time();
+        match caller.machine.receive_brief(&mut message, time) {
+            Ok(BriefEvent::Request { id, method, deadline, charge }) => {
+                self.open += 1;
+                self.check_at = self.check_at.into_iter().chain(deadline).min();
+                let request = caller.request(message, charge);
+                let request = Request { method, deadline, ..request };
+                let is_last = !caller.machine.has_unsent() && !caller.machine.has_events();
+                Some(Begun { id, request, is_last })
+            }
+            Ok(_) => self.received_other(connection, message),
+            Err(violation) => {
+                self.close_with(connection, violation.into());
+                None
+            }
+        }
+    }
+
+    /// A message has arrived that is no request of a brief call.
+    pub(super) fn received_other(
+        &mut self,
+        connection: ConnectionId,
+        message: Bytes,
+    ) -> Option<Begun> {
+        let caller = self.callers.get_mut(&connection)?;
+        let (open, partials) = (caller.machine.peer_open(), caller.machine.partials());
+        let bytes = caller.machine.piece_bytes();
+        let received = caller.machine.receive(Instant::now(), message);
+        self.open = self.open + caller.machine.peer_open() - open;
+        if let Err(violation) = received {
+            self.close_with(connection, violation.into());
+            return None;
+        }
+        if caller.machine.is_flooded() {
+            let text = "you do not read, and too much is to be answered";
+            self.messages.close(connection, Goodbye::new(GoodbyeCode::UNREAD, text));
+            return None;
+        }
+        let left = caller.machine.partials();
+        let has_piece = left > 0 && caller.machine.piece_bytes() != bytes;
+        if left != partials || has_piece {
+            self.arriving(connection, left < partials);
+        }
+        self.next_request(connection)
+    }
+
+    /// The next request of a client. Without one, sends what came of the events before.
+    pub(super) fn next_request(&mut self, connection: ConnectionId) -> Option<Begun> {
+        loop {
+            let caller = self.callers.get_mut(&connection)?;
+            let Some(event) = caller.machine.next_event() else {
+                if caller.machine.has_unsent() {
+                    self.tend(connection, |_, _| {});
+                }
+                return None;
+            };
+            if let Some(request) = self.happened(connection, event) {
+                return Some(request);
+            }
+        }
+    }
+
+    /// Handles an event. Returns a request for the handler.
+    pub(super) fn happened(
+        &mut self,
+        connection: ConnectionId,
+        event: exchange::Event,
+    ) -> Option<Begun> {
+        let caller = self.callers.get_mut(&connection)?;
+        match event {
+            exchange::Event::Settings => {
+                let largest = self.messages.largest_message(connection);
+                caller.is_settled(largest);
+            }
+            exchange::Event::Request { id, method, metadata, message, last, deadline } => {
+                self.check_at = self.check_at.into_iter().chain(deadline).min();
+                if let Some((body, charge)) = message.filter(|_| last) {
+                    let request = caller.request(body, charge);
+                    let metadata = (!metadata.is_empty()).then(|| metadata.into());
+                    let request = Request { method, deadline, metadata, ..request };
+                    return Some(Begun { id, request, is_last: false });
+                }
+                let text = "this server takes requests of one message";
+                self.answer(connection, id, Err(ErrorReply::new(ErrorReply::FAILED, text).into()));
+            }
+            exchange::Event::Announced { id, size } => {
+                caller.announce(id, size);
+                self.rooms.wait(connection, caller);
+                self.admit();
+            }
+            exchange::Event::Cancelled { id, why } => caller.cancel(id, why.into()),
+            exchange::Event::Stopped { id } => caller.cancel(id, Interrupt::Cancelled),
+            exchange::Event::Notification { arrived } => {
+                caller.machine.taken(exchange::Side::Client.lane(), arrived.charge);
+                caller.machine.give_back(arrived.charge);
+                let origin = caller.origin.clone();
+                self.hooks.notified(|| Notification {
+                    body: arrived.body,
+                    method: arrived.method,
+                    metadata: arrived.metadata,
+                    connection: Connection::new(origin),
+                });
+            }
+            exchange::Event::Message { id, arrived } => {
+                caller.machine.taken(id, arrived.charge);
+                caller.machine.give_back(arrived.charge);
+            }
+            _ => {}
+        }
+        None
+    }
+}

@@ -1,0 +1,70 @@
+//! What other threads give to the loop: replies, parts of replies, notifications.
+
+use super::{Answering, FEED_PAUSE};
+use crate::exchange::Metadata;
+use crate::message_server::{ConnectionId, MessageServer};
+use crate::server::flow::Flow;
+use crate::server::outbox::{Answer, Given};
+use bytes::Bytes;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// The most things that are taken before the next poll.
+const GIVEN_AT_ONCE: usize = 64;
+
+impl<M: MessageServer> Answering<M> {
+    /// Takes replies from other threads, up to the limit of a turn.
+    pub(super) fn take_given(&mut self) {
+        if self.outbox.has_some() {
+            self.given.extend(self.outbox.take());
+        }
+        for _ in 0..GIVEN_AT_ONCE {
+            let Some((connection, id, given)) = self.given.pop_front() else {
+                return;
+            };
+            match given {
+                Given::Answer(answer) => self.answer(connection, id, answer),
+                Given::Reply(reply) => self.reply(connection, id, *reply),
+                Given::Parts(flow) => self.takes_parts(connection, id, flow),
+                Given::Close(why) => self.messages.close(connection, *why),
+            }
+        }
+    }
+
+    /// Tries again for the clients with parts that wait for memory.
+    pub(super) fn feed_hungry(&mut self) {
+        if self.hungry.is_empty() || self.fed.is_some_and(|at| at.elapsed() < FEED_PAUSE) {
+            return;
+        }
+        self.fed = Some(Instant::now());
+        for connection in std::mem::take(&mut self.hungry) {
+            self.tend(connection, |_, _| {});
+        }
+    }
+
+    /// Parts of a reply have been given by another thread.
+    pub(super) fn takes_parts(&mut self, connection: ConnectionId, id: u32, flow: Arc<Flow>) {
+        if !self.callers.contains_key(&connection) {
+            return flow.close();
+        }
+        self.tend(connection, |caller, _| caller.takes_parts(id, flow));
+        self.admit();
+    }
+
+    /// Answers a request in flight. A request of a disconnected client is only closed.
+    pub(super) fn answer(&mut self, connection: ConnectionId, id: u32, answer: Answer) {
+        self.tend(connection, |caller, messages| caller.answer(messages, connection, id, answer));
+        self.admit();
+    }
+
+    /// Answers with a reply that has metadata.
+    pub(super) fn reply(
+        &mut self,
+        connection: ConnectionId,
+        id: u32,
+        (body, metadata): (Bytes, Metadata),
+    ) {
+        self.tend(connection, |caller, _| caller.queue_reply(id, body, metadata));
+        self.admit();
+    }
+}

@@ -1,0 +1,138 @@
+//! Replies and frames on their way to a client.
+
+use super::Caller;
+use crate::error::ErrorReply;
+use crate::exchange::{Frame, Message, Metadata, SendError};
+use crate::framing::{FramingError, GoodbyeCode};
+use crate::goodbye::Goodbye;
+use crate::message_server::{self, ConnectionId, MessageServer, Refusal};
+use crate::server::outbox::Answer;
+use bytes::Bytes;
+use std::time::Instant;
+
+impl Caller {
+    /// Answers a request.
+    pub fn answer(
+        &mut self,
+        messages: &mut impl MessageServer,
+        connection: ConnectionId,
+        id: u32,
+        answer: Answer,
+    ) {
+        let is_free = self.refused.is_none() && messages.has_room(connection);
+        let answered = match &answer {
+            Ok(body) if is_free => self.machine.answer_now(id, body.len()),
+            _ => None,
+        };
+        let request = match (answered, answer) {
+            (Some((whole, request)), Ok(body)) => {
+                let sent = messages.send_with_head(connection, &whole.head(), body);
+                self.refused =
+                    unsent(messages, connection, sent).map(|body| Box::new(whole.into_frame(body)));
+                request
+            }
+            (_, answer) => {
+                self.queue(id, answer, Metadata::default());
+                self.machine.release(id)
+            }
+        };
+        if let Some(request) = request {
+            self.in_flight -= request.held;
+        }
+    }
+
+    /// Answers with a reply that has metadata.
+    pub fn queue_reply(&mut self, id: u32, body: Bytes, metadata: Metadata) {
+        self.queue(id, Ok(body), metadata);
+        self.release(id);
+    }
+
+    /// Queues an answer. Without memory to hold the reply the client gets `REPLY_DROPPED`: a handler cannot be made
+    /// to wait.
+    fn queue(&mut self, id: u32, answer: Answer, metadata: Metadata) {
+        let machine = &mut self.machine;
+        let is_full = machine.held() > 0 && self.charge.share().room() == 0;
+        let answered = match answer {
+            Ok(body) if is_full && !body.is_empty() => {
+                let text = "the reply was dropped: so much waits to be read already that there is no \
+                            memory for it; read faster, or ask for less at once";
+                machine.fail(id, ErrorReply::new(ErrorReply::REPLY_DROPPED, text))
+            }
+            Ok(body) => machine.send(id, Message { metadata, ..Message::new(body, true) }),
+            Err(error) => machine.fail(id, *error),
+        };
+        // Other errors mean that nobody waits for the answer any more.
+        if let Err(SendError::TooLarge { limit }) = answered {
+            let text = format!("the reply was over the limit of {limit} bytes");
+            let _ = machine.fail(id, ErrorReply::new(ErrorReply::REPLY_TOO_LARGE, text));
+        }
+    }
+
+    /// Hands over frames while the send queue is short.
+    pub fn pump(&mut self, messages: &mut impl MessageServer, connection: ConnectionId) {
+        loop {
+            let frame = match self.refused.take() {
+                Some(frame) => *frame,
+                None if !self.machine.has_unsent() => return,
+                None if !messages.has_room(connection) => return self.block(),
+                None => match self.machine.transmit_with(Instant::now) {
+                    Some(frame) => frame,
+                    None => return,
+                },
+            };
+            if let Some(refused) = send(messages, connection, frame) {
+                self.refused = Some(Box::new(refused));
+                return self.block();
+            }
+        }
+    }
+
+    /// It is not read until it has read more.
+    fn block(&mut self) {
+        self.blocked.get_or_insert_with(Instant::now);
+    }
+}
+
+/// Sends a frame; returns it if the send queue is full.
+fn send(
+    messages: &mut impl MessageServer,
+    connection: ConnectionId,
+    mut frame: Frame,
+) -> Option<Frame> {
+    let head = frame.head();
+    let body = std::mem::take(&mut frame.body);
+    let sent = match frame.metadata().is_empty() {
+        true => messages.send_with_head(connection, head.as_slice(), body),
+        false => {
+            let head = [head.as_slice(), frame.metadata()].concat();
+            messages.send_with_head(connection, &head, body)
+        }
+    };
+    unsent(messages, connection, sent).map(|body| Frame { body, ..frame })
+}
+
+/// The body of a frame that was refused because the send queue is full. If the client cannot take it at all, the
+/// client is closed.
+fn unsent(
+    messages: &mut impl MessageServer,
+    connection: ConnectionId,
+    sent: Result<(), message_server::SendError>,
+) -> Option<Bytes> {
+    let error = sent.err()?;
+    match error.refusal {
+        Refusal::Full { .. } | Refusal::Memory { .. } => return Some(error.body),
+        Refusal::Closed => {}
+        // Frames are cut to what the peer takes. Without this one it would wait for ever.
+        Refusal::Framing(why) => {
+            let code = match why {
+                FramingError::TooLarge { .. } => GoodbyeCode::TOO_LARGE,
+                _ => GoodbyeCode::PROTOCOL,
+            };
+            messages.close(
+                connection,
+                Goodbye::new(code, format!("no answer fits into your limit: {why}")),
+            );
+        }
+    }
+    None
+}

@@ -1,0 +1,247 @@
+//! Connections as values: to notify a client, to close it, to keep something for it.
+
+use super::flow::{Flow, Refused};
+use super::outbox::{Given, Outbox};
+use super::parts::PartError;
+use crate::account::Share;
+use crate::body::IntoBody;
+use crate::exchange::{Message, Metadata, Side};
+use crate::goodbye::Goodbye;
+use crate::message_server::ConnectionId;
+use crate::peer::Peer;
+use std::any::Any;
+use std::fmt;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+
+/// A connection of a [`Server`](super::Server): a client, for any thread. Cheap to clone; a clone does not keep the
+/// connection open.
+///
+/// [`Server::on_connected`](super::Server::on_connected), [`Request::connection`](super::Request::connection) and
+/// [`Connections`](super::Connections) return it.
+///
+/// ```no_run
+/// let server = msgpipe::Server::bind("com.example.notes")?;
+/// let server = server.on_connected(|client| {
+///     let client = client.clone();
+///     std::thread::spawn(move || {
+///         while client.notify("tick").is_ok() {
+///             std::thread::sleep(std::time::Duration::from_secs(1));
+///         }
+///     });
+/// });
+/// server.serve(|request| request.body())?;
+/// # Ok::<_, msgpipe::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct Connection {
+    pub(super) origin: Arc<Origin>,
+    method: u32,
+    metadata: Metadata,
+}
+
+/// A client, as its connection, its requests and its responders share it.
+pub(super) struct Origin {
+    pub id: ConnectionId,
+    pub peer: Peer,
+    /// The memory that is held for its requests is charged to it.
+    pub share: Share,
+    /// It has gone: nobody waits for its answers.
+    gone: AtomicBool,
+    /// The largest body in bytes that it takes, once that is known.
+    largest_body: AtomicUsize,
+    pub outbox: Arc<Outbox>,
+    /// What most connections do not have.
+    extras: OnceLock<Box<Extras>>,
+}
+
+#[derive(Default)]
+struct Extras {
+    state: OnceLock<Box<dyn Any + Send + Sync>>,
+    /// The notifications for it that wait for the loop.
+    lane: OnceLock<Arc<Flow>>,
+}
+
+impl Origin {
+    pub fn new(id: ConnectionId, peer: Peer, share: Share, outbox: Arc<Outbox>) -> Origin {
+        let (gone, extras) = (AtomicBool::new(false), OnceLock::new());
+        let largest_body = AtomicUsize::new(usize::MAX);
+        Origin { id, peer, share, gone, largest_body, outbox, extras }
+    }
+
+    /// Whether it has gone.
+    pub fn is_gone(&self) -> bool {
+        self.gone.load(Ordering::SeqCst)
+    }
+
+    /// It has gone, or the server: who waits to notify it is told.
+    pub fn end(&self) {
+        self.gone.store(true, Ordering::SeqCst);
+        if let Some(lane) = self.lane() {
+            lane.close();
+        }
+    }
+
+    /// It takes bodies of up to so many bytes.
+    pub fn set_largest_body(&self, bytes: usize) {
+        self.largest_body.store(bytes, Ordering::SeqCst);
+    }
+
+    fn extras(&self) -> &Extras {
+        self.extras.get_or_init(Box::default)
+    }
+
+    /// Its notifications, if there were any.
+    pub fn lane(&self) -> Option<&Arc<Flow>> {
+        self.extras.get()?.lane.get()
+    }
+
+    /// The flow of its notifications, which is made for the first of them.
+    fn make_lane(&self) -> &Arc<Flow> {
+        let lane = self.extras().lane.get_or_init(|| Arc::new(Flow::new(self.share.clone())));
+        if self.is_gone() {
+            lane.close();
+        }
+        lane
+    }
+
+    pub fn give(&self, id: u32, given: Given) {
+        self.outbox.put(self.id, id, given);
+    }
+}
+
+impl Connection {
+    pub(super) fn new(origin: Arc<Origin>) -> Connection {
+        Connection { origin, method: 0, metadata: Metadata::default() }
+    }
+
+    /// The id of the connection. A server uses none twice.
+    pub fn id(&self) -> ConnectionId {
+        self.origin.id
+    }
+
+    /// Who it is, as the operating system told it when the connection was made.
+    pub fn peer(&self) -> &Peer {
+        &self.origin.peer
+    }
+
+    /// Whether the connection is open, as far as the server knows.
+    pub fn is_open(&self) -> bool {
+        !self.origin.is_gone()
+    }
+
+    /// The same connection, with this number of the method in its notifications instead of 0.
+    ///
+    /// ```no_run
+    /// const CHANGED: u32 = 3;
+    /// # fn of(client: &msgpipe::Connection) -> Result<(), msgpipe::PartError> {
+    /// client.with_method(CHANGED).try_notify("the second note")
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn with_method(&self, method: u32) -> Connection {
+        Connection { method, ..self.clone() }
+    }
+
+    /// The same connection, with these metadata in its notifications instead of none.
+    #[must_use]
+    pub fn with_metadata(&self, metadata: Metadata) -> Connection {
+        Connection { metadata, ..self.clone() }
+    }
+
+    /// Sends a notification: a message that gets no reply. Those for one client arrive in order. A client that does
+    /// not listen drops them.
+    ///
+    /// What a client does not take waits as parts of replies do ([`PartSender`](super::PartSender)): up to 64 KiB
+    /// here, and in the loop up to 256 KiB of all that it takes slowly; then this blocks until it takes them. It is
+    /// not closed for that.
+    ///
+    /// # Errors
+    /// [`PartError::Cancelled`] if the connection has ended, [`PartError::TooLarge`] for a body over the client's
+    /// limit; one that was sent before the limit was known is dropped. On the server's own thread, inside a handler or a hook, it does not block: [`PartError::Full`].
+    pub fn notify(&self, body: impl IntoBody) -> Result<(), PartError> {
+        self.push(body, !self.origin.outbox.is_on_loop())
+    }
+
+    /// As [`notify`](Connection::notify), without blocking.
+    ///
+    /// # Errors
+    /// As [`notify`](Connection::notify); [`PartError::Full`] while there is no room.
+    pub fn try_notify(&self, body: impl IntoBody) -> Result<(), PartError> {
+        self.push(body, false)
+    }
+
+    fn push(&self, body: impl IntoBody, waits: bool) -> Result<(), PartError> {
+        if !self.is_open() {
+            return Err(PartError::Cancelled);
+        }
+        let body = body.into_body().into_bytes();
+        let limit = self.origin.largest_body.load(Ordering::SeqCst);
+        if body.len() > limit {
+            return Err(PartError::TooLarge { limit });
+        }
+        let (method, metadata) = (self.method, self.metadata.clone());
+        let lane = self.origin.make_lane();
+        let message = Message { body, method, metadata, last: false };
+        let tells = lane.push(message, waits).map_err(Refused::into_error)?;
+        if tells {
+            self.origin.give(Side::Server.lane(), Given::Parts(lane.clone()));
+        }
+        Ok(())
+    }
+
+    /// Closes the connection once what waits for the client has been sent, with the application's own reason (code
+    /// from 100 on), which the client gets. Does not block. Does nothing if it has ended.
+    ///
+    /// ```no_run
+    /// # fn of(client: &msgpipe::Connection) {
+    /// client.close(msgpipe::Goodbye::new(200, "the licence has ended"));
+    /// # }
+    /// ```
+    pub fn close(&self, why: Goodbye) {
+        self.origin.give(Side::Server.lane(), Given::Close(why.into()));
+    }
+
+    /// Keeps something of the application's own with the connection, once. It is dropped with the last clone of the
+    /// connection and the last of its requests.
+    ///
+    /// ```no_run
+    /// struct Session(String);
+    /// let server = msgpipe::Server::bind("com.example.notes")?
+    ///     .on_connected(|client| drop(client.set_state(Session(client.peer().to_string()))));
+    /// server.serve(|request| match request.connection().state::<Session>() {
+    ///     Some(Session(who)) => format!("hello, {who}"),
+    ///     None => "who are you?".to_owned(),
+    /// })?;
+    /// # Ok::<_, msgpipe::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Returns `state` if there is one.
+    pub fn set_state<T: Any + Send + Sync>(&self, state: T) -> Result<(), T> {
+        let mut unset = Some(state);
+        self.origin.extras().state.get_or_init(|| match unset.take() {
+            Some(state) => Box::new(state),
+            None => Box::new(()),
+        });
+        unset.map_or(Ok(()), Err)
+    }
+
+    /// What [`set_state`](Connection::set_state) has set, if it is of this type.
+    pub fn state<T: Any + Send + Sync>(&self) -> Option<&T> {
+        self.origin.extras.get()?.state.get()?.downcast_ref()
+    }
+}
+
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.origin.fmt(f)
+    }
+}
+
+impl fmt::Debug for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut f = f.debug_struct("Connection");
+        f.field("id", &self.id).field("peer", &self.peer).finish_non_exhaustive()
+    }
+}

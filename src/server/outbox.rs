@@ -1,0 +1,123 @@
+//! What other threads give to the loop of a server.
+
+use super::flow::Flow;
+use crate::error::ErrorReply;
+use crate::exchange::Metadata;
+use crate::goodbye::Goodbye;
+use crate::message_server::{ConnectionId, Waker};
+use bytes::Bytes;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::thread::ThreadId;
+
+/// A reply to a request, or an error reply.
+pub(super) type Answer = Result<Bytes, Box<ErrorReply>>;
+
+/// What a thread gives to the loop, for a call of a connection.
+#[derive(Debug)]
+pub(super) enum Given {
+    Answer(Answer),
+    /// A reply with metadata.
+    Reply(Box<(Bytes, Metadata)>),
+    /// Parts of its reply wait here, or notifications.
+    Parts(Arc<Flow>),
+    /// The connection is to be closed.
+    Close(Box<Goodbye>),
+}
+
+impl Given {
+    /// Nobody takes it.
+    pub fn discard(self) {
+        if let Given::Parts(flow) = self {
+            flow.close();
+        }
+    }
+}
+
+/// What other threads have given and the loop has not taken yet, and what all connections of a server share.
+#[derive(Debug)]
+pub(super) struct Outbox {
+    given: Mutex<Vec<(ConnectionId, u32, Given)>>,
+    /// The loop has ended. Changed under the lock of `given`.
+    has_ended: AtomicBool,
+    /// The server was told to stop.
+    is_stopping: AtomicBool,
+    /// Whether something was given. The loop checks this for each message, without a lock.
+    waiting: AtomicBool,
+    waker: Waker,
+    /// The thread that runs the loop.
+    thread: OnceLock<ThreadId>,
+}
+
+impl Outbox {
+    pub fn new(waker: Waker) -> Outbox {
+        Outbox {
+            given: Mutex::default(),
+            has_ended: AtomicBool::new(false),
+            is_stopping: AtomicBool::new(false),
+            waiting: AtomicBool::new(false),
+            waker,
+            thread: OnceLock::new(),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<(ConnectionId, u32, Given)>> {
+        self.given.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// This thread runs the loop.
+    pub fn is_run_here(&self) {
+        self.thread.get_or_init(|| std::thread::current().id());
+    }
+
+    /// Whether this is the thread that runs the loop.
+    pub fn is_on_loop(&self) -> bool {
+        self.thread.get() == Some(&std::thread::current().id())
+    }
+
+    pub fn stops(&self) {
+        self.is_stopping.store(true, Ordering::SeqCst);
+    }
+
+    pub fn is_stopping(&self) -> bool {
+        self.is_stopping.load(Ordering::SeqCst)
+    }
+
+    /// Whether something was given since the last look.
+    pub fn has_some(&self) -> bool {
+        self.waiting.load(Ordering::Acquire)
+    }
+
+    /// What was given since the last look.
+    pub fn take(&self) -> Vec<(ConnectionId, u32, Given)> {
+        let mut given = self.lock();
+        self.waiting.store(false, Ordering::Relaxed);
+        std::mem::take(&mut *given)
+    }
+
+    /// The loop has ended: nobody takes what is given, and who waits to send is told.
+    pub fn end(&self) {
+        let mut given = self.lock();
+        self.has_ended.store(true, Ordering::SeqCst);
+        self.stops();
+        let left = std::mem::take(&mut *given);
+        drop(given);
+        left.into_iter().for_each(|(_, _, given)| given.discard());
+    }
+
+    pub fn put(&self, connection: ConnectionId, id: u32, it: Given) {
+        let mut given = self.lock();
+        if self.has_ended.load(Ordering::SeqCst) {
+            drop(given);
+            return it.discard();
+        }
+        let first = given.is_empty();
+        given.push((connection, id, it));
+        self.waiting.store(true, Ordering::Release);
+        drop(given);
+        // One wake is enough for many: the loop takes all of them.
+        if first {
+            self.waker.wake();
+        }
+    }
+}
