@@ -82,7 +82,7 @@ pub use limits::Limits;
 pub use message_server::{ConnectionId, Event, MessageServer, Refusal, SendError, Waker};
 pub use peer::Peer;
 pub use server::{
-    Connection, Connections, Failure, Instances, Interrupt, IntoReply, Notification, PartError,
-    PartSender, Published, Request, Responder, Risk, Server, ServerOptions, Stopper, Topic,
-    WhenFull,
+    ClientCall, Connection, Connections, Failure, Instances, Interrupt, IntoReply, Notification,
+    PartError, PartSender, Published, Request, Responder, Risk, Server, ServerOptions, Stopper,
+    Topic, WhenFull,
 };

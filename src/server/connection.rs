@@ -13,6 +13,7 @@ use std::any::Any;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 /// A connection of a [`Server`](super::Server): a client, for any thread. Cheap to clone; a clone does not keep the
 /// connection open.
@@ -36,8 +37,10 @@ use std::sync::{Arc, OnceLock};
 #[derive(Clone)]
 pub struct Connection {
     pub(super) origin: Arc<Origin>,
-    method: u32,
-    metadata: Metadata,
+    pub(super) method: u32,
+    pub(super) metadata: Metadata,
+    /// The time of a call; `None`: the server's.
+    pub(super) timeout: Option<Duration>,
 }
 
 /// A client, as its connection, its requests and its responders share it.
@@ -60,6 +63,31 @@ struct Extras {
     state: OnceLock<Box<dyn Any + Send + Sync>>,
     /// The notifications for it that wait for the loop.
     lane: OnceLock<Arc<Flow>>,
+    /// The calls to it that are open.
+    calls: AtomicUsize,
+}
+
+/// A call to a client counts as open while this is held.
+#[derive(Debug)]
+pub(super) struct Place {
+    origin: Arc<Origin>,
+}
+
+impl Place {
+    /// `None`: so many calls are open.
+    pub fn take(origin: &Arc<Origin>, limit: usize) -> Option<Place> {
+        let calls = &origin.extras().calls;
+        let taken = calls.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |open| {
+            (open < limit).then_some(open + 1)
+        });
+        taken.ok().map(|_| Place { origin: origin.clone() })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.origin.extras().calls.fetch_sub(1, Ordering::SeqCst);
+    }
 }
 
 impl Origin {
@@ -112,7 +140,7 @@ impl Origin {
 
 impl Connection {
     pub(super) fn new(origin: Arc<Origin>) -> Connection {
-        Connection { origin, method: 0, metadata: Metadata::default() }
+        Connection { origin, method: 0, metadata: Metadata::default(), timeout: None }
     }
 
     /// The id of the connection. A server uses none twice.
@@ -130,7 +158,7 @@ impl Connection {
         !self.origin.is_gone()
     }
 
-    /// The same connection, with this number of the method in its notifications instead of 0.
+    /// The same connection, with this number of the method in its notifications and calls instead of 0.
     ///
     /// ```no_run
     /// const CHANGED: u32 = 3;
@@ -143,10 +171,22 @@ impl Connection {
         Connection { method, ..self.clone() }
     }
 
-    /// The same connection, with these metadata in its notifications instead of none.
+    /// The same connection, with these metadata in its notifications and calls instead of none.
     #[must_use]
     pub fn with_metadata(&self, metadata: Metadata) -> Connection {
         Connection { metadata, ..self.clone() }
+    }
+
+    /// The same connection with another deadline for its calls, instead of [`Limits::call`](crate::Limits::call).
+    ///
+    /// ```no_run
+    /// # fn of(client: &msgpipe::Connection) -> Result<bytes::Bytes, msgpipe::Error> {
+    /// client.with_timeout(std::time::Duration::from_millis(500)).call("are you there?")
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn with_timeout(&self, timeout: Duration) -> Connection {
+        Connection { timeout: Some(timeout), ..self.clone() }
     }
 
     /// Sends a notification: a message that gets no reply. Those for one client arrive in order. A client that does

@@ -5,6 +5,8 @@ mod answering;
 mod arrival;
 mod bind;
 mod caller;
+mod calling;
+mod client_call;
 mod connection;
 mod connections;
 mod flow;
@@ -19,6 +21,7 @@ mod responder;
 mod rooms;
 mod topic;
 
+pub use client_call::ClientCall;
 pub use connection::Connection;
 pub use connections::Connections;
 pub use interrupt::Interrupt;
@@ -101,8 +104,9 @@ impl<M: MessageServer> Server<M> {
     /// 16 bytes, as with [`Hub::listen_for_calls`](crate::memory::Hub::listen_for_calls).
     /// [`memory`](crate::memory) has an example.
     pub fn over(messages: M, limits: Limits) -> Server<M> {
-        let outbox = Arc::new(Outbox::new(messages.waker()));
         let limits = limits.clamped();
+        let outbox = Outbox::new(messages.waker(), messages.endpoint(), &limits);
+        let outbox = Arc::new(outbox);
         let (stop, connections, hooks) = Default::default();
         Server { messages, limits, outbox, stop, connections, hooks }
     }

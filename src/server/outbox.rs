@@ -1,14 +1,17 @@
 //! What other threads give to the loop of a server.
 
+use super::calling::{Calling, Outcome};
 use super::flow::Flow;
-use crate::error::ErrorReply;
-use crate::exchange::Metadata;
+use crate::error::{ErrorReply, Progress};
+use crate::exchange::{Metadata, Opening};
 use crate::goodbye::Goodbye;
+use crate::limits::Limits;
 use crate::message_server::{ConnectionId, Waker};
 use bytes::Bytes;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::ThreadId;
+use std::time::Duration;
 
 /// A reply to a request, or an error reply.
 pub(super) type Answer = Result<Bytes, Box<ErrorReply>>;
@@ -21,6 +24,10 @@ pub(super) enum Given {
     Reply(Box<(Bytes, Metadata)>),
     /// Parts of its reply wait here, or notifications.
     Parts(Arc<Flow>),
+    /// The server calls the client.
+    Call(Box<(Opening, Arc<Calling>)>),
+    /// Nobody waits for the reply any more.
+    Cancel(Arc<Calling>),
     /// The connection is to be closed.
     Close(Box<Goodbye>),
 }
@@ -28,8 +35,11 @@ pub(super) enum Given {
 impl Given {
     /// Nobody takes it.
     pub fn discard(self) {
-        if let Given::Parts(flow) = self {
-            flow.close();
+        match self {
+            Given::Parts(flow) => flow.close(),
+            Given::Call(call) => call.1.finish(Outcome::Closed(Progress::NotBegun)),
+            Given::Cancel(calling) => calling.finish(Outcome::Closed(Progress::Unknown)),
+            Given::Answer(_) | Given::Reply(_) | Given::Close(_) => {}
         }
     }
 }
@@ -45,18 +55,26 @@ pub(super) struct Outbox {
     /// Whether something was given. The loop checks this for each message, without a lock.
     waiting: AtomicBool,
     waker: Waker,
+    endpoint: Arc<str>,
+    /// The time of a call to a client, if it is given no other.
+    call_time: Duration,
+    /// The calls to one client that may be open.
+    in_flight: usize,
     /// The thread that runs the loop.
     thread: OnceLock<ThreadId>,
 }
 
 impl Outbox {
-    pub fn new(waker: Waker) -> Outbox {
+    pub fn new(waker: Waker, endpoint: &str, limits: &Limits) -> Outbox {
         Outbox {
             given: Mutex::default(),
             has_ended: AtomicBool::new(false),
             is_stopping: AtomicBool::new(false),
             waiting: AtomicBool::new(false),
             waker,
+            endpoint: endpoint.into(),
+            call_time: limits.call,
+            in_flight: limits.in_flight,
             thread: OnceLock::new(),
         }
     }
@@ -73,6 +91,18 @@ impl Outbox {
     /// Whether this is the thread that runs the loop.
     pub fn is_on_loop(&self) -> bool {
         self.thread.get() == Some(&std::thread::current().id())
+    }
+
+    pub fn endpoint(&self) -> &Arc<str> {
+        &self.endpoint
+    }
+
+    pub fn call_time(&self) -> Duration {
+        self.call_time
+    }
+
+    pub fn in_flight(&self) -> usize {
+        self.in_flight
     }
 
     pub fn stops(&self) {

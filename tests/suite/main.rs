@@ -34,7 +34,9 @@ mod part_limits;
 mod pipe_access;
 mod processes;
 mod reply_parts;
+
 mod served_clients;
+mod server_calls;
 mod slow_peers;
 #[cfg(unix)]
 mod socket_files;

@@ -6,6 +6,7 @@ use crate::exchange::{self, BriefEvent};
 use crate::framing::GoodbyeCode;
 use crate::goodbye::Goodbye;
 use crate::message_server::{ConnectionId, MessageServer};
+use crate::server::caller::Owner;
 use crate::server::connection::Connection;
 use crate::server::interrupt::Interrupt;
 use crate::server::notification::Notification;
@@ -35,7 +36,14 @@ impl<M: MessageServer> Answering<M> {
                 let is_last = !caller.machine.has_unsent() && !caller.machine.has_events();
                 Some(Begun { id, request, is_last })
             }
-            Ok(_) => self.received_other(connection, message),
+            Ok(BriefEvent::Reply(owner)) => {
+                if let Some(Owner::Call(calling)) = owner {
+                    let calling = calling.clone();
+                    self.tend(connection, |caller, _| caller.replied_briefly(&calling, message));
+                }
+                None
+            }
+            Ok(BriefEvent::Nothing) => self.received_other(connection, message),
             Err(violation) => {
                 self.close_with(connection, violation.into());
                 None
@@ -128,6 +136,11 @@ impl<M: MessageServer> Answering<M> {
                     connection: Connection::new(origin),
                 });
             }
+            exchange::Event::Message { id, arrived } if caller.is_calling(id) => {
+                caller.replied(id, arrived);
+            }
+            exchange::Event::Ended { id, end } => caller.reply_ended(id, end),
+            exchange::Event::Expired { id, sent } => caller.reply_late(id, sent),
             exchange::Event::Message { id, arrived } => {
                 caller.machine.taken(id, arrived.charge);
                 caller.machine.give_back(arrived.charge);

@@ -3,6 +3,7 @@
 use super::{Answering, FEED_PAUSE};
 use crate::exchange::Metadata;
 use crate::message_server::{ConnectionId, MessageServer};
+use crate::server::caller::Unopened;
 use crate::server::flow::Flow;
 use crate::server::outbox::{Answer, Given};
 use bytes::Bytes;
@@ -26,6 +27,10 @@ impl<M: MessageServer> Answering<M> {
                 Given::Answer(answer) => self.answer(connection, id, answer),
                 Given::Reply(reply) => self.reply(connection, id, *reply),
                 Given::Parts(flow) => self.takes_parts(connection, id, flow),
+                Given::Call(call) => self.call(connection, call),
+                Given::Cancel(calling) => {
+                    self.tend(connection, |caller, _| caller.drop_call(&calling));
+                }
                 Given::Close(why) => self.messages.close(connection, *why),
             }
         }
@@ -55,6 +60,16 @@ impl<M: MessageServer> Answering<M> {
     pub(super) fn answer(&mut self, connection: ConnectionId, id: u32, answer: Answer) {
         self.tend(connection, |caller, messages| caller.answer(messages, connection, id, answer));
         self.admit();
+    }
+
+    /// Calls a client.
+    fn call(&mut self, connection: ConnectionId, call: Unopened) {
+        if !self.callers.contains_key(&connection) {
+            return Given::Call(call).discard();
+        }
+        self.check_at = self.check_at.into_iter().chain(call.0.deadline).min();
+        self.has_calls = true;
+        self.tend(connection, |caller, _| caller.call(call));
     }
 
     /// Answers with a reply that has metadata.

@@ -4,7 +4,7 @@ use super::Answering;
 use crate::error::ErrorReply;
 use crate::message_server::{ConnectionId, MessageServer};
 use crate::server::IntoReply;
-use crate::server::caller::{InFlight, keep};
+use crate::server::caller::{InFlight, Owner, keep};
 use crate::server::interrupt::Watch;
 use crate::server::responder::{Request, Responder, of_application};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -49,8 +49,9 @@ impl<M: MessageServer> Answerer<'_, M> {
         let watch = Arc::new(Watch::default());
         request.watch = Some(watch.clone());
         if let Some(caller) = self.server.callers.get_mut(&self.connection) {
-            caller.machine.set_owner(self.id, InFlight { held, watch: watch.clone(), flow: None });
-            caller.in_flight += held;
+            let request = InFlight { held, watch: watch.clone(), flow: None };
+            caller.machine.set_owner(self.id, Owner::Request(request));
+            caller.in_flight_bytes += held;
             caller.settle();
         }
         Responder::new(self.id, request.origin.clone(), watch)

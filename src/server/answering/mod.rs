@@ -51,6 +51,8 @@ pub(super) struct Answering<M> {
     check_at: Option<Instant>,
     /// The time of the last check.
     checked: Option<Instant>,
+    /// Calls to clients may be open.
+    has_calls: bool,
     /// Clients may owe pieces of messages.
     expects_pieces: bool,
     /// Clients with parts of replies that wait for memory, and when that was last tried.
@@ -104,6 +106,7 @@ impl<M: MessageServer> Answering<M> {
             rooms: Rooms::default(),
             check_at: None,
             checked: None,
+            has_calls: false,
             expects_pieces: false,
             hungry: BTreeSet::new(),
             fed: None,

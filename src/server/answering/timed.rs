@@ -23,7 +23,7 @@ impl<M: MessageServer> Answering<M> {
             return Some(Duration::ZERO);
         }
         // Requests that are answered at once need no clock.
-        let is_timed = self.open > 0 || self.expects_pieces;
+        let is_timed = self.open > 0 || self.has_calls || self.expects_pieces;
         let check_at = self.check_at.filter(|_| is_timed);
         let check_at =
             check_at.map(|at| self.checked.map_or(at, |last| at.max(last + CHECK_PAUSE)));
@@ -44,7 +44,7 @@ impl<M: MessageServer> Answering<M> {
         self.tend(connection, |caller, _| caller.arrives(now, is_whole));
         if let Some(caller) = self.callers.get_mut(&connection) {
             // The request that it belongs to may have a deadline.
-            let deadline = caller.machine.next_deadline();
+            let deadline = caller.next_deadline();
             self.check_at = self.check_at.into_iter().chain(deadline).min();
             self.rooms.wait(connection, caller);
         }
@@ -77,16 +77,17 @@ impl<M: MessageServer> Answering<M> {
         for (connection, waited) in self.late(now).into_iter().chain(self.in_the_way(now)) {
             self.close_with(connection, CloseReason::Slow { what: "message", waited });
         }
-        let is_due = |caller: &Caller| caller.machine.next_deadline().is_some_and(|at| at <= now);
+        let is_due = |caller: &Caller| caller.next_deadline().is_some_and(|at| at <= now);
         let due = self.callers.iter().filter(|(_, caller)| is_due(caller));
         let due: Vec<ConnectionId> = due.map(|(id, _)| *id).collect();
         for connection in due {
-            self.tend(connection, |caller, _| caller.machine.expire(now));
+            self.tend(connection, |caller, _| caller.expire(now));
             let begun = self.next_request(connection);
             debug_assert!(begun.is_none(), "a deadline begins no call");
         }
+        self.has_calls = self.callers.values().any(|caller| caller.has_calls());
         let callers = self.callers.values();
-        self.check_at = callers.filter_map(|caller| caller.machine.next_deadline()).min();
+        self.check_at = callers.filter_map(|caller| caller.next_deadline()).min();
         self.expects_pieces = self.callers.values().any(|caller| caller.arrival.is_some());
         if self.expects_pieces {
             self.expect_pieces(now);

@@ -26,7 +26,7 @@ impl Caller {
             self.feed(id);
             return;
         }
-        match self.machine.owner(id) {
+        match self.in_flight(id) {
             Some(request) => {
                 if request.watch.is_over() {
                     flow.close();
@@ -53,7 +53,7 @@ impl Caller {
         match id {
             // The client's limits are not known before its settings.
             LANE => self.origin.lane().filter(|_| self.machine.peer_settings().is_some()).cloned(),
-            _ => self.machine.owner(id)?.flow.clone(),
+            _ => self.in_flight(id)?.flow.clone(),
         }
     }
 
@@ -64,6 +64,7 @@ impl Caller {
             self.origin.set_largest_body(settings.body as usize);
         }
         self.feed(LANE);
+        self.call_early();
     }
 
     /// Gives the machine parts that wait for room in it. Returns whether there were any.
@@ -128,7 +129,7 @@ impl Caller {
             let _ = self.machine.fail(id, ErrorReply::new(ErrorReply::REPLY_TOO_LARGE, text));
         }
         // The client gets no more of it.
-        if let Some(request) = self.machine.owner(id) {
+        if let Some(request) = self.in_flight(id) {
             request.cancel(Interrupt::Cancelled);
         }
     }

@@ -1,7 +1,12 @@
 //! A connected client: its machine of calls, and the memory that is held for it.
 
+mod calls;
 mod feeding;
+mod owner;
 mod sending;
+
+pub(super) use calls::Unopened;
+pub(super) use owner::{InFlight, Owner};
 
 use crate::account::{Charge, Share};
 use crate::error::CloseReason;
@@ -10,57 +15,26 @@ use crate::framing::READ_CHUNK;
 use crate::message_server::{ConnectionId, MessageServer};
 use crate::server::arrival::{Arrival, Lateness};
 use crate::server::connection::Origin;
-use crate::server::flow::Flow;
-use crate::server::interrupt::{Interrupt, Watch};
+use crate::server::interrupt::Interrupt;
 use crate::server::responder::Request;
 use bytes::Bytes;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
 
-/// What the server keeps for a request in flight.
-pub(super) struct InFlight {
-    /// The bytes that are held for it.
-    pub held: usize,
-    /// What its handler is told.
-    pub watch: Arc<Watch>,
-    /// Where the parts of its reply come from.
-    pub flow: Option<Arc<Flow>>,
-}
-
-impl InFlight {
-    /// Nobody waits for the answer any more.
-    pub fn cancel(&self, why: Interrupt) {
-        self.watch.tell(why);
-        if let Some(flow) = &self.flow {
-            flow.close();
-        }
-    }
-}
-
-impl Drop for InFlight {
-    /// The call is over. Also when the client goes: a thread may be waiting to send a part.
-    fn drop(&mut self) {
-        self.watch.finish();
-        if let Some(flow) = &self.flow {
-            flow.close();
-        }
-    }
-}
-
 /// The memory of a call besides its bytes, if it is not one of one message each way: its entry and its queues.
 const ENTRY_COST: usize = 1024;
 
 pub(super) struct Caller {
     pub origin: Arc<Origin>,
-    pub machine: Machine<InFlight>,
+    pub machine: Machine<Owner>,
     /// A frame that the send queue has refused. It is sent before any other.
     refused: Option<Box<Frame>>,
     /// The memory that is held: messages that have not arrived or have not been sent, requests in flight, and
     /// what is reserved.
     charge: Charge,
     /// The part of it that belongs to requests in flight.
-    pub in_flight: usize,
+    pub in_flight_bytes: usize,
     /// The part of it that is reserved for announced messages.
     pub reserved: usize,
     /// Announced messages, in order: their calls and sizes.
@@ -81,6 +55,8 @@ pub(super) struct Caller {
     is_hungry: bool,
     /// It is read although it does not read.
     unread_allowed: bool,
+    /// Calls to it from before its settings.
+    early: Vec<Unopened>,
     /// Why this server closes it.
     pub why: Option<Box<CloseReason>>,
     /// It has half-closed: it sends nothing more.
@@ -94,7 +70,7 @@ impl Caller {
             machine: Machine::new(Side::Server, config),
             refused: None,
             charge: Charge::new(share),
-            in_flight: 0,
+            in_flight_bytes: 0,
             reserved: 0,
             announced: VecDeque::new(),
             waits_for_room: false,
@@ -105,6 +81,7 @@ impl Caller {
             unfed: Vec::new(),
             is_hungry: false,
             unread_allowed: false,
+            early: Vec::new(),
             why: None,
             finished: false,
         }
@@ -121,30 +98,33 @@ impl Caller {
         self.charge.share()
     }
 
+    /// A request in flight.
+    fn in_flight(&mut self, id: u32) -> Option<&mut InFlight> {
+        match self.machine.owner(id) {
+            Some(Owner::Request(request)) => Some(request),
+            _ => None,
+        }
+    }
+
     /// A request is answered.
     fn release(&mut self, id: u32) {
-        if let Some(request) = self.machine.release(id) {
-            self.in_flight -= request.held;
+        if let Some(Owner::Request(request)) = self.machine.release(id) {
+            self.in_flight_bytes -= request.held;
         }
     }
 
     /// Nobody waits for the answer to a request.
     pub fn cancel(&mut self, id: u32, why: Interrupt) {
-        if let Some(request) = self.machine.owner(id) {
+        if let Some(request) = self.in_flight(id) {
             request.cancel(why);
         }
-    }
-
-    /// The connection has ended.
-    pub fn end(&mut self) {
-        self.origin.end();
-        self.machine.owners().for_each(|request| request.cancel(Interrupt::Closed));
     }
 
     /// The server was told to stop.
     pub fn drain(&mut self) {
         self.machine.drain();
-        self.machine.owners().for_each(|request| request.watch.tell(Interrupt::Stopping));
+        let requests = self.machine.owners().filter_map(Owner::request);
+        requests.for_each(|request| request.watch.tell(Interrupt::Stopping));
     }
 
     /// The memory that is held for it.
@@ -158,7 +138,7 @@ impl Caller {
         // A reservation covers what has arrived of its message.
         let held = self.machine.held().max(self.reserved);
         let entries = self.machine.entries() * ENTRY_COST;
-        self.charge.set(held + refused + self.in_flight + entries);
+        self.charge.set(held + refused + self.in_flight_bytes + self.early_bytes() + entries);
     }
 
     /// While a reply waits for credit, or the client sends what memory is reserved for, its frames free memory: they

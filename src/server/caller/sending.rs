@@ -1,6 +1,6 @@
 //! Replies and frames on their way to a client.
 
-use super::Caller;
+use super::{Caller, Owner};
 use crate::error::ErrorReply;
 use crate::exchange::{Frame, Message, Metadata, SendError};
 use crate::framing::{FramingError, GoodbyeCode};
@@ -36,8 +36,8 @@ impl Caller {
                 self.machine.release(id)
             }
         };
-        if let Some(request) = request {
-            self.in_flight -= request.held;
+        if let Some(Owner::Request(request)) = request {
+            self.in_flight_bytes -= request.held;
         }
     }
 

@@ -1,0 +1,176 @@
+//! Calls of the server to its clients, on every transport.
+
+use crate::common::serving::{Serving, limits};
+use crate::common::{Backend, PATIENCE};
+use msgpipe::{Client, Connection, Error, ErrorReply, Limits, Progress};
+use std::sync::mpsc;
+use std::time::Duration;
+
+crate::on_every_transport!(
+    a_client_that_takes_no_calls_says_so,
+    a_call_ends_with_its_connection,
+    a_call_has_a_deadline,
+    the_calls_to_a_client_have_a_limit,
+    a_body_over_the_limit_of_the_client_comes_back,
+    a_handler_in_the_loop_cannot_wait_and_need_not,
+    who_asks_twice_for_an_outcome_is_told_so,
+);
+
+/// A server that passes on its clients, and answers.
+fn serving<B: Backend>(backend: &B, limits: &Limits) -> (Serving, mpsc::Receiver<Connection>) {
+    let (give, clients) = mpsc::channel();
+    let server = backend.serve_calls(limits).unwrap();
+    let server = server.on_connected(move |client| give.send(client.clone()).unwrap());
+    let serving = Serving::start(server, |request, responder| responder.reply(request.into_body()));
+    (serving, clients)
+}
+
+fn connected<B: Backend>(
+    backend: &B,
+    clients: &mpsc::Receiver<Connection>,
+) -> (Client, Connection) {
+    let client = backend.client(&limits()).unwrap();
+    (client, clients.recv_timeout(PATIENCE).unwrap())
+}
+
+fn a_client_that_takes_no_calls_says_so<B: Backend>() {
+    let backend = B::new();
+    let (_serving, clients) = serving(&backend, &limits());
+    let (client, connection) = connected(&backend, &clients);
+    let call = connection.start("hello").unwrap();
+    // A client without a thread reads when it calls.
+    assert_eq!(client.call("a call of its own").unwrap(), "a call of its own");
+    client.call("and the refusal is read").unwrap();
+    match call.wait() {
+        Err(Error::Answered { reply, .. }) => assert_eq!(reply.code, ErrorReply::FAILED),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn a_call_ends_with_its_connection<B: Backend>() {
+    let backend = B::new();
+    let (serving, clients) = serving(&backend, &limits());
+    for is_client in [true, false] {
+        let (client, connection) = connected(&backend, &clients);
+        client.call("its settings have arrived").unwrap();
+        let call = connection.start("hello").unwrap();
+        let (tell, told) = mpsc::channel();
+        connection.start("hello").unwrap().then(move |it| tell.send(it).unwrap());
+        match is_client {
+            true => client.close(),
+            false => connection.close(msgpipe::Goodbye::new(200, "enough")),
+        }
+        for ended in [call.wait(), told.recv_timeout(PATIENCE).unwrap()] {
+            assert!(matches!(ended, Err(Error::Closed { .. })), "{ended:?}");
+        }
+        let late = connection.call("hello");
+        match late {
+            Err(Error::Closed { progress, .. }) => assert_eq!(progress, Progress::NotBegun),
+            other => panic!("{other:?}"),
+        }
+    }
+    let (client, connection) = connected(&backend, &clients);
+    client.call("its settings have arrived").unwrap();
+    drop(serving);
+    assert!(matches!(connection.call("hello"), Err(Error::Closed { .. })));
+}
+
+/// Also one from before the client's settings.
+fn a_call_has_a_deadline<B: Backend>() {
+    let backend = B::new();
+    let (_serving, clients) = serving(&backend, &limits());
+    let mut silent = backend.raw();
+    silent.write(&crate::common::raw::calls_begin());
+    for connection in [connected(&backend, &clients).1, clients.recv_timeout(PATIENCE).unwrap()] {
+        let short = connection.with_timeout(Duration::from_millis(20));
+        let late = short.call("nobody reads it").unwrap_err();
+        assert!(matches!(late, Error::Deadline { .. }), "{late}");
+        let (tell, told) = mpsc::channel();
+        short.start("nor this").unwrap().then(move |it| tell.send(it).unwrap());
+        let late = told.recv_timeout(PATIENCE).unwrap().unwrap_err();
+        assert!(matches!(late, Error::Deadline { .. }), "{late}");
+        let mut long = connection.start("it goes on").unwrap();
+        assert!(long.wait_within(Duration::from_millis(1)).is_none() && long.try_wait().is_none());
+    }
+}
+
+fn the_calls_to_a_client_have_a_limit<B: Backend>() {
+    const LIMIT: usize = 3;
+    let backend = B::new();
+    let (_serving, clients) = serving(&backend, &limits().with_in_flight(LIMIT));
+    let (client, connection) = connected(&backend, &clients);
+    let mut calls = Vec::new();
+    for _ in 0..LIMIT {
+        calls.push(connection.start("nobody reads it").unwrap());
+    }
+    match connection.start("one more") {
+        Err(Error::TooManyCalls { limit, request, .. }) => {
+            assert_eq!((limit, &request[..]), (LIMIT, &b"one more"[..]));
+        }
+        other => panic!("{other:?}"),
+    }
+    client.call("reads").unwrap();
+    client.call("and sends the refusals").unwrap();
+    for call in calls {
+        assert!(matches!(call.wait(), Err(Error::Answered { .. })));
+    }
+    drop(connection.start("again").unwrap());
+    assert!(client.call("goes on").is_ok());
+}
+
+fn a_body_over_the_limit_of_the_client_comes_back<B: Backend>() {
+    let backend = B::new();
+    let (_serving, clients) = serving(&backend, &limits());
+    let mut small = limits();
+    small.message = 1000;
+    let client = backend.client(&small).unwrap();
+    let connection = clients.recv_timeout(PATIENCE).unwrap();
+    client.call("its settings have arrived").unwrap();
+    for size in [999, 1000] {
+        let call = connection.start(vec![7; size]).unwrap();
+        client.call("reads").unwrap();
+        client.call("and sends the refusal").unwrap();
+        assert!(matches!(call.wait(), Err(Error::Answered { .. })));
+    }
+    match connection.call(vec![7; 1001]) {
+        Err(Error::TooLarge { size, limit, message, .. }) => {
+            assert_eq!((size, limit, &message[..]), (1001, 1000, &[7; 1001][..]));
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+fn a_handler_in_the_loop_cannot_wait_and_need_not<B: Backend>() {
+    let backend = B::new();
+    let server = backend.serve_calls(&limits()).unwrap();
+    let (tell, told) = mpsc::channel();
+    let _serving = Serving::start(server, move |request, responder| {
+        if request.body().is_empty() {
+            return responder.reply("");
+        }
+        let misuse = request.connection().call("hello").unwrap_err();
+        assert!(matches!(misuse, Error::Misuse { .. }), "{misuse}");
+        let tell = tell.clone();
+        request.connection().start("hello").unwrap().then(move |answer| {
+            tell.send(answer.unwrap_err().to_string()).unwrap();
+        });
+        responder.reply("asked");
+    });
+    let client = backend.client(&limits()).unwrap();
+    assert_eq!(client.call("ask").unwrap(), "asked");
+    client.call("").unwrap();
+    client.call("").unwrap();
+    assert!(told.recv_timeout(PATIENCE).unwrap().contains("takes no calls"));
+}
+
+fn who_asks_twice_for_an_outcome_is_told_so<B: Backend>() {
+    let backend = B::new();
+    let (_serving, clients) = serving(&backend, &limits());
+    let (client, connection) = connected(&backend, &clients);
+    let mut call = connection.start("hello").unwrap();
+    client.call("reads").unwrap();
+    client.call("and sends the refusal").unwrap();
+    assert!(call.wait_within(PATIENCE).is_some_and(|it| it.is_err()));
+    assert!(call.try_wait().is_none());
+    assert!(matches!(call.wait(), Err(Error::Misuse { .. })));
+}
