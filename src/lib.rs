@@ -83,6 +83,6 @@ pub use message_server::{ConnectionId, Event, MessageServer, Refusal, SendError,
 pub use peer::Peer;
 pub use server::{
     ClientCall, Connection, Connections, Failure, Instances, Interrupt, IntoReply, Notification,
-    PartError, PartSender, Published, Request, Responder, Risk, Server, ServerOptions, Stopper,
-    Topic, WhenFull,
+    PartError, PartSender, Published, ReceiveError, Request, RequestParts, Responder, Risk, Server,
+    ServerOptions, Stopper, Topic, WhenFull,
 };

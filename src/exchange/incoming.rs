@@ -34,6 +34,12 @@ pub struct Charge {
 }
 
 impl Charge {
+    /// Both together.
+    pub(crate) fn add(&mut self, other: Charge) {
+        self.call += other.call;
+        self.connection += other.connection;
+    }
+
     /// Of a reply to a call of this side.
     pub(crate) fn of_reply(size: usize) -> Charge {
         Charge { call: size as u64 + MESSAGE_COST, connection: 0 }

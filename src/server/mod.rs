@@ -11,12 +11,14 @@ mod connection;
 mod connections;
 mod flow;
 mod hooks;
+mod inflow;
 mod interrupt;
 mod notification;
 mod options;
 mod outbox;
 mod parts;
 mod reply;
+mod request_parts;
 mod responder;
 mod rooms;
 mod topic;
@@ -29,6 +31,7 @@ pub use notification::Notification;
 pub use options::{Instances, Risk, ServerOptions};
 pub use parts::{PartError, PartSender};
 pub use reply::{Failure, IntoReply};
+pub use request_parts::{ReceiveError, RequestParts};
 pub use responder::{Request, Responder};
 pub use topic::{Published, Topic, WhenFull};
 
@@ -62,6 +65,7 @@ pub struct Server<M = LocalServer> {
     stop: Arc<AtomicBool>,
     connections: Connections,
     hooks: Hooks,
+    takes_streams: bool,
 }
 
 impl Server<LocalServer> {
@@ -108,7 +112,16 @@ impl<M: MessageServer> Server<M> {
         let outbox = Outbox::new(messages.waker(), messages.endpoint(), &limits);
         let outbox = Arc::new(outbox);
         let (stop, connections, hooks) = Default::default();
-        Server { messages, limits, outbox, stop, connections, hooks }
+        Server { messages, limits, outbox, stop, connections, hooks, takes_streams: false }
+    }
+
+    /// Accepts requests of any number of parts, for a handler that replies at any time: [`Request::into_parts`] has
+    /// them. Otherwise they are refused with an error reply, so that a handler that does not know of them does not
+    /// take the first part for the whole request. [`RequestParts`] has an example.
+    #[must_use]
+    pub fn accept_streams(mut self) -> Server<M> {
+        self.takes_streams = true;
+        self
     }
 
     /// Serves with a handler that replies at once, until the server is [stopped](Stopper::stop).
@@ -161,7 +174,9 @@ impl<M: MessageServer> Server<M> {
     where
         H: FnMut(Request, Responder),
     {
-        Answering::new(self).run(|request, answer| answer.later(request, &mut handler))
+        let takes = self.takes_streams;
+        let answering = Answering::new(self).with_streams(takes);
+        answering.run(|request, answer| answer.later(request, &mut handler))
     }
 
     /// Who is connected, for any thread. The list is kept from this call on: call it before the server serves.

@@ -2,6 +2,7 @@
 
 use super::calling::{Calling, Outcome};
 use super::flow::Flow;
+use super::inflow::Inflow;
 use crate::error::{ErrorReply, Progress};
 use crate::exchange::{Metadata, Opening};
 use crate::goodbye::Goodbye;
@@ -24,6 +25,8 @@ pub(super) enum Given {
     Reply(Box<(Bytes, Metadata)>),
     /// Parts of its reply wait here, or notifications.
     Parts(Arc<Flow>),
+    /// Parts of its request were taken.
+    Taken(Arc<Inflow>),
     /// The server calls the client.
     Call(Box<(Opening, Arc<Calling>)>),
     /// Nobody waits for the reply any more.
@@ -39,7 +42,7 @@ impl Given {
             Given::Parts(flow) => flow.close(),
             Given::Call(call) => call.1.finish(Outcome::Closed(Progress::NotBegun)),
             Given::Cancel(calling) => calling.finish(Outcome::Closed(Progress::Unknown)),
-            Given::Answer(_) | Given::Reply(_) | Given::Close(_) => {}
+            Given::Answer(_) | Given::Reply(_) | Given::Taken(_) | Given::Close(_) => {}
         }
     }
 }

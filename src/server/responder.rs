@@ -4,6 +4,7 @@ use super::IntoReply;
 use super::connection::{Connection, Origin};
 use super::interrupt::{Interrupt, Watch};
 use super::outbox::{Answer, Given};
+use super::request_parts::RequestParts;
 use crate::account::Share;
 use crate::error::ErrorReply;
 use crate::exchange::Metadata;
@@ -21,6 +22,8 @@ pub struct Request {
     /// `None`: no metadata, as most requests.
     pub(super) metadata: Option<Box<Metadata>>,
     pub(super) origin: Arc<Origin>,
+    /// Of a request of any number of parts.
+    pub(super) parts: Option<Box<RequestParts>>,
     /// `None` for a handler that replies at once.
     pub(super) watch: Option<Arc<Watch>>,
 }
@@ -53,6 +56,20 @@ impl Request {
     /// What the client has sent beside the body: [`Client::with_metadata`](crate::Client::with_metadata).
     pub fn metadata(&self) -> Metadata {
         self.metadata.as_deref().cloned().unwrap_or_default()
+    }
+
+    /// The request as parts: those of a client that sends any number of them, or the only one.
+    ///
+    /// Only a server that [accepts them](super::Server::accept_streams) gets requests of any number of parts; their
+    /// [`body`](Request::body) is empty. [`RequestParts`] has an example.
+    pub fn into_parts(mut self) -> RequestParts {
+        let parts = self.parts.take().map(|parts| *parts);
+        parts.unwrap_or_else(|| RequestParts::of_one(self.body))
+    }
+
+    /// Whether the request has any number of parts.
+    pub fn is_stream(&self) -> bool {
+        self.parts.is_some()
     }
 
     /// When the client stops waiting. The request is cancelled then. `None`: it waits any time.

@@ -78,6 +78,11 @@ impl<T> Briefs<T> {
         }
     }
 
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut Brief<T>> {
+        let one = self.one.iter_mut().map(|(_, brief)| brief);
+        one.chain(self.others.values_mut())
+    }
+
     pub fn iter(&self) -> impl Iterator<Item = (u32, &Brief<T>)> {
         let one = self.one.iter().map(|(id, brief)| (*id, brief));
         one.chain(self.others.iter().map(|(id, brief)| (*id, brief)))

@@ -212,6 +212,12 @@ impl<T> Machine<T> {
         briefs.chain(self.calls.values().filter_map(|call| call.owner.as_ref()))
     }
 
+    /// As [`owners`](Machine::owners), to be changed.
+    pub(crate) fn owners_mut(&mut self) -> impl Iterator<Item = &mut T> {
+        let briefs = self.briefs.iter_mut().filter_map(|brief| brief.owner.as_mut());
+        briefs.chain(self.calls.values_mut().filter_map(|call| call.owner.as_mut()))
+    }
+
     /// Sets what the driver keeps for a call of the peer.
     pub fn set_owner(&mut self, id: u32, owner: T) {
         if let Some(brief) = self.briefs.get_mut(id) {

@@ -109,11 +109,21 @@ impl<M: MessageServer> Answering<M> {
             }
             exchange::Event::Request { id, method, metadata, message, last, deadline } => {
                 self.check_at = self.check_at.into_iter().chain(deadline).min();
-                if let Some((body, charge)) = message.filter(|_| last) {
+                if last && message.is_some() {
+                    let (body, charge) = message.unwrap_or_default();
                     let request = caller.request(body, charge);
                     let metadata = (!metadata.is_empty()).then(|| metadata.into());
                     let request = Request { method, deadline, metadata, ..request };
                     return Some(Begun { id, request, is_last: false });
+                }
+                if self.takes_streams {
+                    let request = caller.stream(id, message);
+                    let metadata = (!metadata.is_empty()).then(|| metadata.into());
+                    let request = Request { method, deadline, metadata, ..request };
+                    return Some(Begun { id, request, is_last: false });
+                }
+                if let Some((_, charge)) = message {
+                    caller.machine.give_back(charge);
                 }
                 let text = "this server takes requests of one message";
                 self.answer(connection, id, Err(ErrorReply::new(ErrorReply::FAILED, text).into()));
@@ -139,12 +149,12 @@ impl<M: MessageServer> Answering<M> {
             exchange::Event::Message { id, arrived } if caller.is_calling(id) => {
                 caller.replied(id, arrived);
             }
-            exchange::Event::Ended { id, end } => caller.reply_ended(id, end),
-            exchange::Event::Expired { id, sent } => caller.reply_late(id, sent),
-            exchange::Event::Message { id, arrived } => {
-                caller.machine.taken(id, arrived.charge);
-                caller.machine.give_back(arrived.charge);
+            exchange::Event::Ended { id, end } if caller.is_calling(id) => {
+                caller.reply_ended(id, end);
             }
+            exchange::Event::Ended { id, end } => caller.request_ended(id, &end),
+            exchange::Event::Expired { id, sent } => caller.reply_late(id, sent),
+            exchange::Event::Message { id, arrived } => caller.part_arrived(id, arrived),
             _ => {}
         }
         None

@@ -27,6 +27,10 @@ impl<M: MessageServer> Answering<M> {
                 Given::Answer(answer) => self.answer(connection, id, answer),
                 Given::Reply(reply) => self.reply(connection, id, *reply),
                 Given::Parts(flow) => self.takes_parts(connection, id, flow),
+                Given::Taken(inflow) => {
+                    self.tend(connection, |caller, _| caller.take_parts(id, &inflow));
+                    self.admit();
+                }
                 Given::Call(call) => self.call(connection, call),
                 Given::Cancel(calling) => {
                     self.tend(connection, |caller, _| caller.drop_call(&calling));

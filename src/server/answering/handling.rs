@@ -45,11 +45,13 @@ impl<M: MessageServer> Answerer<'_, M> {
     /// The request holds memory until it is answered: a copy of its own, not a slice of a buffer that other
     /// messages share.
     fn responder(&mut self, request: &mut Request) -> Responder {
-        let held = keep(&mut request.body) + REQUEST_COST;
+        let inflow = request.parts.as_ref().map(|parts| parts.inflow().clone());
+        let parts = inflow.as_ref().map_or(0, |inflow| inflow.bytes());
+        let held = keep(&mut request.body) + REQUEST_COST + parts;
         let watch = Arc::new(Watch::default());
         request.watch = Some(watch.clone());
         if let Some(caller) = self.server.callers.get_mut(&self.connection) {
-            let request = InFlight { held, watch: watch.clone(), flow: None };
+            let request = InFlight { held, watch: watch.clone(), flow: None, inflow };
             caller.machine.set_owner(self.id, Owner::Request(request));
             caller.in_flight_bytes += held;
             caller.settle();

@@ -51,6 +51,8 @@ pub(super) struct Answering<M> {
     check_at: Option<Instant>,
     /// The time of the last check.
     checked: Option<Instant>,
+    /// The handler takes requests of any number of parts.
+    takes_streams: bool,
     /// Calls to clients may be open.
     has_calls: bool,
     /// Clients may owe pieces of messages.
@@ -106,6 +108,7 @@ impl<M: MessageServer> Answering<M> {
             rooms: Rooms::default(),
             check_at: None,
             checked: None,
+            takes_streams: false,
             has_calls: false,
             expects_pieces: false,
             hungry: BTreeSet::new(),
@@ -113,6 +116,12 @@ impl<M: MessageServer> Answering<M> {
             stopping: None,
             says_goodbye: false,
         }
+    }
+
+    /// The handler takes requests of any number of parts, if `takes` says so.
+    pub fn with_streams(mut self, takes: bool) -> Answering<M> {
+        self.takes_streams = takes;
+        self
     }
 
     pub fn run(mut self, mut handler: impl FnMut(Request, Answerer<'_, M>)) -> Result<(), Error> {

@@ -137,8 +137,12 @@ impl Caller {
                 self.reply_ended(id, end);
             }
         }
-        let requests = self.machine.owners().filter_map(Owner::request);
-        requests.for_each(|request| request.cancel(Interrupt::Closed));
+        for owner in self.machine.owners_mut() {
+            if let Owner::Request(request) = owner {
+                // All that is held for the client is free with it.
+                let _ = request.cancel(Interrupt::Closed);
+            }
+        }
     }
 }
 

@@ -129,9 +129,7 @@ impl Caller {
             let _ = self.machine.fail(id, ErrorReply::new(ErrorReply::REPLY_TOO_LARGE, text));
         }
         // The client gets no more of it.
-        if let Some(request) = self.in_flight(id) {
-            request.cancel(Interrupt::Cancelled);
-        }
+        self.cancel(id, Interrupt::Cancelled);
     }
 
     fn end_parts(&mut self, id: u32, ending: Ending) {

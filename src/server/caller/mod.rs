@@ -4,6 +4,7 @@ mod calls;
 mod feeding;
 mod owner;
 mod sending;
+mod taking;
 
 pub(super) use calls::Unopened;
 pub(super) use owner::{InFlight, Owner};
@@ -91,7 +92,15 @@ impl Caller {
     pub fn request(&mut self, body: Bytes, charge: exchange::Charge) -> Request {
         self.machine.give_back(charge);
         let origin = self.origin.clone();
-        Request { body, method: 0, deadline: None, metadata: None, origin, watch: None }
+        Request {
+            body,
+            method: 0,
+            deadline: None,
+            metadata: None,
+            origin,
+            parts: None,
+            watch: None,
+        }
     }
 
     pub fn share(&self) -> &Share {
@@ -109,15 +118,21 @@ impl Caller {
     /// A request is answered.
     fn release(&mut self, id: u32) {
         if let Some(Owner::Request(request)) = self.machine.release(id) {
-            self.in_flight_bytes -= request.held;
+            self.is_done(request);
         }
     }
 
     /// Nobody waits for the answer to a request.
     pub fn cancel(&mut self, id: u32, why: Interrupt) {
-        if let Some(request) = self.in_flight(id) {
-            request.cancel(why);
-        }
+        let held = self.in_flight(id).map(|request| request.cancel(why));
+        self.give_back(held.unwrap_or_default());
+    }
+
+    /// A request was answered, and its call released.
+    fn is_done(&mut self, mut request: InFlight) {
+        let held = request.give_up_parts();
+        self.give_back(held);
+        self.in_flight_bytes -= request.held;
     }
 
     /// The server was told to stop.

@@ -2,6 +2,7 @@
 
 use crate::server::calling::Calling;
 use crate::server::flow::Flow;
+use crate::server::inflow::{Held, Inflow};
 use crate::server::interrupt::{Interrupt, Watch};
 use std::sync::Arc;
 
@@ -29,15 +30,25 @@ pub(in crate::server) struct InFlight {
     pub watch: Arc<Watch>,
     /// Where the parts of its reply come from.
     pub flow: Option<Arc<Flow>>,
+    /// Where the parts of its request go.
+    pub inflow: Option<Arc<Inflow>>,
 }
 
 impl InFlight {
-    /// Nobody waits for the answer any more.
-    pub fn cancel(&self, why: Interrupt) {
+    /// Nobody waits for the answer any more. Returns what the parts of its request held.
+    pub fn cancel(&mut self, why: Interrupt) -> Held {
         self.watch.tell(why);
         if let Some(flow) = &self.flow {
             flow.close();
         }
+        self.give_up_parts()
+    }
+
+    /// No more parts of its request are taken.
+    pub fn give_up_parts(&mut self) -> Held {
+        let held = self.inflow.as_ref().map(|inflow| inflow.cancel()).unwrap_or_default();
+        self.held -= held.bytes;
+        held
     }
 }
 
@@ -47,6 +58,9 @@ impl Drop for InFlight {
         self.watch.finish();
         if let Some(flow) = &self.flow {
             flow.close();
+        }
+        if let Some(inflow) = &self.inflow {
+            let _ = inflow.cancel();
         }
     }
 }

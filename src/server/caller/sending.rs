@@ -37,7 +37,7 @@ impl Caller {
             }
         };
         if let Some(Owner::Request(request)) = request {
-            self.in_flight_bytes -= request.held;
+            self.is_done(request);
         }
     }
 
