@@ -2,7 +2,7 @@
 
 use super::Client;
 use super::channel::Failure;
-use super::pending::{NotBegun, Terms};
+use super::pending::{NotBegun, Terms, progress_of};
 use crate::body::{Body, IntoBody};
 use crate::error::{Error, ErrorReply, Progress};
 use std::time::Instant;
@@ -44,20 +44,28 @@ impl Client {
             Ok(()) => return Ok(ids),
             // They were begun: perhaps some of it was sent.
             Err(NotBegun::Unsent(Failure::Closed(reason))) if !ids.is_empty() => {
-                let ends = ids.iter().map(|id| inner.pending.end_of(*id));
-                let end = ends.min().unwrap_or(u64::MAX);
+                let end = self.abandon_all(&ids);
                 let reason = inner.close(reason);
                 let unsent = inner.channel.is_surely_unsent(end);
                 let progress = if unsent { Progress::NotBegun } else { Progress::of(&reason) };
                 Error::closed(&inner.endpoint, reason.of_open_call(), progress)
             }
             Err(NotBegun::Unsent(failure)) if !ids.is_empty() => {
-                Error::late(&inner.endpoint, self.timeout, began, failure.progress())
+                // The rest of those that are not wholly queued is not sent any more.
+                let progress = match failure.progress() {
+                    Progress::Unknown => progress_of(self.abandon_all(&ids)),
+                    progress => progress,
+                };
+                Error::late(&inner.endpoint, self.timeout, began, progress)
             }
             Err(why) => failed(why, refused),
         };
-        ids.iter().for_each(|id| inner.abandon(*id));
         Err(error)
+    }
+
+    /// Abandons these calls. Returns the first position at which one of their requests ends.
+    fn abandon_all(&self, ids: &[u32]) -> u64 {
+        ids.iter().map(|id| self.inner.abandon(*id)).min().unwrap_or(u64::MAX)
     }
 
     /// The error for a call that was not begun.

@@ -66,11 +66,11 @@ impl Inner {
         reason
     }
 
-    /// Waits for an outcome or a part of a call, until the deadline: reads for all, or lets another thread read.
+    /// Waits for an outcome or a part of one of these calls, until the deadline: reads for all, or lets another thread read.
     /// May return before there is something.
-    pub fn wait(&self, id: u32, deadline: Option<Instant>) {
-        if self.pending.lead_or_follow(id, deadline) {
-            self.lead(&Lead::taken(&self.channel, &self.pending), id, deadline);
+    pub fn wait(&self, ids: &[u32], deadline: Option<Instant>) {
+        if self.pending.lead_or_follow(ids, deadline) {
+            self.lead(&Lead::taken(&self.channel, &self.pending), ids, deadline);
         }
     }
 
@@ -81,9 +81,9 @@ impl Inner {
         }
     }
 
-    /// Reads, and delivers all replies, until something of this call can be taken or its deadline has passed.
-    fn lead(&self, lead: &Lead<'_>, id: u32, deadline: Option<Instant>) {
-        while !self.pending.is_ready(id) {
+    /// Reads, and delivers all replies, until something can be taken of one of these calls, or the deadline.
+    fn lead(&self, lead: &Lead<'_>, ids: &[u32], deadline: Option<Instant>) {
+        while !self.pending.is_ready(ids) {
             match self.channel.receive(lead, deadline) {
                 Ok(()) => {}
                 Err(Failure::Closed(reason)) => drop(self.close(reason)),
@@ -91,7 +91,7 @@ impl Inner {
             }
             // A stream of other replies must not prevent the check of the deadline.
             let is_over = deadline.is_some_and(|at| at <= Instant::now());
-            if is_over && !self.pending.is_ready(id) {
+            if is_over && !self.pending.is_ready(ids) {
                 break;
             }
         }
@@ -116,11 +116,14 @@ impl Inner {
         Some(part)
     }
 
-    /// Nobody waits for this call any more: the server is told.
-    pub fn abandon(&self, id: u32) {
-        if self.pending.abandon(id) {
+    /// Nobody waits for this call any more: the server is told. Returns the position at which its request ends;
+    /// `u64::MAX`: its last byte is never sent, unless the connection has it already.
+    pub fn abandon(&self, id: u32) -> u64 {
+        let (end, has_unsent) = self.pending.abandon(id);
+        if has_unsent {
             self.channel.send_soon(&self.pending);
         }
+        end
     }
 
     /// The error of a call with this outcome. `given`: the time that it had.
@@ -133,7 +136,10 @@ impl Inner {
                 let progress = if unsent { Progress::NotBegun } else { Progress::of(&reason) };
                 Error::closed(endpoint, *reason, progress)
             }
-            _ => Error::late(endpoint, given, began, Progress::Unknown),
+            Outcome::Deadline(progress) => Error::late(endpoint, given, began, progress),
+            Outcome::Reply(_) | Outcome::End => {
+                Error::late(endpoint, given, began, Progress::Unknown)
+            }
         }
     }
 }

@@ -86,7 +86,7 @@ impl Parts {
             if taken.is_some() || until.is_some_and(|at| at <= Instant::now()) {
                 return taken;
             }
-            self.inner.wait(self.id, until);
+            self.inner.wait(&[self.id], until);
         }
     }
 

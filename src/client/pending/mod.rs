@@ -1,10 +1,12 @@
 //! The calls in flight of a client, and which of its threads has the lead.
 
+mod slot;
 mod state;
 #[cfg(test)]
 mod tests;
 
-pub(super) use state::{NotBegun, Outcome, Terms};
+pub(super) use slot::{Outcome, progress_of};
+pub(super) use state::{NotBegun, Terms};
 
 use super::channel::Filler;
 use super::lead::{Inbox, Put};
@@ -12,7 +14,8 @@ use crate::body::Body;
 use crate::error::CloseReason;
 use crate::exchange::Config;
 use bytes::Bytes;
-use state::{Slot, State};
+use slot::Slot;
+use state::State;
 use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -101,15 +104,20 @@ impl Pending {
         self.limit.load(Ordering::Relaxed)
     }
 
-    /// Abandons a call: its outcome will not be collected, and the server is told. Returns whether something has
-    /// to be sent for that.
-    pub fn abandon(&self, id: u32) -> bool {
+    /// Abandons a call: its outcome will not be collected, and the server is told. Returns the position at which its
+    /// request ends, which is `u64::MAX` if its rest will not be sent, and whether something has to be sent.
+    pub fn abandon(&self, id: u32) -> (u64, bool) {
         let mut state = self.lock();
         let abandoned = state.machine.release(id);
         let has_unsent = state.machine.has_unsent();
         drop(state);
-        drop(abandoned); // not under the lock: it may be a large reply
-        has_unsent
+        // Not dropped under the lock: it may hold a large reply.
+        (abandoned.map_or(u64::MAX, |slot| slot.end), has_unsent)
+    }
+
+    /// Leaves a call to itself: it goes on, and its reply is dropped.
+    pub fn detach(&self, id: u32) {
+        self.lock().detach(id);
     }
 
     /// Returns the outcome of a call that has ended, once, and the position at which its request ends. Also returns
@@ -127,14 +135,9 @@ impl Pending {
         Some((part, state.machine.has_unsent()))
     }
 
-    /// Whether the outcome of a call, or a part of its reply, can be taken.
-    pub fn is_ready(&self, id: u32) -> bool {
-        self.lock().machine.owner(id).is_some_and(|slot| slot.is_ready())
-    }
-
-    /// The position in the stream at which the request of a call ends.
-    pub fn end_of(&self, id: u32) -> u64 {
-        self.lock().machine.owner(id).map_or(u64::MAX, |slot| slot.end)
+    /// Whether the outcome of one of these calls, or a part of a reply, can be taken.
+    pub fn is_ready(&self, ids: &[u32]) -> bool {
+        self.lock().is_any_ready(ids)
     }
 
     /// Ends the calls with passed deadlines.
@@ -157,26 +160,29 @@ impl Pending {
         state.hear();
     }
 
-    /// Takes the lead, or follows: waits until the leader has ended the call or released the lead, or until the
-    /// deadline. `true`: this thread has the lead.
-    pub fn lead_or_follow(&self, id: u32, deadline: Option<Instant>) -> bool {
+    /// Takes the lead, or follows: waits until something can be taken of one of these calls, until the lead was
+    /// released, or until the deadline. `true`: this thread has the lead.
+    pub fn lead_or_follow(&self, ids: &[u32], deadline: Option<Instant>) -> bool {
+        let Some(&first) = ids.first() else {
+            return false;
+        };
         let mut state = self.lock();
         if !state.led {
             state.led = true;
             return true;
         }
-        state.followers.push_back(id);
+        state.followers.push_back(first);
         drop(state);
-        self.follow(id, deadline);
+        self.follow(ids, deadline);
         let mut state = self.lock();
-        state.followers.retain(|follower| *follower != id);
+        state.followers.retain(|follower| *follower != first);
         if state.led {
             return false;
         }
         // A thread that was offered the lead takes it or passes the offer on, under this one lock: an offer
         // that is dropped leaves the others without a leader.
         let is_over = deadline.is_some_and(|at| at <= Instant::now());
-        if is_over || state.waiting(id).is_none() {
+        if is_over || state.is_any_ready(ids) {
             state.offer_lead();
             return false;
         }
@@ -184,19 +190,28 @@ impl Pending {
         true
     }
 
-    /// Waits until the call has ended, until this thread is offered the lead, or until the deadline.
-    fn follow(&self, id: u32, deadline: Option<Instant>) {
+    /// Waits until something can be taken of one of these calls, until this thread is offered the lead with the first
+    /// of them, or until the deadline.
+    fn follow(&self, ids: &[u32], deadline: Option<Instant>) {
         loop {
             let mut state = self.lock();
-            let Some(slot) = state.waiting(id) else {
-                return;
-            };
-            slot.waiter = None;
+            let is_any_ready = state.is_any_ready(ids);
+            let mut is_offered = false;
+            for waiter in ids {
+                if let Some(waiter) = state.waiting(*waiter) {
+                    waiter.thread = None;
+                    is_offered |= std::mem::take(&mut waiter.lead);
+                }
+            }
             let now = Instant::now();
-            if std::mem::take(&mut slot.lead) || deadline.is_some_and(|at| at <= now) {
+            if is_any_ready || is_offered || deadline.is_some_and(|at| at <= now) {
                 return;
             }
-            slot.waiter = Some(thread::current());
+            for waiter in ids {
+                if let Some(waiter) = state.waiting(*waiter) {
+                    waiter.thread = Some(thread::current());
+                }
+            }
             drop(state);
             match deadline {
                 Some(at) => thread::park_timeout(at - now),

@@ -1,9 +1,10 @@
 //! The state of a client's calls: the machine of the protocol, and who waits for what.
 
+use super::slot::{Outcome, Slot, Waiter};
 use crate::body::Body;
 use crate::client::channel::{Failure, Filler};
 use crate::client::lead::Put;
-use crate::error::{CloseReason, ErrorReply};
+use crate::error::{CloseReason, ErrorReply, Progress};
 use crate::exchange::{
     Arrived, BriefEvent, Charge, Config, ENVELOPE_LEN, End, Event, Machine, Message, Metadata,
     OpenError, Opening, Side, Violation, abort,
@@ -11,82 +12,7 @@ use crate::exchange::{
 use crate::framing::FramingError;
 use bytes::Bytes;
 use std::collections::VecDeque;
-use std::thread::Thread;
 use std::time::Instant;
-
-/// How a call ended.
-#[derive(Debug)]
-pub(in crate::client) enum Outcome {
-    Reply(Bytes),
-    /// All parts of a reply have been taken.
-    End,
-    Error(Box<ErrorReply>),
-    Deadline,
-    Closed(Box<CloseReason>),
-}
-
-/// The state of one call's caller.
-#[derive(Debug)]
-pub(super) struct Slot {
-    pub outcome: Option<Outcome>,
-    /// The thread that waits as a follower.
-    pub waiter: Option<Thread>,
-    /// The lead is offered to the waiter.
-    pub lead: bool,
-    /// The position in the stream at which its request ends; `u64::MAX` until all of it is queued.
-    pub end: u64,
-    /// For a reply of any number of parts.
-    pub parts: Option<Box<Parts>>,
-}
-
-/// The parts of a reply that have arrived and were not taken, with the credit that they hold.
-#[derive(Debug, Default)]
-pub(super) struct Parts {
-    waiting: VecDeque<(Bytes, Charge)>,
-}
-
-impl Slot {
-    fn new(end: u64, has_parts: bool) -> Slot {
-        let parts = has_parts.then(Box::default);
-        Slot { outcome: None, waiter: None, lead: false, end, parts }
-    }
-
-    /// Whether its caller has nothing to wait for.
-    pub fn is_ready(&self) -> bool {
-        self.outcome.is_some() || self.parts.as_ref().is_some_and(|it| !it.waiting.is_empty())
-    }
-
-    /// Whether its outcome is next: all parts before it have been taken.
-    pub fn is_over(&self) -> bool {
-        self.outcome.is_some() && self.parts.as_ref().is_none_or(|it| it.waiting.is_empty())
-    }
-
-    fn finish(&mut self, outcome: Outcome) {
-        self.outcome.get_or_insert(outcome);
-        self.wake();
-    }
-
-    /// A message has arrived: the reply, or a part of it. Returns the charge if it is not held until the part is
-    /// taken.
-    fn arrives(&mut self, body: Bytes, charge: Charge, is_last: bool) -> Option<Charge> {
-        let Some(parts) = &mut self.parts else {
-            self.finish(Outcome::Reply(body));
-            return Some(charge);
-        };
-        parts.waiting.push_back((body, charge));
-        match is_last {
-            true => self.finish(Outcome::End),
-            false => self.wake(),
-        }
-        None
-    }
-
-    fn wake(&mut self) {
-        if let Some(waiter) = self.waiter.take() {
-            waiter.unpark();
-        }
-    }
-}
 
 #[derive(Debug)]
 pub(super) struct State {
@@ -142,9 +68,9 @@ impl State {
     /// Offers the lead to a thread that waits or is about to wait.
     pub fn offer_lead(&mut self) {
         while let Some(follower) = self.followers.pop_front() {
-            if let Some(slot) = self.waiting(follower) {
-                slot.lead = true;
-                return slot.wake();
+            if let Some(waiter) = self.waiting(follower) {
+                waiter.lead = true;
+                return waiter.wake();
             }
         }
     }
@@ -184,9 +110,23 @@ impl State {
         })
     }
 
-    /// The caller of a call of which nothing can be taken yet.
-    pub fn waiting(&mut self, id: u32) -> Option<&mut Slot> {
-        self.machine.owner(id).filter(|slot| !slot.is_ready())
+    /// Who may wait for a call of which nothing can be taken yet.
+    pub fn waiting(&mut self, id: u32) -> Option<&mut Waiter> {
+        let slot = self.machine.owner(id).filter(|slot| !slot.is_ready())?;
+        Some(&mut slot.waiter)
+    }
+
+    /// Whether there is something to take of one of these calls, or nothing to wait for.
+    pub fn is_any_ready(&mut self, ids: &[u32]) -> bool {
+        ids.iter().any(|id| self.waiting(*id).is_none())
+    }
+
+    /// Nobody waits for this call any more, but it goes on. Its reply is dropped when it arrives.
+    pub fn detach(&mut self, id: u32) {
+        match self.machine.owner(id) {
+            Some(slot) if slot.outcome.is_none() => slot.is_detached = true,
+            _ => drop(self.machine.release(id)),
+        }
     }
 
     fn set_end(&mut self, id: u32, end: u64) {
@@ -196,8 +136,10 @@ impl State {
     }
 
     fn finish(&mut self, id: u32, outcome: Outcome) {
-        if let Some(slot) = self.machine.owner(id) {
-            slot.finish(outcome);
+        match self.machine.owner(id) {
+            Some(slot) if slot.is_detached => drop(self.machine.release(id)),
+            Some(slot) => slot.finish(outcome),
+            None => {}
         }
     }
 
@@ -227,10 +169,12 @@ impl State {
     /// Handles a message of the server.
     pub fn receive(&mut self, mut message: Bytes) -> Result<(), Violation> {
         match self.machine.receive_brief(&mut message, Instant::now)? {
-            BriefEvent::Reply(slot) => {
-                if let Some(slot) = slot {
+            BriefEvent::Reply { id, owner } => {
+                match owner {
+                    Some(slot) if slot.is_detached => drop(self.machine.release(id)),
                     // The call is over: the part holds no credit of it.
-                    slot.arrives(message, Charge::default(), true);
+                    Some(slot) => drop(slot.arrives(message, Charge::default(), true)),
+                    None => {}
                 }
                 return Ok(());
             }
@@ -254,8 +198,9 @@ impl State {
         match event {
             Event::Message { id, arrived } => self.arrived(id, arrived),
             Event::Ended { id, end } => self.ended(id, end),
-            Event::Expired { id, .. } => self.finish(id, Outcome::Deadline),
-            Event::Announced { id, .. } => self.machine.admit(id),
+            Event::Expired { id, .. } => self.expired(id),
+            Event::Announced { id, .. } => self.announced(id),
+            Event::Draining => self.draining(),
             Event::Request { id, message, .. } => {
                 self.called(id, message.map(|(_, charge)| charge).unwrap_or_default());
             }
@@ -268,8 +213,9 @@ impl State {
     }
 
     fn arrived(&mut self, id: u32, arrived: Arrived) {
-        let Some(slot) = self.machine.owner(id) else {
-            return self.machine.taken(id, arrived.charge);
+        let Some(slot) = self.machine.owner(id).filter(|slot| !slot.is_detached) else {
+            self.machine.taken(id, arrived.charge);
+            return self.drop_rest(id, arrived.last);
         };
         let is_only = slot.parts.is_none();
         let Some(charge) = slot.arrives(arrived.body, arrived.charge, arrived.last) else {
@@ -280,6 +226,37 @@ impl State {
         if is_only && !arrived.last {
             self.machine.stop(id);
         }
+    }
+
+    /// A message for a call that nobody waits for was dropped. One of them is enough.
+    fn drop_rest(&mut self, id: u32, was_last: bool) {
+        match was_last {
+            true => drop(self.machine.release(id)),
+            false => self.machine.stop(id),
+        }
+    }
+
+    /// A large message is to come. Of a reply that is dropped it is not taken at all.
+    fn announced(&mut self, id: u32) {
+        match self.machine.owner(id).is_some_and(|slot| slot.is_detached) {
+            true => self.machine.stop(id),
+            false => self.machine.admit(id),
+        }
+    }
+
+    /// The server begins no more calls: what was not sent is not begun.
+    fn draining(&mut self) {
+        for id in self.machine.unsent() {
+            let error = ErrorReply::new(ErrorReply::STOPPING, "the server stops");
+            self.finish(id, Outcome::Error(error.into()));
+            self.machine.cancel(id);
+        }
+    }
+
+    /// The deadline of a call has passed. What was not queued of its request is not sent any more.
+    fn expired(&mut self, id: u32) {
+        let progress = self.machine.owner(id).map_or(Progress::Unknown, |slot| slot.progress());
+        self.finish(id, Outcome::Deadline(progress));
     }
 
     /// The next part of a reply.
@@ -300,7 +277,7 @@ impl State {
                 Outcome::Closed(reason.of_open_call().into())
             }
             // Its own deadline, which the server has seen first.
-            End::Aborted { code: abort::DEADLINE } => Outcome::Deadline,
+            End::Aborted { code: abort::DEADLINE } => Outcome::Deadline(Progress::Unknown),
             _ => {
                 let text = "the server gave up the reply before its end";
                 Outcome::Error(ErrorReply::new(ErrorReply::FAILED, text).into())

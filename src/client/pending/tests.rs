@@ -28,10 +28,10 @@ fn begun(pending: &Pending) -> u32 {
 fn a_thread_that_stops_waiting_is_removed() {
     let pending = pending();
     let (leader, follower) = (begun(&pending), begun(&pending));
-    assert!(pending.lead_or_follow(leader, None));
+    assert!(pending.lead_or_follow(&[leader], None));
     for _ in 0..3 {
         let soon = Instant::now() + Duration::from_millis(1);
-        assert!(!pending.lead_or_follow(follower, Some(soon)));
+        assert!(!pending.lead_or_follow(&[follower], Some(soon)));
         assert!(pending.lock().followers.is_empty());
     }
 }
@@ -41,11 +41,11 @@ fn a_thread_that_stops_waiting_is_removed() {
 fn a_thread_about_to_wait_gets_the_lead_too() {
     let pending = pending();
     let (leader, follower) = (begun(&pending), begun(&pending));
-    assert!(pending.lead_or_follow(leader, None));
+    assert!(pending.lead_or_follow(&[leader], None));
     pending.lock().followers.push_back(follower);
     pending.stop_leading();
     let deadline = Instant::now() + Duration::from_secs(60);
-    pending.follow(follower, Some(deadline));
+    pending.follow(&[follower], Some(deadline));
     assert!(Instant::now() < deadline, "it was not offered the lead");
 }
 
@@ -53,10 +53,10 @@ fn a_thread_about_to_wait_gets_the_lead_too() {
 fn the_lead_passes_to_a_waiting_thread() {
     let pending = Arc::new(pending());
     let (leader, follower) = (begun(&pending), begun(&pending));
-    assert!(pending.lead_or_follow(leader, None));
+    assert!(pending.lead_or_follow(&[leader], None));
     let waiting = thread::spawn({
         let pending = pending.clone();
-        move || assert!(pending.lead_or_follow(follower, None), "the offer was dropped")
+        move || assert!(pending.lead_or_follow(&[follower], None), "the offer was dropped")
     });
     while pending.lock().followers.is_empty() {
         thread::yield_now();

@@ -27,7 +27,7 @@ pub(crate) enum BriefEvent<'a, T> {
     /// The request of a new call of the peer.
     Request { id: u32, method: u32, deadline: Option<Instant>, charge: Charge },
     /// The reply to a call of this side, with what is kept for it.
-    Reply(Option<&'a mut T>),
+    Reply { id: u32, owner: Option<&'a mut T> },
     /// It is another frame, and nothing was done.
     Nothing,
 }
@@ -57,7 +57,7 @@ impl<T> Machine<T> {
             Some(Whole::Reply { id }) if self.is_awaited(id) => {
                 let cost = self.charge_whole(id, size, 0)?;
                 message.advance(ENVELOPE_LEN);
-                Ok(BriefEvent::Reply(self.end_brief(id, cost)))
+                Ok(BriefEvent::Reply { id, owner: self.end_brief(id, cost) })
             }
             _ => Ok(BriefEvent::Nothing),
         }

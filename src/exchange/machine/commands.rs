@@ -134,6 +134,12 @@ impl<T> Machine<T> {
         }
     }
 
+    /// This side's calls of which nothing was sent, in the order in which they were opened.
+    pub fn unsent(&self) -> Vec<u32> {
+        let is_unsent = |id: &u32| self.calls.get(id).is_some_and(Call::is_unsent);
+        self.lists.unsent.iter().copied().filter(is_unsent).collect()
+    }
+
     /// Queues a message for a call: a part of the request of this side's own, or of the reply to the peer's.
     ///
     /// # Errors

@@ -11,7 +11,6 @@ use crate::exchange::incoming::{Arrived, Brought, Charge};
 use crate::exchange::metadata::Metadata;
 use crate::exchange::outgoing::Outgoing;
 use crate::exchange::violation::{Broken, Violation};
-use crate::exchange::whole::Whole;
 use bytes::Bytes;
 use std::time::{Duration, Instant};
 
@@ -23,9 +22,8 @@ impl<T> Machine<T> {
     /// # Errors
     /// The peer broke the protocol.
     pub fn receive(&mut self, now: Instant, mut message: Bytes) -> Result<(), Violation> {
-        let reply = Whole::read(&message);
-        let event = match (self.receive_brief(&mut message, || now)?, reply) {
-            (BriefEvent::Request { id, method, deadline, charge }, _) => Event::Request {
+        let event = match self.receive_brief(&mut message, || now)? {
+            BriefEvent::Request { id, method, deadline, charge } => Event::Request {
                 id,
                 method,
                 metadata: Metadata::default(),
@@ -33,13 +31,13 @@ impl<T> Machine<T> {
                 message: Some((message, charge)),
                 last: true,
             },
-            (BriefEvent::Reply(_), Some(Whole::Reply { id })) => {
+            BriefEvent::Reply { id, .. } => {
                 let charge = Charge::of_reply(message.len());
                 let metadata = Metadata::default();
                 let arrived = Arrived { metadata, method: 0, body: message, charge, last: true };
                 Event::Message { id, arrived }
             }
-            _ => return Ok(self.receive_frame(Frame::decode(message)?, now)?),
+            BriefEvent::Nothing => return Ok(self.receive_frame(Frame::decode(message)?, now)?),
         };
         self.report([event]);
         Ok(())

@@ -2,6 +2,7 @@
 //! the rules.
 
 mod backend;
+pub mod by_hand;
 #[cfg(windows)]
 mod foreign;
 #[cfg(windows)]

@@ -1,0 +1,104 @@
+//! What is kept for one call of this client.
+
+use crate::error::{CloseReason, ErrorReply, Progress};
+use crate::exchange::Charge;
+use bytes::Bytes;
+use std::collections::VecDeque;
+use std::thread::Thread;
+
+/// How a call ended.
+#[derive(Debug)]
+pub(in crate::client) enum Outcome {
+    Reply(Bytes),
+    /// All parts of a reply have been taken.
+    End,
+    Error(Box<ErrorReply>),
+    /// Its deadline passed; whether its request was begun.
+    Deadline(Progress),
+    Closed(Box<CloseReason>),
+}
+
+/// A thread that may wait as a follower.
+#[derive(Debug, Default)]
+pub(super) struct Waiter {
+    pub thread: Option<Thread>,
+    /// The lead is offered to it.
+    pub lead: bool,
+}
+
+impl Waiter {
+    pub fn wake(&mut self) {
+        if let Some(thread) = self.thread.take() {
+            thread.unpark();
+        }
+    }
+}
+
+/// The state of one call's caller.
+#[derive(Debug)]
+pub(super) struct Slot {
+    pub outcome: Option<Outcome>,
+    pub waiter: Waiter,
+    /// The position in the stream at which its request ends; `u64::MAX` until all of it is queued.
+    pub end: u64,
+    /// For a reply of any number of parts.
+    pub parts: Option<Box<Parts>>,
+    /// Nobody waits for its reply, and it goes on.
+    pub is_detached: bool,
+}
+
+/// The parts of a reply that have arrived and were not taken, with the credit that they hold.
+#[derive(Debug, Default)]
+pub(super) struct Parts {
+    pub waiting: VecDeque<(Bytes, Charge)>,
+}
+
+impl Slot {
+    pub fn new(end: u64, has_parts: bool) -> Slot {
+        let parts = has_parts.then(Box::default);
+        Slot { outcome: None, waiter: Waiter::default(), end, parts, is_detached: false }
+    }
+
+    /// Whether its caller has nothing to wait for.
+    pub fn is_ready(&self) -> bool {
+        self.outcome.is_some() || self.parts.as_ref().is_some_and(|it| !it.waiting.is_empty())
+    }
+
+    /// Whether its outcome is next: all parts before it have been taken.
+    pub fn is_over(&self) -> bool {
+        self.outcome.is_some() && self.parts.as_ref().is_none_or(|it| it.waiting.is_empty())
+    }
+
+    pub fn finish(&mut self, outcome: Outcome) {
+        self.outcome.get_or_insert(outcome);
+        self.waiter.wake();
+    }
+
+    /// A message has arrived: the reply, or a part of it. Returns the charge if it is not held until the part is
+    /// taken.
+    pub fn arrives(&mut self, body: Bytes, charge: Charge, is_last: bool) -> Option<Charge> {
+        let Some(parts) = &mut self.parts else {
+            self.finish(Outcome::Reply(body));
+            return Some(charge);
+        };
+        parts.waiting.push_back((body, charge));
+        match is_last {
+            true => self.finish(Outcome::End),
+            false => self.waiter.wake(),
+        }
+        None
+    }
+
+    /// Whether the request was begun, if its connection goes on and its rest is not sent any more.
+    pub fn progress(&self) -> Progress {
+        progress_of(self.end)
+    }
+}
+
+/// Whether a request was begun that ends at this position in the stream, and of which nothing more is queued.
+pub(in crate::client) fn progress_of(end: u64) -> Progress {
+    match end {
+        u64::MAX => Progress::NotBegun,
+        _ => Progress::Unknown,
+    }
+}
