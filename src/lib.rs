@@ -72,7 +72,7 @@ pub use backends::{LocalServer, memory};
 pub use body::{Body, IntoBody};
 /// The crate of the buffers that hold messages.
 pub use bytes;
-pub use client::{Batch, Call, Client, ClientOptions, MessageClient, Parts};
+pub use client::{Batch, Call, Client, ClientOptions, MessageClient, Parts, Upload};
 pub use client_stream::{ClientStream, ReadMessage};
 pub use endpoint::{Endpoint, NAME_MAX, NameError};
 pub use error::{CloseReason, Error, ErrorReply, Fault, Progress};

@@ -69,7 +69,7 @@ impl Client {
     }
 
     /// The error for a call that was not begun.
-    fn not_begun(&self, why: NotBegun, request: Body<'_>, began: Instant) -> Error {
+    pub(super) fn not_begun(&self, why: NotBegun, request: Body<'_>, began: Instant) -> Error {
         let endpoint = self.inner.endpoint.clone();
         match why {
             NotBegun::TooMany { limit } => {

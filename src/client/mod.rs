@@ -14,12 +14,14 @@ mod messages;
 mod options;
 mod parts;
 mod pending;
+mod upload;
 
 pub use batch::Batch;
 pub use call::Call;
 pub use messages::MessageClient;
 pub use options::ClientOptions;
 pub use parts::Parts;
+pub use upload::Upload;
 
 use crate::body::IntoBody;
 use crate::client_stream::ClientStream;

@@ -27,7 +27,7 @@ use std::time::{Duration, Instant};
 /// | `Peer` | invalid bytes, or an end inside a message; no common version; an error of its handler; goodbye `VERSION`, and an application's own codes |
 /// | `System` | a refused system call; a name that is taken or not safe; a server that is not trusted; goodbye `NOT_AUTHORIZED` |
 /// | `Limit` | a limit of time, number or size; error replies `TOO_MANY_REQUESTS`, `REPLY_TOO_LARGE`, `REPLY_DROPPED`, `LAGGED`; goodbyes `UNREAD`, `TOO_SLOW`, `IDLE`, `BUSY`; a message of the peer over this side's limit |
-/// | `Nobody` | no server; a normal end; goodbye and error reply `STOPPING` |
+/// | `Nobody` | no server; a normal end; a request that was stopped; goodbye and error reply `STOPPING` |
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Fault {
@@ -149,6 +149,13 @@ pub enum Error {
         /// Whether the request was begun.
         progress: Progress,
     },
+    /// The server takes no more of a request of parts: it has answered, or does not want the rest. What was sent was
+    /// begun; the reply says more.
+    #[error("{endpoint} takes no more of this request: finish it, and read its reply")]
+    Stopped {
+        /// The endpoint.
+        endpoint: Arc<str>,
+    },
     /// The server sent an error reply.
     #[error("{endpoint} answered: {reply}")]
     Answered {
@@ -191,7 +198,7 @@ impl Error {
             | Error::Misuse { .. }
             | Error::TooLarge { .. }
             | Error::Unsendable { .. } => Fault::Caller,
-            Error::NoServer { .. } => Fault::Nobody,
+            Error::NoServer { .. } | Error::Stopped { .. } => Fault::Nobody,
             Error::Busy { .. } | Error::TooManyCalls { .. } | Error::Deadline { .. } => {
                 Fault::Limit
             }
@@ -234,6 +241,7 @@ impl Error {
             Error::Closed { progress, .. } | Error::Deadline { progress, .. } => {
                 *progress == Progress::NotBegun
             }
+            Error::Stopped { .. } => false,
             _ => true,
         }
     }

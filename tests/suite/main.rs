@@ -36,6 +36,8 @@ mod pipe_access;
 mod processes;
 mod reply_parts;
 
+mod request_limits;
+mod request_parts;
 mod served_clients;
 mod server_calls;
 mod slow_peers;

@@ -4,9 +4,11 @@ mod slot;
 mod state;
 #[cfg(test)]
 mod tests;
+mod uploads;
 
 pub(super) use slot::{Outcome, progress_of};
 pub(super) use state::{NotBegun, Terms};
+pub(super) use uploads::{PartRefused, UPLOAD_MAX};
 
 use super::channel::Filler;
 use super::lead::{Inbox, Put};

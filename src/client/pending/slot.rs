@@ -43,6 +43,8 @@ pub(super) struct Slot {
     pub end: u64,
     /// For a reply of any number of parts.
     pub parts: Option<Box<Parts>>,
+    /// Its request has any number of parts: it is begun with the first of them.
+    pub is_stream: bool,
     /// Nobody waits for its reply, and it goes on.
     pub is_detached: bool,
 }
@@ -56,7 +58,14 @@ pub(super) struct Parts {
 impl Slot {
     pub fn new(end: u64, has_parts: bool) -> Slot {
         let parts = has_parts.then(Box::default);
-        Slot { outcome: None, waiter: Waiter::default(), end, parts, is_detached: false }
+        Slot {
+            outcome: None,
+            waiter: Waiter::default(),
+            end,
+            parts,
+            is_stream: false,
+            is_detached: false,
+        }
     }
 
     /// Whether its caller has nothing to wait for.

@@ -59,6 +59,16 @@ impl From<Failure> for NotBegun {
     }
 }
 
+impl From<OpenError> for NotBegun {
+    fn from(error: OpenError) -> NotBegun {
+        match error {
+            OpenError::TooMany { limit } => NotBegun::TooMany { limit },
+            OpenError::Draining => NotBegun::Draining,
+            OpenError::TooLarge { limit } => NotBegun::TooLarge { limit },
+        }
+    }
+}
+
 impl State {
     pub fn new(config: Config) -> State {
         let machine = Machine::new(Side::Client, config);
@@ -103,11 +113,7 @@ impl State {
         let mut message = Message::new(body.clone().into_bytes(), true);
         message.metadata = metadata.clone();
         let opening = Opening { message: Some(message), deadline, method, ..Opening::default() };
-        machine.open(opening, Slot::new(u64::MAX, has_parts)).map_err(|error| match error {
-            OpenError::TooMany { limit } => NotBegun::TooMany { limit },
-            OpenError::Draining => NotBegun::Draining,
-            OpenError::TooLarge { limit } => NotBegun::TooLarge { limit },
-        })
+        machine.open(opening, Slot::new(u64::MAX, has_parts)).map_err(NotBegun::from)
     }
 
     /// Who may wait for a call of which nothing can be taken yet.
@@ -130,7 +136,9 @@ impl State {
     }
 
     fn set_end(&mut self, id: u32, end: u64) {
-        if let Some(slot) = self.machine.owner(id) {
+        // A request of any number of parts is begun with its first frame.
+        if let Some(slot) = self.machine.owner(id).filter(|it| !it.is_stream || it.end == u64::MAX)
+        {
             slot.end = end;
         }
     }
@@ -148,7 +156,8 @@ impl State {
         let Some(frame) = self.machine.transmit_with(Instant::now) else {
             return false;
         };
-        let (head, id, is_end) = (frame.head(), frame.id(), frame.ends_message());
+        let (head, id) = (frame.head(), frame.id());
+        let is_end = frame.ends_message() || self.machine.owner(id).is_some_and(|it| it.is_stream);
         let put = match frame.metadata().is_empty() {
             true => put(head.as_slice(), frame.into_body()),
             false => put(&[head.as_slice(), frame.metadata()].concat(), frame.into_body()),

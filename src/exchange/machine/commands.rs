@@ -163,6 +163,19 @@ impl<T> Machine<T> {
         Ok(())
     }
 
+    /// Whether this side's direction of a call takes more messages: it has not ended, and the peer has not stopped it.
+    pub(crate) fn takes_more(&self, id: u32) -> bool {
+        self.calls.get(&id).is_some_and(|call| !call.outgoing.closed)
+    }
+
+    /// Changes the deadline of a call of this side; the peer keeps the one that it was told.
+    pub(crate) fn set_deadline(&mut self, id: u32, deadline: Option<Instant>) {
+        if let Some(call) = self.calls.get_mut(&id).filter(|call| !call.is_closed()) {
+            call.deadline = deadline;
+            self.note_deadline(deadline);
+        }
+    }
+
     /// Queues a notification.
     ///
     /// # Errors

@@ -36,10 +36,9 @@ impl<M: MessageServer> Answering<M> {
                 let is_last = !caller.machine.has_unsent() && !caller.machine.has_events();
                 Some(Begun { id, request, is_last })
             }
-            Ok(BriefEvent::Reply(owner)) => {
-                if let Some(Owner::Call(calling)) = owner {
-                    let calling = calling.clone();
-                    self.tend(connection, |caller, _| caller.replied_briefly(&calling, message));
+            Ok(BriefEvent::Reply { id, owner }) => {
+                if let Some(Owner::Call(_)) = owner {
+                    self.tend(connection, |caller, _| caller.replied_briefly(id, message));
                 }
                 None
             }
@@ -117,7 +116,7 @@ impl<M: MessageServer> Answering<M> {
                     return Some(Begun { id, request, is_last: false });
                 }
                 if self.takes_streams {
-                    let request = caller.stream(id, message);
+                    let request = caller.stream(id, message, last);
                     let metadata = (!metadata.is_empty()).then(|| metadata.into());
                     let request = Request { method, deadline, metadata, ..request };
                     return Some(Begun { id, request, is_last: false });

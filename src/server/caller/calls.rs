@@ -83,10 +83,8 @@ impl Caller {
     }
 
     /// The reply of a brief call.
-    pub fn replied_briefly(&mut self, calling: &Calling, body: Bytes) {
-        if let Some(id) = calling.id() {
-            self.end_call(id, Outcome::Reply(body));
-        }
+    pub fn replied_briefly(&mut self, id: u32, body: Bytes) {
+        self.end_call(id, Outcome::Reply(body));
     }
 
     /// The client's reply has ended without a message.

@@ -10,11 +10,14 @@ use std::sync::Arc;
 
 impl Caller {
     /// A request of parts begins, perhaps with the first of them.
-    pub fn stream(&mut self, id: u32, first: Option<(Bytes, Charge)>) -> Request {
+    pub fn stream(&mut self, id: u32, first: Option<(Bytes, Charge)>, is_last: bool) -> Request {
         let inflow = Arc::new(Inflow::default());
         if let Some((mut part, charge)) = first {
             let held = Held::of(charge, keep(&mut part));
             inflow.push(part, held);
+        }
+        if is_last {
+            inflow.end(RequestEnd::Complete);
         }
         let parts = RequestParts::new(inflow, id, self.origin.clone());
         let request = self.request(Bytes::new(), Charge::default());

@@ -1,0 +1,83 @@
+//! Requests of any number of parts.
+
+use super::slot::Slot;
+use super::state::State;
+use super::{NotBegun, Pending, Terms};
+use crate::exchange::{Message, Opening, SendError, abort};
+use bytes::Bytes;
+use std::time::Instant;
+
+/// The bytes of parts of one request that wait here: a few system calls' worth. One part may be over it.
+pub(in crate::client) const UPLOAD_MAX: usize = 256 * 1024;
+
+/// Why a part was not queued.
+#[derive(Debug)]
+pub(in crate::client) enum PartRefused {
+    /// So much waits that there is no room for it now.
+    Full(Bytes),
+    /// It is over the server's limit.
+    TooLarge { limit: usize, part: Bytes },
+    /// The server takes no more, or the call is over.
+    Over,
+}
+
+impl State {
+    fn takes_parts(&self, id: u32) -> bool {
+        self.closed.is_none() && self.machine.takes_more(id)
+    }
+}
+
+impl Pending {
+    /// Begins a call with a request of any number of parts.
+    pub fn begin_stream(&self, terms: Terms<'_>) -> Result<u32, NotBegun> {
+        let mut state = self.lock();
+        if let Some(reason) = &state.closed {
+            return Err(NotBegun::Closed(reason.clone()));
+        }
+        let Terms { deadline, method, metadata, has_parts, .. } = terms;
+        let metadata = metadata.clone();
+        let opening = Opening { message: None, deadline, method, metadata };
+        let slot = Slot { is_stream: true, ..Slot::new(u64::MAX, has_parts) };
+        state.machine.open(opening, slot).map_err(NotBegun::from)
+    }
+
+    /// Queues a part of a request.
+    pub fn send_part(&self, id: u32, part: Bytes) -> Result<(), PartRefused> {
+        let mut state = self.lock();
+        if !state.takes_parts(id) {
+            return Err(PartRefused::Over);
+        }
+        if state.machine.queued(id) >= UPLOAD_MAX {
+            return Err(PartRefused::Full(part));
+        }
+        state.machine.send(id, Message::new(part.clone(), false)).map_err(|error| match error {
+            SendError::TooLarge { limit } => PartRefused::TooLarge { limit, part },
+            SendError::Full => PartRefused::Full(part),
+            SendError::Closed => PartRefused::Over,
+        })
+    }
+
+    /// Whether fewer bytes of a request wait than `room`, or no more of it are taken.
+    pub fn has_room(&self, id: u32, room: usize) -> bool {
+        let state = self.lock();
+        state.machine.queued(id) < room || !state.takes_parts(id)
+    }
+
+    /// The position in the stream at which a request begins; `u64::MAX`: nothing of it was queued.
+    pub fn begun_at(&self, id: u32) -> u64 {
+        self.lock().machine.owner(id).map_or(u64::MAX, |slot| slot.end)
+    }
+
+    /// Ends a request; the reply may take until then.
+    pub fn end_request(&self, id: u32, deadline: Option<Instant>) {
+        let mut state = self.lock();
+        // It has ended already if the server takes no more.
+        let _ = state.machine.end(id);
+        state.machine.set_deadline(id, deadline);
+    }
+
+    /// The request is incomplete, and stays so.
+    pub fn give_up_request(&self, id: u32) {
+        self.lock().machine.abort(id, abort::FAILED);
+    }
+}
