@@ -2,7 +2,8 @@
 //! same run.
 //!
 //! ```text
-//! cargo bench --bench ipc -- [--rounds N] [--seconds S] [--only rtt,pipelined,fanin,fair,idle]
+//! cargo bench --bench ipc -- [--rounds N] [--seconds S]
+//!                            [--only rtt,pipelined,fanin,fair,streams,publish,idle]
 //!                            [--cpus two|one|any]
 //! ```
 //!
@@ -25,6 +26,9 @@
 //! `fair` has no floor: it compares the time that each flood of requests adds to another client's call with
 //! the time of such a call alone.
 //!
+//! `streams` and `publish` run the server on a thread of the same process, on the server's CPU. Their floor is a
+//! thread that writes to blocking sockets.
+//!
 //! The program prints each ratio with its target. It is not a test: it does not fail if a target is missed.
 
 mod echo;
@@ -34,9 +38,12 @@ mod idle;
 mod machine;
 mod measures;
 mod options;
+mod own_server;
+mod publish;
 mod report;
 mod server;
 mod setting;
+mod streams;
 #[cfg(unix)]
 mod unix_floor;
 #[cfg(windows)]

@@ -4,7 +4,7 @@ use crate::echo::{Echo, Ownership, Request, Side, Writes};
 use crate::options::Measure;
 use crate::report::{Report, Target, Unit, quantile};
 use crate::setting::Setting;
-use crate::{Failure, fair, idle};
+use crate::{Failure, fair, idle, publish, streams};
 use std::sync::Barrier;
 use std::time::{Duration, Instant};
 
@@ -87,6 +87,8 @@ impl Measure {
                 report.ratio(&name, Unit::PerSecond, rounds, Some(Target::AtLeast(0.85)));
             }
             Measure::Fair => fair::run(setting, report)?,
+            Measure::Streams => streams::run(setting, report)?,
+            Measure::Publish => publish::run(setting, report)?,
             Measure::Idle => idle::run(setting, report)?,
         }
         Ok(())

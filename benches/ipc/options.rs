@@ -9,7 +9,7 @@ const ROUNDS: usize = 7;
 const SECONDS: f64 = 0.6;
 
 const USAGE: &str = "usage: cargo bench --bench ipc -- \
-    [--rounds N] [--seconds S] [--only rtt,pipelined,fanin,fair,idle] [--cpus two|one|any]";
+    [--rounds N] [--seconds S] [--only rtt,pipelined,fanin,fair,streams,publish,idle] [--cpus two|one|any]";
 
 /// The task of this process.
 pub enum Mode {
@@ -26,12 +26,21 @@ pub enum Measure {
     Pipelined,
     FanIn,
     Fair,
+    Streams,
+    Publish,
     Idle,
 }
 
 impl Measure {
-    pub const ALL: [Measure; 5] =
-        [Measure::RoundTrip, Measure::Pipelined, Measure::FanIn, Measure::Fair, Measure::Idle];
+    pub const ALL: [Measure; 7] = [
+        Measure::RoundTrip,
+        Measure::Pipelined,
+        Measure::FanIn,
+        Measure::Fair,
+        Measure::Streams,
+        Measure::Publish,
+        Measure::Idle,
+    ];
 
     pub fn name(self) -> &'static str {
         match self {
@@ -39,6 +48,8 @@ impl Measure {
             Measure::Pipelined => "pipelined",
             Measure::FanIn => "fanin",
             Measure::Fair => "fair",
+            Measure::Streams => "streams",
+            Measure::Publish => "publish",
             Measure::Idle => "idle",
         }
     }

@@ -11,6 +11,7 @@ pub enum Target {
 pub enum Unit {
     Nanoseconds,
     PerSecond,
+    BytesPerSecond,
 }
 
 /// A table with a row for each figure, printed as soon as its measure ends.
@@ -72,6 +73,7 @@ impl Unit {
         match self {
             Unit::Nanoseconds => format!("{:.1} us", value / 1e3),
             Unit::PerSecond => format!("{:.0} k/s", value / 1e3),
+            Unit::BytesPerSecond => format!("{:.2} GB/s", value / 1e9),
         }
     }
 }

@@ -10,13 +10,19 @@ use crate::frames::{Inbox, Replies};
 use mio::net::UnixListener;
 use mio::{Events, Interest, Poll, Registry, Token};
 use std::io::{self, ErrorKind, Read, Write};
+use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 
 const LISTENER: Token = Token(usize::MAX);
 
 /// Opens a blocking connection to the server of this name.
-pub fn connect(name: &str) -> io::Result<std::os::unix::net::UnixStream> {
-    std::os::unix::net::UnixStream::connect(path(name))
+pub fn connect(name: &str) -> io::Result<UnixStream> {
+    UnixStream::connect(path(name))
+}
+
+/// Two connected blocking streams.
+pub fn pair() -> io::Result<(UnixStream, UnixStream)> {
+    UnixStream::pair()
 }
 
 /// Removes the socket file of a server that has ended.

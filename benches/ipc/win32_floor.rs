@@ -13,6 +13,7 @@ use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::windows::io::{AsRawHandle, FromRawHandle, OwnedHandle};
 use std::ptr::null;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 use windows_sys::Win32::Foundation::{
     ERROR_FILE_NOT_FOUND, ERROR_IO_PENDING, ERROR_PIPE_BUSY, ERROR_PIPE_CONNECTED, HANDLE,
@@ -59,6 +60,31 @@ pub fn connect(name: &str) -> io::Result<File> {
         }
         std::thread::sleep(Duration::from_millis(1));
     }
+}
+
+/// Two connected blocking streams.
+pub fn pair() -> io::Result<(File, File)> {
+    static MADE: AtomicUsize = AtomicUsize::new(0);
+    let number = MADE.fetch_add(1, Ordering::Relaxed);
+    let name = format!("msgpipe.bench.pair.{}.{number}", std::process::id());
+    let wide: Vec<u16> = path(&name).encode_utf16().chain([0]).collect();
+    // SAFETY: `wide` ends with a zero and outlives the call; no security attributes are passed.
+    let handle = unsafe {
+        CreateNamedPipeW(
+            wide.as_ptr(),
+            PIPE_ACCESS_DUPLEX,
+            PIPE_TYPE_MESSAGE | PIPE_READMODE_BYTE,
+            1,
+            QUOTA,
+            QUOTA,
+            0,
+            null(),
+        )
+    };
+    // SAFETY: if the call above has created a handle, this function owns it.
+    let server = File::from(unsafe { OwnedHandle::from_raw_handle(created(handle)?) });
+    // A client that connects before the server waits for it is connected.
+    Ok((connect(&name)?, server))
 }
 
 /// Does nothing: a server that has ended leaves no file.

@@ -24,6 +24,7 @@ mod greedy;
 mod half_close;
 mod handlers;
 mod instances;
+mod killed;
 #[cfg(windows)]
 mod named_pipe;
 #[cfg(any(windows, target_os = "linux", target_os = "android"))]

@@ -4,47 +4,10 @@
 //! This test program plays the other process itself: it starts itself again with a role.
 
 use crate::common::raw::{frame, preface};
+use crate::common::roles::{NAME, READY, ROLE, kill, start, wait_to_be_killed};
 use crate::common::{Backend, Local, PATIENCE, Raw, closed, connected, unique_name};
 use msgpipe::framing::{FramingError, Layer};
 use msgpipe::{Client, CloseReason, Error, Limits, LocalServer, MessageServer, Server};
-use std::io::{BufRead, BufReader};
-use std::process::{Child, Command, Stdio};
-use std::thread;
-
-/// The role to play, and the name to play it at.
-const ROLE: &str = "MSGPIPE_TEST_ROLE";
-const NAME: &str = "MSGPIPE_TEST_NAME";
-
-/// The line of a role that is ready to be killed.
-const READY: &str = "ready to be killed";
-
-/// Starts a role in another process, and waits until it is ready.
-fn start(role: &str, name: &str) -> Child {
-    let mut child = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "processes::a_process_plays_its_role", "--nocapture"])
-        .env(ROLE, role)
-        .env(NAME, name)
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let output = BufReader::new(child.stdout.as_mut().unwrap());
-    let ready = output.lines().map_while(Result::ok).any(|line| line.contains(READY));
-    assert!(ready, "{role} ended before it was ready");
-    child
-}
-
-fn kill(mut child: Child) {
-    child.kill().unwrap();
-    child.wait().unwrap();
-}
-
-/// Waits until it is killed: nothing is written to its input.
-fn wait_to_be_killed() {
-    println!("{READY}");
-    loop {
-        thread::park();
-    }
-}
 
 #[test]
 fn a_process_plays_its_role() {
@@ -66,6 +29,7 @@ fn a_process_plays_its_role() {
             let _server = LocalServer::bind(name.as_str()).unwrap();
             wait_to_be_killed();
         }
+        Ok(role) if crate::killed::plays(role, &name) => {}
         Ok(role) => panic!("no role {role:?}"),
         // Not a role: that roles can be played at all.
         Err(_) => kill(start("server of messages", &unique_name())),

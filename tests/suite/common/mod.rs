@@ -8,6 +8,7 @@ mod foreign;
 #[cfg(windows)]
 pub mod program;
 pub mod raw;
+pub mod roles;
 #[cfg(unix)]
 mod scratch;
 pub mod serving;
