@@ -57,6 +57,7 @@ mod ids;
 mod layer;
 mod limits;
 mod message_server;
+mod nesting;
 mod peer;
 mod server;
 mod text;
@@ -83,5 +84,5 @@ pub use message_server::{ConnectionId, Event, MessageServer, Refusal, SendError,
 pub use peer::Peer;
 pub use server::{
     Failure, Instances, IntoReply, PartError, PartSender, Request, Responder, Risk, Server,
-    ServerOptions, Stopper,
+    ServerOptions, Stopper, Workers,
 };

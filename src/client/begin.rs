@@ -5,7 +5,8 @@ use super::channel::Failure;
 use super::pending::{NotBegun, Terms};
 use crate::body::{Body, IntoBody};
 use crate::error::{Error, ErrorReply, Progress};
-use std::time::Instant;
+use crate::nesting::{self, Unmade};
+use std::time::{Duration, Instant};
 
 impl Client {
     /// Begins a call for each of these requests and sends them: all of them or none. Returns their ids.
@@ -16,7 +17,8 @@ impl Client {
         began: Instant,
         has_parts: bool,
     ) -> Result<Vec<u32>, Error> {
-        let (inner, deadline) = (&self.inner, began + self.timeout);
+        let (inner, timeout) = (&self.inner, self.time(began));
+        let deadline = began + timeout;
         let failed = |why, at: usize| {
             let request = requests.get(at).cloned();
             self.not_begun(why, request.unwrap_or_else(|| ().into_body()), began)
@@ -25,11 +27,14 @@ impl Client {
         for (at, request) in requests.iter().enumerate() {
             inner.wait_for_limit(request.len(), deadline).map_err(|why| failed(why, at))?;
         }
+        // In a handler: who waits for this call goes with it.
+        let nested = nesting::metadata(&self.metadata).transpose();
+        let nested = nested.map_err(|why| self.not_nested(why))?;
         let terms = Terms {
             began,
             deadline: Some(deadline).filter(|_| !has_parts),
             method: self.method,
-            metadata: &self.metadata,
+            metadata: nested.as_ref().unwrap_or(&self.metadata),
             has_parts,
         };
         let (mut refused, mut ids) = (0, Vec::new());
@@ -52,12 +57,38 @@ impl Client {
                 Error::closed(&inner.endpoint, reason.of_open_call(), progress)
             }
             Err(NotBegun::Unsent(failure)) if !ids.is_empty() => {
-                Error::late(&inner.endpoint, self.timeout, began, failure.progress())
+                Error::late(&inner.endpoint, timeout, began, failure.progress())
             }
             Err(why) => failed(why, refused),
         };
         ids.iter().for_each(|id| inner.abandon(*id));
         Err(error)
+    }
+
+    /// The time of a call that begins: in a handler at most what is left of its request's.
+    pub(super) fn time(&self, began: Instant) -> Duration {
+        nesting::time_left(self.timeout, began)
+    }
+
+    /// The error for a call in a handler that cannot say who waits for it.
+    fn not_nested(&self, why: Unmade) -> Error {
+        let endpoint = self.inner.endpoint.clone();
+        match why {
+            Unmade::TooLong => {
+                let text = format!(
+                    "the workers of {} servers wait for this call, the limit: nest fewer calls",
+                    nesting::CHAIN_MAX
+                );
+                let reply = ErrorReply::new(ErrorReply::TOO_NESTED, text);
+                Error::Answered { endpoint, reply }
+            }
+            Unmade::NoRoom => {
+                let problem = "the metadata leave no room for what a call in a handler adds to \
+                               them, up to 133 bytes: send less"
+                    .to_owned();
+                Error::Misuse { endpoint, problem }
+            }
+        }
     }
 
     /// The error for a call that was not begun.
@@ -81,7 +112,9 @@ impl Client {
                 let reason = self.inner.close(reason);
                 Error::closed(&endpoint, reason.of_open_call(), Progress::NotBegun)
             }
-            NotBegun::Unsent(_) => Error::late(&endpoint, self.timeout, began, Progress::NotBegun),
+            NotBegun::Unsent(_) => {
+                Error::late(&endpoint, self.time(began), began, Progress::NotBegun)
+            }
         }
     }
 }

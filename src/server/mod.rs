@@ -6,16 +6,19 @@ mod arrival;
 mod bind;
 mod caller;
 mod flow;
+mod nested;
 mod options;
 mod parts;
 mod reply;
 mod responder;
 mod rooms;
+mod workers;
 
 pub use options::{Instances, Risk, ServerOptions};
 pub use parts::{PartError, PartSender};
 pub use reply::{Failure, IntoReply};
 pub use responder::{Request, Responder};
+pub use workers::Workers;
 
 use crate::backends::LocalServer;
 use crate::endpoint::Endpoint;
@@ -28,12 +31,14 @@ use responder::Outbox;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
 /// A server for calls: a handler gets each request, and its reply is sent to the client.
 ///
 /// One thread serves all clients. A handler that replies at once runs in the server's loop
 /// ([`serve`](Server::serve)); one that needs longer replies from another thread
-/// ([`serve_deferred`](Server::serve_deferred)).
+/// ([`serve_deferred`](Server::serve_deferred)), or blocks on threads of the server's own
+/// ([`serve_workers`](Server::serve_workers), with a table of which to take).
 ///
 /// ```no_run
 /// let server = msgpipe::Server::bind("com.example.notes")?;
@@ -55,12 +60,23 @@ struct Hooks {
     connected: Option<Box<OnConnected>>,
     closed: Option<Box<OnClosed>>,
     panicked: Option<Box<OnPanic>>,
+    /// The crate's own, of workers.
+    draining: Option<Box<OnDraining>>,
 }
 
 type OnAcceptFailure = dyn FnMut(Error) + Send;
 type OnConnected = dyn FnMut(ConnectionId, &Peer) + Send;
 type OnClosed = dyn FnMut(ConnectionId, &Peer, &CloseReason) + Send;
 type OnPanic = dyn FnMut(ConnectionId, &str) + Send;
+type OnDraining = dyn FnMut(Draining) + Send;
+
+/// A stopped server drains.
+enum Draining {
+    /// Until this time.
+    Begins(Instant),
+    /// The time is over: what was not begun is to be refused.
+    IsLate,
+}
 
 impl Server<LocalServer> {
     /// A server at `endpoint` with the default [`Limits`], for this user only. Clients can
@@ -156,7 +172,7 @@ impl<M: MessageServer> Server<M> {
         self
     }
 
-    /// Sets a hook that runs when the handler has panicked in the loop, with the panic's text.
+    /// Sets a hook that runs when the handler has panicked in the loop or on a worker, with the panic's text.
     /// [`on_connected`](Server::on_connected) has an example. In any case the client gets the error reply
     /// [`ErrorReply::FAILED`](crate::ErrorReply::FAILED), and the server goes on.
     #[must_use]
@@ -195,7 +211,12 @@ impl<M: MessageServer> Server<M> {
         H: FnMut(Request) -> R,
         R: IntoReply,
     {
-        Answering::new(self).run(|request, answer| answer.with(|| handler(request)))
+        Answering::new(self).run(|request, answer| {
+            answer.with(|| {
+                let _handling = request.begin(None);
+                handler(request)
+            })
+        })
     }
 
     /// Serves with a handler that replies at any time, from any thread and in any order, until
@@ -215,6 +236,10 @@ impl<M: MessageServer> Server<M> {
     where
         H: FnMut(Request, Responder),
     {
+        let mut handler = |request: Request, responder| {
+            let _handling = request.begin(None);
+            handler(request, responder);
+        };
         Answering::new(self).run(|request, answer| answer.later(request, &mut handler))
     }
 

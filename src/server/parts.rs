@@ -4,6 +4,7 @@ use super::flow::{Ending, Flow, Refused};
 use super::responder::{Given, Responder, error_of_application};
 use crate::body::IntoBody;
 use crate::error::ErrorReply;
+use crate::nesting;
 use bytes::Bytes;
 use std::io::{self, Write};
 use std::sync::Arc;
@@ -89,7 +90,14 @@ impl PartSender {
         if self.is_cancelled() {
             return Err(PartError::Cancelled);
         }
-        let tells = self.flow.push(part, waits).map_err(|refused| match refused {
+        let pushed = match self.flow.push(part, false) {
+            Err(Refused::Full(part)) if waits => {
+                let _waiting = nesting::wait();
+                self.flow.push(part, true)
+            }
+            pushed => pushed,
+        };
+        let tells = pushed.map_err(|refused| match refused {
             Refused::Gone => PartError::Cancelled,
             Refused::Full(part) => PartError::Full(part),
         })?;

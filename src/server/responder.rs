@@ -62,7 +62,8 @@ impl Request {
         self.method
     }
 
-    /// What the client has sent beside the body: [`Client::with_metadata`](crate::Client::with_metadata).
+    /// What the client has sent beside the body: [`Client::with_metadata`](crate::Client::with_metadata). A key that
+    /// begins with a byte 0 belongs to the protocol, as that of calls made by [workers](crate::Workers).
     pub fn metadata(&self) -> Metadata {
         self.metadata.as_deref().cloned().unwrap_or_default()
     }
@@ -241,8 +242,16 @@ impl Responder {
 
     /// Sends the reply. Does not block.
     pub fn reply(mut self, reply: impl IntoReply) {
+        // It may panic: then the drop answers.
+        let answer = of_application(reply);
         self.answered = true;
-        self.give(Given::Answer(of_application(reply)));
+        self.give(Given::Answer(answer));
+    }
+
+    /// The server does not begin the request.
+    pub(super) fn refuse(mut self, why: ErrorReply) {
+        self.answered = true;
+        self.give(Given::Answer(Err(why.into())));
     }
 
     /// Another type answers.
@@ -257,6 +266,11 @@ impl Responder {
     /// The share that memory of its client is charged to.
     pub(super) fn share(&self) -> Share {
         self.origin.share.clone()
+    }
+
+    /// The number of its client's user.
+    pub(super) fn user(&self) -> u64 {
+        self.origin.share.group()
     }
 
     /// Whether this is the thread that runs the server's loop.

@@ -25,6 +25,7 @@ mod handlers;
 mod instances;
 #[cfg(windows)]
 mod named_pipe;
+mod nested_calls;
 #[cfg(any(windows, target_os = "linux", target_os = "android"))]
 mod os_messages;
 #[cfg(target_os = "linux")]
@@ -41,6 +42,8 @@ mod socket_files;
 mod takeover;
 #[cfg(unix)]
 mod unix_socket;
+mod worker_stops;
+mod workers;
 
 /// Generates each test twice: for the transport of this operating system and for the in-memory one.
 macro_rules! on_every_transport {

@@ -5,7 +5,7 @@ use crate::error::ErrorReply;
 use crate::message_server::{ConnectionId, MessageServer};
 use crate::server::caller::{InFlight, keep};
 use crate::server::responder::{Request, Responder, of_application};
-use crate::server::{Hooks, IntoReply};
+use crate::server::{Draining, Hooks, IntoReply};
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -76,7 +76,18 @@ fn discard(panic: Box<dyn Any + Send>) {
 }
 
 impl Hooks {
-    fn panicked(&mut self, connection: ConnectionId, panic: Box<dyn Any + Send>) {
+    pub(super) fn tell_draining(&mut self, draining: Draining) {
+        if let Some(tell) = &mut self.draining {
+            tell(draining);
+        }
+    }
+
+    /// A handler has panicked.
+    pub(in crate::server) fn panicked(
+        &mut self,
+        connection: ConnectionId,
+        panic: Box<dyn Any + Send>,
+    ) {
         self.tell_of(connection, &*panic);
         discard(panic);
     }

@@ -1,6 +1,7 @@
 //! The loop of a server: requests to the handler, replies to the clients.
 
 mod handling;
+mod stopping;
 mod timed;
 
 pub(super) use handling::Answerer;
@@ -373,25 +374,5 @@ impl<M: MessageServer> Answering<M> {
     fn say_goodbye(&mut self, connection: ConnectionId) {
         let why = Goodbye::new(GoodbyeCode::STOPPING, "the server stops");
         self.messages.close(connection, why);
-    }
-
-    /// Whether a stopped server has drained. The first call stops accepting clients and requests; once all
-    /// requests are answered, it closes the connections.
-    fn is_stopped(&mut self) -> bool {
-        let now = Instant::now();
-        if self.stopping.is_none() {
-            self.stopping = Some(now + self.limits.drain);
-            self.messages.stop_accepting();
-            let all: Vec<ConnectionId> = self.callers.keys().copied().collect();
-            all.into_iter().for_each(|it| self.tend(it, |caller, _| caller.machine.drain()));
-        }
-        let is_late = self.stopping.is_some_and(|until| until <= now);
-        if is_late || (self.open == 0 && !self.says_goodbye) {
-            self.says_goodbye = true;
-            let done = self.callers.iter().filter(|(_, it)| is_late || it.is_idle());
-            let done: Vec<ConnectionId> = done.map(|(&id, _)| id).collect();
-            done.into_iter().for_each(|connection| self.say_goodbye(connection));
-        }
-        is_late || self.callers.is_empty()
     }
 }

@@ -1,0 +1,37 @@
+//! The end of a server that was stopped.
+
+use super::{ANSWERS_AT_ONCE, Answering};
+use crate::message_server::{ConnectionId, MessageServer};
+use crate::server::Draining;
+use std::time::Instant;
+
+impl<M: MessageServer> Answering<M> {
+    /// Whether a stopped server has drained. The first call stops accepting clients and requests; once all
+    /// requests are answered, it closes the connections.
+    pub(super) fn is_stopped(&mut self) -> bool {
+        let now = Instant::now();
+        if self.stopping.is_none() {
+            let until = now + self.limits.drain;
+            self.stopping = Some(until);
+            self.hooks.tell_draining(Draining::Begins(until));
+            self.messages.stop_accepting();
+            let all: Vec<ConnectionId> = self.callers.keys().copied().collect();
+            all.into_iter().for_each(|it| self.tend(it, |caller, _| caller.machine.drain()));
+        }
+        let is_late = self.stopping.is_some_and(|until| until <= now);
+        if is_late {
+            self.hooks.tell_draining(Draining::IsLate);
+            self.given.extend(self.outbox.take());
+            // Not what comes meanwhile: it might not end.
+            let turns = self.given.len() / ANSWERS_AT_ONCE + 1;
+            (0..turns).for_each(|_| self.take_answers());
+        }
+        if is_late || (self.open == 0 && !self.says_goodbye) {
+            self.says_goodbye = true;
+            let done = self.callers.iter().filter(|(_, it)| is_late || it.is_idle());
+            let done: Vec<ConnectionId> = done.map(|(&id, _)| id).collect();
+            done.into_iter().for_each(|connection| self.say_goodbye(connection));
+        }
+        is_late || self.callers.is_empty()
+    }
+}
