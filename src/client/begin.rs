@@ -19,6 +19,10 @@ impl Client {
     ) -> Result<Vec<u32>, Error> {
         let (inner, timeout) = (&self.inner, self.time(began));
         let deadline = began + timeout;
+        if timeout < self.timeout && timeout.is_zero() {
+            // The time of the request that this thread handles is over.
+            return Err(Error::late(&inner.endpoint, timeout, began, Progress::NotBegun));
+        }
         let failed = |why, at: usize| {
             let request = requests.get(at).cloned();
             self.not_begun(why, request.unwrap_or_else(|| ().into_body()), began)

@@ -183,7 +183,8 @@ impl<M: MessageServer> Server<M> {
 
     /// Serves with a handler that replies at once, until the server is [stopped](Stopper::stop).
     ///
-    /// The handler runs on this thread, for one request at a time; meanwhile no other client is served. Clients
+    /// The handler runs on this thread, for one request at a time; meanwhile no other client is served. So it must not
+    /// call its own server: that call would wait for itself until its time is over. Clients
     /// take turns of a limited number of requests, however many one of them sends. The handler returns the
     /// reply: bytes or a text, or a `Result` of these with an error that becomes an
     /// [`ErrorReply`](crate::ErrorReply).

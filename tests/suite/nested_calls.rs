@@ -244,6 +244,8 @@ fn a_call_in_a_handler_has_what_is_left_of_the_time<B: Backend + Send + 'static>
                 while request.deadline().is_some_and(|at| at > Instant::now()) {
                     thread::yield_now();
                 }
+                let refused = client.start("");
+                assert!(refused.is_err_and(|error| error.is_not_begun()), "no time was left");
             }
             let mut batch = client.batch();
             batch.add("");

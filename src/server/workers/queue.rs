@@ -88,13 +88,19 @@ impl<T> Queue<T> {
         let (&most, others) = self.users.iter().max_by_key(|(_, user)| user.len)?;
         let is_of_others = others.len > of_user + 1;
         let from = if is_of_others { most } else { owner.user };
-        let lines = self.users.get_mut(&from)?.lines.values_mut();
-        let longest = lines.max_by_key(|line| line.len())?;
+        let victim = self.users.get_mut(&from)?;
+        let (&connection, longest) = victim.lines.iter_mut().max_by_key(|(_, line)| line.len())?;
         if !is_of_others && longest.len() <= own + 1 {
             return None;
         }
         let item = longest.pop_back()?;
-        self.count_again();
+        victim.len -= 1;
+        self.len -= 1;
+        if longest.is_empty() {
+            // Its user has others: it had more than one.
+            victim.lines.remove(&connection);
+            victim.turn.retain(|it| *it != connection);
+        }
         Some(item)
     }
 
