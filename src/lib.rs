@@ -57,6 +57,7 @@ mod ids;
 mod layer;
 mod limits;
 mod message_server;
+mod nesting;
 mod peer;
 mod server;
 mod text;
@@ -84,5 +85,5 @@ pub use peer::Peer;
 pub use server::{
     ClientCall, Connection, Connections, Failure, Instances, Interrupt, IntoReply, Notification,
     PartError, PartSender, Published, ReceiveError, Request, RequestParts, Responder, Risk, Server,
-    ServerOptions, Stopper, Topic, WhenFull,
+    ServerOptions, Stopper, Topic, WhenFull, Workers,
 };

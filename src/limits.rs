@@ -171,7 +171,8 @@ pub struct Limits {
     /// - Unit: time. Side: clients.
     pub connect: Duration,
     /// The deadline of a call, counted from its start;
-    /// [`Client::with_timeout`](crate::Client::with_timeout) sets another one.
+    /// [`Client::with_timeout`](crate::Client::with_timeout) sets another one. In a handler a call has at most what is
+    /// left of the time of the request.
     ///
     /// - At the limit: the call ends with [`Error::Deadline`](crate::Error::Deadline). The connection goes on.
     /// - Default: 30 s, longer than a person would wait for a reply, so that it ends only lost calls.

@@ -46,7 +46,8 @@ impl<'a> Batch<'a> {
     pub fn send(self) -> Result<Vec<Call>, Error> {
         let (client, began) = (self.client, Instant::now());
         let ids = client.start_all(&self.requests, began, false)?;
-        let call = |id| Call::new(client.inner.clone(), id, began, began + client.timeout);
+        let deadline = began + client.time(began);
+        let call = |id| Call::new(client.inner.clone(), id, began, deadline);
         Ok(ids.into_iter().map(call).collect())
     }
 }

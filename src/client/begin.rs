@@ -5,7 +5,8 @@ use super::channel::Failure;
 use super::pending::{NotBegun, Terms, progress_of};
 use crate::body::{Body, IntoBody};
 use crate::error::{Error, ErrorReply, Progress};
-use std::time::Instant;
+use crate::nesting;
+use std::time::{Duration, Instant};
 
 impl Client {
     /// Begins a call for each of these requests and sends them: all of them or none. Returns their ids.
@@ -16,7 +17,12 @@ impl Client {
         began: Instant,
         has_parts: bool,
     ) -> Result<Vec<u32>, Error> {
-        let (inner, deadline) = (&self.inner, began + self.timeout);
+        let (inner, timeout) = (&self.inner, self.time(began));
+        let deadline = began + timeout;
+        if timeout < self.timeout && timeout.is_zero() {
+            // The time of the request that this thread handles is over.
+            return Err(Error::late(&inner.endpoint, timeout, began, Progress::NotBegun));
+        }
         let failed = |why, at: usize| {
             let request = requests.get(at).cloned();
             self.not_begun(why, request.unwrap_or_else(|| ().into_body()), began)
@@ -25,11 +31,14 @@ impl Client {
         for (at, request) in requests.iter().enumerate() {
             inner.wait_for_limit(request.len(), deadline).map_err(|why| failed(why, at))?;
         }
+        // In a handler: who waits for this call goes with it.
+        let nested = nesting::metadata(&self.metadata).transpose();
+        let nested = nested.map_err(|why| why.error(&inner.endpoint))?;
         let terms = Terms {
             began,
             deadline: Some(deadline).filter(|_| !has_parts),
             method: self.method,
-            metadata: &self.metadata,
+            metadata: nested.as_ref().unwrap_or(&self.metadata),
             has_parts,
         };
         let (mut refused, mut ids) = (0, Vec::new());
@@ -56,7 +65,7 @@ impl Client {
                     Progress::Unknown => progress_of(self.abandon_all(&ids)),
                     progress => progress,
                 };
-                Error::late(&inner.endpoint, self.timeout, began, progress)
+                Error::late(&inner.endpoint, timeout, began, progress)
             }
             Err(why) => failed(why, refused),
         };
@@ -66,6 +75,11 @@ impl Client {
     /// Abandons these calls. Returns the first position at which one of their requests ends.
     fn abandon_all(&self, ids: &[u32]) -> u64 {
         ids.iter().map(|id| self.inner.abandon(*id)).min().unwrap_or(u64::MAX)
+    }
+
+    /// The time of a call that begins: in a handler at most what is left of its request's.
+    pub(super) fn time(&self, began: Instant) -> Duration {
+        nesting::time_left(self.timeout, began)
     }
 
     /// The error for a call that was not begun.
@@ -89,7 +103,9 @@ impl Client {
                 let reason = self.inner.close(reason);
                 Error::closed(&endpoint, reason.of_open_call(), Progress::NotBegun)
             }
-            NotBegun::Unsent(_) => Error::late(&endpoint, self.timeout, began, Progress::NotBegun),
+            NotBegun::Unsent(_) => {
+                Error::late(&endpoint, self.time(began), began, Progress::NotBegun)
+            }
         }
     }
 }

@@ -5,6 +5,7 @@ use super::lead::{Inbox as _, Lead};
 use super::pending::{NotBegun, Outcome, Pending};
 use crate::error::{CloseReason, Error, Progress};
 use crate::exchange::Settings;
+use crate::nesting;
 use bytes::Bytes;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -69,6 +70,7 @@ impl Inner {
     /// Waits for an outcome or a part of one of these calls, until the deadline: reads for all, or lets another thread read.
     /// May return before there is something.
     pub fn wait(&self, ids: &[u32], deadline: Option<Instant>) {
+        let _waiting = nesting::wait();
         if self.pending.lead_or_follow(ids, deadline) {
             self.lead(&Lead::taken(&self.channel, &self.pending), ids, deadline);
         }

@@ -143,7 +143,9 @@ impl Client {
         }
     }
 
-    /// The same connection with another deadline for its calls, instead of [`Limits::call`].
+    /// The same connection with another deadline for its calls, instead of [`Limits::call`]. A call that a handler makes
+    /// on its own thread has at most what is left of the time of its request; a [`stream`](Client::stream), which may
+    /// outlive the handler, has not.
     ///
     /// ```no_run
     /// use std::time::Duration;
@@ -171,7 +173,8 @@ impl Client {
     }
 
     /// The same connection, with these metadata in its requests instead of none; see
-    /// [`Request::metadata`](crate::Request::metadata).
+    /// [`Request::metadata`](crate::Request::metadata). Keys that begin with a byte 0 belong to the protocol. A call in a
+    /// handler adds up to 133 bytes; without room for them it fails with [`Error::Misuse`].
     ///
     /// ```no_run
     /// let client = msgpipe::Client::connect("com.example.notes")?;
@@ -218,7 +221,7 @@ impl Client {
     pub fn start(&self, request: impl IntoBody) -> Result<Call, Error> {
         let began = Instant::now();
         let ids = self.start_all(&[request.into_body()], began, false)?;
-        Ok(Call::new(self.inner.clone(), ids[0], began, began + self.timeout))
+        Ok(Call::new(self.inner.clone(), ids[0], began, began + self.time(began)))
     }
 
     /// Sends a request with a reply of any number of parts: a listing, a download, a subscription. The parts are

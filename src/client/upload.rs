@@ -9,6 +9,7 @@ use super::parts::Parts;
 use super::pending::{NotBegun, PartRefused, Terms, UPLOAD_MAX};
 use crate::body::IntoBody;
 use crate::error::{Error, Progress};
+use crate::nesting;
 use bytes::Bytes;
 use std::fmt;
 use std::io::{self, Write};
@@ -79,16 +80,18 @@ impl Client {
 
     fn begin_upload(&self, is_duplex: bool) -> Result<Upload, Error> {
         let began = Instant::now();
+        let nested = nesting::metadata(&self.metadata).transpose();
+        let nested = nested.map_err(|why| why.error(&self.inner.endpoint))?;
         let terms = Terms {
             began,
             deadline: None,
             method: self.method,
-            metadata: &self.metadata,
+            metadata: nested.as_ref().unwrap_or(&self.metadata),
             has_parts: is_duplex,
         };
         let begun = self.inner.make_room(1).and_then(|()| self.inner.pending.begin_stream(terms));
         let id = begun.map_err(|why| self.not_begun(why, ().into_body(), began))?;
-        let (inner, timeout) = (self.inner.clone(), self.timeout);
+        let (inner, timeout) = (self.inner.clone(), self.time(began));
         inner.channel.send_soon(&inner.pending);
         Ok(Upload { inner, id, began, timeout, is_duplex, is_ended: false })
     }
@@ -128,6 +131,7 @@ impl Upload {
 
     /// Waits until fewer bytes than `room` wait here. Sends what can be sent, and reads what lets more be sent.
     fn wait_for_room(&self, room: usize) -> Result<(), Error> {
+        let _waiting = nesting::wait();
         let (channel, pending) = (&self.inner.channel, &self.inner.pending);
         loop {
             let sent = channel.send::<Failure>(None, pending, |_| Ok(()));

@@ -40,9 +40,15 @@ impl ErrorReply {
     /// Unread replies left no memory for this one ([`Limits::memory`](crate::Limits::memory)). The request
     /// was carried out.
     pub const REPLY_DROPPED: u16 = 6;
+    /// The [workers](crate::Workers) of the server are busy, and as many requests wait for them as may. The
+    /// request was not begun: try again later.
+    pub const BUSY: u16 = 7;
+    /// All [workers](crate::Workers) of the server wait in calls, and the request comes from such a call: it would
+    /// wait for itself. The request was not begun.
+    pub const TOO_NESTED: u16 = 8;
     /// The subscriber did not take what was published ([`WhenFull::Close`](crate::WhenFull::Close)). It can subscribe
     /// again.
-    pub const LAGGED: u16 = 8;
+    pub const LAGGED: u16 = 9;
 
     /// An error reply with this code and text.
     pub fn new(code: u16, text: impl Into<String>) -> ErrorReply {
@@ -61,12 +67,25 @@ impl ErrorReply {
         ErrorReply { details: details.into(), ..self }
     }
 
+    /// Whether the server has refused the request before it was begun.
+    pub(super) fn is_not_begun(&self) -> bool {
+        const REFUSED: [u16; 4] = [
+            ErrorReply::TOO_MANY_REQUESTS,
+            ErrorReply::STOPPING,
+            ErrorReply::BUSY,
+            ErrorReply::TOO_NESTED,
+        ];
+        REFUSED.contains(&self.code)
+    }
+
     /// Who is at fault.
     pub(super) fn fault(&self) -> Fault {
         match self.code {
             ErrorReply::TOO_MANY_REQUESTS
             | ErrorReply::REPLY_TOO_LARGE
             | ErrorReply::REPLY_DROPPED
+            | ErrorReply::BUSY
+            | ErrorReply::TOO_NESTED
             | ErrorReply::LAGGED => Fault::Limit,
             ErrorReply::STOPPING => Fault::Nobody,
             _ => Fault::Peer,

@@ -47,6 +47,8 @@ fn each_error_has_a_fault_and_names_the_endpoint() {
         (answered(ErrorReply::REPLY_TOO_LARGE), Fault::Limit, false),
         (answered(ErrorReply::REPLY_DROPPED), Fault::Limit, false),
         (answered(ErrorReply::LAGGED), Fault::Limit, false),
+        (answered(ErrorReply::BUSY), Fault::Limit, true),
+        (answered(ErrorReply::TOO_NESTED), Fault::Limit, true),
         (answered(404), Fault::Peer, false),
         (closed(CloseReason::PeerClosed), Fault::Nobody, false),
         (closed(CloseReason::Local), Fault::Nobody, false),

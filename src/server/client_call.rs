@@ -6,6 +6,7 @@ use super::outbox::Given;
 use crate::body::IntoBody;
 use crate::error::{Error, Progress};
 use crate::exchange::{Message, Opening};
+use crate::nesting;
 use bytes::Bytes;
 use std::fmt;
 use std::sync::Arc;
@@ -71,8 +72,13 @@ impl Connection {
             return Err(Error::TooManyCalls { endpoint, limit, request: body });
         };
         let given = self.timeout.unwrap_or(outbox.call_time());
+        // In a handler: at most what is left of its request's time, and with who waits for this call.
+        let given = nesting::time_left(given, Instant::now());
+        let nested = nesting::metadata(&self.metadata).transpose();
+        let nested = nested.map_err(|why| why.error(&endpoint))?;
+        let metadata = nested.unwrap_or_else(|| self.metadata.clone());
         let calling = Arc::new(Calling::new(endpoint, given, place));
-        let message = Message { metadata: self.metadata.clone(), ..Message::new(body, true) };
+        let message = Message { metadata, ..Message::new(body, true) };
         let (method, deadline, message) = (self.method, calling.deadline(), Some(message));
         let opening = Opening { method, deadline, message, ..Opening::default() };
         self.origin.give(0, Given::Call(Box::new((opening, calling.clone()))));
@@ -87,6 +93,7 @@ impl ClientCall {
     /// As [`Connection::call`]; [`Error::Misuse`] also if [`try_wait`](ClientCall::try_wait) has returned the outcome.
     pub fn wait(mut self) -> Result<Bytes, Error> {
         self.check()?;
+        let _waiting = nesting::wait();
         let until = self.calling.deadline();
         match self.calling.wait(until) {
             Some(result) => {
@@ -118,6 +125,7 @@ impl ClientCall {
             return Some(Err(misuse));
         }
         let until = Instant::now().checked_add(timeout);
+        let _waiting = nesting::wait();
         let until = until.into_iter().chain(self.calling.deadline()).min();
         let result = self.calling.wait(until);
         self.is_over |= result.is_some();

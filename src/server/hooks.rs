@@ -6,22 +6,34 @@ use crate::message_server::{ConnectionId, MessageServer};
 use crate::server::notification::Notification;
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Instant;
 
 /// The hooks of the application. They run in the server's loop.
 #[derive(Default)]
 pub(super) struct Hooks {
     accept_failed: Option<Box<OnAcceptFailure>>,
     connected: Option<Box<OnConnected>>,
-    closed: Option<Box<OnClosed>>,
-    panicked: Option<Box<OnPanic>>,
+    pub closed: Option<Box<OnClosed>>,
+    pub panicked: Option<Box<OnPanic>>,
     notified: Option<Box<OnNotification>>,
+    /// The crate's own, of workers.
+    pub draining: Option<Box<OnDraining>>,
+}
+
+/// A stopped server drains.
+pub(super) enum Draining {
+    /// Until this time.
+    Begins(Instant),
+    /// The time is over: what was not begun is to be refused.
+    IsLate,
 }
 
 type OnAcceptFailure = dyn FnMut(Error) + Send;
 type OnConnected = dyn FnMut(&Connection) + Send;
-type OnClosed = dyn FnMut(&Connection, &CloseReason) + Send;
-type OnPanic = dyn FnMut(ConnectionId, &str) + Send;
+pub(super) type OnClosed = dyn FnMut(&Connection, &CloseReason) + Send;
+pub(super) type OnPanic = dyn FnMut(ConnectionId, &str) + Send;
 type OnNotification = dyn FnMut(Notification) + Send;
+pub(super) type OnDraining = dyn FnMut(Draining) + Send;
 
 impl<M: MessageServer> Server<M> {
     /// Sets a hook that runs when waiting clients cannot be accepted; see [`Event::AcceptFailed`].
@@ -71,7 +83,7 @@ impl<M: MessageServer> Server<M> {
         self
     }
 
-    /// Sets a hook that runs when the handler has panicked in the loop, with the panic's text.
+    /// Sets a hook that runs when the handler has panicked in the loop or on a worker, with the panic's text.
     /// [`on_connected`](Server::on_connected) has an example. In any case the client gets the error reply
     /// [`ErrorReply::FAILED`](crate::ErrorReply::FAILED), and the server goes on.
     #[must_use]
@@ -97,6 +109,11 @@ impl<M: MessageServer> Server<M> {
 }
 
 impl Hooks {
+    /// Only the hook for panics, if there is one.
+    pub fn of_panics(panicked: Option<Box<OnPanic>>) -> Hooks {
+        Hooks { panicked, ..Hooks::default() }
+    }
+
     pub fn accept_failed(&mut self, error: Error) {
         if let Some(tell) = &mut self.accept_failed {
             guarded(|| tell(error));
@@ -121,6 +138,13 @@ impl Hooks {
         }
     }
 
+    pub fn tell_draining(&mut self, draining: Draining) {
+        if let Some(tell) = &mut self.draining {
+            tell(draining);
+        }
+    }
+
+    /// A handler has panicked.
     pub fn panicked(&mut self, connection: ConnectionId, panic: Box<dyn Any + Send>) {
         self.tell_of(connection, &*panic);
         discard(panic);

@@ -13,6 +13,7 @@ mod flow;
 mod hooks;
 mod inflow;
 mod interrupt;
+mod nested;
 mod notification;
 mod options;
 mod outbox;
@@ -22,6 +23,7 @@ mod request_parts;
 mod responder;
 mod rooms;
 mod topic;
+mod workers;
 
 pub use client_call::ClientCall;
 pub use connection::Connection;
@@ -34,6 +36,7 @@ pub use reply::{Failure, IntoReply};
 pub use request_parts::{ReceiveError, RequestParts};
 pub use responder::{Request, Responder};
 pub use topic::{Published, Topic, WhenFull};
+pub use workers::Workers;
 
 use crate::backends::LocalServer;
 use crate::endpoint::Endpoint;
@@ -51,7 +54,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 ///
 /// One thread serves all clients. A handler that replies at once runs in the server's loop
 /// ([`serve`](Server::serve)); one that needs longer replies from another thread
-/// ([`serve_deferred`](Server::serve_deferred)).
+/// ([`serve_deferred`](Server::serve_deferred)), or blocks on threads of the server's own
+/// ([`serve_workers`](Server::serve_workers), with a table of which to take).
 ///
 /// ```no_run
 /// let server = msgpipe::Server::bind("com.example.notes")?;
@@ -126,7 +130,8 @@ impl<M: MessageServer> Server<M> {
 
     /// Serves with a handler that replies at once, until the server is [stopped](Stopper::stop).
     ///
-    /// The handler runs on this thread, for one request at a time; meanwhile no other client is served. Clients
+    /// The handler runs on this thread, for one request at a time; meanwhile no other client is served. So it must not
+    /// call its own server: that call would wait for itself until its time is over. Clients
     /// take turns of a limited number of requests, however many one of them sends. The handler returns the
     /// reply: bytes or a text, or a `Result` of these with an error that becomes an
     /// [`ErrorReply`](crate::ErrorReply).
@@ -154,7 +159,12 @@ impl<M: MessageServer> Server<M> {
         H: FnMut(Request) -> R,
         R: IntoReply,
     {
-        Answering::new(self).run(|request, answer| answer.with(|| handler(request)))
+        Answering::new(self).run(|request, answer| {
+            answer.with(|| {
+                let _handling = request.begin(None);
+                handler(request)
+            })
+        })
     }
 
     /// Serves with a handler that replies at any time, from any thread and in any order, until
@@ -175,6 +185,10 @@ impl<M: MessageServer> Server<M> {
         H: FnMut(Request, Responder),
     {
         let takes = self.takes_streams;
+        let mut handler = |request: Request, responder| {
+            let _handling = request.begin(None);
+            handler(request, responder);
+        };
         let answering = Answering::new(self).with_streams(takes);
         answering.run(|request, answer| answer.later(request, &mut handler))
     }

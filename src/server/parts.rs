@@ -7,6 +7,7 @@ use super::responder::{Responder, error_of_application};
 use crate::body::IntoBody;
 use crate::error::ErrorReply;
 use crate::exchange::Message;
+use crate::nesting;
 use bytes::Bytes;
 use std::io::{self, Write};
 use std::sync::Arc;
@@ -114,7 +115,14 @@ impl PartSender {
             return Err(PartError::Cancelled);
         }
         let part = Message::new(part, false);
-        let tells = self.flow.push(part, waits).map_err(Refused::into_error)?;
+        let pushed = match self.flow.push(part, false) {
+            Err(Refused::Full(part)) if waits => {
+                let _waiting = nesting::wait();
+                self.flow.push(part, true)
+            }
+            pushed => pushed,
+        };
+        let tells = pushed.map_err(Refused::into_error)?;
         self.tell(tells);
         Ok(())
     }

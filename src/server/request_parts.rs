@@ -3,6 +3,7 @@
 use super::connection::Origin;
 use super::inflow::{Inflow, RequestEnd, Taken};
 use super::outbox::Given;
+use crate::nesting;
 use bytes::{Buf, Bytes};
 use std::fmt;
 use std::io::{self, Read};
@@ -115,6 +116,7 @@ impl RequestParts {
         if self.origin.as_ref().is_some_and(|it| it.outbox.is_on_loop()) {
             return self.try_next().or(Some(Err(ReceiveError::WouldBlock)));
         }
+        let _waiting = nesting::wait();
         let taken = self.inflow.wait(until);
         self.taken(taken)
     }

@@ -8,6 +8,7 @@ use super::request_parts::RequestParts;
 use crate::account::Share;
 use crate::error::ErrorReply;
 use crate::exchange::Metadata;
+use crate::message_server::ConnectionId;
 use crate::peer::Peer;
 use bytes::Bytes;
 use std::sync::Arc;
@@ -53,7 +54,8 @@ impl Request {
         self.method
     }
 
-    /// What the client has sent beside the body: [`Client::with_metadata`](crate::Client::with_metadata).
+    /// What the client has sent beside the body: [`Client::with_metadata`](crate::Client::with_metadata). A key that
+    /// begins with a byte 0 belongs to the protocol, as that of calls made by [workers](crate::Workers).
     pub fn metadata(&self) -> Metadata {
         self.metadata.as_deref().cloned().unwrap_or_default()
     }
@@ -80,6 +82,10 @@ impl Request {
     /// Who asks, as the operating system told it when the connection was made.
     pub fn peer(&self) -> &Peer {
         &self.origin.peer
+    }
+
+    pub(super) fn connection_id(&self) -> ConnectionId {
+        self.origin.id
     }
 
     /// The connection that it came from.
@@ -205,14 +211,22 @@ impl Responder {
 
     /// Sends the reply. Does not block.
     pub fn reply(mut self, reply: impl IntoReply) {
+        // It may panic: then the drop answers.
+        let answer = of_application(reply);
         self.answered = true;
-        let answer = match of_application(reply) {
+        let answer = match answer {
             Ok(body) if !self.metadata.is_empty() => {
                 Given::Reply((body, std::mem::take(&mut self.metadata)).into())
             }
             answer => Given::Answer(answer),
         };
         self.give(answer);
+    }
+
+    /// The server does not begin the request.
+    pub(super) fn refuse(mut self, why: ErrorReply) {
+        self.answered = true;
+        self.give(Given::Answer(Err(why.into())));
     }
 
     /// Another type answers.
@@ -227,6 +241,11 @@ impl Responder {
     /// The share that memory of its client is charged to.
     pub(super) fn share(&self) -> Share {
         self.origin.share.clone()
+    }
+
+    /// The number of its client's user.
+    pub(super) fn user(&self) -> u64 {
+        self.origin.share.group()
     }
 
     /// Whether this is the thread that runs the server's loop.

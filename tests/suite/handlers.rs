@@ -114,7 +114,8 @@ fn no_error_of_a_handler_claims_that_the_request_was_not_begun<B: Backend>() {
             }
         });
         let client = backend.client(&Limits::default()).unwrap();
-        let own = [0, ErrorReply::TOO_MANY_REQUESTS, ErrorReply::STOPPING, 99];
+        let busy = [ErrorReply::BUSY, ErrorReply::TOO_NESTED];
+        let own = [0, ErrorReply::TOO_MANY_REQUESTS, ErrorReply::STOPPING, busy[0], busy[1], 99];
         for (code, arrives) in own.map(|code| (code, ErrorReply::FAILED)).into_iter().chain([
             (ErrorReply::FAILED, ErrorReply::FAILED),
             (100, 100),

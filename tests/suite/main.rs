@@ -27,6 +27,7 @@ mod instances;
 mod killed;
 #[cfg(windows)]
 mod named_pipe;
+mod nested_calls;
 #[cfg(any(windows, target_os = "linux", target_os = "android"))]
 mod os_messages;
 #[cfg(target_os = "linux")]
@@ -49,6 +50,8 @@ mod takeover;
 mod topics;
 #[cfg(unix)]
 mod unix_socket;
+mod worker_stops;
+mod workers;
 
 /// Generates each test twice: for the transport of this operating system and for the in-memory one.
 macro_rules! on_every_transport {

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 /// The most things that are taken before the next poll.
-const GIVEN_AT_ONCE: usize = 64;
+pub(super) const GIVEN_AT_ONCE: usize = 64;
 
 impl<M: MessageServer> Answering<M> {
     /// Takes replies from other threads, up to the limit of a turn.

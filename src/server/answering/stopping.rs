@@ -1,9 +1,11 @@
 //! How a server stops: it takes nothing new, answers what it has begun, and closes its connections.
 
 use super::Answering;
+use super::given::GIVEN_AT_ONCE;
 use crate::framing::GoodbyeCode;
 use crate::goodbye::Goodbye;
 use crate::message_server::{ConnectionId, MessageServer};
+use crate::server::hooks::Draining;
 use std::time::Instant;
 
 impl<M: MessageServer> Answering<M> {
@@ -17,13 +19,22 @@ impl<M: MessageServer> Answering<M> {
     pub(super) fn is_stopped(&mut self) -> bool {
         let now = Instant::now();
         if self.stopping.is_none() {
-            self.stopping = Some(now + self.limits.drain);
+            let until = now + self.limits.drain;
+            self.stopping = Some(until);
+            self.hooks.tell_draining(Draining::Begins(until));
             self.messages.stop_accepting();
             self.outbox.stops();
             let all: Vec<ConnectionId> = self.callers.keys().copied().collect();
             all.into_iter().for_each(|it| self.tend(it, |caller, _| caller.drain()));
         }
         let is_late = self.stopping.is_some_and(|until| until <= now);
+        if is_late {
+            self.hooks.tell_draining(Draining::IsLate);
+            self.given.extend(self.outbox.take());
+            // Not what comes meanwhile: it might not end.
+            let turns = self.given.len() / GIVEN_AT_ONCE + 1;
+            (0..turns).for_each(|_| self.take_given());
+        }
         if is_late || (self.open == 0 && !self.says_goodbye) {
             self.says_goodbye = true;
             let done = self.callers.iter().filter(|(_, it)| is_late || it.is_idle());

@@ -1,7 +1,7 @@
 //! A server for calls on a separate thread.
 
 use super::{Backend, PATIENCE};
-use msgpipe::{Limits, MessageServer, Request, Responder, Server, Stopper};
+use msgpipe::{Limits, MessageServer, Request, Responder, Server, Stopper, Workers};
 use std::thread::{self, JoinHandle};
 
 /// A server on a separate thread, stopped at the end of the test.
@@ -18,6 +18,22 @@ impl Serving {
         let stopper = server.stopper();
         let thread = thread::spawn(move || server.serve_deferred(handler).unwrap());
         Serving { stopper, thread: Some(thread) }
+    }
+
+    /// A server with workers.
+    pub fn workers<M: MessageServer + Send + 'static>(
+        server: Server<M>,
+        workers: Workers,
+        handler: impl Fn(Request, Responder) + Send + Sync + 'static,
+    ) -> Serving {
+        let stopper = server.stopper();
+        let thread =
+            thread::spawn(move || server.serve_workers_deferred(workers, handler).unwrap());
+        Serving { stopper, thread: Some(thread) }
+    }
+
+    pub fn stopper(&self) -> Stopper {
+        self.stopper.clone()
     }
 
     pub fn echo<B: Backend>(backend: &B, limits: &Limits) -> Serving {
