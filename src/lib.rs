@@ -22,8 +22,8 @@
 //!   later, from any thread and in any order; a client may have many calls in flight.
 //! - **Messages**: [`MessageServer`] is a trait for whole messages on many connections, implemented
 //!   by [`LocalServer`] for this operating system and by [`memory`] for tests; [`MessageClient`] is
-//!   the other end. What the messages mean is up to the application. It is the level for a server that
-//!   speaks unasked: with calls a server only answers.
+//!   the other end. What the messages mean is up to the application. [`Incoming`] is for
+//!   what a server of calls sends unasked.
 //!
 //! # Promises
 //!
@@ -72,7 +72,10 @@ pub use backends::{LocalServer, memory};
 pub use body::{Body, IntoBody};
 /// The crate of the buffers that hold messages.
 pub use bytes;
-pub use client::{Batch, Call, Client, ClientOptions, MessageClient, Parts};
+pub use client::{
+    Batch, Call, Client, ClientOptions, Incoming, MessageClient, Notification, Parts,
+    ServerMessage, ServerRequest,
+};
 pub use client_stream::{ClientStream, ReadMessage};
 pub use endpoint::{Endpoint, NAME_MAX, NameError};
 pub use error::{CloseReason, Error, ErrorReply, Fault, Progress};

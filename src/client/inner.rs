@@ -2,8 +2,8 @@
 
 use super::channel::{Channel, Failure};
 use super::lead::{Inbox as _, Lead};
-use super::pending::{NotBegun, Outcome, Pending};
-use crate::error::{CloseReason, Error, Progress};
+use super::pending::{Next, NotBegun, Outcome, Pending};
+use crate::error::{CloseReason, Error, ErrorReply, Progress};
 use crate::exchange::Settings;
 use bytes::Bytes;
 use std::sync::Arc;
@@ -124,6 +124,35 @@ impl Inner {
             self.channel.send_soon(&self.pending);
         }
         end
+    }
+
+    /// The next of what the server has sent unasked.
+    pub fn next_unasked(&self) -> Next {
+        let (next, has_unsent) = self.pending.next_unasked();
+        if has_unsent {
+            self.channel.send_soon(&self.pending);
+        }
+        next
+    }
+
+    /// Nobody takes any more what the server sends unasked.
+    pub fn stop_listening(&self) {
+        if self.pending.stop_listening() {
+            self.channel.send_soon(&self.pending);
+        }
+    }
+
+    /// Answers a call of the server, at once.
+    pub fn answer(&self, id: u32, answer: Result<Bytes, ErrorReply>) {
+        let answer = match answer {
+            Ok(body) if body.len() > self.limit => {
+                let text = format!("the reply was over the limit of {} bytes", self.limit);
+                Err(ErrorReply::new(ErrorReply::REPLY_TOO_LARGE, text))
+            }
+            answer => answer,
+        };
+        self.pending.answer(id, answer);
+        self.channel.send_soon(&self.pending);
     }
 
     /// The error of a call with this outcome. `given`: the time that it had.

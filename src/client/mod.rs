@@ -8,18 +8,22 @@ mod call;
 mod channel;
 mod connect;
 mod deadline_lock;
+mod incoming;
 mod inner;
 mod lead;
 mod messages;
 mod options;
 mod parts;
 mod pending;
+mod server_message;
 
 pub use batch::Batch;
 pub use call::Call;
+pub use incoming::Incoming;
 pub use messages::MessageClient;
 pub use options::ClientOptions;
 pub use parts::Parts;
+pub use server_message::{Notification, ServerMessage, ServerRequest};
 
 use crate::body::IntoBody;
 use crate::client_stream::ClientStream;

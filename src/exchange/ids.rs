@@ -29,7 +29,7 @@ impl Side {
     }
 
     /// The id of the lane on which this side sends its notifications.
-    pub fn lane(self) -> u32 {
+    pub const fn lane(self) -> u32 {
         match self {
             Side::Client => 0,
             Side::Server => 1,

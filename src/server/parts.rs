@@ -1,7 +1,7 @@
 //! Replies of any number of parts.
 
 use super::flow::{Ending, Flow, Refused};
-use super::responder::{Given, Responder, error_of_application};
+use super::responder::{Given, Responder};
 use crate::body::IntoBody;
 use crate::error::ErrorReply;
 use bytes::Bytes;
@@ -109,7 +109,7 @@ impl PartSender {
 
     /// Ends the reply with an error, which the client gets after the parts.
     pub fn fail(self, error: impl Into<ErrorReply>) {
-        let error = error_of_application(error.into());
+        let error = error.into().of_application();
         self.end(Ending::Failed(error.into()));
     }
 

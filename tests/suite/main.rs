@@ -23,7 +23,10 @@ mod greedy;
 #[cfg(unix)]
 mod half_close;
 mod handlers;
+mod incoming;
+mod incoming_limits;
 mod instances;
+mod listening;
 #[cfg(windows)]
 mod named_pipe;
 #[cfg(any(windows, target_os = "linux", target_os = "android"))]

@@ -61,6 +61,10 @@ impl Channel {
     pub fn send_soon(&self, inbox: &dyn Inbox) {
         self.has_unsent.store(true, Ordering::SeqCst);
         self.send_left(inbox);
+        if self.has_unsent.load(Ordering::SeqCst) {
+            // The reading thread sends the rest: it may wait for bytes that only come then.
+            self.stream.wake();
+        }
     }
 
     /// Sends what is left to be sent, without waiting, if no other thread is sending.

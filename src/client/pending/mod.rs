@@ -1,17 +1,20 @@
 //! The calls in flight of a client, and which of its threads has the lead.
 
+mod serving;
 mod slot;
 mod state;
 #[cfg(test)]
 mod tests;
+mod unasked;
 
 pub(super) use slot::{Outcome, progress_of};
 pub(super) use state::{NotBegun, Terms};
+pub(super) use unasked::{Asked, Item, Next, UNASKED};
 
 use super::channel::Filler;
 use super::lead::{Inbox, Put};
 use crate::body::Body;
-use crate::error::CloseReason;
+use crate::error::{CloseReason, ErrorReply};
 use crate::exchange::Config;
 use bytes::Bytes;
 use slot::Slot;
@@ -140,6 +143,39 @@ impl Pending {
         self.lock().is_any_ready(ids)
     }
 
+    /// Keeps from now on what the server sends unasked. `false`: somebody else takes it already.
+    pub fn listen(&self) -> bool {
+        let mut state = self.lock();
+        let is_free = state.unasked.is_none();
+        state.unasked.get_or_insert_default();
+        is_free
+    }
+
+    /// Keeps it no more. Returns whether something has to be sent.
+    pub fn stop_listening(&self) -> bool {
+        let mut state = self.lock();
+        state.stop_listening();
+        state.machine.has_unsent()
+    }
+
+    /// The next of what the server has sent unasked, and whether something has to be sent for that.
+    pub fn next_unasked(&self) -> (Next, bool) {
+        let mut state = self.lock();
+        let next = state.next_unasked(Instant::now());
+        (next, state.machine.has_unsent())
+    }
+
+    /// Answers a call of the server.
+    pub fn answer(&self, id: u32, answer: Result<Bytes, ErrorReply>) {
+        self.lock().answer(id, answer);
+    }
+
+    /// Whether nobody waits for the answer to a call of the server any more.
+    pub fn is_cut_off(&self, id: u32) -> bool {
+        let state = self.lock();
+        state.closed.is_some() || state.machine.is_cut_off(id)
+    }
+
     /// Ends the calls with passed deadlines.
     pub fn expire(&self, now: Instant) {
         let mut state = self.lock();
@@ -154,10 +190,7 @@ impl Pending {
 
     /// Ends all calls, and refuses later ones.
     fn close(&self, reason: &CloseReason) {
-        let mut state = self.lock();
-        state.closed.get_or_insert_with(|| reason.clone());
-        state.machine.close();
-        state.hear();
+        self.lock().close(reason);
     }
 
     /// Takes the lead, or follows: waits until something can be taken of one of these calls, until the lead was
