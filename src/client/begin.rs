@@ -69,7 +69,7 @@ impl Client {
     }
 
     /// The error for a call that was not begun.
-    fn not_begun(&self, why: NotBegun, request: Body<'_>, began: Instant) -> Error {
+    pub(super) fn not_begun(&self, why: NotBegun, request: Body<'_>, began: Instant) -> Error {
         let endpoint = self.inner.endpoint.clone();
         match why {
             NotBegun::TooMany { limit } => {
@@ -83,6 +83,9 @@ impl Client {
             NotBegun::TooLarge { limit } => {
                 let (size, message) = (request.len(), request.into_bytes());
                 Error::TooLarge { endpoint, size, limit, message }
+            }
+            NotBegun::Full { limit } => {
+                Error::Full { endpoint, limit, message: request.into_bytes() }
             }
             NotBegun::Refused(problem) => Error::refused(&endpoint, problem, request.into_bytes()),
             NotBegun::Unsent(Failure::Closed(reason)) => {

@@ -4,7 +4,7 @@ use super::channel::{Channel, Failure};
 use super::lead::{Inbox as _, Lead};
 use super::pending::{Next, NotBegun, Outcome, Pending};
 use crate::error::{CloseReason, Error, ErrorReply, Progress};
-use crate::exchange::Settings;
+use crate::exchange::{Message, Settings};
 use bytes::Bytes;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -41,6 +41,20 @@ impl Inner {
             limit if size > limit => Err(NotBegun::TooLarge { limit }),
             _ => Ok(()),
         }
+    }
+
+    /// Queues a notification, and sends what may be sent at once.
+    pub fn notify(&self, message: Message) -> Result<(), NotBegun> {
+        self.pending.notify(message)?;
+        self.channel.send_soon(&self.pending);
+        Ok(())
+    }
+
+    /// Waits until one more notification may be queued.
+    pub fn wait_for_room(&self, deadline: Instant) -> Result<(), NotBegun> {
+        let has_room = || self.pending.may_notify();
+        self.channel.wait_for_peer(Some(deadline), &self.pending, has_room)?;
+        Ok(())
     }
 
     /// Reads arrived bytes and delivers the replies in them. `false`: no bytes had arrived. Sends what they allow to

@@ -12,6 +12,7 @@ mod incoming;
 mod inner;
 mod lead;
 mod messages;
+mod notifying;
 mod options;
 mod parts;
 mod pending;

@@ -29,6 +29,7 @@ mod instances;
 mod listening;
 #[cfg(windows)]
 mod named_pipe;
+mod notifying;
 #[cfg(any(windows, target_os = "linux", target_os = "android"))]
 mod os_messages;
 #[cfg(target_os = "linux")]

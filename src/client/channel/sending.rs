@@ -120,6 +120,7 @@ impl Channel {
             if queue.is_empty() {
                 break;
             }
+            self.notify_reader_waiters();
             flushed = self.flush(&mut queue, sent, deadline, inbox);
         }
         match (queue.is_empty(), &flushed) {
@@ -143,7 +144,11 @@ impl Channel {
                 // It may have been met just before.
                 Some(_) if is_met() => {}
                 Some(lead) => {
-                    self.receive(&lead, deadline).map_err(Failure::before_sending)?;
+                    // What was read before may let something be sent, and that may be what this waits for.
+                    self.send_left(inbox);
+                    if !is_met() {
+                        self.receive(&lead, deadline).map_err(Failure::before_sending)?;
+                    }
                 }
                 None => self.wait_for_reader(deadline, inbox, &is_met)?,
             }
@@ -278,6 +283,8 @@ impl Channel {
             }
             outbound.queue = queue;
             is_left = !self.write(&mut outbound.queue, sent)?;
+            // There is room for more.
+            self.notify_reader_waiters();
         }
         self.has_unsent.store(is_left, Ordering::SeqCst);
         Ok(is_left)

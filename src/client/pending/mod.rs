@@ -15,7 +15,7 @@ use super::channel::Filler;
 use super::lead::{Inbox, Put};
 use crate::body::Body;
 use crate::error::{CloseReason, ErrorReply};
-use crate::exchange::Config;
+use crate::exchange::{Config, Message};
 use bytes::Bytes;
 use slot::Slot;
 use state::State;
@@ -141,6 +141,20 @@ impl Pending {
     /// Whether the outcome of one of these calls, or a part of a reply, can be taken.
     pub fn is_ready(&self, ids: &[u32]) -> bool {
         self.lock().is_any_ready(ids)
+    }
+
+    /// Queues a notification to the server.
+    pub fn notify(&self, message: Message) -> Result<(), NotBegun> {
+        let mut state = self.lock();
+        if let Some(reason) = &state.closed {
+            return Err(NotBegun::Closed(reason.clone()));
+        }
+        state.notify(message)
+    }
+
+    /// Whether one more notification is taken.
+    pub fn may_notify(&self) -> bool {
+        self.lock().may_notify()
     }
 
     /// Keeps from now on what the server sends unasked. `false`: somebody else takes it already.

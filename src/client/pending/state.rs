@@ -8,7 +8,7 @@ use crate::client::lead::Put;
 use crate::error::{CloseReason, ErrorReply, Progress};
 use crate::exchange::{
     Arrived, BriefEvent, Charge, Config, ENVELOPE_LEN, End, Event, Machine, Message, Metadata,
-    OpenError, Opening, Side, Violation, abort,
+    OpenError, Opening, SendError, Side, Violation, abort,
 };
 use crate::framing::FramingError;
 use bytes::Bytes;
@@ -25,7 +25,7 @@ pub(super) struct State {
     pub closed: Option<CloseReason>,
     /// What the server has sent unasked; `None`: nobody listens.
     pub unasked: Option<Box<Unasked>>,
-    /// The bytes of requests of the server that may wait.
+    /// The bytes of requests of the server, and of notifications to it, that may wait.
     pub limit: usize,
 }
 
@@ -51,6 +51,10 @@ pub(in crate::client) enum NotBegun {
     Draining,
     /// Over the limit of the server.
     TooLarge {
+        limit: usize,
+    },
+    /// So many bytes of notifications wait.
+    Full {
         limit: usize,
     },
     Closed(CloseReason),
@@ -130,6 +134,19 @@ impl State {
             OpenError::Draining => NotBegun::Draining,
             OpenError::TooLarge { limit } => NotBegun::TooLarge { limit },
         })
+    }
+
+    /// Queues a notification to the server.
+    pub fn notify(&mut self, message: Message) -> Result<(), NotBegun> {
+        self.machine.notify(message).map_err(|error| match error {
+            SendError::TooLarge { limit } => NotBegun::TooLarge { limit },
+            _ => NotBegun::Full { limit: self.limit },
+        })
+    }
+
+    /// Whether one more notification is taken. One may exceed the limit.
+    pub fn may_notify(&self) -> bool {
+        self.machine.queued(Side::Client.lane()) < self.limit.max(1)
     }
 
     /// Who may wait for a call of which nothing can be taken yet.
