@@ -27,8 +27,21 @@ use std::time::{Duration, Instant};
 /// | calls, bytes | [`Limits::queued`] with 64 for each, and one more | the server gets [`ErrorReply::TOO_MANY_REQUESTS`](crate::ErrorReply::TOO_MANY_REQUESTS) |
 /// | calls, number, with those that were taken and not answered | [`Limits::in_flight`] | the same |
 ///
-/// None of it holds back the replies of this client's own calls. Dropping it ends the listening: what has not been taken
+/// None of it holds back the replies of this client's own calls, nor closes the connection. Dropping it ends the listening: what has not been taken
 /// is dropped, and calls are refused, as before it. It keeps the connection open, as a clone of the client does.
+///
+/// # Ways to listen
+///
+/// A client reads on the threads of the application. So one of them has to look:
+///
+/// - **A thread** in [`listen`](Incoming::listen), or in a loop over the iterator. What is read is handled on it; other
+///   threads call on clones of the client meanwhile.
+/// - **The application's own event loop**, that of a window for instance: it waits for the
+///   [`waitable`](Client::waitable) beside all else, and calls [`dispatch`](Incoming::dispatch) when that is signalled. It
+///   sends with calls that do not block ([`Client::notify`], [`Client::start`] and
+///   [`Call::try_wait`](crate::Call::try_wait)).
+/// - **Now and then**: with [`try_next`](Incoming::try_next), between other things. Calls read what arrives, and keep it
+///   in the queue; a server that sends much waits meanwhile.
 ///
 /// ```
 /// use msgpipe::{Client, ServerMessage};

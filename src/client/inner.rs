@@ -95,6 +95,16 @@ impl Inner {
         }
     }
 
+    /// Reads once what has arrived, for the application's own loop. `false`: nothing had, or another thread reads.
+    pub fn read_for_loop(&self) -> bool {
+        let Some(mut lead) = Lead::take(&self.channel, &self.pending) else {
+            self.channel.send_left(&self.pending);
+            return false;
+        };
+        lead.is_dispatch = true;
+        self.read_arrived(&lead) || self.pending.closed().is_some()
+    }
+
     /// Reads, and delivers all replies, until something can be taken of one of these calls, or the deadline.
     fn lead(&self, lead: &Lead<'_>, ids: &[u32], deadline: Option<Instant>) {
         while !self.pending.is_ready(ids) {

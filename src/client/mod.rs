@@ -8,6 +8,7 @@ mod call;
 mod channel;
 mod connect;
 mod deadline_lock;
+mod dispatching;
 mod incoming;
 mod inner;
 mod lead;

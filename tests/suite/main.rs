@@ -34,6 +34,8 @@ mod notifying;
 mod os_messages;
 #[cfg(target_os = "linux")]
 mod other_users;
+#[cfg(unix)]
+mod own_loop;
 mod part_limits;
 #[cfg(windows)]
 mod pipe_access;

@@ -63,7 +63,7 @@ impl Channel {
         self.send_left(inbox);
         if self.has_unsent.load(Ordering::SeqCst) {
             // The reading thread sends the rest: it may wait for bytes that only come then.
-            self.stream.wake();
+            self.leave_unsent();
         }
     }
 
@@ -87,7 +87,7 @@ impl Channel {
         let sent = self.send_exclusively(deadline, inbox, fill);
         if self.has_unsent.load(Ordering::SeqCst) {
             // The reading thread does not know of it yet, or found the lock held until now.
-            self.stream.wake();
+            self.leave_unsent();
         }
         sent
     }

@@ -165,6 +165,11 @@ impl Pending {
         is_free
     }
 
+    /// Whether something waits that was sent unasked, or there is nothing more to wait for.
+    pub fn has_unasked(&self) -> bool {
+        self.is_ready(&[UNASKED])
+    }
+
     /// Keeps it no more. Returns whether something has to be sent.
     pub fn stop_listening(&self) -> bool {
         let mut state = self.lock();
