@@ -22,6 +22,7 @@ pub mod memory;
 mod named_pipe;
 #[cfg(unix)]
 mod unix_socket;
+mod waitable;
 
 #[cfg(windows)]
 use named_pipe as os;
@@ -30,6 +31,7 @@ use unix_socket as os;
 
 pub use local_server::LocalServer;
 pub(crate) use os::{connect, locate};
+pub use waitable::Waitable;
 
 /// A connected client's stream, and its endpoint as text.
 pub(crate) type Connected = (Box<dyn crate::client_stream::ClientStream>, std::sync::Arc<str>);

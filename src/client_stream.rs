@@ -1,6 +1,7 @@
 //! The `ClientStream` trait: what a client needs of a transport.
 #![forbid(unsafe_code)]
 
+use crate::backends::Waitable;
 use crate::peer::Peer;
 use bytes::BytesMut;
 use std::io::{self, ErrorKind, IoSlice};
@@ -80,6 +81,28 @@ pub trait ClientStream: Send + Sync {
     /// Makes a pending `read`, `read_message` or `wait_writable` return, from any thread; if none is
     /// pending, the next one. A read then fails with `Interrupted`, or returns what has arrived.
     fn wake(&self);
+
+    /// What an application's own loop can wait for. It is signalled while a read would return something, while the alert
+    /// is [set](ClientStream::set_alert), and while more can be written and that is
+    /// [watched](ClientStream::watch_writable). Default: `None`, there is nothing that a loop could wait for.
+    ///
+    /// # Errors
+    /// A system call failed.
+    fn waitable(&self) -> io::Result<Option<Waitable>> {
+        Ok(None)
+    }
+
+    /// Signals the [waitable](ClientStream::waitable) whatever the stream does, or ends that. From any thread. Default:
+    /// does nothing.
+    fn set_alert(&self, is_set: bool) {
+        let _ = is_set;
+    }
+
+    /// Signals the [waitable](ClientStream::waitable) also while more can be written, or ends that. From any thread.
+    /// Default: does nothing.
+    fn watch_writable(&self, watched: bool) {
+        let _ = watched;
+    }
 
     /// Closes both directions, from any thread: a pending `read` or `wait_writable` returns, and each
     /// later call finds the stream closed.

@@ -22,8 +22,8 @@
 //!   later, from any thread and in any order; a client may have many calls in flight.
 //! - **Messages**: [`MessageServer`] is a trait for whole messages on many connections, implemented
 //!   by [`LocalServer`] for this operating system and by [`memory`] for tests; [`MessageClient`] is
-//!   the other end. What the messages mean is up to the application. It is the level for a server that
-//!   speaks unasked: with calls a server only answers.
+//!   the other end. What the messages mean is up to the application. [`Incoming`] is for
+//!   what a server of calls sends unasked.
 //!
 //! # Promises
 //!
@@ -69,11 +69,14 @@ mod backends;
 
 pub use access::{Access, Principal, Trust};
 pub use account::{Account, Share};
-pub use backends::{LocalServer, memory};
+pub use backends::{LocalServer, Waitable, memory};
 pub use body::{Body, IntoBody};
 /// The crate of the buffers that hold messages.
 pub use bytes;
-pub use client::{Batch, Call, Client, ClientOptions, MessageClient, Parts, Upload};
+pub use client::{
+    Batch, Call, Client, ClientOptions, Incoming, MessageClient, Notification, Parts,
+    ServerMessage, ServerRequest, Upload,
+};
 pub use client_stream::{ClientStream, ReadMessage};
 pub use endpoint::{Endpoint, NAME_MAX, NameError};
 pub use error::{CloseReason, Error, ErrorReply, Fault, Progress};
@@ -83,7 +86,7 @@ pub use limits::Limits;
 pub use message_server::{ConnectionId, Event, MessageServer, Refusal, SendError, Waker};
 pub use peer::Peer;
 pub use server::{
-    ClientCall, Connection, Connections, Failure, Instances, Interrupt, IntoReply, Notification,
-    PartError, PartSender, Published, ReceiveError, Request, RequestParts, Responder, Risk, Server,
-    ServerOptions, Stopper, Topic, WhenFull, Workers,
+    ClientCall, ClientNotification, Connection, Connections, Failure, Instances, Interrupt,
+    IntoReply, PartError, PartSender, Published, ReceiveError, Request, RequestParts, Responder,
+    Risk, Server, ServerOptions, Stopper, Topic, WhenFull, Workers,
 };

@@ -85,7 +85,8 @@ pub struct Limits {
     /// - Unit: connections, at most half of `connections`. Side: servers.
     pub connections_reserved: usize,
     /// The send queue of one connection. For a [`MessageClient`](crate::MessageClient): the messages that
-    /// have been read and not yet received by the application.
+    /// have been read and not yet received by the application. For a [`Client`](crate::Client): the calls of the server
+    /// that wait in [`Incoming`](crate::Incoming), with 64 bytes for each.
     ///
     /// - At the limit: from half of it on, no further message of that peer is read (backpressure). When it is
     ///   full, [`MessageServer::send`] returns the message in its error. One message may exceed the limit, so
@@ -96,9 +97,9 @@ pub struct Limits {
     ///
     /// [`MessageServer::send`]: crate::MessageServer::send
     pub queued: usize,
-    /// The number of requests in flight on one connection.
+    /// The number of requests in flight on one connection, in each direction.
     ///
-    /// - At the limit: a server sends the error reply [`ErrorReply::TOO_MANY_REQUESTS`]; a client refuses the
+    /// - At the limit: a server, or a client that a server calls, sends the error reply [`ErrorReply::TOO_MANY_REQUESTS`]; a client refuses the
     ///   request with [`Error::TooManyCalls`](crate::Error::TooManyCalls).
     /// - Default: 1024, eight times the deepest pipeline that still gains speed.
     /// - Unit: requests, at least 1. Side: both.

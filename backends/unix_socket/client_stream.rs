@@ -4,8 +4,10 @@
 //! be woken. Most clients are used by one thread, which no other thread has to wake: so reads block until a
 //! second thread uses the client.
 
+use super::readiness::Readiness;
 use super::stream::{receive_bytes, receive_message, send, waiting_message};
 use super::wakeup::Wakeup;
+use crate::backends::Waitable;
 use crate::client_stream::{ClientStream, ReadMessage};
 use crate::framing::Carrier;
 use crate::peer::Peer;
@@ -15,7 +17,7 @@ use rustix::io::Errno;
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use rustix::net::{RecvFlags, SendFlags, Shutdown};
 use std::io::{self, ErrorKind, IoSlice};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -39,6 +41,8 @@ pub(super) struct ClientSocket {
     /// Wakes waiting threads. It is created when a second thread uses the socket. `None`: creating it failed
     /// (no descriptors). Then waiting threads check again after [`RECHECK`].
     wakeup: OnceLock<Option<Wakeup>>,
+    /// For an application's own loop, once it has asked for it.
+    readiness: OnceLock<Readiness>,
 }
 
 /// A number that identifies this thread.
@@ -56,7 +60,17 @@ impl ClientSocket {
         let blocks = set_socket_timeout(&socket, Timeout::Recv, Some(RECHECK)).is_ok();
         let is_records = carrier != Carrier::Stream;
         let (first_thread, wakeup) = (AtomicU64::new(0), OnceLock::new());
-        ClientSocket { socket, peer, is_records, max_message, blocks, first_thread, wakeup }
+        let readiness = OnceLock::new();
+        ClientSocket {
+            socket,
+            peer,
+            is_records,
+            max_message,
+            blocks,
+            first_thread,
+            wakeup,
+            readiness,
+        }
     }
 
     /// Whether only this thread has used the socket.
@@ -182,6 +196,26 @@ impl ClientStream for ClientSocket {
     fn wake(&self) {
         if let Some(Some(wakeup)) = self.wakeup.get() {
             wakeup.wake();
+        }
+    }
+
+    fn waitable(&self) -> io::Result<Option<Waitable>> {
+        if self.readiness.get().is_none() {
+            // Another thread may have been faster.
+            let _ = self.readiness.set(Readiness::new(self.socket.as_fd())?);
+        }
+        Ok(self.readiness.get().map(Readiness::waitable))
+    }
+
+    fn set_alert(&self, is_set: bool) {
+        if let Some(readiness) = self.readiness.get() {
+            readiness.set_alert(is_set);
+        }
+    }
+
+    fn watch_writable(&self, watched: bool) {
+        if let Some(readiness) = self.readiness.get() {
+            readiness.watch_writable(self.socket.as_fd(), watched);
         }
     }
 

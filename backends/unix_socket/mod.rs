@@ -9,6 +9,7 @@ mod identity;
 mod interest;
 mod listener;
 mod place;
+mod readiness;
 mod socket;
 mod stream;
 #[cfg(test)]

@@ -4,7 +4,7 @@ use rustix::event::PollFd;
 use rustix::event::PollFlags;
 use rustix::io::Errno;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// A descriptor that is polled together with a socket. It becomes readable with [`wake`](Wakeup::wake), and
 /// stays readable until [`reset`](Wakeup::reset).
@@ -40,6 +40,11 @@ impl Wakeup {
         // A full pipe is readable already. An eventfd takes a number of 8 bytes that is not 0.
         let end = self.write_end.as_ref().unwrap_or(&self.read_end);
         let _: Result<usize, Errno> = rustix::io::write(end, &1u64.to_ne_bytes());
+    }
+
+    /// The descriptor that becomes readable.
+    pub fn as_fd(&self) -> BorrowedFd<'_> {
+        self.read_end.as_fd()
     }
 
     /// For poll(2), together with the socket.

@@ -98,6 +98,9 @@ impl Client {
                 let (size, message) = (request.len(), request.into_bytes());
                 Error::TooLarge { endpoint, size, limit, message }
             }
+            NotBegun::Full { limit } => {
+                Error::Full { endpoint, limit, message: request.into_bytes() }
+            }
             NotBegun::Refused(problem) => Error::refused(&endpoint, problem, request.into_bytes()),
             NotBegun::Unsent(Failure::Closed(reason)) => {
                 let reason = self.inner.close(reason);

@@ -2,9 +2,9 @@
 
 use super::channel::{Channel, Failure};
 use super::lead::{Inbox as _, Lead};
-use super::pending::{NotBegun, Outcome, Pending};
-use crate::error::{CloseReason, Error, Progress};
-use crate::exchange::Settings;
+use super::pending::{Next, NotBegun, Outcome, Pending};
+use crate::error::{CloseReason, Error, ErrorReply, Progress};
+use crate::exchange::{Message, Settings};
 use crate::nesting;
 use bytes::Bytes;
 use std::sync::Arc;
@@ -44,6 +44,20 @@ impl Inner {
         }
     }
 
+    /// Queues a notification, and sends what may be sent at once.
+    pub fn notify(&self, message: Message) -> Result<(), NotBegun> {
+        self.pending.notify(message)?;
+        self.channel.send_soon(&self.pending);
+        Ok(())
+    }
+
+    /// Waits until one more notification may be queued.
+    pub fn wait_for_room(&self, deadline: Instant) -> Result<(), NotBegun> {
+        let has_room = || self.pending.may_notify();
+        self.channel.wait_for_peer(Some(deadline), &self.pending, has_room)?;
+        Ok(())
+    }
+
     /// Reads arrived bytes and delivers the replies in them. `false`: no bytes had arrived. Sends what they allow to
     /// be sent: nobody else may come to do it.
     fn read_arrived(&self, lead: &Lead<'_>) -> bool {
@@ -81,6 +95,16 @@ impl Inner {
         if let Some(lead) = Lead::take(&self.channel, &self.pending) {
             self.read_arrived(&lead);
         }
+    }
+
+    /// Reads once what has arrived, for the application's own loop. `false`: nothing had, or another thread reads.
+    pub fn read_for_loop(&self) -> bool {
+        let Some(mut lead) = Lead::take(&self.channel, &self.pending) else {
+            self.channel.send_left(&self.pending);
+            return false;
+        };
+        lead.is_dispatch = true;
+        self.read_arrived(&lead) || self.pending.closed().is_some()
     }
 
     /// Reads, and delivers all replies, until something can be taken of one of these calls, or the deadline.
@@ -126,6 +150,35 @@ impl Inner {
             self.channel.send_soon(&self.pending);
         }
         end
+    }
+
+    /// The next of what the server has sent unasked.
+    pub fn next_unasked(&self) -> Next {
+        let (next, has_unsent) = self.pending.next_unasked();
+        if has_unsent {
+            self.channel.send_soon(&self.pending);
+        }
+        next
+    }
+
+    /// Nobody takes any more what the server sends unasked.
+    pub fn stop_listening(&self) {
+        if self.pending.stop_listening() {
+            self.channel.send_soon(&self.pending);
+        }
+    }
+
+    /// Answers a call of the server, at once.
+    pub fn answer(&self, id: u32, answer: Result<Bytes, ErrorReply>) {
+        let answer = match answer {
+            Ok(body) if body.len() > self.limit => {
+                let text = format!("the reply was over the limit of {} bytes", self.limit);
+                Err(ErrorReply::new(ErrorReply::REPLY_TOO_LARGE, text))
+            }
+            answer => answer,
+        };
+        self.pending.answer(id, answer);
+        self.channel.send_soon(&self.pending);
     }
 
     /// The error of a call with this outcome. `given`: the time that it had.

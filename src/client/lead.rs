@@ -51,6 +51,8 @@ pub(super) type Put<'a> = dyn FnMut(&[u8], Bytes) -> Option<u64> + 'a;
 pub(super) struct Lead<'a> {
     channel: &'a Channel,
     pub inbox: &'a dyn Inbox,
+    /// The application's own loop has it, and need not be told of what is read.
+    pub is_dispatch: bool,
 }
 
 impl<'a> Lead<'a> {
@@ -61,7 +63,7 @@ impl<'a> Lead<'a> {
 
     /// The guard of a lead that this thread has just taken.
     pub fn taken(channel: &'a Channel, inbox: &'a dyn Inbox) -> Lead<'a> {
-        Lead { channel, inbox }
+        Lead { channel, inbox, is_dispatch: false }
     }
 }
 

@@ -8,19 +8,25 @@ mod call;
 mod channel;
 mod connect;
 mod deadline_lock;
+mod dispatching;
+mod incoming;
 mod inner;
 mod lead;
 mod messages;
+mod notifying;
 mod options;
 mod parts;
 mod pending;
+mod server_message;
 mod upload;
 
 pub use batch::Batch;
 pub use call::Call;
+pub use incoming::Incoming;
 pub use messages::MessageClient;
 pub use options::ClientOptions;
 pub use parts::Parts;
+pub use server_message::{Notification, ServerMessage, ServerRequest};
 pub use upload::Upload;
 
 use crate::body::IntoBody;

@@ -139,6 +139,18 @@ pub enum Error {
         /// The request.
         request: Bytes,
     },
+    /// So many bytes of notifications wait to be sent that this one is not taken. It is returned here.
+    #[error(
+        "{endpoint}: {limit} bytes of notifications wait to be sent, the limit: the peer takes them more slowly; send less, wait (Client::notify_within), or raise Limits::queued"
+    )]
+    Full {
+        /// The endpoint.
+        endpoint: Arc<str>,
+        /// The limit in bytes, with 64 for each notification.
+        limit: usize,
+        /// The message.
+        message: Bytes,
+    },
     /// The deadline passed before the operation was done. The unsent rest of a request is sent later.
     #[error("{endpoint}: timed out after {after:?}{progress}")]
     Deadline {
@@ -199,9 +211,10 @@ impl Error {
             | Error::TooLarge { .. }
             | Error::Unsendable { .. } => Fault::Caller,
             Error::NoServer { .. } | Error::Stopped { .. } => Fault::Nobody,
-            Error::Busy { .. } | Error::TooManyCalls { .. } | Error::Deadline { .. } => {
-                Fault::Limit
-            }
+            Error::Busy { .. }
+            | Error::TooManyCalls { .. }
+            | Error::Full { .. }
+            | Error::Deadline { .. } => Fault::Limit,
             Error::AlreadyServed { .. } | Error::Insecure { .. } | Error::System { .. } => {
                 Fault::System
             }

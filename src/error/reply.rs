@@ -92,6 +92,15 @@ impl ErrorReply {
         }
     }
 
+    /// An error of the application, as it is sent. The codes below 100 belong to this crate, and some of them say that
+    /// a request was not begun. A handler that forwards another server's error reply must not claim that by accident.
+    pub(crate) fn of_application(self) -> ErrorReply {
+        match self.code {
+            0 | 2..=99 => ErrorReply { code: ErrorReply::FAILED, ..self },
+            _ => self,
+        }
+    }
+
     /// The handler has panicked. The panic's text stays in the server's own log.
     pub(crate) fn panicked() -> ErrorReply {
         ErrorReply::new(ErrorReply::FAILED, "the handler panicked")

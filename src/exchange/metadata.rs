@@ -85,6 +85,11 @@ impl Metadata {
         &self.bytes
     }
 
+    /// A copy that is no slice of another buffer.
+    pub(crate) fn to_owned_bytes(&self) -> Metadata {
+        Metadata { bytes: Bytes::copy_from_slice(&self.bytes) }
+    }
+
     /// The bytes on the wire.
     pub fn len(&self) -> usize {
         self.bytes.len()

@@ -3,7 +3,7 @@
 use super::{Connection, Server};
 use crate::error::{CloseReason, Error};
 use crate::message_server::{ConnectionId, MessageServer};
-use crate::server::notification::Notification;
+use crate::server::notification::ClientNotification;
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Instant;
@@ -32,7 +32,7 @@ type OnAcceptFailure = dyn FnMut(Error) + Send;
 type OnConnected = dyn FnMut(&Connection) + Send;
 pub(super) type OnClosed = dyn FnMut(&Connection, &CloseReason) + Send;
 pub(super) type OnPanic = dyn FnMut(ConnectionId, &str) + Send;
-type OnNotification = dyn FnMut(Notification) + Send;
+type OnNotification = dyn FnMut(ClientNotification) + Send;
 pub(super) type OnDraining = dyn FnMut(Draining) + Send;
 
 impl<M: MessageServer> Server<M> {
@@ -102,7 +102,10 @@ impl<M: MessageServer> Server<M> {
     /// # Ok::<_, msgpipe::Error>(())
     /// ```
     #[must_use]
-    pub fn on_notification(mut self, tell: impl FnMut(Notification) + Send + 'static) -> Server<M> {
+    pub fn on_notification(
+        mut self,
+        tell: impl FnMut(ClientNotification) + Send + 'static,
+    ) -> Server<M> {
         self.hooks.notified = Some(Box::new(tell));
         self
     }
@@ -132,7 +135,7 @@ impl Hooks {
         }
     }
 
-    pub fn notified(&mut self, notification: impl FnOnce() -> Notification) {
+    pub fn notified(&mut self, notification: impl FnOnce() -> ClientNotification) {
         if let Some(tell) = &mut self.notified {
             guarded(|| tell(notification()));
         }

@@ -29,7 +29,7 @@ pub use client_call::ClientCall;
 pub use connection::Connection;
 pub use connections::Connections;
 pub use interrupt::Interrupt;
-pub use notification::Notification;
+pub use notification::ClientNotification;
 pub use options::{Instances, Risk, ServerOptions};
 pub use parts::{PartError, PartSender};
 pub use reply::{Failure, IntoReply};

@@ -6,17 +6,17 @@ use bytes::Bytes;
 
 /// A message of a client that asks for no reply; see [`Server::on_notification`](super::Server::on_notification).
 #[derive(Debug)]
-pub struct Notification {
+pub struct ClientNotification {
     pub(super) body: Bytes,
     pub(super) method: u32,
     pub(super) metadata: Metadata,
     pub(super) connection: Connection,
 }
 
-impl Notification {
+impl ClientNotification {
     /// The body. The bytes can be a slice of a larger buffer; to keep a small one for long, copy them.
-    pub fn body(&self) -> &Bytes {
-        &self.body
+    pub fn body(&self) -> Bytes {
+        self.body.clone()
     }
 
     /// The number of the method, 0 for none.

@@ -3,7 +3,7 @@
 use super::Interrupt;
 use super::flow::{Ending, Flow, Refused};
 use super::outbox::Given;
-use super::responder::{Responder, error_of_application};
+use super::responder::Responder;
 use crate::body::IntoBody;
 use crate::error::ErrorReply;
 use crate::exchange::Message;
@@ -144,7 +144,7 @@ impl PartSender {
 
     /// Ends the reply with an error, which the client gets after the parts.
     pub fn fail(self, error: impl Into<ErrorReply>) {
-        let error = error_of_application(error.into());
+        let error = error.into().of_application();
         self.end(Ending::Failed(error.into()));
     }
 

@@ -120,17 +120,9 @@ impl Request {
     }
 }
 
-/// A reply of the application. The codes below 100 belong to this crate, and some of them say that a request
-/// was not begun. A handler that forwards another server's error reply must not claim that by accident.
+/// A reply of the application.
 pub(super) fn of_application(reply: impl IntoReply) -> Answer {
-    reply.into_reply().map_err(|error| error_of_application(error).into())
-}
-
-pub(super) fn error_of_application(error: ErrorReply) -> ErrorReply {
-    match error.code {
-        0 | 2..=99 => ErrorReply { code: ErrorReply::FAILED, ..error },
-        _ => error,
-    }
+    reply.into_reply().map_err(|error| error.of_application().into())
 }
 
 /// Replies to one request, once, from any thread; see

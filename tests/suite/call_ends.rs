@@ -134,7 +134,7 @@ fn a_detached_call_refuses_a_large_reply_and_the_rest_of_parts<B: Backend>() {
             begun = client.start("next").ok();
             begun.is_some()
         });
-        assert!(matches!(server.event(), Event::Stopped { id: stopped } if stopped == id));
+        server.event(|event| matches!(event, Event::Stopped { id: stopped } if *stopped == id));
         server.machine.release(id);
         let (id, _) = server.request();
         server.reply(id, "the next");
@@ -286,7 +286,8 @@ fn a_request_of_which_the_rest_was_not_sent_is_not_begun<B: Backend>() {
         server.until(|_| asking.is_finished());
         asking.join().unwrap()
     });
-    let Event::Announced { id, .. } = server.event() else { panic!("not announced") };
+    let announced = server.event(|event| matches!(event, Event::Announced { .. }));
+    let Event::Announced { id, .. } = announced else { panic!("{announced:?}") };
     let error = call.wait().unwrap_err();
     assert!(matches!(error, Error::Deadline { .. }) && error.is_not_begun(), "{error}");
     // The server learns that nothing follows: its rest is not sent later.

@@ -23,15 +23,21 @@ mod greedy;
 #[cfg(unix)]
 mod half_close;
 mod handlers;
+mod incoming;
+mod incoming_limits;
 mod instances;
 mod killed;
+mod listening;
 #[cfg(windows)]
 mod named_pipe;
 mod nested_calls;
+mod notifying;
 #[cfg(any(windows, target_os = "linux", target_os = "android"))]
 mod os_messages;
 #[cfg(target_os = "linux")]
 mod other_users;
+#[cfg(unix)]
+mod own_loop;
 mod part_limits;
 #[cfg(windows)]
 mod pipe_access;

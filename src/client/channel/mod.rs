@@ -6,6 +6,7 @@ mod sending;
 mod tests;
 
 use super::deadline_lock::DeadlineLock;
+use crate::backends::Waitable;
 use crate::client_stream::ClientStream;
 use crate::error::{CloseReason, Progress};
 use crate::framing::{Carrier, Framing, FramingError, Inbound, Outbound, ReadBuffers};
@@ -77,6 +78,8 @@ pub(super) struct Channel {
     /// No more bytes are given to the system.
     sealed: AtomicBool,
     closed: AtomicBool,
+    /// An application's own loop waits for this stream.
+    is_watched: AtomicBool,
     /// A sending thread waits. It must read if no other thread does.
     sender_waits: AtomicBool,
     /// A write has failed: no more can be sent.
@@ -126,6 +129,7 @@ impl Channel {
             given: AtomicU64::new(0),
             sealed: AtomicBool::new(false),
             closed: AtomicBool::new(false),
+            is_watched: AtomicBool::new(false),
             sender_waits: AtomicBool::new(false),
             unwritable: AtomicBool::new(false),
             reader_waiters: Mutex::default(),
@@ -164,5 +168,47 @@ impl Channel {
         }
         self.stream.shutdown();
         self.notify_reader_waiters();
+        self.alert();
+    }
+
+    /// What an application's own loop waits for. It is alerted from now on.
+    pub fn waitable(&self) -> io::Result<Option<Waitable>> {
+        let waitable = self.stream.waitable()?;
+        if waitable.is_some() {
+            self.is_watched.store(true, Ordering::SeqCst);
+        }
+        Ok(waitable)
+    }
+
+    /// Tells the application's own loop that there is something to do.
+    pub fn alert(&self) {
+        if self.is_watched.load(Ordering::SeqCst) {
+            self.stream.set_alert(true);
+        }
+    }
+
+    /// The application's own loop has come.
+    pub fn begin_dispatch(&self) {
+        if self.is_watched.load(Ordering::SeqCst) {
+            self.stream.set_alert(false);
+        }
+    }
+
+    /// The application's own loop goes. `has_more`: it is to come again at once.
+    pub fn end_dispatch(&self, has_more: bool) {
+        if self.is_watched.load(Ordering::SeqCst) {
+            if has_more {
+                self.stream.set_alert(true);
+            }
+            self.stream.watch_writable(self.has_unsent.load(Ordering::SeqCst));
+        }
+    }
+
+    /// Bytes are left unsent: another thread, or the application's own loop, sends them.
+    fn leave_unsent(&self) {
+        self.stream.wake();
+        if self.is_watched.load(Ordering::SeqCst) {
+            self.stream.watch_writable(true);
+        }
     }
 }

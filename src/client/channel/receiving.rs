@@ -63,6 +63,10 @@ impl Channel {
             self.reader_changed.notify_all();
         }
         if read > 0 {
+            if !lead.is_dispatch {
+                // Its own loop does not see what this thread has read.
+                self.alert();
+            }
             pauses.ends();
             if lead.inbox.has_more() {
                 self.has_unsent.store(true, Ordering::SeqCst);

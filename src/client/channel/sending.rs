@@ -61,6 +61,10 @@ impl Channel {
     pub fn send_soon(&self, inbox: &dyn Inbox) {
         self.has_unsent.store(true, Ordering::SeqCst);
         self.send_left(inbox);
+        if self.has_unsent.load(Ordering::SeqCst) {
+            // The reading thread sends the rest: it may wait for bytes that only come then.
+            self.leave_unsent();
+        }
     }
 
     /// Sends what is left to be sent, without waiting, if no other thread is sending.
@@ -83,7 +87,7 @@ impl Channel {
         let sent = self.send_exclusively(deadline, inbox, fill);
         if self.has_unsent.load(Ordering::SeqCst) {
             // The reading thread does not know of it yet, or found the lock held until now.
-            self.stream.wake();
+            self.leave_unsent();
         }
         sent
     }
@@ -116,6 +120,7 @@ impl Channel {
             if queue.is_empty() {
                 break;
             }
+            self.notify_reader_waiters();
             flushed = self.flush(&mut queue, sent, deadline, inbox);
         }
         match (queue.is_empty(), &flushed) {
@@ -139,7 +144,11 @@ impl Channel {
                 // It may have been met just before.
                 Some(_) if is_met() => {}
                 Some(lead) => {
-                    self.receive(&lead, deadline).map_err(Failure::before_sending)?;
+                    // What was read before may let something be sent, and that may be what this waits for.
+                    self.send_left(inbox);
+                    if !is_met() {
+                        self.receive(&lead, deadline).map_err(Failure::before_sending)?;
+                    }
                 }
                 None => self.wait_for_reader(deadline, inbox, &is_met)?,
             }
@@ -274,6 +283,8 @@ impl Channel {
             }
             outbound.queue = queue;
             is_left = !self.write(&mut outbound.queue, sent)?;
+            // There is room for more.
+            self.notify_reader_waiters();
         }
         self.has_unsent.store(is_left, Ordering::SeqCst);
         Ok(is_left)

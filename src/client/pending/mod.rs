@@ -1,20 +1,23 @@
 //! The calls in flight of a client, and which of its threads has the lead.
 
+mod serving;
 mod slot;
 mod state;
 #[cfg(test)]
 mod tests;
+mod unasked;
 mod uploads;
 
 pub(super) use slot::{Outcome, progress_of};
 pub(super) use state::{NotBegun, Terms};
+pub(super) use unasked::{Asked, Item, Next, UNASKED};
 pub(super) use uploads::{PartRefused, UPLOAD_MAX};
 
 use super::channel::Filler;
 use super::lead::{Inbox, Put};
 use crate::body::Body;
-use crate::error::CloseReason;
-use crate::exchange::Config;
+use crate::error::{CloseReason, ErrorReply};
+use crate::exchange::{Config, Message};
 use bytes::Bytes;
 use slot::Slot;
 use state::State;
@@ -142,6 +145,58 @@ impl Pending {
         self.lock().is_any_ready(ids)
     }
 
+    /// Queues a notification to the server.
+    pub fn notify(&self, message: Message) -> Result<(), NotBegun> {
+        let mut state = self.lock();
+        if let Some(reason) = &state.closed {
+            return Err(NotBegun::Closed(reason.clone()));
+        }
+        state.notify(message)
+    }
+
+    /// Whether one more notification is taken.
+    pub fn may_notify(&self) -> bool {
+        self.lock().may_notify()
+    }
+
+    /// Keeps from now on what the server sends unasked. `false`: somebody else takes it already.
+    pub fn listen(&self) -> bool {
+        let mut state = self.lock();
+        let is_free = state.unasked.is_none();
+        state.unasked.get_or_insert_default();
+        is_free
+    }
+
+    /// Whether something waits that was sent unasked, or there is nothing more to wait for.
+    pub fn has_unasked(&self) -> bool {
+        self.is_ready(&[UNASKED])
+    }
+
+    /// Keeps it no more. Returns whether something has to be sent.
+    pub fn stop_listening(&self) -> bool {
+        let mut state = self.lock();
+        state.stop_listening();
+        state.machine.has_unsent()
+    }
+
+    /// The next of what the server has sent unasked, and whether something has to be sent for that.
+    pub fn next_unasked(&self) -> (Next, bool) {
+        let mut state = self.lock();
+        let next = state.next_unasked(Instant::now());
+        (next, state.machine.has_unsent())
+    }
+
+    /// Answers a call of the server.
+    pub fn answer(&self, id: u32, answer: Result<Bytes, ErrorReply>) {
+        self.lock().answer(id, answer);
+    }
+
+    /// Whether nobody waits for the answer to a call of the server any more.
+    pub fn is_cut_off(&self, id: u32) -> bool {
+        let state = self.lock();
+        state.closed.is_some() || state.machine.is_cut_off(id)
+    }
+
     /// Ends the calls with passed deadlines.
     pub fn expire(&self, now: Instant) {
         let mut state = self.lock();
@@ -156,10 +211,7 @@ impl Pending {
 
     /// Ends all calls, and refuses later ones.
     fn close(&self, reason: &CloseReason) {
-        let mut state = self.lock();
-        state.closed.get_or_insert_with(|| reason.clone());
-        state.machine.close();
-        state.hear();
+        self.lock().close(reason);
     }
 
     /// Takes the lead, or follows: waits until something can be taken of one of these calls, until the lead was

@@ -1,13 +1,14 @@
 //! The state of a client's calls: the machine of the protocol, and who waits for what.
 
 use super::slot::{Outcome, Slot, Waiter};
+use super::unasked::{Asked, UNASKED, Unasked};
 use crate::body::Body;
 use crate::client::channel::{Failure, Filler};
 use crate::client::lead::Put;
 use crate::error::{CloseReason, ErrorReply, Progress};
 use crate::exchange::{
     Arrived, BriefEvent, Charge, Config, ENVELOPE_LEN, End, Event, Machine, Message, Metadata,
-    OpenError, Opening, Side, Violation, abort,
+    OpenError, Opening, SendError, Side, Violation, abort,
 };
 use crate::framing::FramingError;
 use bytes::Bytes;
@@ -22,6 +23,10 @@ pub(super) struct State {
     /// The calls of threads that wait for the leader.
     pub followers: VecDeque<u32>,
     pub closed: Option<CloseReason>,
+    /// What the server has sent unasked; `None`: nobody listens.
+    pub unasked: Option<Box<Unasked>>,
+    /// The bytes of requests of the server, and of notifications to it, that may wait.
+    pub limit: usize,
 }
 
 /// What calls have besides their requests.
@@ -48,6 +53,10 @@ pub(in crate::client) enum NotBegun {
     TooLarge {
         limit: usize,
     },
+    /// So many bytes of notifications wait.
+    Full {
+        limit: usize,
+    },
     Closed(CloseReason),
     Refused(FramingError),
     Unsent(Failure),
@@ -71,8 +80,15 @@ impl From<OpenError> for NotBegun {
 
 impl State {
     pub fn new(config: Config) -> State {
-        let machine = Machine::new(Side::Client, config);
-        State { machine, led: false, followers: VecDeque::new(), closed: None }
+        let limit = config.queue;
+        State {
+            machine: Machine::new(Side::Client, config),
+            led: false,
+            followers: VecDeque::new(),
+            closed: None,
+            unasked: None,
+            limit,
+        }
     }
 
     /// Offers the lead to a thread that waits or is about to wait.
@@ -82,6 +98,16 @@ impl State {
                 waiter.lead = true;
                 return waiter.wake();
             }
+        }
+    }
+
+    /// The connection has ended, unless it had before.
+    pub fn close(&mut self, reason: &CloseReason) {
+        self.closed.get_or_insert_with(|| reason.clone());
+        self.machine.close();
+        self.hear();
+        if let Some(unasked) = &mut self.unasked {
+            unasked.waiter.wake();
         }
     }
 
@@ -116,8 +142,25 @@ impl State {
         machine.open(opening, Slot::new(u64::MAX, has_parts)).map_err(NotBegun::from)
     }
 
+    /// Queues a notification to the server.
+    pub fn notify(&mut self, message: Message) -> Result<(), NotBegun> {
+        self.machine.notify(message).map_err(|error| match error {
+            SendError::TooLarge { limit } => NotBegun::TooLarge { limit },
+            _ => NotBegun::Full { limit: self.limit },
+        })
+    }
+
+    /// Whether one more notification is taken. One may exceed the limit.
+    pub fn may_notify(&self) -> bool {
+        self.machine.queued(Side::Client.lane()) < self.limit.max(1)
+    }
+
     /// Who may wait for a call of which nothing can be taken yet.
     pub fn waiting(&mut self, id: u32) -> Option<&mut Waiter> {
+        if id == UNASKED {
+            let unasked = self.unasked.as_mut().filter(|it| it.is_empty())?;
+            return Some(&mut unasked.waiter).filter(|_| self.closed.is_none());
+        }
         let slot = self.machine.owner(id).filter(|slot| !slot.is_ready())?;
         Some(&mut slot.waiter)
     }
@@ -187,20 +230,14 @@ impl State {
                 }
                 return Ok(());
             }
-            BriefEvent::Request { id, charge, .. } => self.called(id, charge),
+            BriefEvent::Request { id, method, deadline, charge } => {
+                let metadata = Metadata::default();
+                self.called(Asked { id, method, metadata, deadline, body: message }, charge);
+            }
             BriefEvent::Nothing => self.machine.receive(Instant::now(), message)?,
         }
         self.hear();
         Ok(())
-    }
-
-    /// The server calls.
-    fn called(&mut self, id: u32, charge: Charge) {
-        self.machine.give_back(charge);
-        let error = ErrorReply::new(ErrorReply::FAILED, "this client takes no calls");
-        // It fails only if nobody waits any more.
-        let _ = self.machine.fail(id, error);
-        self.machine.release(id);
     }
 
     fn happened(&mut self, event: Event) {
@@ -208,15 +245,15 @@ impl State {
             Event::Message { id, arrived } => self.arrived(id, arrived),
             Event::Ended { id, end } => self.ended(id, end),
             Event::Expired { id, .. } => self.expired(id),
-            Event::Announced { id, .. } => self.announced(id),
+            Event::Announced { id, size } => self.announced(id, size),
             Event::Draining => self.draining(),
-            Event::Request { id, message, .. } => {
-                self.called(id, message.map(|(_, charge)| charge).unwrap_or_default());
-            }
-            Event::Notification { arrived } => {
-                self.machine.taken(Side::Server.lane(), arrived.charge);
-                self.machine.give_back(arrived.charge);
-            }
+            Event::Request { id, method, metadata, deadline, message, last } => match message {
+                Some((body, charge)) if last => {
+                    self.called(Asked { id, method, metadata, deadline, body }, charge);
+                }
+                part => self.called_in_parts(id, part.map(|(_, it)| it).unwrap_or_default()),
+            },
+            Event::Notification { arrived } => self.notified(arrived),
             _ => {}
         }
     }
@@ -242,14 +279,6 @@ impl State {
         match was_last {
             true => drop(self.machine.release(id)),
             false => self.machine.stop(id),
-        }
-    }
-
-    /// A large message is to come. Of a reply that is dropped it is not taken at all.
-    fn announced(&mut self, id: u32) {
-        match self.machine.owner(id).is_some_and(|slot| slot.is_detached) {
-            true => self.machine.stop(id),
-            false => self.machine.admit(id),
         }
     }
 

@@ -283,6 +283,16 @@ impl<T> Machine<T> {
         self.calls.get(&id).is_some_and(|call| call.incoming.asks())
     }
 
+    /// Whether a message of a call has begun to arrive, or was admitted, and is not whole.
+    pub fn is_arriving(&self, id: u32) -> bool {
+        self.calls.get(&id).is_some_and(|call| call.incoming.is_owed())
+    }
+
+    /// Whether a call of the peer is over although the application has not released it: it was cancelled.
+    pub fn is_cut_off(&self, id: u32) -> bool {
+        self.calls.get(&id).is_some_and(|call| call.silent && !call.released)
+    }
+
     /// Whether there is a call with this id.
     fn is_known(&self, id: u32) -> bool {
         self.calls.contains_key(&id) || self.briefs.get(id).is_some()

@@ -9,7 +9,7 @@ use crate::message_server::{ConnectionId, MessageServer};
 use crate::server::caller::Owner;
 use crate::server::connection::Connection;
 use crate::server::interrupt::Interrupt;
-use crate::server::notification::Notification;
+use crate::server::notification::ClientNotification;
 use crate::server::responder::Request;
 use bytes::Bytes;
 use std::time::Instant;
@@ -138,7 +138,7 @@ impl<M: MessageServer> Answering<M> {
                 caller.machine.taken(exchange::Side::Client.lane(), arrived.charge);
                 caller.machine.give_back(arrived.charge);
                 let origin = caller.origin.clone();
-                self.hooks.notified(|| Notification {
+                self.hooks.notified(|| ClientNotification {
                     body: arrived.body,
                     method: arrived.method,
                     metadata: arrived.metadata,

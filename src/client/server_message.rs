@@ -1,0 +1,137 @@
+//! What a server sends to a client unasked.
+
+use super::inner::Inner;
+use super::pending::{Asked, Item};
+use crate::error::ErrorReply;
+use crate::exchange::Metadata;
+use crate::server::IntoReply;
+use bytes::Bytes;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// A message of the server that answers no call of this client; see [`Incoming`](crate::Incoming).
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum ServerMessage {
+    /// A message that needs no reply. They come in the order in which the server sent them.
+    Notification(Notification),
+    /// The server calls this client, and waits for the reply.
+    Request(ServerRequest),
+}
+
+impl ServerMessage {
+    pub(super) fn new(inner: &Arc<Inner>, item: Item) -> ServerMessage {
+        match item {
+            Item::Notification(arrived) => {
+                let (method, metadata, body) = (arrived.method, arrived.metadata, arrived.body);
+                ServerMessage::Notification(Notification { method, metadata, body })
+            }
+            Item::Request(asked) => {
+                let (inner, is_answered) = (inner.clone(), false);
+                ServerMessage::Request(ServerRequest { inner, asked, is_answered })
+            }
+        }
+    }
+}
+
+/// A message of the server that needs no reply.
+#[derive(Clone, Debug)]
+pub struct Notification {
+    method: u32,
+    metadata: Metadata,
+    body: Bytes,
+}
+
+impl Notification {
+    /// The body.
+    pub fn body(&self) -> Bytes {
+        self.body.clone()
+    }
+
+    /// The number of the method, 0 for none. The application gives numbers to what it sends.
+    pub fn method(&self) -> u32 {
+        self.method
+    }
+
+    /// What the server has sent beside the body.
+    pub fn metadata(&self) -> &Metadata {
+        &self.metadata
+    }
+}
+
+/// A call of the server to this client. It is answered once, from any thread; [`Incoming`](crate::Incoming) has an
+/// example.
+///
+/// Dropped without an answer it answers with [`ErrorReply::UNANSWERED`], so that the server does not wait for an
+/// answer that nobody will give; by a panic, with [`ErrorReply::FAILED`].
+#[must_use = "dropping a request answers it with an error"]
+pub struct ServerRequest {
+    inner: Arc<Inner>,
+    asked: Asked,
+    is_answered: bool,
+}
+
+impl ServerRequest {
+    /// The body.
+    pub fn body(&self) -> Bytes {
+        self.asked.body.clone()
+    }
+
+    /// The number of the method, 0 for none.
+    pub fn method(&self) -> u32 {
+        self.asked.method
+    }
+
+    /// What the server has sent beside the body.
+    pub fn metadata(&self) -> &Metadata {
+        &self.asked.metadata
+    }
+
+    /// When the server stops waiting. The request is cancelled then. `None`: it waits any time.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.asked.deadline
+    }
+
+    /// Whether nobody waits for the answer any more: the server has cancelled the call, its time is over, or the
+    /// connection has ended. An answer is dropped then. Does not block, and does not read: this becomes true when a
+    /// thread of the client has read that it is so.
+    pub fn is_cancelled(&self) -> bool {
+        let is_late = self.asked.deadline.is_some_and(|at| at <= Instant::now());
+        is_late || self.inner.pending.is_cut_off(self.asked.id)
+    }
+
+    /// Sends the reply: anything that a handler of a server may return too. Does not block: what the system does not
+    /// take at once is sent by the next thread that reads or sends. A code below 100 of an error is sent as
+    /// [`ErrorReply::FAILED`].
+    pub fn reply(mut self, reply: impl IntoReply) {
+        let answer = reply.into_reply().map_err(ErrorReply::of_application);
+        self.answer(answer);
+    }
+
+    fn answer(&mut self, answer: Result<Bytes, ErrorReply>) {
+        self.is_answered = true;
+        self.inner.answer(self.asked.id, answer);
+    }
+}
+
+impl fmt::Debug for ServerRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ServerRequest")
+            .field("endpoint", &self.inner.endpoint)
+            .field("asked", &self.asked)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Drop for ServerRequest {
+    fn drop(&mut self) {
+        if !self.is_answered {
+            let error = match std::thread::panicking() {
+                true => ErrorReply::panicked(),
+                false => ErrorReply::new(ErrorReply::UNANSWERED, "the handler gave no answer"),
+            };
+            self.answer(Err(error));
+        }
+    }
+}
