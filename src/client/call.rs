@@ -3,6 +3,7 @@
 use super::inner::Inner;
 use super::pending::Outcome;
 use crate::error::Error;
+use crate::exchange::Metadata;
 use crate::limits::Limits;
 use bytes::Bytes;
 use std::fmt;
@@ -54,6 +55,28 @@ impl Call {
             self.inner.wait(&[self.id], Some(self.deadline));
             self.expire();
         }
+    }
+
+    /// As [`wait`](Call::wait), with the metadata that the server has sent beside the reply
+    /// ([`Responder::with_metadata`](crate::Responder::with_metadata)); mostly there are none.
+    ///
+    /// # Errors
+    /// As [`wait`](Call::wait).
+    ///
+    /// ```no_run
+    /// let client = msgpipe::Client::connect("com.example.notes")?;
+    /// let (reply, metadata) = client.start("the second note")?.wait_with_metadata()?;
+    /// println!("{reply:?}, version {:?}", metadata.get(b"version"));
+    /// # Ok::<_, msgpipe::Error>(())
+    /// ```
+    pub fn wait_with_metadata(self) -> Result<(Bytes, Metadata), Error> {
+        while !self.collected && !self.inner.pending.is_ready(&[self.id]) {
+            self.inner.wait(&[self.id], Some(self.deadline));
+            self.expire();
+        }
+        let metadata = self.inner.pending.metadata(self.id);
+        let reply = self.wait()?;
+        Ok((reply, metadata))
     }
 
     /// Waits for the reply, at most for `limit`. `None`: it has not arrived yet, and the call goes on. After `Some` the

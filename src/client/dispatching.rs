@@ -117,7 +117,7 @@ impl Incoming {
         loop {
             let has_read = self.inner.read_for_loop();
             while let Some(message) = self.take()? {
-                handler(message);
+                message.pass_to(&mut handler);
                 if dispatching.is_over() {
                     return Ok(true);
                 }

@@ -135,7 +135,8 @@ impl Incoming {
         loop {
             match self.next_until(None) {
                 Ok(Some(message)) => {
-                    if let Err(panic) = catch_unwind(AssertUnwindSafe(|| handler(message))) {
+                    let handled = catch_unwind(AssertUnwindSafe(|| message.pass_to(&mut handler)));
+                    if let Err(panic) = handled {
                         discard(panic);
                     }
                 }

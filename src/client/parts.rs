@@ -3,6 +3,7 @@
 use super::inner::Inner;
 use super::pending::Outcome;
 use crate::error::{Error, Progress};
+use crate::exchange::Metadata;
 use bytes::{Buf, Bytes};
 use std::fmt;
 use std::io::{self, Read};
@@ -77,6 +78,21 @@ impl Parts {
             self.inner.look();
             self.take()
         })
+    }
+
+    /// What the server has sent beside the first part ([`Responder::with_metadata`](crate::Responder::with_metadata)), once
+    /// that has been taken and until the end; mostly nothing.
+    ///
+    /// ```no_run
+    /// let client = msgpipe::Client::connect("com.example.notes")?;
+    /// let mut parts = client.stream("all notes")?;
+    /// while let Some(part) = parts.next() {
+    ///     println!("{:?}, version {:?}", part?, parts.metadata().get(b"version"));
+    /// }
+    /// # Ok::<_, msgpipe::Error>(())
+    /// ```
+    pub fn metadata(&self) -> Metadata {
+        self.inner.pending.metadata(self.id)
     }
 
     /// The next part, the end, or nothing until then.

@@ -4,6 +4,7 @@ use super::inner::Inner;
 use super::pending::{Asked, Item};
 use crate::error::ErrorReply;
 use crate::exchange::Metadata;
+use crate::nesting::{Chain, Handling};
 use crate::server::IntoReply;
 use bytes::Bytes;
 use std::fmt;
@@ -32,6 +33,22 @@ impl ServerMessage {
                 ServerMessage::Request(ServerRequest { inner, asked, is_answered })
             }
         }
+    }
+}
+
+impl ServerMessage {
+    /// Passes it to `handler`, whose calls on this thread are part of what the server waits for.
+    pub(super) fn pass_to(self, handler: &mut impl FnMut(ServerMessage)) {
+        let handling = match &self {
+            ServerMessage::Request(request) => Some(Handling {
+                deadline: request.deadline(),
+                chain: Chain::of(Some(request.metadata())),
+                worker: None,
+            }),
+            ServerMessage::Notification(_) => None,
+        };
+        let _handling = handling.map(Handling::enter);
+        handler(self);
     }
 }
 

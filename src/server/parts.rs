@@ -114,7 +114,8 @@ impl PartSender {
         if self.is_cancelled() {
             return Err(PartError::Cancelled);
         }
-        let part = Message::new(part, false);
+        let metadata = std::mem::take(&mut self.responder.metadata);
+        let part = Message { metadata, ..Message::new(part, false) };
         let pushed = match self.flow.push(part, false) {
             Err(Refused::Full(part)) if waits => {
                 let _waiting = nesting::wait();

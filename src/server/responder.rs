@@ -139,7 +139,8 @@ pub struct Responder {
     id: u32,
     origin: Arc<Origin>,
     watch: Arc<Watch>,
-    metadata: Metadata,
+    /// For the reply, or its first part.
+    pub(super) metadata: Metadata,
     answered: bool,
 }
 
@@ -185,7 +186,7 @@ impl Responder {
         Connection::new(self.origin.clone())
     }
 
-    /// Metadata for the reply: beside the body, up to 4 KiB. An error reply has
+    /// Metadata for the reply, or for the first of its parts: beside the body, up to 4 KiB. An error reply has
     /// [details](ErrorReply::details) instead.
     ///
     /// ```no_run

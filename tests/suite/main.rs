@@ -1,6 +1,7 @@
 //! The behaviour of the public interface, on every transport.
 
 mod bad_input;
+mod both_ways;
 mod call_ends;
 mod call_limits;
 mod calls;

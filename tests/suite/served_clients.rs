@@ -4,7 +4,7 @@
 use crate::common::serving::{Serving, limits};
 use crate::common::{Backend, PATIENCE};
 use msgpipe::framing::FramingError;
-use msgpipe::{Client, CloseReason, Error, Goodbye, Interrupt, Responder};
+use msgpipe::{Client, CloseReason, Error, Goodbye, Interrupt, Metadata, Responder};
 use std::sync::mpsc;
 use std::time::Duration;
 
@@ -18,6 +18,7 @@ crate::on_every_transport!(
     a_handler_is_told_that_the_server_stops_and_may_still_answer,
     responders_that_are_dropped_at_a_stop_do_not_hold_it_up,
     nothing_is_told_after_the_answer,
+    a_reply_brings_its_metadata,
 );
 
 fn client<B: Backend>(backend: &B) -> Client {
@@ -193,4 +194,38 @@ fn nothing_is_told_after_the_answer<B: Backend>() {
     client.close();
     drop(serving);
     assert_eq!(told.recv_timeout(PATIENCE), Err(mpsc::RecvTimeoutError::Disconnected));
+}
+
+fn a_reply_brings_its_metadata<B: Backend>() {
+    let backend = B::new();
+    let server = backend.serve_calls(&limits()).unwrap();
+    let _serving = Serving::start(server, |request, responder| {
+        let metadata = Metadata::default().with(b"version", b"7").unwrap();
+        match &request.body()[..] {
+            b"plain" => responder.reply("a reply"),
+            b"parts" => {
+                let mut parts = responder.with_metadata(metadata).into_parts();
+                parts.send("one").unwrap();
+                parts.send("two").unwrap();
+                parts.finish();
+            }
+            b"fail" => responder.with_metadata(metadata).reply(Err::<&str, _>("an error")),
+            body => responder.with_metadata(metadata).reply(body.to_vec()),
+        }
+    });
+    let client = client(&backend);
+    let version = |metadata: Metadata| metadata.get(b"version");
+    for size in [0, 1, 100_000, 2_000_000] {
+        let (reply, metadata) = client.start(vec![7; size]).unwrap().wait_with_metadata().unwrap();
+        assert_eq!((reply.len(), version(metadata)), (size, Some("7".into())));
+    }
+    let (reply, metadata) = client.start("plain").unwrap().wait_with_metadata().unwrap();
+    assert!(reply == "a reply" && metadata.is_empty());
+    assert!(client.start("fail").unwrap().wait_with_metadata().is_err());
+    assert_eq!(client.call("also without them").unwrap(), "also without them");
+    let mut parts = client.stream("parts").unwrap();
+    for part in ["one", "two"] {
+        assert_eq!(parts.next_within(PATIENCE).unwrap().unwrap(), part);
+        assert_eq!(version(parts.metadata()), Some("7".into()));
+    }
 }

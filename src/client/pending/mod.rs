@@ -17,7 +17,7 @@ use super::channel::Filler;
 use super::lead::{Inbox, Put};
 use crate::body::Body;
 use crate::error::{CloseReason, ErrorReply};
-use crate::exchange::{Config, Message};
+use crate::exchange::{Config, Message, Metadata};
 use bytes::Bytes;
 use slot::Slot;
 use state::State;
@@ -195,6 +195,13 @@ impl Pending {
     pub fn is_cut_off(&self, id: u32) -> bool {
         let state = self.lock();
         state.closed.is_some() || state.machine.is_cut_off(id)
+    }
+
+    /// What the server has sent beside a reply, as far as it has arrived.
+    pub fn metadata(&self, id: u32) -> Metadata {
+        let mut state = self.lock();
+        let slot = state.machine.owner(id);
+        slot.and_then(|slot| slot.metadata.as_deref().cloned()).unwrap_or_default()
     }
 
     /// Ends the calls with passed deadlines.

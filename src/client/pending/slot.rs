@@ -1,7 +1,7 @@
 //! What is kept for one call of this client.
 
 use crate::error::{CloseReason, ErrorReply, Progress};
-use crate::exchange::Charge;
+use crate::exchange::{Charge, Metadata};
 use bytes::Bytes;
 use std::collections::VecDeque;
 use std::thread::Thread;
@@ -43,6 +43,8 @@ pub(super) struct Slot {
     pub end: u64,
     /// For a reply of any number of parts.
     pub parts: Option<Box<Parts>>,
+    /// What the server has sent beside its reply, or beside the first part of it.
+    pub metadata: Option<Box<Metadata>>,
     /// Its request has any number of parts: it is begun with the first of them.
     pub is_stream: bool,
     /// Nobody waits for its reply, and it goes on.
@@ -63,6 +65,7 @@ impl Slot {
             waiter: Waiter::default(),
             end,
             parts,
+            metadata: None,
             is_stream: false,
             is_detached: false,
         }

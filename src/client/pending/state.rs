@@ -263,6 +263,9 @@ impl State {
             self.machine.taken(id, arrived.charge);
             return self.drop_rest(id, arrived.last);
         };
+        if !arrived.metadata.is_empty() {
+            slot.metadata.get_or_insert_with(|| arrived.metadata.into());
+        }
         let is_only = slot.parts.is_none();
         let Some(charge) = slot.arrives(arrived.body, arrived.charge, arrived.last) else {
             return;
