@@ -42,6 +42,7 @@ mod socket_files;
 mod takeover;
 #[cfg(unix)]
 mod unix_socket;
+mod worker_handlers;
 mod worker_stops;
 mod workers;
 
