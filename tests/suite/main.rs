@@ -57,6 +57,7 @@ mod takeover;
 mod topics;
 #[cfg(unix)]
 mod unix_socket;
+mod worker_handlers;
 mod worker_stops;
 mod workers;
 

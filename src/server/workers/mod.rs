@@ -106,7 +106,8 @@ impl<M: MessageServer> Server<M> {
     /// starts, and circles of calls that were begun apart, as when the only workers of two servers call each other at
     /// the same time: those end with the time of their calls.
     ///
-    /// **Stopping.** What is in the queue is still carried out, within [`Limits::drain`](crate::Limits::drain). At its
+    /// **Stopping.** What is in the queue is still carried out, within [`Limits::drain`](crate::Limits::drain). New
+    /// requests are refused, also those that a handler sends to its own server. At its
     /// end the rest is refused with [`ErrorReply::STOPPING`](crate::ErrorReply::STOPPING), and this function returns. It
     /// waits that long for handlers that still run, and no longer: one that does not end keeps its thread, and learns by
     /// [`Request::is_cancelled`] that nobody waits.
