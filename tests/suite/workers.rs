@@ -218,7 +218,7 @@ fn a_request_whose_time_is_over_is_not_begun<B: Backend>() {
     let (tell, in_hook) = mpsc::channel();
     let (go_on, may_go_on) = mpsc::channel::<()>();
     let mut clients = 0;
-    let server = backend.serve_calls(&limits()).unwrap().on_connected(move |_, _| {
+    let server = backend.serve_calls(&limits()).unwrap().on_connected(move |_| {
         clients += 1;
         if clients == 2 {
             tell.send(()).unwrap();
