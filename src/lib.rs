@@ -33,6 +33,9 @@
 //! - Each call ends exactly once: with a reply, an error, or the reason why the connection ended.
 //! - Errors say who is at fault ([`Error::fault`]), name the endpoint, and say what to do.
 //!
+//! [`calls`] says which kind of call to use, which order is kept, what is limited, and what happens to a call when
+//! something goes wrong.
+//!
 //! `docs/PROTOCOL.md` specifies the bytes on the wire for programs in other languages. The glossary at
 //! the end of `ARCHITECTURE.md` defines the terms.
 
@@ -41,6 +44,7 @@
 #[doc = include_str!("../README.md")]
 struct Readme;
 
+pub mod calls;
 pub mod endpoint;
 pub mod framing;
 

@@ -7,10 +7,10 @@ use crate::exchange::Message;
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
-/// The bytes of parts of one reply that wait for the server's loop: a few system calls' worth, so that neither
+/// The bytes of parts of one reply that wait for the server's loop: several parts of 64 KiB, so that neither
 /// thread waits for the other at each part. One part may always wait, of any size and uncharged: without that its
 /// thread would hold it.
-pub(super) const WAITING_MAX: usize = 64 * 1024;
+pub(super) const WAITING_MAX: usize = 256 * 1024;
 
 /// How a reply of parts ends.
 #[derive(Debug)]
