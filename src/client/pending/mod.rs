@@ -15,7 +15,7 @@ use super::channel::Filler;
 use super::lead::{Inbox, Put};
 use crate::body::Body;
 use crate::error::{CloseReason, ErrorReply};
-use crate::exchange::{Config, Message};
+use crate::exchange::{CONTROL_MAX, Config, Message};
 use bytes::Bytes;
 use slot::Slot;
 use state::State;
@@ -323,6 +323,11 @@ impl Inbox for Pending {
         let mut state = self.lock();
         for message in messages.drain(..) {
             state.receive(message).map_err(CloseReason::from)?;
+        }
+        if state.machine.refusals() >= CONTROL_MAX {
+            // A client cannot stop reading without stopping its own calls.
+            let text = "the server calls on and on, over its limit, and does not read the answers";
+            return Err(CloseReason::Protocol(text.to_owned()));
         }
         if let Some(peer) = state.machine.peer_settings().filter(|_| !self.is_settled()) {
             self.limit.store(peer.body as usize, Ordering::Relaxed);
