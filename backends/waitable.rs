@@ -1,43 +1,96 @@
 //! What an application's own loop waits for.
 
-#[cfg(unix)]
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use super::os::wait_signalled;
+use std::io;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+#[cfg(unix)]
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd as Owned, RawFd};
+
+#[cfg(windows)]
+use std::os::windows::io::{
+    AsHandle, AsRawHandle, BorrowedHandle, OwnedHandle as Owned, RawHandle,
+};
 
 /// What an application's own event loop waits for, to call [`Incoming::dispatch`](crate::Incoming::dispatch) then;
 /// [`Client::waitable`](crate::Client::waitable) returns it. Cheap to clone.
 ///
-/// On Unix it is one descriptor ([`AsFd`](std::os::fd::AsFd)). It is readable while there is something to do, also if
-/// that is to send: a loop never waits for it to become writable. It is for waiting only (poll, epoll, kqueue, a
-/// toolkit's own notifier), level-triggered; nothing may be read from it or written to it.
+/// It is signalled while there is something to do, also if that is to send: a loop waits for one thing. It may be
+/// signalled without need.
 ///
-/// On Windows there is none yet.
+/// - On Unix it is a descriptor (`AsFd`), which is readable then. It is for waiting only (poll, epoll, kqueue, a toolkit's
+///   own notifier), level-triggered.
+/// - On Windows it is a handle of a manual-reset event (`AsHandle`), which is set then: for `WaitForMultipleObjects`,
+///   `MsgWaitForMultipleObjects` and the like.
+///
+/// Nothing else may be done with them: not read, written, set or reset.
 #[derive(Clone, Debug)]
 pub struct Waitable {
-    #[cfg(unix)]
-    descriptor: Arc<OwnedFd>,
-    #[cfg(not(unix))]
-    _none: Arc<std::convert::Infallible>,
+    inner: Arc<Owned>,
 }
 
-#[cfg(unix)]
-impl From<OwnedFd> for Waitable {
+impl Waitable {
+    /// Waits until it is signalled, at most for `timeout`; with `None`, until it is. Returns whether it is. For a loop
+    /// that waits for nothing else.
+    ///
+    /// ```no_run
+    /// use std::time::Duration;
+    /// let client = msgpipe::Client::connect("com.example.notes")?;
+    /// let mut incoming = client.incoming()?;
+    /// let waitable = client.waitable()?;
+    /// loop {
+    ///     if waitable.wait(Some(Duration::from_secs(1)))? {
+    ///         incoming.dispatch(|message| println!("{message:?}"))?;
+    ///     }
+    /// }
+    /// # #[allow(unreachable_code)]
+    /// # Ok::<_, Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// A system call failed.
+    pub fn wait(&self, timeout: Option<Duration>) -> io::Result<bool> {
+        let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        #[cfg(unix)]
+        let waited = self.as_fd();
+        #[cfg(windows)]
+        let waited = self.as_handle();
+        wait_signalled(waited, deadline)
+    }
+}
+
+impl From<Owned> for Waitable {
     /// For a [`ClientStream`](crate::ClientStream) of the application's own.
-    fn from(descriptor: OwnedFd) -> Waitable {
-        Waitable { descriptor: Arc::new(descriptor) }
+    fn from(inner: Owned) -> Waitable {
+        Waitable { inner: Arc::new(inner) }
     }
 }
 
 #[cfg(unix)]
 impl AsFd for Waitable {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.descriptor.as_fd()
+        self.inner.as_fd()
     }
 }
 
 #[cfg(unix)]
 impl AsRawFd for Waitable {
     fn as_raw_fd(&self) -> RawFd {
-        self.descriptor.as_raw_fd()
+        self.inner.as_raw_fd()
+    }
+}
+
+#[cfg(windows)]
+impl AsHandle for Waitable {
+    fn as_handle(&self) -> BorrowedHandle<'_> {
+        self.inner.as_handle()
+    }
+}
+
+#[cfg(windows)]
+impl AsRawHandle for Waitable {
+    fn as_raw_handle(&self) -> RawHandle {
+        self.inner.as_raw_handle()
     }
 }

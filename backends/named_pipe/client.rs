@@ -6,11 +6,12 @@ use super::identity::{own_sid, server_of, trusts};
 
 use super::messages::Messages;
 use super::opening::open;
+use super::readiness::Readiness;
 use super::stream::{disconnected_to_broken_pipe, next_message};
 use super::transfer::{Signal, Transfer, wait_any};
 use super::writer::Writer;
 use crate::access::Trust;
-use crate::backends::Connected;
+use crate::backends::{Connected, Waitable};
 use crate::client_stream::{ClientStream, ReadMessage};
 use crate::endpoint::Endpoint;
 use crate::error::Error;
@@ -23,7 +24,7 @@ use std::ops::Range;
 use std::os::windows::io::{AsHandle, AsRawHandle, OwnedHandle};
 use std::ptr::null;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Instant;
 use windows_sys::Win32::Foundation::{
     ERROR_FILE_NOT_FOUND, ERROR_OPERATION_ABORTED, ERROR_PIPE_BUSY,
@@ -84,6 +85,8 @@ struct PipeClient {
     closed: Signal,
     /// `wake` was called, and no call has returned for it yet.
     woken: Signal,
+    /// For an application's own loop, once it has asked for it.
+    readiness: OnceLock<Readiness>,
     peer: Peer,
 }
 
@@ -122,6 +125,7 @@ impl PipeClient {
             is_closed: AtomicBool::new(false),
             closed: Signal::manual_reset()?,
             woken: Signal::auto_reset()?,
+            readiness: OnceLock::new(),
             peer,
         })
     }
@@ -135,12 +139,16 @@ impl PipeClient {
         Ok(messages.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Waits until `done` is set or this end is shut down; `Interrupted` after a `wake`.
-    fn wait_for(&self, done: &Signal, deadline: Option<Instant>) -> io::Result<()> {
-        match wait_any(&[done, &self.closed, &self.woken], deadline)? {
-            2 => Err(ErrorKind::Interrupted.into()),
-            _ => Ok(()),
+    /// Waits until a read has completed or this end is shut down; `Interrupted` after a `wake`.
+    fn wait_for_read(&self, deadline: Option<Instant>) -> io::Result<()> {
+        let waited = match wait_any(&[&self.read_done, &self.closed, &self.woken], deadline) {
+            Ok(2) => Err(ErrorKind::Interrupted.into()),
+            waited => waited.map(drop),
+        };
+        if let Some(readiness) = self.readiness.get().filter(|_| waited.is_err()) {
+            readiness.watch_read();
         }
+        waited
     }
 
     fn sending(&self) -> MutexGuard<'_, Sending> {
@@ -229,7 +237,7 @@ impl ClientStream for PipeClient {
             }
             // A message of no bytes completes a read too; then the next read is started.
             if reader.transfer.is_in_flight() {
-                self.wait_for(&self.read_done, deadline)?;
+                self.wait_for_read(deadline)?;
             }
         }
         self.shutdown_result().map(|()| 0)
@@ -245,7 +253,7 @@ impl ClientStream for PipeClient {
         while !self.is_closed.load(Ordering::SeqCst) {
             match messages.read(buffer, limit) {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    self.wait_for(&self.read_done, deadline)?;
+                    self.wait_for_read(deadline)?;
                 }
                 read => return read,
             }
@@ -311,6 +319,23 @@ impl ClientStream for PipeClient {
     fn wake(&self) {
         // Setting an event fails only for an invalid handle.
         let _ = self.woken.set();
+    }
+
+    fn waitable(&self) -> io::Result<Option<Waitable>> {
+        if self.readiness.get().is_none() {
+            // Another thread may have been faster.
+            let _ = self.readiness.set(Readiness::new(self.read_done.clone())?);
+        }
+        Ok(self.readiness.get().map(|readiness| {
+            self.sending().writer.set_too(readiness.alert());
+            readiness.waitable()
+        }))
+    }
+
+    fn set_alert(&self, is_set: bool) {
+        if let Some(readiness) = self.readiness.get() {
+            readiness.set_alert(is_set);
+        }
     }
 
     fn shutdown(&self) {

@@ -47,6 +47,7 @@ mod opening;
 #[cfg(test)]
 mod pipe_options;
 mod read_size;
+mod readiness;
 mod security;
 mod stream;
 mod token;
@@ -58,6 +59,7 @@ mod writer;
 
 pub(crate) use client::connect;
 pub(super) use listener::Listener;
+pub(super) use transfer::wait_signalled;
 
 /// The most bytes of one message on the pipe, and so of one write. A message on the pipe is only a piece of
 /// the stream of bytes: small frames share one, a large frame takes several. The size is twice the pipe's

@@ -39,6 +39,11 @@ impl Signal {
         self.0.as_raw_handle()
     }
 
+    /// Another handle to the same event.
+    pub fn duplicate(&self) -> io::Result<OwnedHandle> {
+        self.0.try_clone()
+    }
+
     pub fn set(&self) -> io::Result<()> {
         // SAFETY: the handle is an open event's.
         check(unsafe { SetEvent(self.0.as_raw_handle()) })
@@ -67,6 +72,20 @@ pub(super) fn wait_any(signals: &[&Signal], deadline: Option<Instant>) -> io::Re
         WAIT_TIMEOUT => Err(ErrorKind::TimedOut.into()),
         WAIT_FAILED => Err(io::Error::last_os_error()),
         woken => Ok((woken - WAIT_OBJECT_0) as usize),
+    }
+}
+
+/// Waits until the event is set, until `deadline` at the latest. Returns whether it is.
+pub(in crate::backends) fn wait_signalled(
+    event: BorrowedHandle<'_>,
+    deadline: Option<Instant>,
+) -> io::Result<bool> {
+    let handle = event.as_raw_handle();
+    // SAFETY: the handle is open for as long as it is borrowed.
+    match unsafe { WaitForMultipleObjects(1, &handle, 0, millis_until(deadline)) } {
+        WAIT_TIMEOUT => Ok(false),
+        WAIT_FAILED => Err(io::Error::last_os_error()),
+        _ => Ok(true),
     }
 }
 

@@ -12,7 +12,7 @@ use std::ffi::c_void;
 use std::io::{self, ErrorKind};
 use std::os::windows::io::{AsRawHandle, BorrowedHandle, OwnedHandle};
 use std::ptr::null_mut;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use windows_sys::Win32::Foundation::ERROR_IO_PENDING;
 use windows_sys::Win32::Storage::FileSystem::{SetFileCompletionNotificationModes, WriteFile};
 use windows_sys::Win32::System::IO::{CancelIoEx, GetOverlappedResult};
@@ -42,6 +42,8 @@ struct Shared {
     done: Arc<Signal>,
     /// The result of the write in flight; the event is set under this lock too.
     ended: Mutex<Option<io::Result<usize>>>,
+    /// An event that is set as well, for an application's own loop.
+    alert: OnceLock<Arc<Signal>>,
 }
 
 impl Shared {
@@ -62,6 +64,7 @@ impl Writer {
             overlapped: Overlapped::new(),
             done: Arc::new(Signal::manual_reset()?),
             ended: Mutex::new(None),
+            alert: OnceLock::new(),
         });
         let context = Arc::as_ptr(&shared).cast_mut().cast();
         // SAFETY: the handle is open. The callback takes the context by a shared reference, and it
@@ -85,6 +88,12 @@ impl Writer {
     /// The event that is set when a write has completed that could not complete at once.
     pub fn done(&self) -> Arc<Signal> {
         self.shared.done.clone()
+    }
+
+    /// Sets this event too when such a write has completed.
+    pub fn set_too(&self, alert: Arc<Signal>) {
+        // It is the same one each time.
+        let _ = self.shared.alert.set(alert);
     }
 
     pub fn is_in_flight(&self) -> bool {
@@ -174,6 +183,9 @@ unsafe extern "system" fn write_callback(
     });
     // Setting an event fails only for an invalid handle.
     let _ = shared.done.set();
+    if let Some(alert) = shared.alert.get() {
+        let _ = alert.set();
+    }
 }
 
 impl Drop for Writer {

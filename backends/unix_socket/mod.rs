@@ -20,3 +20,4 @@ mod wakeup;
 pub(crate) use address::locate;
 pub(crate) use client::connect;
 pub(super) use listener::Listener;
+pub(super) use wakeup::wait_signalled;

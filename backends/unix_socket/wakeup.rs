@@ -1,10 +1,10 @@
 //! Waking a thread that polls a socket: an eventfd, or the self-pipe trick.
 
-use rustix::event::PollFd;
-use rustix::event::PollFlags;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Instant;
 
 /// A descriptor that is polled together with a socket. It becomes readable with [`wake`](Wakeup::wake), and
 /// stays readable until [`reset`](Wakeup::reset).
@@ -57,5 +57,21 @@ impl Wakeup {
         let mut wakes = [0; 512];
         // One read of an eventfd resets it; a pipe rarely has more bytes than fit.
         let _: Result<usize, Errno> = rustix::io::read(&self.read_end, &mut wakes);
+    }
+}
+
+/// Waits until the descriptor is readable, until `deadline` at the latest. Returns whether it is.
+pub(in crate::backends) fn wait_signalled(
+    descriptor: BorrowedFd<'_>,
+    deadline: Option<Instant>,
+) -> io::Result<bool> {
+    loop {
+        let left = deadline.map(|at| at.saturating_duration_since(Instant::now()));
+        let timeout = left.and_then(|left| Timespec::try_from(left).ok());
+        let mut polled = [PollFd::from_borrowed_fd(descriptor, PollFlags::IN)];
+        match poll(&mut polled, timeout.as_ref()) {
+            Err(Errno::INTR) => {}
+            polled => return Ok(polled? > 0),
+        }
     }
 }

@@ -281,6 +281,19 @@ impl Client {
         self.inner.pending.closed().is_some()
     }
 
+    /// Why the connection has ended, if the client knows that it has.
+    ///
+    /// ```no_run
+    /// let client = msgpipe::Client::connect("com.example.notes")?;
+    /// if let Some(reason) = client.close_reason() {
+    ///     println!("the server has gone: {reason}");
+    /// }
+    /// # Ok::<_, msgpipe::Error>(())
+    /// ```
+    pub fn close_reason(&self) -> Option<CloseReason> {
+        self.inner.pending.closed()
+    }
+
     /// Closes the connection, for all clones. Calls in flight end with [`CloseReason::Local`].
     pub fn close(&self) {
         self.inner.close(CloseReason::Local);

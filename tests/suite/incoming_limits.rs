@@ -1,6 +1,7 @@
 //! The limits of what waits for a client that does not take it, on every transport.
 
 use crate::common::by_hand::{ByHand, by_hand};
+use crate::common::raw::envelope;
 use crate::common::serving::limits;
 use crate::common::{Backend, pattern};
 use msgpipe::exchange::{MESSAGE_COST, Message, Side};
@@ -15,6 +16,7 @@ crate::on_every_transport!(
     a_large_call_is_let_in_or_refused,
     calls_that_are_cancelled_again_and_again_leave_nothing,
     calls_that_wait_hold_back_no_reply,
+    a_server_that_calls_on_and_on_is_left,
     a_client_that_calls_now_and_then_beside_a_fast_publisher,
 );
 
@@ -200,6 +202,28 @@ fn calls_that_wait_hold_back_no_reply<B: Backend>() {
         server.read_by(&client);
     }
     assert_eq!(taken(&mut incoming).len(), 40);
+}
+
+/// It keeps to no limit, and does not read the errors that it gets.
+fn a_server_that_calls_on_and_on_is_left<B: Backend>() {
+    const REQUEST: u8 = 1;
+    const ENDS: u8 = 3;
+    let (mut server, client) = by_hand(&B::new(), &limits(), &limits());
+    server.settle();
+    let mut call = client.start("meanwhile").unwrap();
+    let mut next = 3;
+    while !client.is_closed() {
+        assert!(next < 200_000, "{next} calls, and no end");
+        let (to, request) = (server.id, envelope(REQUEST, ENDS, next, b""));
+        match server.messages.send(to, request.into()) {
+            Ok(()) => next += 2,
+            // It sends, and does nothing with what it reads.
+            Err(_) => drop(server.messages.poll(Some(Duration::ZERO)).unwrap()),
+        }
+        let _ = call.try_wait();
+    }
+    let reason = client.close_reason().unwrap().to_string();
+    assert!(reason.contains("does not read the answers"), "{reason}");
 }
 
 /// It does not read for longer than a server waits for a client that owes something, again and again.

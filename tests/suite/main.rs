@@ -37,7 +37,6 @@ mod notifying;
 mod os_messages;
 #[cfg(target_os = "linux")]
 mod other_users;
-#[cfg(unix)]
 mod own_loop;
 mod part_limits;
 #[cfg(windows)]

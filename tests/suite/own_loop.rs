@@ -5,7 +5,6 @@ use crate::common::serving::limits;
 use crate::common::{Backend, Local, Memory, PATIENCE, pattern};
 use msgpipe::exchange::{Event, Message, Side};
 use msgpipe::{Client, Error, Incoming, LocalServer, MessageServer, ServerMessage, Waitable};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -30,9 +29,7 @@ impl Looping {
 
     /// Whether the loop would go on, at once or within a time.
     fn is_signalled(&self, within: Duration) -> bool {
-        let mut polled = [PollFd::new(&self.waitable, PollFlags::IN)];
-        let time = Timespec::try_from(within).unwrap();
-        poll(&mut polled, Some(&time)).unwrap() > 0
+        self.waitable.wait(Some(within)).unwrap()
     }
 
     /// Passes all on that comes, until there is nothing more.
@@ -81,8 +78,7 @@ fn replies_are_read_for_calls_without_an_incoming_too() {
     let (id, _) = server.request();
     server.reply(id, "answer");
     let reply = loop {
-        let mut polled = [PollFd::new(&waitable, PollFlags::IN)];
-        assert!(poll(&mut polled, Some(&Timespec::try_from(PATIENCE).unwrap())).unwrap() > 0);
+        assert!(waitable.wait(Some(PATIENCE)).unwrap());
         client.dispatch().unwrap();
         if let Some(reply) = call.try_wait() {
             break reply;
@@ -191,8 +187,7 @@ fn a_handler_calls_and_panics_and_the_loop_goes_on() {
             let mut called = None;
             let panicked = catch_unwind(AssertUnwindSafe(|| {
                 loop {
-                    let mut polled = [PollFd::new(&*waitable, PollFlags::IN)];
-                    poll(&mut polled, Some(&Timespec::try_from(PATIENCE).unwrap())).unwrap();
+                    assert!(waitable.wait(Some(PATIENCE)).unwrap(), "the loop sleeps");
                     let dispatched = incoming.dispatch(|message| match text(&message).as_str() {
                         "call" => called = Some(client.call("from the handler").unwrap()),
                         "panic" => panic!("a mistake in the application"),

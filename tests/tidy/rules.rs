@@ -9,7 +9,7 @@ pub const BACKENDS: [&str; 3] = ["memory", "named_pipe", "unix_socket"];
 pub const SHARED: [(&str, &[&str]); 4] = [
     ("event_loop", &["local_server", "named_pipe", "unix_socket"]),
     ("local_server", &[]),
-    ("os", &["local_server"]),
+    ("os", &["local_server", "waitable"]),
     ("waitable", &["named_pipe", "unix_socket"]),
 ];
 

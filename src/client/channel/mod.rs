@@ -176,6 +176,8 @@ impl Channel {
         let waitable = self.stream.waitable()?;
         if waitable.is_some() {
             self.is_watched.store(true, Ordering::SeqCst);
+            // Something may have been read before.
+            self.alert();
         }
         Ok(waitable)
     }

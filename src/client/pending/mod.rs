@@ -17,7 +17,7 @@ use super::channel::Filler;
 use super::lead::{Inbox, Put};
 use crate::body::Body;
 use crate::error::{CloseReason, ErrorReply};
-use crate::exchange::{Config, Message, Metadata};
+use crate::exchange::{CONTROL_MAX, Config, Message, Metadata};
 use bytes::Bytes;
 use slot::Slot;
 use state::State;
@@ -332,6 +332,11 @@ impl Inbox for Pending {
         let mut state = self.lock();
         for message in messages.drain(..) {
             state.receive(message).map_err(CloseReason::from)?;
+        }
+        if state.machine.refusals() >= CONTROL_MAX {
+            // A client cannot stop reading without stopping its own calls.
+            let text = "the server calls on and on, over its limit, and does not read the answers";
+            return Err(CloseReason::Protocol(text.to_owned()));
         }
         if let Some(peer) = state.machine.peer_settings().filter(|_| !self.is_settled()) {
             self.limit.store(peer.body as usize, Ordering::Relaxed);

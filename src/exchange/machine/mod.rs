@@ -243,6 +243,12 @@ impl<T> Machine<T> {
         self.lists.refusals.len() + self.lists.urgent.len() >= CONTROL_MAX
     }
 
+    /// The number of errors that wait to be sent for calls of the peer that were refused because it has too many open.
+    /// A peer that keeps to the limit that it was told causes no more than it may have open before it knows the limit.
+    pub fn refusals(&self) -> usize {
+        self.lists.refusals.len()
+    }
+
     /// The bytes that wait to be sent in a call, with [`MESSAGE_COST`](super::MESSAGE_COST) for each message.
     pub fn queued(&self, id: u32) -> usize {
         self.calls.get(&id).map_or(0, |call| call.outgoing.cost())
