@@ -5,6 +5,7 @@ use crate::common::serving::limits;
 use crate::common::{Backend, PATIENCE, pattern};
 use msgpipe::exchange::{Arrived, Event, MESSAGE_COST, Side};
 use msgpipe::{Error, Fault, MessageServer, Metadata};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -80,15 +81,23 @@ fn a_thread_waits_for_room<B: Backend>() {
     let (mut server, client) = by_hand(&B::new(), &limits(), &few);
     server.settle();
     const COUNT: usize = 4000;
+    let all_arrived = AtomicBool::new(false);
     thread::scope(|scope| {
         let sending = scope.spawn(|| {
             for at in 0..COUNT {
                 client.notify_within(pattern(2000, at as u8), PATIENCE).unwrap();
             }
+            // The last ones may wait for credit, which somebody has to read.
+            let mut incoming = client.incoming().unwrap();
+            while !all_arrived.load(Ordering::SeqCst) {
+                incoming.try_next().unwrap();
+                thread::yield_now();
+            }
         });
         for at in 0..COUNT {
             assert!(notification(&mut server).body == pattern(2000, at as u8), "another one");
         }
+        all_arrived.store(true, Ordering::SeqCst);
         server.until(|_| sending.is_finished());
     });
     // Nobody takes: at its limit it ends, and the message was not sent.

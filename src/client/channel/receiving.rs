@@ -18,7 +18,18 @@ impl Channel {
     /// Reads once, waiting until `deadline`, and delivers the complete messages. Meanwhile sends what other
     /// threads have left. Only for the thread that has the lead. May return without having read anything.
     pub fn receive(&self, lead: &Lead<'_>, deadline: Option<Instant>) -> Result<(), Failure> {
+        self.receive_unless(lead, deadline, || false)
+    }
+
+    /// As [`receive`](Channel::receive), but does not wait if what it has sent is what this thread waits for.
+    pub fn receive_unless(
+        &self,
+        lead: &Lead<'_>,
+        deadline: Option<Instant>,
+        is_met: impl Fn() -> bool,
+    ) -> Result<(), Failure> {
         match self.send_unsent(lead.inbox) {
+            Ok(_) if is_met() => Ok(()),
             Ok(false) => self.receive_until(lead, deadline).map(drop),
             Ok(true) => self.wait_and_read(lead, deadline),
             // The read returns the reason.

@@ -145,10 +145,8 @@ impl Channel {
                 Some(_) if is_met() => {}
                 Some(lead) => {
                     // What was read before may let something be sent, and that may be what this waits for.
-                    self.send_left(inbox);
-                    if !is_met() {
-                        self.receive(&lead, deadline).map_err(Failure::before_sending)?;
-                    }
+                    let received = self.receive_unless(&lead, deadline, &is_met);
+                    received.map_err(Failure::before_sending)?;
                 }
                 None => self.wait_for_reader(deadline, inbox, &is_met)?,
             }
