@@ -74,10 +74,12 @@ fn read_messages(pipe: &OwnedHandle) -> io::Result<()> {
 
 /// A client's open end.
 struct PipeClient {
-    reader: Mutex<Reader>,
-    /// Reads whole messages; `None` on a stream of bytes.
-    messages: Option<Mutex<Messages>>,
+    /// These three have a handle each. They are `None` after `shutdown`: the pipe is closed with the last handle.
+    reader: Mutex<Option<Reader>>,
+    /// Reads whole messages; `None` also on a stream of bytes.
+    messages: Mutex<Option<Messages>>,
     sending: Mutex<Sending>,
+    reads_messages: bool,
     read_done: Arc<Signal>,
     write_done: Arc<Signal>,
     /// `shutdown` was called: a flag to check, and a signal that ends a wait.
@@ -91,7 +93,9 @@ struct PipeClient {
 }
 
 struct Sending {
-    writer: Writer,
+    writer: Option<Writer>,
+    /// A write was cut off by `shutdown`.
+    is_cut: bool,
     /// The error of a failed write: a piece of the stream is then missing, and no other may follow.
     failed: Option<io::Error>,
 }
@@ -111,16 +115,17 @@ impl PipeClient {
             Carrier::Messages => {
                 read_messages(pipe)?;
                 let zero_read = Transfer::with_signal(pipe.as_handle(), read_done.clone())?;
-                Some(Mutex::new(Messages::new(pipe.try_clone()?, zero_read)))
+                Some(Messages::new(pipe.try_clone()?, zero_read))
             }
         };
         let reader = Reader { transfer, left: 0..0 };
         let writer = Writer::new(pipe.as_handle())?;
         Ok(PipeClient {
-            reader: Mutex::new(reader),
-            messages,
+            reader: Mutex::new(Some(reader)),
+            reads_messages: messages.is_some(),
+            messages: Mutex::new(messages),
             write_done: writer.done(),
-            sending: Mutex::new(Sending { writer, failed: None }),
+            sending: Mutex::new(Sending { writer: Some(writer), is_cut: false, failed: None }),
             read_done,
             is_closed: AtomicBool::new(false),
             closed: Signal::manual_reset()?,
@@ -130,13 +135,12 @@ impl PipeClient {
         })
     }
 
-    fn reader(&self) -> MutexGuard<'_, Reader> {
+    fn reader(&self) -> MutexGuard<'_, Option<Reader>> {
         self.reader.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn messages(&self) -> io::Result<MutexGuard<'_, Messages>> {
-        let messages = self.messages.as_ref().ok_or(ErrorKind::Unsupported)?;
-        Ok(messages.lock().unwrap_or_else(PoisonError::into_inner))
+    fn messages(&self) -> MutexGuard<'_, Option<Messages>> {
+        self.messages.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Waits until a read has completed or this end is shut down; `Interrupted` after a `wake`.
@@ -170,14 +174,15 @@ impl Sending {
     /// # Errors
     /// The error of a failed write, each time.
     fn is_settled(&mut self) -> io::Result<bool> {
-        if self.failed.is_none() && self.writer.is_in_flight() {
-            match self.writer.poll() {
+        let writer = self.writer.as_mut().filter(|writer| writer.is_in_flight());
+        if let (None, Some(writer)) = (&self.failed, writer) {
+            match writer.poll() {
                 None => return Ok(false),
                 Some(Ok(_)) => {}
                 Some(Err(error)) => self.failed = Some(disconnected_to_broken_pipe(error)),
             }
         }
-        self.failed.as_ref().map_or(Ok(true), |error| Err(clone_error(error)))
+        self.failed.as_ref().map_or(Ok(!self.is_cut), |error| Err(clone_error(error)))
     }
 }
 
@@ -225,7 +230,8 @@ impl Reader {
 impl ClientStream for PipeClient {
     fn read(&self, buffer: &mut BytesMut, deadline: Option<Instant>) -> io::Result<usize> {
         let mut reader = self.reader();
-        while !self.is_closed.load(Ordering::SeqCst) {
+        while let Some(reader) = reader.as_mut().filter(|_| !self.is_closed.load(Ordering::SeqCst))
+        {
             match reader.start() {
                 Ok(()) => {}
                 Err(error) if is_disconnected(&error) => break,
@@ -240,6 +246,7 @@ impl ClientStream for PipeClient {
                 self.wait_for_read(deadline)?;
             }
         }
+        drop(reader); // `shutdown` waits for it
         self.shutdown_result().map(|()| 0)
     }
 
@@ -249,8 +256,12 @@ impl ClientStream for PipeClient {
         limit: usize,
         deadline: Option<Instant>,
     ) -> io::Result<ReadMessage> {
-        let mut messages = self.messages()?;
-        while !self.is_closed.load(Ordering::SeqCst) {
+        if !self.reads_messages {
+            return Err(ErrorKind::Unsupported.into());
+        }
+        let mut messages = self.messages();
+        let is_closed = || self.is_closed.load(Ordering::SeqCst);
+        while let Some(messages) = messages.as_mut().filter(|_| !is_closed()) {
             match messages.read(buffer, limit) {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
                     self.wait_for_read(deadline)?;
@@ -258,6 +269,7 @@ impl ClientStream for PipeClient {
                 read => return read,
             }
         }
+        drop(messages); // `shutdown` waits for it
         self.shutdown_result().map(|()| ReadMessage::End)
     }
 
@@ -269,14 +281,15 @@ impl ClientStream for PipeClient {
         if !sending.is_settled()? {
             return Err(ErrorKind::WouldBlock.into());
         }
-        let fill = |message: &mut Vec<u8>| match (&self.messages, slices.first()) {
-            (Some(_), Some(first)) => {
+        let fill = |message: &mut Vec<u8>| match (self.reads_messages, slices.first()) {
+            (true, Some(first)) => {
                 message.clear();
                 message.extend_from_slice(first);
             }
             _ => next_message(slices, message),
         };
-        sending.writer.start(fill).map_err(disconnected_to_broken_pipe)
+        let writer = sending.writer.as_mut().ok_or(ErrorKind::BrokenPipe)?;
+        writer.start(fill).map_err(disconnected_to_broken_pipe)
     }
 
     /// A write that failed because the server has closed counts as sent: reading finds the reason, and each
@@ -300,13 +313,18 @@ impl ClientStream for PipeClient {
         }
         self.shutdown_result()?;
         let mut signals = vec![&*self.write_done, &self.closed, &self.woken];
-        if or_readable && self.messages.is_some() {
-            if self.messages()?.is_readable()? {
+        // While it waits, no other thread reads.
+        let (mut messages, mut reader);
+        if or_readable && self.reads_messages {
+            messages = self.messages();
+            let Some(messages) = messages.as_mut() else { return Ok(()) };
+            if messages.is_readable()? {
                 return Ok(());
             }
             signals.push(&self.read_done);
         } else if or_readable {
-            let mut reader = self.reader();
+            reader = self.reader();
+            let Some(reader) = reader.as_mut() else { return Ok(()) };
             // A read that has failed or completed counts as readable.
             if reader.start().is_err() || !reader.transfer.is_in_flight() {
                 return Ok(());
@@ -327,7 +345,9 @@ impl ClientStream for PipeClient {
             let _ = self.readiness.set(Readiness::new(self.read_done.clone())?);
         }
         Ok(self.readiness.get().map(|readiness| {
-            self.sending().writer.set_too(readiness.alert());
+            if let Some(writer) = &self.sending().writer {
+                writer.set_too(readiness.alert());
+            }
             readiness.waitable()
         }))
     }
@@ -342,6 +362,14 @@ impl ClientStream for PipeClient {
         self.is_closed.store(true, Ordering::SeqCst);
         // Setting an event fails only for an invalid handle.
         let _ = self.closed.set();
+        // The other end learns it when the last handle is closed. Threads that wait leave their locks: they have been
+        // told. What the pipe has taken still arrives.
+        drop(self.reader().take());
+        drop(self.messages().take());
+        let mut sending = self.sending();
+        // A write that has just ended is not cut off; its error is found by who sends.
+        sending.is_cut = matches!(sending.is_settled(), Ok(false));
+        drop(sending.writer.take());
     }
 
     fn peer(&self) -> &Peer {

@@ -123,7 +123,7 @@ fn a_client_that_takes_nothing_makes_its_notifier_wait_and_nobody_else<B: Backen
     const COUNT: usize = 200;
     let backend = B::new();
     let mut impatient = limits();
-    impatient.write_stall = std::time::Duration::from_millis(50);
+    impatient.write_stall = std::time::Duration::from_millis(500);
     let (give, clients) = mpsc::channel();
     let (tell, closed) = mpsc::channel();
     let server = backend.serve_calls(&impatient).unwrap();
