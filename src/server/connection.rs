@@ -192,7 +192,7 @@ impl Connection {
     /// Sends a notification: a message that gets no reply. Those for one client arrive in order. A client that does
     /// not listen drops them.
     ///
-    /// What a client does not take waits as parts of replies do ([`PartSender`](super::PartSender)): up to 256 KiB
+    /// What a client does not take waits as parts of replies do ([`PartSender`](super::PartSender)): up to 512 KiB
     /// here, and in the loop up to 256 KiB of all that it takes slowly; then this blocks until it takes them. It is
     /// not closed for that.
     ///

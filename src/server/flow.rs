@@ -10,7 +10,7 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 /// The bytes of parts of one reply that wait for the server's loop: several parts of 64 KiB, so that neither
 /// thread waits for the other at each part. One part may always wait, of any size and uncharged: without that its
 /// thread would hold it.
-pub(super) const WAITING_MAX: usize = 256 * 1024;
+pub(super) const WAITING_MAX: usize = 512 * 1024;
 
 /// How a reply of parts ends.
 #[derive(Debug)]
@@ -54,6 +54,8 @@ struct State {
     charge: Charge,
     ending: Option<Ending>,
     is_gone: bool,
+    /// How many threads wait for room.
+    waiters: usize,
     /// The loop will look for parts, and has not done it yet.
     is_told: bool,
 }
@@ -71,6 +73,7 @@ impl Flow {
             charge: Charge::new(share),
             ending: None,
             is_gone: false,
+            waiters: 0,
             is_told: false,
         };
         Flow { state: Mutex::new(state), changed: Condvar::new() }
@@ -92,7 +95,9 @@ impl Flow {
             if !waits {
                 return Err(Refused::Full(part));
             }
+            state.waiters += 1;
             state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state.waiters -= 1;
         }
         if state.is_gone {
             return Err(Refused::Gone);
@@ -132,7 +137,10 @@ impl Flow {
         if let Some(part) = state.parts.pop_front() {
             state.bytes -= cost(&part);
             state.settle();
-            self.changed.notify_all();
+            // Not for each part: a thread that is woken sends several.
+            if state.waiters > 0 && state.bytes <= WAITING_MAX / 4 {
+                self.changed.notify_all();
+            }
             return Next::Part(part);
         }
         if let Some(ending) = state.ending.take() {

@@ -15,7 +15,7 @@ use std::sync::Arc;
 /// Sends a reply of any number of parts, from any thread; [`Responder::into_parts`] makes it. The client takes them with
 /// [`Client::stream`](crate::Client::stream).
 ///
-/// Up to 256 KiB wait here for the server's loop, or one part of any size, and in the loop up to 256 KiB of all replies
+/// Up to 512 KiB wait here for the server's loop, or one part of any size, and in the loop up to 256 KiB of all replies
 /// of a client that takes its parts slowly, or one part of each; then [`send`](PartSender::send) waits for the client,
 /// for any time: it is not closed for that. All but the first part here counts as memory of the client
 /// ([`Limits::memory`](crate::Limits::memory)). Without memory parts wait, and who holds too much of it is closed.

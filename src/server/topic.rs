@@ -13,7 +13,7 @@ use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-/// What a [`Topic`] does with a subscriber that does not take what is published, once up to 256 KiB of it wait here,
+/// What a [`Topic`] does with a subscriber that does not take what is published, once up to 512 KiB of it wait here,
 /// and up to 256 KiB of all that the client takes slowly in the server's loop; see
 /// [`PartSender`](super::PartSender).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
