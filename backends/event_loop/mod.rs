@@ -20,6 +20,7 @@ use crate::peer::Peer;
 use crate::{Instances, ServerOptions};
 use mio::{Events, Token};
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -294,7 +295,15 @@ fn admit<S: ServerStream>(
     accepted: Accepted<S>,
 ) {
     let Accepted { token, stream, peer, readable } = accepted;
-    if options.authorize.as_ref().is_none_or(|authorize| authorize(&peer)) {
+    // A panic of the application's own code refuses this client, and ends nothing else.
+    let is_admitted = options.authorize.as_ref().is_none_or(|authorize| {
+        let asked = catch_unwind(AssertUnwindSafe(|| authorize(&peer)));
+        asked.unwrap_or_else(|panic| {
+            std::mem::forget(panic); // its drop may panic again
+            false
+        })
+    });
+    if is_admitted {
         connections.add(id_of(token), stream, peer, readable, Instant::now());
     } else {
         connections.refuse(stream, &no_access_goodbye(&peer));

@@ -28,6 +28,7 @@ impl Client {
             self.not_begun(why, request.unwrap_or_else(|| ().into_body()), began)
         };
         inner.make_room(requests.len()).map_err(|why| failed(why, inner.pending.room()))?;
+        inner.wait_for_calls(requests.len(), deadline).map_err(|why| failed(why, 0))?;
         for (at, request) in requests.iter().enumerate() {
             inner.wait_for_limit(request.len(), deadline).map_err(|why| failed(why, at))?;
         }

@@ -4,7 +4,7 @@ use super::channel::{Channel, Failure};
 use super::lead::{Inbox as _, Lead};
 use super::pending::{Next, NotBegun, Outcome, Pending};
 use crate::error::{CloseReason, Error, ErrorReply, Progress};
-use crate::exchange::{Message, Settings};
+use crate::exchange::{ASSUMED_CALLS, Message, Settings};
 use crate::nesting;
 use bytes::Bytes;
 use std::sync::Arc;
@@ -30,6 +30,18 @@ impl Inner {
             while self.pending.room() < count && self.read_arrived(&lead) {}
         }
         self.pending.check(count)
+    }
+
+    /// Before the server's settings it is sent no more calls than every server takes: more wait for them.
+    pub fn wait_for_calls(&self, count: usize, deadline: Instant) -> Result<(), NotBegun> {
+        if self.pending.is_settled() {
+            return Ok(());
+        }
+        let is_met = || {
+            self.pending.is_settled() || self.pending.own_open() + count <= ASSUMED_CALLS as usize
+        };
+        self.channel.wait_for_peer(Some(deadline), &self.pending, is_met)?;
+        Ok(())
     }
 
     /// Checks that the server takes a body of this size. Waits for its limit, if not every server does.

@@ -252,7 +252,8 @@ impl Error {
             Error::Closed { progress, .. } | Error::Deadline { progress, .. } => {
                 *progress == Progress::NotBegun
             }
-            Error::Stopped { .. } => false,
+            // It may be said of a call that is running, or of its outcome.
+            Error::Stopped { .. } | Error::Misuse { .. } => false,
             _ => true,
         }
     }

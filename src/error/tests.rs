@@ -36,7 +36,7 @@ fn each_error_has_a_fault_and_names_the_endpoint() {
         (Error::AlreadyServed { endpoint: endpoint.clone() }, Fault::System, true),
         (Error::system(&endpoint, "reading", source()), Fault::System, true),
         (Error::refused(&endpoint, too_large.clone(), Bytes::new()), Fault::Caller, true),
-        (misuse, Fault::Caller, true),
+        (misuse, Fault::Caller, false),
         (late(Progress::Unknown), Fault::Limit, false),
         (late(Progress::NoRequest), Fault::Limit, false),
         (late(Progress::NotBegun), Fault::Limit, true),

@@ -70,6 +70,7 @@ pub use machine::{
 };
 pub use metadata::{DoesNotFit, Metadata};
 pub use outgoing::Message;
+pub(crate) use settings::ASSUMED_CALLS;
 pub use settings::Settings;
 pub use violation::Violation;
 

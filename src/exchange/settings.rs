@@ -52,13 +52,16 @@ impl Default for Settings {
     }
 }
 
+/// The calls that every peer takes.
+pub(crate) const ASSUMED_CALLS: u32 = 128;
+
 impl Settings {
     /// What holds before the settings have arrived, and for what they do not say. Each side accepts it from the
     /// first byte on, but for a body over its own limit.
     pub fn assumed() -> Settings {
         Settings {
             body: 240,
-            calls: 128,
+            calls: ASSUMED_CALLS,
             call_window: 64 << 10,
             connection_window: 256 << 10,
             name: String::new(),

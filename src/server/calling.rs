@@ -1,7 +1,7 @@
 //! Calls of the server to a client: the state that their callers and the loop share.
 
 use super::connection::Place;
-use super::hooks::guarded;
+use super::guard::guarded;
 use crate::error::{CloseReason, Error, ErrorReply, Progress};
 use bytes::Bytes;
 use std::fmt;

@@ -4,7 +4,7 @@ use super::calling::Calling;
 use super::connection::{Connection, Place};
 use super::outbox::Given;
 use crate::body::IntoBody;
-use crate::error::{Error, Progress};
+use crate::error::{CloseReason, Error, Progress};
 use crate::exchange::{Message, Opening};
 use crate::nesting;
 use bytes::Bytes;
@@ -67,6 +67,10 @@ impl Connection {
         let body = body.into_body().into_bytes();
         let outbox = &self.origin.outbox;
         let endpoint = outbox.endpoint().clone();
+        if !self.is_open() {
+            let (reason, progress) = (CloseReason::PeerClosed, Progress::NotBegun);
+            return Err(Error::Closed { endpoint, reason, progress });
+        }
         let Some(place) = Place::take(&self.origin, outbox.in_flight()) else {
             let limit = outbox.in_flight();
             return Err(Error::TooManyCalls { endpoint, limit, request: body });

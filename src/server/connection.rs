@@ -1,13 +1,16 @@
 //! Connections as values: to notify a client, to close it, to keep something for it.
 
 use super::flow::{Flow, Refused};
+use super::guard::guarded;
 use super::outbox::{Given, Outbox};
 use super::parts::PartError;
 use crate::account::Share;
 use crate::body::IntoBody;
 use crate::exchange::{Message, Metadata, Side};
+use crate::framing::GoodbyeCode;
 use crate::goodbye::Goodbye;
 use crate::message_server::ConnectionId;
+use crate::nesting;
 use crate::peer::Peer;
 use std::any::Any;
 use std::fmt;
@@ -87,6 +90,13 @@ impl Place {
 impl Drop for Place {
     fn drop(&mut self) {
         self.origin.extras().calls.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+impl Drop for Extras {
+    /// The application's state may panic.
+    fn drop(&mut self) {
+        guarded(|| drop(self.state.take()));
     }
 }
 
@@ -197,7 +207,7 @@ impl Connection {
     /// not closed for that.
     ///
     /// # Errors
-    /// [`PartError::Cancelled`] if the connection has ended, [`PartError::TooLarge`] for a body over the client's
+    /// [`PartError::Cancelled`] if the connection has ended, or if it had to wait and the server stops, [`PartError::TooLarge`] for a body over the client's
     /// limit; one that was sent before the limit was known is dropped. On the server's own thread, inside a handler or a hook, it does not block: [`PartError::Full`].
     pub fn notify(&self, body: impl IntoBody) -> Result<(), PartError> {
         self.push(body, !self.origin.outbox.is_on_loop())
@@ -223,7 +233,18 @@ impl Connection {
         let (method, metadata) = (self.method, self.metadata.clone());
         let lane = self.origin.make_lane();
         let message = Message { body, method, metadata, last: false };
-        let tells = lane.push(message, waits).map_err(Refused::into_error)?;
+        let pushed = match lane.push(message, false) {
+            // A server that stops waits for nobody.
+            Err(Refused::Full(_)) if waits && self.origin.outbox.is_stopping() => {
+                Err(Refused::Gone)
+            }
+            Err(Refused::Full(message)) if waits => {
+                let _waiting = nesting::wait();
+                lane.push(message, true)
+            }
+            pushed => pushed,
+        };
+        let tells = pushed.map_err(Refused::into_error)?;
         if tells {
             self.origin.give(Side::Server.lane(), Given::Parts(lane.clone()));
         }
@@ -231,7 +252,7 @@ impl Connection {
     }
 
     /// Closes the connection once what waits for the client has been sent, with the application's own reason (code
-    /// from 100 on), which the client gets. Does not block. Does nothing if it has ended.
+    /// from 100 on; a lower one becomes [`GoodbyeCode::STOPPING`]), which the client gets. Does not block. Does nothing if it has ended.
     ///
     /// ```no_run
     /// # fn of(client: &msgpipe::Connection) {
@@ -239,11 +260,14 @@ impl Connection {
     /// # }
     /// ```
     pub fn close(&self, why: Goodbye) {
+        // Some codes of this crate say that nothing was begun: an application cannot know that.
+        let code = if why.code < 100 { GoodbyeCode::STOPPING } else { why.code };
+        let why = Goodbye { code, ..why };
         self.origin.give(Side::Server.lane(), Given::Close(why.into()));
     }
 
     /// Keeps something of the application's own with the connection, once. It is dropped with the last clone of the
-    /// connection and the last of its requests.
+    /// connection and the last of its requests: a clone of the connection in it keeps it for ever.
     ///
     /// ```no_run
     /// struct Session(String);

@@ -54,6 +54,8 @@ struct State {
     charge: Charge,
     ending: Option<Ending>,
     is_gone: bool,
+    /// No thread is to wait any more.
+    is_stopping: bool,
     /// How many threads wait for room.
     waiters: usize,
     /// The loop will look for parts, and has not done it yet.
@@ -73,6 +75,7 @@ impl Flow {
             charge: Charge::new(share),
             ending: None,
             is_gone: false,
+            is_stopping: false,
             waiters: 0,
             is_told: false,
         };
@@ -91,7 +94,10 @@ impl Flow {
     /// Adds a part. `waits`: until there is room. Returns whether the loop has to be told.
     pub fn push(&self, part: Message, waits: bool) -> Result<bool, Refused> {
         let mut state = self.lock();
-        while !state.is_gone && !state.has_room(&part) {
+        while !state.is_gone && state.ending.is_none() && !state.has_room(&part) {
+            if waits && state.is_stopping {
+                return Err(Refused::Gone);
+            }
             if !waits {
                 return Err(Refused::Full(part));
             }
@@ -99,7 +105,7 @@ impl Flow {
             state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
             state.waiters -= 1;
         }
-        if state.is_gone {
+        if state.is_gone || state.ending.is_some() {
             return Err(Refused::Gone);
         }
         Ok(state.add(part))
@@ -128,6 +134,7 @@ impl Flow {
     pub fn end(&self, ending: Ending) -> bool {
         let mut state = self.lock();
         state.ending = Some(ending);
+        self.changed.notify_all();
         !std::mem::replace(&mut state.is_told, true)
     }
 
@@ -148,6 +155,12 @@ impl Flow {
         }
         state.is_told = false;
         Next::Nothing
+    }
+
+    /// Threads that wait for room are told that there is none any more: the server stops.
+    pub fn stop_waiting(&self) {
+        self.lock().is_stopping = true;
+        self.changed.notify_all();
     }
 
     /// Whether nobody waits for parts any more.

@@ -1,11 +1,11 @@
 //! The hooks of the application, whose panics end nothing.
 
+use super::guard::{discard, guarded};
 use super::{Connection, Server};
 use crate::error::{CloseReason, Error};
 use crate::message_server::{ConnectionId, MessageServer};
 use crate::server::notification::ClientNotification;
 use std::any::Any;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Instant;
 
 /// The hooks of the application. They run in the server's loop.
@@ -159,19 +159,5 @@ impl Hooks {
         if let Some(tell) = &mut self.panicked {
             guarded(|| tell(connection, text.unwrap_or("a panic without a text")));
         }
-    }
-}
-
-/// Calls the application and catches its panic.
-pub(super) fn guarded(tell: impl FnOnce()) {
-    if let Err(panic) = catch_unwind(AssertUnwindSafe(tell)) {
-        discard(panic);
-    }
-}
-
-/// The drop of a panic's payload may panic again; the second payload is leaked.
-fn discard(panic: Box<dyn Any + Send>) {
-    if let Err(again) = catch_unwind(AssertUnwindSafe(|| drop(panic))) {
-        std::mem::forget(again);
     }
 }

@@ -1,6 +1,6 @@
 //! How a handler learns that its work on a request may be of no more use.
 
-use super::hooks::guarded;
+use super::guard::guarded;
 use crate::exchange::Cancelled;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -10,6 +10,7 @@ mod client_call;
 mod connection;
 mod connections;
 mod flow;
+mod guard;
 mod hooks;
 mod inflow;
 mod interrupt;

@@ -9,6 +9,7 @@ use crate::goodbye::Goodbye;
 use crate::limits::Limits;
 use crate::message_server::{ConnectionId, Waker};
 use bytes::Bytes;
+use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::ThreadId;
@@ -45,6 +46,16 @@ impl Given {
             Given::Answer(_) | Given::Reply(_) | Given::Taken(_) | Given::Close(_) => {}
         }
     }
+}
+
+thread_local! {
+    /// This thread runs the loop of a server.
+    static IS_LOOP: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether this thread runs the loop of any server: it must not wait for another.
+pub(super) fn is_any_loop() -> bool {
+    IS_LOOP.get()
 }
 
 /// What other threads have given and the loop has not taken yet, and what all connections of a server share.
@@ -89,6 +100,7 @@ impl Outbox {
     /// This thread runs the loop.
     pub fn is_run_here(&self) {
         self.thread.get_or_init(|| std::thread::current().id());
+        IS_LOOP.set(true);
     }
 
     /// Whether this is the thread that runs the loop.

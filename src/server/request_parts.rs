@@ -13,7 +13,8 @@ use std::time::{Duration, Instant};
 /// The parts of a request, in order, for any thread; [`Request::into_parts`](super::Request::into_parts) returns it.
 ///
 /// As an iterator it waits for each part, without a limit: [`next_within`](RequestParts::next_within) has one, for
-/// clients that begin a request and do not go on. As [`Read`] it joins the bytes of all parts. Parts that are not taken
+/// clients that begin a request and do not go on: with [workers](super::Workers) each of them has a thread until then.
+/// As [`Read`] it joins the bytes of all parts. Parts that are not taken
 /// make the client wait, up to [`Limits::call_window`](crate::Limits::call_window) bytes of a request and
 /// [`Limits::connection_window`](crate::Limits::connection_window) of a client. Dropping it makes the client stop
 /// sending; the request can still be answered.

@@ -2,16 +2,17 @@
 
 use super::Interrupt;
 use super::flow::{Ending, Flow, Refused};
-use super::outbox::Given;
+use super::outbox::{Given, is_any_loop};
 use super::responder::Responder;
 use crate::body::IntoBody;
 use crate::error::ErrorReply;
-use crate::exchange::Message;
+use crate::exchange::{Message, Metadata};
+use crate::nesting;
 use bytes::Bytes;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError, Weak};
 
 /// What a [`Topic`] does with a subscriber that does not take what is published, once up to 512 KiB of it wait here,
 /// and up to 256 KiB of all that the client takes slowly in the server's loop; see
@@ -70,6 +71,8 @@ struct Shared {
 
 struct Subscriber {
     responder: Responder,
+    /// Of the responder, for its first message.
+    metadata: Mutex<Metadata>,
     flow: Arc<Flow>,
 }
 
@@ -92,13 +95,14 @@ impl Topic {
         Topic { shared: Arc::new(Shared { publishing, subscribers, next }), when_full }
     }
 
-    /// Subscribes the caller of a request: its reply are the messages from now on. Does not block.
+    /// Subscribes the caller of a request: its reply are the messages from now on. Does not block. The topic takes the
+    /// place of a hook that was set with [`Responder::on_interrupt`].
     pub fn subscribe(&self, responder: Responder) {
         self.add(responder, None);
     }
 
     /// As [`subscribe`](Topic::subscribe), with a first message for this subscriber alone: the state, of which the
-    /// messages are the changes.
+    /// messages are the changes. With [`WhenFull::DropOldest`] it is the first to be dropped.
     ///
     /// ```no_run
     /// # let (topic, state) = (msgpipe::Topic::default(), std::sync::Mutex::new(String::new()));
@@ -115,8 +119,9 @@ impl Topic {
     }
 
     fn add(&self, responder: Responder, first: Option<Bytes>) {
-        let (responder, flow) = responder.into_flow();
-        let subscriber = Arc::new(Subscriber { responder, flow });
+        let (mut responder, flow) = responder.into_flow();
+        let metadata = Mutex::new(std::mem::take(&mut responder.metadata));
+        let subscriber = Arc::new(Subscriber { responder, metadata, flow });
         if let Some(first) = first {
             // It has room for one message at least.
             let _ = subscriber.push(first, WhenFull::DropNewest);
@@ -135,8 +140,11 @@ impl Topic {
     pub fn publish(&self, message: impl IntoBody) -> Published {
         let message = message.into_body().into_bytes();
         let mut published = Published::default();
-        let one_at_a_time = self.shared.publishing.lock().unwrap_or_else(PoisonError::into_inner);
         let all = self.shared.snapshot();
+        let Some(one_at_a_time) = self.turn() else {
+            published.dropped = all.len();
+            return published;
+        };
         for (key, subscriber) in all {
             match subscriber.push(message.clone(), self.when_full) {
                 Ok(dropped) => {
@@ -155,6 +163,18 @@ impl Topic {
         }
         drop(one_at_a_time);
         published
+    }
+
+    /// Waits for its turn. `None`: this is the loop of a server, which must not wait for a publisher that waits.
+    fn turn(&self) -> Option<MutexGuard<'_, ()>> {
+        match is_any_loop() && self.when_full == WhenFull::Wait {
+            true => match self.shared.publishing.try_lock() {
+                Err(TryLockError::WouldBlock) => None,
+                Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+                Ok(turn) => Some(turn),
+            },
+            false => Some(self.shared.publishing.lock().unwrap_or_else(PoisonError::into_inner)),
+        }
     }
 
     /// How many clients have subscribed.
@@ -214,10 +234,15 @@ impl Drop for Shared {
 impl Subscriber {
     /// Returns how many older messages were dropped.
     fn push(&self, message: Bytes, when_full: WhenFull) -> Result<usize, Refused> {
-        let message = Message::new(message, false);
+        let metadata =
+            std::mem::take(&mut *self.metadata.lock().unwrap_or_else(PoisonError::into_inner));
+        let message = Message { metadata, ..Message::new(message, false) };
         let (tells, dropped) = match when_full {
             WhenFull::DropOldest => self.flow.push_over(message)?,
-            WhenFull::Wait if !self.responder.is_on_loop() => (self.flow.push(message, true)?, 0),
+            WhenFull::Wait if !is_any_loop() => {
+                let _waiting = nesting::wait();
+                (self.flow.push(message, true)?, 0)
+            }
             _ => (self.flow.push(message, false)?, 0),
         };
         self.tell(tells);

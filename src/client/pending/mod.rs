@@ -99,6 +99,11 @@ impl Pending {
         self.lock().machine.room()
     }
 
+    /// How many calls of this client are open.
+    pub fn own_open(&self) -> usize {
+        self.lock().machine.own_open()
+    }
+
     /// Whether the server's limits are known.
     pub fn is_settled(&self) -> bool {
         self.settled.load(Ordering::Acquire)

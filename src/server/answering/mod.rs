@@ -130,6 +130,7 @@ impl<M: MessageServer> Answering<M> {
             self.take_given();
             self.feed_hungry();
             if self.stopper.stop.load(Ordering::SeqCst) && self.is_stopped() {
+                self.close_rest();
                 return Ok(());
             }
             let timeout = self.timeout();
@@ -174,7 +175,7 @@ impl<M: MessageServer> Answering<M> {
         }
     }
 
-    fn closed(&mut self, connection: ConnectionId, reason: &CloseReason) {
+    pub(super) fn closed(&mut self, connection: ConnectionId, reason: &CloseReason) {
         let Some(mut caller) = self.callers.remove(&connection) else {
             return;
         };

@@ -2,6 +2,7 @@
 
 use super::Answering;
 use super::given::GIVEN_AT_ONCE;
+use crate::error::CloseReason;
 use crate::framing::GoodbyeCode;
 use crate::goodbye::Goodbye;
 use crate::message_server::{ConnectionId, MessageServer};
@@ -12,6 +13,12 @@ impl<M: MessageServer> Answering<M> {
     pub(super) fn say_goodbye(&mut self, connection: ConnectionId) {
         let why = Goodbye::new(GoodbyeCode::STOPPING, "the server stops");
         self.messages.close(connection, why);
+    }
+
+    /// The time for draining is over: the connections that are left end with the server.
+    pub(super) fn close_rest(&mut self) {
+        let rest: Vec<ConnectionId> = self.callers.keys().copied().collect();
+        rest.into_iter().for_each(|connection| self.closed(connection, &CloseReason::Local));
     }
 
     /// Whether a stopped server has drained. The first call stops accepting clients and requests; once all

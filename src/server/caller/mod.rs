@@ -138,6 +138,9 @@ impl Caller {
     /// The server was told to stop.
     pub fn drain(&mut self) {
         self.machine.drain();
+        if let Some(lane) = self.origin.lane() {
+            lane.stop_waiting();
+        }
         let requests = self.machine.owners().filter_map(Owner::request);
         requests.for_each(|request| request.watch.tell(Interrupt::Stopping));
     }
@@ -156,10 +159,11 @@ impl Caller {
         self.charge.set(held + refused + self.in_flight_bytes + self.early_bytes() + entries);
     }
 
-    /// While a reply waits for credit, or the client sends what memory is reserved for, its frames free memory: they
-    /// are read even if there is none.
+    /// While a reply waits for credit, a request is in flight, or the client sends what memory is reserved for, its
+    /// frames free memory: they are read even if there is none. So is its end.
     pub fn keep_going(&mut self, messages: &mut impl MessageServer, connection: ConnectionId) {
-        let keeps_going = self.machine.held() > 0 || self.reserved > 0;
+        let is_awaited = self.machine.held() > 0 || self.reserved > 0;
+        let keeps_going = is_awaited || self.in_flight_bytes > 0 || self.machine.own_open() > 0;
         if keeps_going != self.keeps_going {
             self.keeps_going = keeps_going;
             messages.keep_going(connection, keeps_going);
