@@ -163,6 +163,12 @@ impl<T> Machine<T> {
         Ok(())
     }
 
+    /// The bytes that may wait to be sent in a call for whoever keeps no more than `most`: a queue with a smaller limit
+    /// [refuses](SendError::Full) more.
+    pub(crate) fn queue_limit(&self, most: usize) -> usize {
+        most.min(self.config.queue)
+    }
+
     /// Whether this side's direction of a call takes more messages: it has not ended, and the peer has not stopped it.
     pub(crate) fn takes_more(&self, id: u32) -> bool {
         self.calls.get(&id).is_some_and(|call| !call.outgoing.closed)
