@@ -79,6 +79,9 @@ impl Pending {
 
     /// The request is incomplete, and stays so.
     pub fn give_up_request(&self, id: u32) {
-        self.lock().machine.abort(id, abort::FAILED);
+        let mut state = self.lock();
+        state.machine.abort(id, abort::FAILED);
+        // If nothing of it was sent, its reply has ended.
+        state.hear();
     }
 }

@@ -144,7 +144,7 @@ impl<T> Machine<T> {
     ///
     /// # Errors
     /// See [`SendError`].
-    pub fn send(&mut self, id: u32, message: Message) -> Result<(), SendError> {
+    pub fn send(&mut self, id: u32, mut message: Message) -> Result<(), SendError> {
         self.check_size(message.body.len()).map_err(|limit| SendError::TooLarge { limit })?;
         self.grow(id);
         let queue = self.config.queue;
@@ -154,6 +154,10 @@ impl<T> Machine<T> {
         if !call.outgoing.is_empty() && call.outgoing.cost() >= queue {
             call.is_full = true;
             return Err(SendError::Full);
+        }
+        // The request goes with its first message if it was not sent before.
+        if let Some(request) = call.outgoing.request.as_mut().filter(|it| !it.metadata.is_empty()) {
+            message.metadata = std::mem::take(&mut request.metadata);
         }
         self.held += message.body.len() + message.metadata.len();
         call.outgoing.push(message);
