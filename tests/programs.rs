@@ -9,6 +9,8 @@
 //!
 //! `MSGPIPE_SEED=number MSGPIPE_API_PROGRAMS=1 cargo test --test programs`
 
+#[path = "programs/calling_back.rs"]
+mod calling_back;
 #[path = "programs/client.rs"]
 mod client;
 #[path = "programs/model.rs"]

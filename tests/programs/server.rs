@@ -1,6 +1,7 @@
 //! The server of a program: its handler does with each request what was planned, and checks what it is told.
 
-use super::plan::{Ask, End, How, Kind, Listens, Reply, Way};
+use super::calling_back::call_back;
+use super::plan::{Ask, End, How, Kind, Reply, Way};
 use super::transport::Watched;
 use super::world::{PATIENCE, SETTLE, World, fill, front, metadata, numbered, planned_panic};
 use bytes::Bytes;
@@ -10,13 +11,9 @@ use msgpipe::{
 };
 use std::sync::atomic::Ordering::SeqCst;
 use std::sync::{Arc, mpsc};
-use std::time::Duration;
 
 /// More than handlers can be held at once by parts that nobody takes yet: one for each thread of the clients.
 const WORKERS: usize = 12;
-
-/// How long the server waits for a client that may not look.
-const SHORT: Duration = Duration::from_millis(30);
 
 /// Serves until it is stopped.
 pub fn serve(world: &Arc<World>, server: Server<Watched>) -> Result<(), Error> {
@@ -296,64 +293,5 @@ fn send(world: &World, number: usize, sizes: &[usize], end: End, responder: Resp
             let _dropped_by_the_panic = parts;
             planned_panic()
         }
-    }
-}
-
-/// Calls the client of a request, and then answers it.
-fn call_back(
-    world: &Arc<World>,
-    number: usize,
-    size: usize,
-    way: Way,
-    connection: &Connection,
-    responder: Responder,
-) {
-    let asked = &world.asked[number];
-    let is_heard = world.clients[asked.client].listens == Listens::OnAThread;
-    let time = if is_heard { PATIENCE } else { SHORT };
-    let client = connection.with_method(number as u32 + 1).with_timeout(time);
-    let body = fill(size, number, 9);
-    let its = world.clone();
-    let then = move |outcome| {
-        is_answered(&its, number, outcome);
-        responder.reply(its.asked[number].reply(number).swap_remove(0));
-    };
-    match way {
-        Way::Call => then(client.call(body)),
-        Way::Start => then(client.start(body).and_then(|call| call.wait())),
-        _ => match client.start(body) {
-            Ok(call) => call.then(then),
-            Err(error) => then(Err(error)),
-        },
-    }
-}
-
-/// What the client has answered.
-fn is_answered(world: &World, number: usize, outcome: Result<Bytes, Error>) {
-    let asked = &world.asked[number];
-    let (listens, called) = (world.clients[asked.client].listens, &asked.called_back);
-    let is_right = match &outcome {
-        Ok(reply) => {
-            number % 4 < 2 && called.load(SeqCst) > 0 && *reply == fill(number % 700, number, 5)
-        }
-        Err(Error::Answered { reply, .. }) => match reply.code {
-            // It takes no calls, or none any more.
-            ErrorReply::FAILED => listens != Listens::OnAThread || world.may_close(asked.client),
-            ErrorReply::UNANSWERED => number % 4 == 3 && called.load(SeqCst) > 0,
-            400 => number % 4 == 2 && called.load(SeqCst) > 0,
-            // It looks seldom, and keeps so many bytes of calls.
-            ErrorReply::TOO_MANY_REQUESTS => world.is_tight || listens == Listens::BetweenActs,
-            ErrorReply::STOPPING => world.is_stopped(),
-            _ => false,
-        },
-        Err(Error::Deadline { .. }) => {
-            listens != Listens::OnAThread || asked.ask.deadline.is_some()
-        }
-        Err(Error::Closed { .. }) => world.may_close(asked.client),
-        Err(Error::TooManyCalls { .. }) => world.is_tight,
-        Err(_) => false,
-    };
-    if !is_right {
-        world.is_wrong_of(number, format!("the client's answer to a call: {outcome:?}"));
     }
 }
