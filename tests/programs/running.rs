@@ -15,7 +15,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 /// The programs of a test run without `MSGPIPE_API_PROGRAMS`, on each transport.
-const PROGRAMS: u64 = 100;
+const PROGRAMS: u64 = 60;
 
 /// Programs before the descriptors and threads are counted: what is made once has been made by then.
 const WARM_UP: u64 = 4;
