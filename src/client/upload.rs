@@ -24,7 +24,8 @@ use std::time::{Duration, Instant};
 /// put it in a [`BufWriter`](std::io::BufWriter) if they are small.
 ///
 /// Dropped before its end, as by a panic, the call of [`Client::upload`] is cancelled; of [`Client::duplex`] the server
-/// learns that the request is incomplete, and can still answer.
+/// learns that the request is incomplete, and can still answer; if nothing of it was sent yet, it is not sent, and the reply
+/// ends with [`Error::Answered`], code [`ErrorReply::FAILED`](crate::ErrorReply::FAILED).
 #[must_use = "an upload that is dropped is cancelled"]
 pub struct Upload {
     inner: Arc<Inner>,
@@ -240,6 +241,7 @@ impl Drop for Upload {
             (false, true) => {
                 self.inner.pending.give_up_request(self.id);
                 self.inner.channel.send_soon(&self.inner.pending);
+                self.inner.channel.wake_reader();
             }
             (false, false) => {
                 self.inner.abandon(self.id);

@@ -2,12 +2,13 @@
 
 use crate::common::serving::{Serving, limits};
 use crate::common::{Backend, PATIENCE, pattern};
-use msgpipe::{Client, CloseReason, PartSender};
+use msgpipe::{Client, CloseReason, PartSender, ServerMessage};
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
 crate::on_every_transport!(
+    small_send_queues_lose_nothing,
     who_leaves_parts_unread_is_not_closed,
     a_sender_ends_with_the_server,
     parts_that_nobody_takes_leave_memory_for_others,
@@ -15,6 +16,43 @@ crate::on_every_transport!(
 
 fn client<B: Backend>(backend: &B) -> Client {
     backend.client(&limits()).unwrap()
+}
+
+/// The queues of sides with a small limit of it are full before those of parts and notifications are.
+fn small_send_queues_lose_nothing<B: Backend>() {
+    /// Of each there are more bytes than are queued by default.
+    const COUNT: usize = 30;
+    const PART: usize = 10_000;
+    let all = || (0..COUNT).map(|at| pattern(PART, at as u8));
+    for queued in [1, PART + 63, PART + 64, PART + 65, 32 * 1024, 256 * 1024, 256 * 1024 + 1] {
+        let backend = B::new();
+        let limits = limits().with_queued(queued);
+        let server = backend.serve_calls(&limits).unwrap().accept_streams();
+        let _serving = Serving::start(server, move |request, responder| {
+            let client = request.connection();
+            thread::spawn(move || {
+                let request: Vec<_> = request.into_parts().map(Result::unwrap).collect();
+                assert!(request.into_iter().eq(all()), "{queued}: another request");
+                all().for_each(|news| client.notify(news).unwrap());
+                let mut parts = responder.into_parts();
+                all().for_each(|part| parts.send(part).unwrap());
+                parts.finish();
+            });
+        });
+        let client = backend.client(&limits).unwrap();
+        let mut incoming = client.incoming().unwrap();
+        let (mut upload, parts) = client.duplex().unwrap();
+        all().for_each(|part| upload.send(part).unwrap());
+        upload.end().unwrap();
+        let reply: Vec<_> = parts.map(Result::unwrap).collect();
+        assert!(reply.into_iter().eq(all()), "{queued}: another reply");
+        for news in all() {
+            match incoming.next_within(PATIENCE).unwrap() {
+                ServerMessage::Notification(it) => assert!(it.body() == news, "{queued}: a gap"),
+                other => panic!("{other:?}"),
+            }
+        }
+    }
 }
 
 /// A client with nothing but parts to read is not closed for leaving them; one with replies is.

@@ -3,11 +3,14 @@
 use crate::common::serving::{Serving, limits};
 use crate::common::{Backend, PATIENCE, pattern};
 use crate::request_parts::{client, next, passing, passing_with, upload};
-use msgpipe::Error;
+use msgpipe::{Call, Client, Error, ErrorReply, Metadata, Request, Responder};
 use std::io::Write;
+use std::sync::mpsc;
 use std::thread;
 
 crate::on_every_transport!(
+    a_request_that_waits_for_its_turn_keeps_its_metadata,
+    a_request_that_is_given_up_before_its_turn_ends_only_its_reply,
     a_handler_that_takes_nothing_stops_its_client_and_nobody_else,
     requests_that_are_refused_or_dropped_give_their_credit_back,
     a_part_over_the_limit_comes_back,
@@ -150,4 +153,63 @@ fn what_waits_in_a_server_has_a_limit<B: Backend>() {
     for sender in senders {
         assert_eq!(sender.join().unwrap(), "60");
     }
+}
+
+/// As many requests as a server takes at once, before which none of a client waits.
+const AT_ONCE: usize = 128;
+
+type Requests = mpsc::Receiver<(Request, Responder)>;
+type Held = (Call, Responder);
+
+/// A client with so many calls that the request of a further one waits in it.
+fn crowded<B: Backend>(backend: &B) -> (Serving, Requests, Client, Vec<Held>) {
+    let (serving, requests) = passing_with(backend, &limits().with_in_flight(AT_ONCE));
+    let client = client(backend);
+    let held = (0..AT_ONCE).map(|_| {
+        let call = client.start("held").unwrap();
+        (call, requests.recv_timeout(PATIENCE).unwrap().1)
+    });
+    let held = held.collect();
+    (serving, requests, client, held)
+}
+
+fn end_all(held: Vec<Held>) {
+    for (call, responder) in held {
+        responder.reply("done");
+        assert_eq!(call.wait().unwrap(), "done");
+    }
+}
+
+fn a_request_that_waits_for_its_turn_keeps_its_metadata<B: Backend>() {
+    let backend = B::new();
+    let (_serving, requests, client, held) = crowded(&backend);
+    let metadata = Metadata::default().with(b"key", b"value").unwrap();
+    let client = client.with_metadata(metadata.clone());
+    let mut with_a_part = client.upload().unwrap();
+    with_a_part.send("a part").unwrap();
+    with_a_part.send("another").unwrap();
+    let calls = [with_a_part, client.upload().unwrap()].map(|upload| upload.finish().unwrap());
+    end_all(held);
+    for (call, expected) in calls.into_iter().zip([vec!["a part", "another"], vec![]]) {
+        let (request, responder) = requests.recv_timeout(PATIENCE).unwrap();
+        assert_eq!(request.metadata(), metadata);
+        let parts: Vec<_> = request.into_parts().map(Result::unwrap).collect();
+        assert_eq!(parts, expected);
+        responder.reply("done");
+        assert_eq!(call.wait().unwrap(), "done");
+    }
+}
+
+fn a_request_that_is_given_up_before_its_turn_ends_only_its_reply<B: Backend>() {
+    let backend = B::new();
+    let (_serving, _requests, client, held) = crowded(&backend);
+    let (mut upload, mut parts) = client.duplex().unwrap();
+    upload.send("a part").unwrap();
+    drop(upload);
+    match parts.next_within(PATIENCE) {
+        Err(Error::Answered { reply, .. }) => assert_eq!(reply.code, ErrorReply::FAILED),
+        other => panic!("{other:?}"),
+    }
+    end_all(held);
+    assert_eq!(client.call("echo").unwrap(), "echo");
 }

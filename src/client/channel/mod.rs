@@ -206,6 +206,11 @@ impl Channel {
         }
     }
 
+    /// Wakes the thread that reads: what it waits for may have ended on this side.
+    pub fn wake_reader(&self) {
+        self.stream.wake();
+    }
+
     /// Bytes are left unsent: another thread, or the application's own loop, sends them.
     fn leave_unsent(&self) {
         self.stream.wake();

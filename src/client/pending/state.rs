@@ -313,6 +313,11 @@ impl State {
             End::Plain if has_parts => Outcome::End,
             End::Plain => Outcome::Reply(Bytes::new()),
             End::Error(error) => Outcome::Error(error.into()),
+            // On an open connection: a duplex call whose request was given up.
+            End::Withdrawn if self.closed.is_none() => {
+                let text = "its request was given up before it was sent";
+                Outcome::Error(ErrorReply::new(ErrorReply::FAILED, text).into())
+            }
             End::Closed { .. } | End::Withdrawn => {
                 let reason = self.closed.clone().unwrap_or(CloseReason::Local);
                 Outcome::Closed(reason.of_open_call().into())

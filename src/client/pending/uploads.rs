@@ -7,7 +7,8 @@ use crate::exchange::{Message, Opening, SendError, abort};
 use bytes::Bytes;
 use std::time::Instant;
 
-/// The bytes of parts of one request that wait here: a few system calls' worth. One part may be over it.
+/// The bytes of parts of one request that wait here: a few system calls' worth, or a smaller
+/// [`Limits::queued`](crate::Limits::queued). One part may be over it.
 pub(in crate::client) const UPLOAD_MAX: usize = 256 * 1024;
 
 /// Why a part was not queued.
@@ -47,7 +48,7 @@ impl Pending {
         if !state.takes_parts(id) {
             return Err(PartRefused::Over);
         }
-        if state.machine.queued(id) >= UPLOAD_MAX {
+        if state.machine.queued(id) >= state.machine.queue_limit(UPLOAD_MAX) {
             return Err(PartRefused::Full(part));
         }
         state.machine.send(id, Message::new(part.clone(), false)).map_err(|error| match error {
@@ -60,7 +61,7 @@ impl Pending {
     /// Whether fewer bytes of a request wait than `room`, or no more of it are taken.
     pub fn has_room(&self, id: u32, room: usize) -> bool {
         let state = self.lock();
-        state.machine.queued(id) < room || !state.takes_parts(id)
+        state.machine.queued(id) < state.machine.queue_limit(room) || !state.takes_parts(id)
     }
 
     /// The position in the stream at which a request begins; `u64::MAX`: nothing of it was queued.
@@ -78,6 +79,9 @@ impl Pending {
 
     /// The request is incomplete, and stays so.
     pub fn give_up_request(&self, id: u32) {
-        self.lock().machine.abort(id, abort::FAILED);
+        let mut state = self.lock();
+        state.machine.abort(id, abort::FAILED);
+        // If nothing of it was sent, its reply has ended.
+        state.hear();
     }
 }

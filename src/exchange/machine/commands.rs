@@ -144,7 +144,7 @@ impl<T> Machine<T> {
     ///
     /// # Errors
     /// See [`SendError`].
-    pub fn send(&mut self, id: u32, message: Message) -> Result<(), SendError> {
+    pub fn send(&mut self, id: u32, mut message: Message) -> Result<(), SendError> {
         self.check_size(message.body.len()).map_err(|limit| SendError::TooLarge { limit })?;
         self.grow(id);
         let queue = self.config.queue;
@@ -155,12 +155,22 @@ impl<T> Machine<T> {
             call.is_full = true;
             return Err(SendError::Full);
         }
+        // The request goes with its first message if it was not sent before.
+        if let Some(request) = call.outgoing.request.as_mut().filter(|it| !it.metadata.is_empty()) {
+            message.metadata = std::mem::take(&mut request.metadata);
+        }
         self.held += message.body.len() + message.metadata.len();
         call.outgoing.push(message);
         if !call.is_unsent() {
             self.make_ready(id);
         }
         Ok(())
+    }
+
+    /// The bytes that may wait to be sent in a call for whoever keeps no more than `most`: a queue with a smaller limit
+    /// [refuses](SendError::Full) more.
+    pub(crate) fn queue_limit(&self, most: usize) -> usize {
+        most.min(self.config.queue)
     }
 
     /// Whether this side's direction of a call takes more messages: it has not ended, and the peer has not stopped it.

@@ -9,7 +9,8 @@ use crate::server::interrupt::Interrupt;
 use std::sync::Arc;
 
 /// The bytes that wait for a client in the machine before parts of its replies wait elsewhere: four times the send
-/// queue, so that the client does not wait for the loop. One part of each reply may be over it.
+/// queue, so that the client does not wait for the loop; with a smaller [`Limits::queued`](crate::Limits::queued), that.
+/// One part of each reply may be over it.
 const PARTS_MAX: usize = 256 * 1024;
 
 /// The lane of the notifications for a client, which are fed as a reply of parts that never ends.
@@ -92,7 +93,8 @@ impl Caller {
         let mut has_fed = false;
         while let Some(flow) = self.flow(id) {
             let queued = self.machine.queued(id);
-            let is_full = queued > 0 && queued.max(self.machine.held()) >= PARTS_MAX;
+            let limit = self.machine.queue_limit(PARTS_MAX);
+            let is_full = queued > 0 && queued.max(self.machine.held()) >= limit;
             // A quarter of the memory stays for small messages, so that nobody else waits for who takes no parts. A
             // part that is larger than the rest is alone.
             let is_alone = self.machine.held() == 0 && !self.share().is_half_used();

@@ -5,6 +5,7 @@ use crate::error::ErrorReply;
 use crate::exchange::event::{Cancelled, End, Event, abort};
 use crate::exchange::frame::Kind;
 use crate::exchange::machine::{Config, OpenError, Opening, SendError};
+use crate::exchange::metadata::Metadata;
 use std::time::{Duration, Instant};
 
 fn pair() -> Pair {
@@ -242,4 +243,23 @@ fn room_that_nobody_has_asked_for_changes_nothing() {
     assert_eq!(messages(&mut pair.server).len(), 1);
     // It has cost credit as any other.
     assert_eq!(pair.client.credit.sums().1, pair.server.window.sums().0);
+}
+
+#[test]
+fn the_metadata_of_a_request_arrive_whenever_its_first_message_is_given() {
+    let metadata = Metadata::default().with(b"key", b"value").unwrap();
+    for is_sent_before in [true, false] {
+        let mut pair = pair();
+        let bare = Opening { metadata: metadata.clone(), message: None, ..opening(0, false) };
+        let id = pair.client.open(bare, ()).unwrap();
+        if is_sent_before {
+            pair.pass();
+        }
+        pair.client.send(id, message(3, false)).unwrap();
+        pair.client.send(id, message(4, true)).unwrap();
+        pair.pass();
+        let told = events(&mut pair.server);
+        let Some(Event::Request { metadata: its, .. }) = told.first() else { panic!("{told:?}") };
+        assert_eq!(*its, metadata, "sent before: {is_sent_before}");
+    }
 }
