@@ -1,5 +1,6 @@
 //! The behaviour of the public interface, on every transport.
 
+mod attacks;
 mod bad_input;
 mod both_ways;
 mod call_ends;

@@ -55,6 +55,7 @@ impl<M: MessageServer> Answerer<'_, M> {
             caller.machine.set_owner(self.id, Owner::Request(request));
             caller.in_flight_bytes += held;
             caller.settle();
+            caller.keep_going(&mut self.server.messages, self.connection);
         }
         Responder::new(self.id, request.origin.clone(), watch)
     }
