@@ -139,9 +139,10 @@ pub enum Error {
         /// The request.
         request: Bytes,
     },
-    /// So many bytes of notifications wait to be sent that this one is not taken. It is returned here.
+    /// So many bytes of notifications, or of a server's calls to a client, wait that this one is not taken. It is
+    /// returned here.
     #[error(
-        "{endpoint}: {limit} bytes of notifications wait to be sent, the limit: the peer takes them more slowly; send less, wait (Client::notify_within), or raise Limits::queued"
+        "{endpoint}: {limit} bytes wait for the peer already, the limit: it takes them more slowly; send less, wait (Client::notify_within), or raise Limits::queued (for calls of a server Limits::connection_window)"
     )]
     Full {
         /// The endpoint.

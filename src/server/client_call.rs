@@ -1,7 +1,7 @@
 //! Calls of the server to a client, for the application.
 
 use super::calling::Calling;
-use super::connection::{Connection, Place};
+use super::connection::{Connection, NoPlace, Place};
 use super::outbox::Given;
 use crate::body::IntoBody;
 use crate::error::{CloseReason, Error, Progress};
@@ -62,7 +62,9 @@ impl Connection {
     /// ```
     ///
     /// # Errors
-    /// [`Error::TooManyCalls`], and [`Error::Closed`] if the connection has ended.
+    /// [`Error::TooManyCalls`]; [`Error::Full`] if the requests of open calls to this client have more than
+    /// [`Limits::connection_window`](crate::Limits::connection_window) bytes, with 64 for each; one may be larger.
+    /// [`Error::Closed`] if the connection has ended.
     pub fn start(&self, body: impl IntoBody) -> Result<ClientCall, Error> {
         let body = body.into_body().into_bytes();
         let outbox = &self.origin.outbox;
@@ -71,9 +73,15 @@ impl Connection {
             let (reason, progress) = (CloseReason::PeerClosed, Progress::NotBegun);
             return Err(Error::Closed { endpoint, reason, progress });
         }
-        let Some(place) = Place::take(&self.origin, outbox.in_flight()) else {
-            let limit = outbox.in_flight();
-            return Err(Error::TooManyCalls { endpoint, limit, request: body });
+        let (most, most_bytes) = (outbox.in_flight(), outbox.call_bytes());
+        let place = match Place::take(&self.origin, body.len(), most, most_bytes) {
+            Ok(place) => place,
+            Err(NoPlace::TooMany) => {
+                return Err(Error::TooManyCalls { endpoint, limit: most, request: body });
+            }
+            Err(NoPlace::Full) => {
+                return Err(Error::Full { endpoint, limit: most_bytes, message: body });
+            }
         };
         let given = self.timeout.unwrap_or(outbox.call_time());
         // In a handler: at most what is left of its request's time, and with who waits for this call.

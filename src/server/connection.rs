@@ -6,7 +6,7 @@ use super::outbox::{Given, Outbox};
 use super::parts::PartError;
 use crate::account::Share;
 use crate::body::IntoBody;
-use crate::exchange::{Message, Metadata, Side};
+use crate::exchange::{MESSAGE_COST, Message, Metadata, Side};
 use crate::framing::GoodbyeCode;
 use crate::goodbye::Goodbye;
 use crate::message_server::ConnectionId;
@@ -66,30 +66,56 @@ struct Extras {
     state: OnceLock<Box<dyn Any + Send + Sync>>,
     /// The notifications for it that wait for the loop.
     lane: OnceLock<Arc<Flow>>,
-    /// The calls to it that are open.
+    /// The calls to it that are open, and the bytes of their requests with 64 for each.
     calls: AtomicUsize,
+    call_bytes: AtomicUsize,
 }
 
 /// A call to a client counts as open while this is held.
 #[derive(Debug)]
 pub(super) struct Place {
     origin: Arc<Origin>,
+    bytes: usize,
+}
+
+/// Why there is no place for a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum NoPlace {
+    /// So many calls are open.
+    TooMany,
+    /// Their requests have so many bytes.
+    Full,
 }
 
 impl Place {
-    /// `None`: so many calls are open.
-    pub fn take(origin: &Arc<Origin>, limit: usize) -> Option<Place> {
-        let calls = &origin.extras().calls;
-        let taken = calls.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |open| {
-            (open < limit).then_some(open + 1)
+    /// A place for a call with a request of so many bytes. One request may be over `most_bytes`, if it is the only one.
+    pub fn take(
+        origin: &Arc<Origin>,
+        bytes: usize,
+        most: usize,
+        most_bytes: usize,
+    ) -> Result<Place, NoPlace> {
+        let Extras { calls, call_bytes, .. } = origin.extras();
+        let bytes = bytes + MESSAGE_COST as usize;
+        let (set, get) = (Ordering::SeqCst, Ordering::SeqCst);
+        let taken = calls.fetch_update(set, get, |open| (open < most).then_some(open + 1));
+        taken.map_err(|_| NoPlace::TooMany)?;
+        let taken = call_bytes.fetch_update(set, get, |held| {
+            (held == 0 || held + bytes <= most_bytes).then_some(held + bytes)
         });
-        taken.ok().map(|_| Place { origin: origin.clone() })
+        if taken.is_err() {
+            calls.fetch_sub(1, Ordering::SeqCst);
+            return Err(NoPlace::Full);
+        }
+        Ok(Place { origin: origin.clone(), bytes })
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.origin.extras().calls.fetch_sub(1, Ordering::SeqCst);
+        let Extras { calls, call_bytes, .. } = self.origin.extras();
+        call_bytes.fetch_sub(self.bytes, Ordering::SeqCst);
+        calls.fetch_sub(1, Ordering::SeqCst);
     }
 }
 

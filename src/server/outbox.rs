@@ -72,8 +72,9 @@ pub(super) struct Outbox {
     endpoint: Arc<str>,
     /// The time of a call to a client, if it is given no other.
     call_time: Duration,
-    /// The calls to one client that may be open.
+    /// The calls to one client that may be open, and the bytes of their requests.
     in_flight: usize,
+    call_bytes: usize,
     /// The thread that runs the loop.
     thread: OnceLock<ThreadId>,
 }
@@ -89,6 +90,7 @@ impl Outbox {
             endpoint: endpoint.into(),
             call_time: limits.call,
             in_flight: limits.in_flight,
+            call_bytes: limits.connection_window,
             thread: OnceLock::new(),
         }
     }
@@ -114,6 +116,10 @@ impl Outbox {
 
     pub fn call_time(&self) -> Duration {
         self.call_time
+    }
+
+    pub fn call_bytes(&self) -> usize {
+        self.call_bytes
     }
 
     pub fn in_flight(&self) -> usize {

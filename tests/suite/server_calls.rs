@@ -11,6 +11,8 @@ crate::on_every_transport!(
     a_call_ends_with_its_connection,
     a_call_has_a_deadline,
     the_calls_to_a_client_have_a_limit,
+    the_bytes_of_calls_to_a_client_have_a_limit,
+    calls_that_a_client_leaves_unread_do_not_close_it,
     a_body_over_the_limit_of_the_client_comes_back,
     a_handler_in_the_loop_cannot_wait_and_need_not,
     who_asks_twice_for_an_outcome_is_told_so,
@@ -116,6 +118,62 @@ fn the_calls_to_a_client_have_a_limit<B: Backend>() {
     }
     drop(connection.start("again").unwrap());
     assert!(client.call("goes on").is_ok());
+}
+
+fn the_bytes_of_calls_to_a_client_have_a_limit<B: Backend>() {
+    const LIMIT: usize = 256 << 10;
+    const COST: usize = 64;
+    let backend = B::new();
+    let mut small = limits();
+    (small.call_window, small.connection_window) = (LIMIT, LIMIT);
+    let (_serving, clients) = serving(&backend, &small);
+    let first = 100_000;
+    let rest = LIMIT - first - 2 * COST;
+    for (size, fits) in [(rest - 1, true), (rest, true), (rest + 1, false)] {
+        let (_client, connection) = connected(&backend, &clients);
+        let _first = connection.start(vec![7; first]).unwrap();
+        match connection.start(vec![7; size]) {
+            Ok(_) => assert!(fits, "{size}"),
+            Err(Error::Full { limit, message, .. }) => {
+                assert!(!fits && limit == LIMIT && message.len() == size, "{size}");
+            }
+            Err(other) => panic!("{other}"),
+        }
+    }
+    let (client, connection) = connected(&backend, &clients);
+    let larger = connection.start(vec![7; 2 * LIMIT]).unwrap();
+    assert!(matches!(connection.start(""), Err(Error::Full { .. })));
+    while client.call("reads").is_ok() && connection.start("").is_err() {}
+    assert!(matches!(larger.wait(), Err(Error::Answered { .. })), "it ends, and its place is free");
+}
+
+/// As replies do.
+fn calls_that_a_client_leaves_unread_do_not_close_it<B: Backend>() {
+    let backend = B::new();
+    let mut impatient = limits();
+    impatient.write_stall = Duration::from_millis(300);
+    let (give, clients) = mpsc::channel();
+    let (tell, closed) = mpsc::channel();
+    let server = backend.serve_calls(&impatient).unwrap();
+    let server = server.on_connected(move |client| give.send(client.clone()).unwrap());
+    let server = server.on_closed(move |client, _| tell.send(client.id()).unwrap());
+    let _serving = Serving::start(server, |request, responder| match &request.body()[..] {
+        b"large" => responder.reply(vec![7; 1 << 20]),
+        body => responder.reply(body.to_vec()),
+    });
+    let (client, connection) = connected(&backend, &clients);
+    client.call("its settings have arrived").unwrap();
+    let calls: Vec<_> = (0..40).map(|_| connection.start(vec![7; 100_000]).unwrap()).collect();
+    // The time of this one begins after that of the first, and passes.
+    let (other, unread) = connected(&backend, &clients);
+    let replies: Vec<_> = (0..4).map(|_| other.start("large").unwrap()).collect();
+    assert_eq!(closed.recv_timeout(PATIENCE), Ok(unread.id()));
+    drop(replies);
+    assert!(connection.is_open());
+    client.call("reads").unwrap();
+    client.call("and sends refusals").unwrap();
+    drop(calls);
+    assert_eq!(client.call("goes on").unwrap(), "goes on");
 }
 
 fn a_body_over_the_limit_of_the_client_comes_back<B: Backend>() {

@@ -21,7 +21,7 @@ mod schedule;
 use super::call::Call;
 use super::credit::{Credit, Window};
 use super::event::Event;
-use super::ids::{Ids, Side};
+use super::ids::{Ids, Side, is_lane};
 use super::settings::Settings;
 use crate::ids::IdMap;
 use briefs::Briefs;
@@ -257,6 +257,15 @@ impl<T> Machine<T> {
     /// The bytes of [`held`](Machine::held) that wait to be sent in a call.
     pub fn queued_bytes(&self, id: u32) -> usize {
         self.calls.get(&id).map_or(0, |call| call.outgoing.queued())
+    }
+
+    /// The bytes of [`held`](Machine::held) that wait to be sent in this side's own calls.
+    pub(crate) fn own_queued_bytes(&self) -> usize {
+        if self.own_open == 0 {
+            return 0;
+        }
+        let own = self.calls.iter().filter(|(id, _)| self.is_own(**id) && !is_lane(**id));
+        own.map(|(_, call)| call.outgoing.queued()).sum()
     }
 
     /// The bytes that are held: incomplete messages, and messages that wait to be sent.

@@ -152,9 +152,12 @@ impl Caller {
         let machine = &mut self.machine;
         self.streams.retain(|id| machine.queued(*id) > 0 || machine.owner(*id).is_some());
         let parts: usize = self.streams.iter().map(|id| machine.queued_bytes(*id)).sum();
+        // The server's own calls have limits of their own, too.
+        let parts = parts + machine.own_queued_bytes();
         let others = machine.held().saturating_sub(parts);
         // Of a reply that was cancelled parts may be left in the send queue.
-        let has_parts = !self.streams.is_empty() || self.unread_allowed && self.blocked.is_some();
+        let is_sending = !self.streams.is_empty() || machine.own_open() > 0;
+        let has_parts = is_sending || self.unread_allowed && self.blocked.is_some();
         let allowed = has_parts && others <= UNREAD_MAX;
         if allowed != self.unread_allowed {
             self.unread_allowed = allowed;
