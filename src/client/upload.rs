@@ -36,7 +36,15 @@ pub struct Upload {
     /// The reply is taken by somebody else.
     is_duplex: bool,
     is_ended: bool,
+    /// What was sent since this side last looked for what has arrived.
+    unlooked: usize,
 }
+
+/// So much is sent before this side looks whether the server has answered: a system call for each look.
+const LOOK_AFTER: usize = 64 * 1024;
+
+/// What a small part counts for that: 32 of them are as much.
+const PART_COST: usize = 2048;
 
 impl Client {
     /// Begins a request of any number of parts, with one reply. Does not block. One of a single part is the same as a
@@ -94,12 +102,13 @@ impl Client {
         let id = begun.map_err(|why| self.not_begun(why, ().into_body(), began))?;
         let (inner, timeout) = (self.inner.clone(), self.time(began));
         inner.channel.send_soon(&inner.pending);
-        Ok(Upload { inner, id, began, timeout, is_duplex, is_ended: false })
+        Ok(Upload { inner, id, began, timeout, is_duplex, is_ended: false, unlooked: 0 })
     }
 }
 
 impl Upload {
-    /// Sends a part. Blocks while there is no room for it, until the server takes parts or the call ends.
+    /// Sends a part. Blocks while there is no room for it, until the server takes parts or the call ends. After each 64 KiB,
+    /// or 32 small parts, it looks whether the server has answered.
     ///
     /// # Errors
     /// [`Error::Stopped`] if the server takes no more: [`finish`](Upload::finish) and read its reply.
@@ -123,8 +132,10 @@ impl Upload {
             self.wait_for_room(UPLOAD_MAX)?;
         }
         self.inner.channel.send_soon(&self.inner.pending);
-        if !self.inner.pending.has_room(self.id, 1) {
-            // Perhaps the credit for it has arrived.
+        self.unlooked += size + PART_COST;
+        if self.unlooked >= LOOK_AFTER || !self.inner.pending.has_room(self.id, 1) {
+            // Perhaps the credit for more has arrived, or the reply.
+            self.unlooked = 0;
             self.inner.look();
         }
         Ok(())

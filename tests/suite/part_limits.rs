@@ -8,6 +8,7 @@ use std::thread;
 use std::time::Duration;
 
 crate::on_every_transport!(
+    who_reads_none_of_many_replies_leaves_memory_for_others,
     small_send_queues_lose_nothing,
     who_leaves_parts_unread_is_not_closed,
     a_sender_ends_with_the_server,
@@ -157,4 +158,35 @@ fn parts_that_nobody_takes_leave_memory_for_others<B: Backend>() {
         assert!(parts.map(Result::unwrap).count() >= 5);
     }
     assert!(sending.into_iter().all(|sender| sender.join().unwrap()));
+}
+
+/// Each of its replies has one large part.
+fn who_reads_none_of_many_replies_leaves_memory_for_others<B: Backend>() {
+    let backend = B::new();
+    let mut small = limits();
+    (small.memory, small.message) = (32 << 20, 8 << 20);
+    let server = backend.serve_calls(&small).unwrap();
+    let (tell, told) = mpsc::channel();
+    let _serving = Serving::start(server, move |request, responder| match &request.body()[..] {
+        b"parts" => {
+            let mut parts = responder.into_parts();
+            let _ = parts.try_send(vec![7; 256 << 10]);
+            parts.finish();
+            tell.send(()).unwrap();
+        }
+        body => responder.reply(body.len().to_string()),
+    });
+    let greedy = client(&backend);
+    let unread: Vec<_> = (0..100).map(|_| greedy.stream("parts").unwrap()).collect();
+    for _ in &unread {
+        told.recv_timeout(PATIENCE).unwrap();
+    }
+    let other = client(&backend);
+    for size in [0, 1000, 1 << 20, 4 << 20] {
+        assert_eq!(other.call(vec![7; size]).unwrap(), size.to_string());
+    }
+    for mut parts in unread {
+        assert_eq!(parts.next_within(PATIENCE).unwrap().unwrap().len(), 256 << 10);
+        assert_eq!(parts.next_within(PATIENCE).unwrap(), None);
+    }
 }

@@ -13,6 +13,10 @@ use std::sync::Arc;
 /// One part of each reply may be over it.
 const PARTS_MAX: usize = 256 * 1024;
 
+/// The bytes that wait for a client in the machine before no more parts of any reply follow: a part of 256 KiB of 32
+/// replies that it does not read. More would take the memory that others need.
+const REPLIES_MAX: usize = 8 << 20;
+
 /// The lane of the notifications for a client, which are fed as a reply of parts that never ends.
 pub(super) const LANE: u32 = Side::Server.lane();
 
@@ -94,7 +98,8 @@ impl Caller {
         while let Some(flow) = self.flow(id) {
             let queued = self.machine.queued(id);
             let limit = self.machine.queue_limit(PARTS_MAX);
-            let is_full = queued > 0 && queued.max(self.machine.held()) >= limit;
+            let (held, is_part) = (self.machine.held(), flow.next_cost() > 0);
+            let is_full = queued > 0 && queued.max(held) >= limit || is_part && held >= REPLIES_MAX;
             // A quarter of the memory stays for small messages, so that nobody else waits for who takes no parts. A
             // part that is larger than the rest is alone.
             let is_alone = self.machine.held() == 0 && !self.share().is_half_used();
@@ -123,6 +128,7 @@ impl Caller {
             let _ = self.machine.notify(part);
             return;
         }
+        self.has_sent_parts = true;
         let Err(error) = self.machine.send(id, part) else {
             return;
         };
@@ -155,10 +161,10 @@ impl Caller {
         // The server's own calls have limits of their own, too.
         let parts = parts + machine.own_queued_bytes();
         let others = machine.held().saturating_sub(parts);
-        // Of a reply that was cancelled parts may be left in the send queue.
+        // Of a reply that is over parts may be left in the send queue.
         let is_sending = !self.streams.is_empty() || machine.own_open() > 0;
-        let has_parts = is_sending || self.unread_allowed && self.blocked.is_some();
-        let allowed = has_parts && others <= UNREAD_MAX;
+        self.has_sent_parts &= is_sending || self.blocked.is_some();
+        let allowed = (is_sending || self.has_sent_parts) && others <= UNREAD_MAX;
         if allowed != self.unread_allowed {
             self.unread_allowed = allowed;
             messages.allow_unread(connection, allowed);

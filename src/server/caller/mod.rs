@@ -54,6 +54,8 @@ pub(super) struct Caller {
     unfed: Vec<u32>,
     /// There was no memory for one of them.
     is_hungry: bool,
+    /// Parts may be in its send queue.
+    has_sent_parts: bool,
     /// It is read although it does not read.
     unread_allowed: bool,
     /// Calls to it from before its settings.
@@ -81,6 +83,7 @@ impl Caller {
             streams: Vec::new(),
             unfed: Vec::new(),
             is_hungry: false,
+            has_sent_parts: false,
             unread_allowed: false,
             early: Vec::new(),
             why: None,
