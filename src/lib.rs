@@ -57,6 +57,7 @@ mod connections;
 mod error;
 pub mod exchange;
 mod goodbye;
+mod guard;
 mod ids;
 mod layer;
 mod limits;

@@ -14,6 +14,7 @@ use crate::connections::{Connections, ServerStream, Step};
 use crate::error::Error;
 use crate::framing::{Framing, GoodbyeCode};
 use crate::goodbye::Goodbye;
+use crate::guard::discard;
 use crate::limits::Limits;
 use crate::message_server::{ConnectionId, Event, Waker};
 use crate::peer::Peer;
@@ -298,10 +299,7 @@ fn admit<S: ServerStream>(
     // A panic of the application's own code refuses this client, and ends nothing else.
     let is_admitted = options.authorize.as_ref().is_none_or(|authorize| {
         let asked = catch_unwind(AssertUnwindSafe(|| authorize(&peer)));
-        asked.unwrap_or_else(|panic| {
-            std::mem::forget(panic); // its drop may panic again
-            false
-        })
+        asked.map_err(discard).unwrap_or(false)
     });
     if is_admitted {
         connections.add(id_of(token), stream, peer, readable, Instant::now());

@@ -5,10 +5,10 @@ use super::inner::Inner;
 use super::pending::{Next, UNASKED};
 use super::server_message::ServerMessage;
 use crate::error::{CloseReason, Error, Progress};
+use crate::guard::guarded;
 #[cfg(doc)]
 use crate::limits::Limits;
 use std::fmt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -135,10 +135,7 @@ impl Incoming {
         loop {
             match self.next_until(None) {
                 Ok(Some(message)) => {
-                    let handled = catch_unwind(AssertUnwindSafe(|| message.pass_to(&mut handler)));
-                    if let Err(panic) = handled {
-                        discard(panic);
-                    }
+                    guarded(|| message.pass_to(&mut handler));
                 }
                 Ok(None) => {}
                 Err(_) => return self.inner.pending.closed().unwrap_or(CloseReason::Local),
@@ -166,13 +163,6 @@ impl Incoming {
                 Err(Error::closed(&self.inner.endpoint, reason, Progress::NoRequest))
             }
         }
-    }
-}
-
-/// The drop of a panic's payload may panic again; the second payload is leaked.
-fn discard(panic: Box<dyn std::any::Any + Send>) {
-    if let Err(again) = catch_unwind(AssertUnwindSafe(|| drop(panic))) {
-        std::mem::forget(again);
     }
 }
 

@@ -1,8 +1,8 @@
 //! Calls of the server to a client: the state that their callers and the loop share.
 
 use super::connection::Place;
-use super::guard::guarded;
 use crate::error::{CloseReason, Error, ErrorReply, Progress};
+use crate::guard::guarded;
 use bytes::Bytes;
 use std::fmt;
 use std::sync::atomic::{AtomicU32, Ordering};

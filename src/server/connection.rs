@@ -1,7 +1,6 @@
 //! Connections as values: to notify a client, to close it, to keep something for it.
 
 use super::flow::{Flow, Refused};
-use super::guard::guarded;
 use super::outbox::{Given, Outbox};
 use super::parts::PartError;
 use crate::account::Share;
@@ -9,6 +8,7 @@ use crate::body::IntoBody;
 use crate::exchange::{MESSAGE_COST, Message, Metadata, Side};
 use crate::framing::GoodbyeCode;
 use crate::goodbye::Goodbye;
+use crate::guard::guarded;
 use crate::message_server::ConnectionId;
 use crate::nesting;
 use crate::peer::Peer;

@@ -1,8 +1,8 @@
 //! The hooks of the application, whose panics end nothing.
 
-use super::guard::{discard, guarded};
 use super::{Connection, Server};
 use crate::error::{CloseReason, Error};
+use crate::guard::{discard, guarded};
 use crate::message_server::{ConnectionId, MessageServer};
 use crate::server::notification::ClientNotification;
 use std::any::Any;

@@ -1,7 +1,7 @@
 //! How a handler learns that its work on a request may be of no more use.
 
-use super::guard::guarded;
 use crate::exchange::Cancelled;
+use crate::guard::guarded;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};

@@ -10,7 +10,6 @@ mod client_call;
 mod connection;
 mod connections;
 mod flow;
-mod guard;
 mod hooks;
 mod inflow;
 mod interrupt;

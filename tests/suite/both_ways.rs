@@ -22,15 +22,6 @@ crate::on_every_transport!(
     both_sides_call_each_other_at_once,
 );
 
-/// A server that echoes and passes on its clients.
-fn serving<B: Backend>(backend: &B) -> (Serving, mpsc::Receiver<Connection>) {
-    let (give, clients) = mpsc::channel();
-    let server = backend.serve_calls(&limits()).unwrap();
-    let server = server.on_connected(move |client| give.send(client.clone()).unwrap());
-    let serving = Serving::start(server, |request, responder| responder.reply(request.into_body()));
-    (serving, clients)
-}
-
 /// A client that listens, and how the server knows it.
 fn listening<B: Backend>(
     backend: &B,
@@ -67,7 +58,7 @@ fn answering(
 
 fn notifications_arrive_in_order_with_all_that_belongs_to_them<B: Backend>() {
     let backend = B::new();
-    let (_serving, clients) = serving(&backend);
+    let (_serving, clients) = Serving::passing_clients(&backend, &limits());
     let (_client, mut incoming, connection) = listening(&backend, &clients);
     let metadata = Metadata::default().with(b"key", b"value").unwrap();
     let special = connection.with_method(3).with_metadata(metadata.clone());
@@ -165,7 +156,7 @@ fn a_client_that_takes_nothing_makes_its_notifier_wait_and_nobody_else<B: Backen
 
 fn a_notification_over_the_limit_is_refused<B: Backend>() {
     let backend = B::new();
-    let (_serving, clients) = serving(&backend);
+    let (_serving, clients) = Serving::passing_clients(&backend, &limits());
     let client = backend.client(&limits().with_message(1000)).unwrap();
     let mut incoming = client.incoming().unwrap();
     client.call("its settings have arrived").unwrap();
@@ -182,7 +173,7 @@ fn a_notification_over_the_limit_is_refused<B: Backend>() {
 /// Also the one that waits.
 fn the_end_of_a_connection_ends_its_notifier<B: Backend>() {
     let backend = B::new();
-    let (serving, clients) = serving(&backend);
+    let (serving, clients) = Serving::passing_clients(&backend, &limits());
     let (client, _incoming, gone) = listening(&backend, &clients);
     let (_other, _others, left) = listening(&backend, &clients);
     let notify = |connection: Connection| {
@@ -220,7 +211,7 @@ fn a_handler_cannot_wait_for_itself_to_notify<B: Backend>() {
 
 fn a_server_calls_its_clients<B: Backend>() {
     let backend = B::new();
-    let (_serving, clients) = serving(&backend);
+    let (_serving, clients) = Serving::passing_clients(&backend, &limits());
     let mut listeners = Vec::new();
     for number in 0..3 {
         let (client, incoming, connection) = listening(&backend, &clients);
@@ -321,7 +312,7 @@ fn calls_of_both_sides_that_wait_for_each_other_end<B: Backend>() {
 
 fn both_sides_call_each_other_at_once<B: Backend>() {
     let backend = B::new();
-    let (_serving, clients) = serving(&backend);
+    let (_serving, clients) = Serving::passing_clients(&backend, &limits());
     let (client, incoming, connection) = listening(&backend, &clients);
     let listener = answering(incoming, |body| Ok(String::from_utf8_lossy(body).into_owned()));
     thread::scope(|scope| {

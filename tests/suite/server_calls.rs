@@ -2,7 +2,7 @@
 
 use crate::common::serving::{Serving, limits};
 use crate::common::{Backend, PATIENCE};
-use msgpipe::{Client, Connection, Error, ErrorReply, Limits, Progress};
+use msgpipe::{Client, Connection, Error, ErrorReply, Progress};
 use std::sync::mpsc;
 use std::time::Duration;
 
@@ -18,15 +18,6 @@ crate::on_every_transport!(
     who_asks_twice_for_an_outcome_is_told_so,
 );
 
-/// A server that passes on its clients, and answers.
-fn serving<B: Backend>(backend: &B, limits: &Limits) -> (Serving, mpsc::Receiver<Connection>) {
-    let (give, clients) = mpsc::channel();
-    let server = backend.serve_calls(limits).unwrap();
-    let server = server.on_connected(move |client| give.send(client.clone()).unwrap());
-    let serving = Serving::start(server, |request, responder| responder.reply(request.into_body()));
-    (serving, clients)
-}
-
 fn connected<B: Backend>(
     backend: &B,
     clients: &mpsc::Receiver<Connection>,
@@ -37,7 +28,7 @@ fn connected<B: Backend>(
 
 fn a_client_that_takes_no_calls_says_so<B: Backend>() {
     let backend = B::new();
-    let (_serving, clients) = serving(&backend, &limits());
+    let (_serving, clients) = Serving::passing_clients(&backend, &limits());
     let (client, connection) = connected(&backend, &clients);
     let call = connection.start("hello").unwrap();
     // A client without a thread reads when it calls.
@@ -51,7 +42,7 @@ fn a_client_that_takes_no_calls_says_so<B: Backend>() {
 
 fn a_call_ends_with_its_connection<B: Backend>() {
     let backend = B::new();
-    let (serving, clients) = serving(&backend, &limits());
+    let (serving, clients) = Serving::passing_clients(&backend, &limits());
     for is_client in [true, false] {
         let (client, connection) = connected(&backend, &clients);
         client.call("its settings have arrived").unwrap();
@@ -80,7 +71,7 @@ fn a_call_ends_with_its_connection<B: Backend>() {
 /// Also one from before the client's settings.
 fn a_call_has_a_deadline<B: Backend>() {
     let backend = B::new();
-    let (_serving, clients) = serving(&backend, &limits());
+    let (_serving, clients) = Serving::passing_clients(&backend, &limits());
     let mut silent = backend.raw();
     silent.write(&crate::common::raw::calls_begin());
     for connection in [connected(&backend, &clients).1, clients.recv_timeout(PATIENCE).unwrap()] {
@@ -99,7 +90,7 @@ fn a_call_has_a_deadline<B: Backend>() {
 fn the_calls_to_a_client_have_a_limit<B: Backend>() {
     const LIMIT: usize = 3;
     let backend = B::new();
-    let (_serving, clients) = serving(&backend, &limits().with_in_flight(LIMIT));
+    let (_serving, clients) = Serving::passing_clients(&backend, &limits().with_in_flight(LIMIT));
     let (client, connection) = connected(&backend, &clients);
     let mut calls = Vec::new();
     for _ in 0..LIMIT {
@@ -126,7 +117,7 @@ fn the_bytes_of_calls_to_a_client_have_a_limit<B: Backend>() {
     let backend = B::new();
     let mut small = limits();
     (small.call_window, small.connection_window) = (LIMIT, LIMIT);
-    let (_serving, clients) = serving(&backend, &small);
+    let (_serving, clients) = Serving::passing_clients(&backend, &small);
     let first = 100_000;
     let rest = LIMIT - first - 2 * COST;
     for (size, fits) in [(rest - 1, true), (rest, true), (rest + 1, false)] {
@@ -178,7 +169,7 @@ fn calls_that_a_client_leaves_unread_do_not_close_it<B: Backend>() {
 
 fn a_body_over_the_limit_of_the_client_comes_back<B: Backend>() {
     let backend = B::new();
-    let (_serving, clients) = serving(&backend, &limits());
+    let (_serving, clients) = Serving::passing_clients(&backend, &limits());
     let mut small = limits();
     small.message = 1000;
     let client = backend.client(&small).unwrap();
@@ -223,7 +214,7 @@ fn a_handler_in_the_loop_cannot_wait_and_need_not<B: Backend>() {
 
 fn who_asks_twice_for_an_outcome_is_told_so<B: Backend>() {
     let backend = B::new();
-    let (_serving, clients) = serving(&backend, &limits());
+    let (_serving, clients) = Serving::passing_clients(&backend, &limits());
     let (client, connection) = connected(&backend, &clients);
     let mut call = connection.start("hello").unwrap();
     client.call("reads").unwrap();

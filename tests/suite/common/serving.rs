@@ -1,7 +1,8 @@
 //! A server for calls on a separate thread.
 
 use super::{Backend, PATIENCE};
-use msgpipe::{Limits, MessageServer, Request, Responder, Server, Stopper, Workers};
+use msgpipe::{Connection, Limits, MessageServer, Request, Responder, Server, Stopper, Workers};
+use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
 
 /// A server on a separate thread, stopped at the end of the test.
@@ -34,6 +35,20 @@ impl Serving {
 
     pub fn stopper(&self) -> Stopper {
         self.stopper.clone()
+    }
+
+    /// A server that echoes, and passes on its clients.
+    pub fn passing_clients<B: Backend>(
+        backend: &B,
+        limits: &Limits,
+    ) -> (Serving, mpsc::Receiver<Connection>) {
+        let (give, clients) = mpsc::channel();
+        let server = backend.serve_calls(limits).unwrap();
+        let server = server.on_connected(move |client| give.send(client.clone()).unwrap());
+        let serving = Serving::start(server, |request, responder| {
+            responder.reply(request.into_body());
+        });
+        (serving, clients)
     }
 
     pub fn echo<B: Backend>(backend: &B, limits: &Limits) -> Serving {
