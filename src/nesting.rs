@@ -78,7 +78,10 @@ pub(crate) struct Handling {
 
 thread_local! {
     /// Without a destructor: for threads that handle nothing this is all that is looked at.
+    // Clippy for Windows does not see the `const` (rust-clippy 1.96).
+    #[allow(clippy::missing_const_for_thread_local)]
     static HANDLES: Cell<bool> = const { Cell::new(false) };
+    #[allow(clippy::missing_const_for_thread_local)]
     static HANDLING: RefCell<Option<Handling>> = const { RefCell::new(None) };
 }
 

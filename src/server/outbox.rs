@@ -50,6 +50,8 @@ impl Given {
 
 thread_local! {
     /// This thread runs the loop of a server.
+    // Clippy for Windows does not see the `const` (rust-clippy 1.96).
+    #[allow(clippy::missing_const_for_thread_local)]
     static IS_LOOP: Cell<bool> = const { Cell::new(false) };
 }
 
