@@ -112,7 +112,7 @@ impl Upload {
     ///
     /// # Errors
     /// [`Error::Stopped`] if the server takes no more: [`finish`](Upload::finish) and read its reply.
-    /// [`Error::TooLarge`] for a part over the server's limit, [`Error::Closed`] if the connection has ended.
+    /// [`Error::PartTooLarge`] for a part over the server's limit, without which the request goes on, [`Error::Closed`] if the connection has ended.
     pub fn send(&mut self, part: impl IntoBody) -> Result<(), Error> {
         let mut part = part.into_body().into_bytes();
         let size = part.len();
@@ -165,7 +165,7 @@ impl Upload {
         let endpoint = self.inner.endpoint.clone();
         match why {
             NotBegun::TooLarge { limit } => {
-                Error::TooLarge { endpoint, size: part.len(), limit, message: part }
+                Error::PartTooLarge { endpoint, size: part.len(), limit, part }
             }
             NotBegun::Unsent(Failure::Closed(reason)) => {
                 self.inner.close(reason);

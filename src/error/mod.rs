@@ -116,6 +116,21 @@ pub enum Error {
         /// The message.
         message: Bytes,
     },
+    /// A part of a request is over the server's limit. It was not sent and is returned here; the request goes on
+    /// without it.
+    #[error(
+        "{endpoint}: a part of {size} bytes is over the server's limit of {limit}: send smaller parts, or raise Limits::message on both sides"
+    )]
+    PartTooLarge {
+        /// The endpoint.
+        endpoint: Arc<str>,
+        /// The size in bytes.
+        size: usize,
+        /// The limit in bytes.
+        limit: usize,
+        /// The part.
+        part: Bytes,
+    },
     /// The framing cannot carry the message. It was not sent and is returned here.
     #[error("{endpoint}: the message cannot be sent: {problem}")]
     Unsendable {
@@ -210,6 +225,7 @@ impl Error {
             Error::Name(_)
             | Error::Misuse { .. }
             | Error::TooLarge { .. }
+            | Error::PartTooLarge { .. }
             | Error::Unsendable { .. } => Fault::Caller,
             Error::NoServer { .. } | Error::Stopped { .. } => Fault::Nobody,
             Error::Busy { .. }
@@ -254,7 +270,7 @@ impl Error {
                 *progress == Progress::NotBegun
             }
             // It may be said of a call that is running, or of its outcome.
-            Error::Stopped { .. } | Error::Misuse { .. } => false,
+            Error::Stopped { .. } | Error::PartTooLarge { .. } | Error::Misuse { .. } => false,
             _ => true,
         }
     }

@@ -17,7 +17,7 @@ pub(super) enum Outcome {
     /// Its time has passed.
     Deadline(Progress),
     /// The connection has ended.
-    Closed(Progress),
+    Closed(CloseReason, Progress),
     /// The body is over the client's limit.
     TooLarge {
         limit: usize,
@@ -148,9 +148,7 @@ impl Calling {
             Outcome::Reply(body) => return Ok(body),
             Outcome::Error(reply) => Error::Answered { endpoint, reply: *reply },
             Outcome::Deadline(progress) => self.late(self.given, progress),
-            Outcome::Closed(progress) => {
-                Error::Closed { endpoint, reason: CloseReason::PeerClosed, progress }
-            }
+            Outcome::Closed(reason, progress) => Error::Closed { endpoint, reason, progress },
             Outcome::TooLarge { limit, body } => {
                 Error::TooLarge { endpoint, size: body.len(), limit, message: body }
             }

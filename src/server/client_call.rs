@@ -4,7 +4,7 @@ use super::calling::Calling;
 use super::connection::{Connection, NoPlace, Place};
 use super::outbox::Given;
 use crate::body::IntoBody;
-use crate::error::{CloseReason, Error, Progress};
+use crate::error::{Error, Progress};
 use crate::exchange::{Message, Opening};
 use crate::nesting;
 use bytes::Bytes;
@@ -64,13 +64,13 @@ impl Connection {
     /// # Errors
     /// [`Error::TooManyCalls`]; [`Error::Full`] if the requests of open calls to this client have more than
     /// [`Limits::connection_window`](crate::Limits::connection_window) bytes, with 64 for each; one may be larger.
-    /// [`Error::Closed`] if the connection has ended.
+    /// [`Error::Closed`] with the reason if the connection has ended.
     pub fn start(&self, body: impl IntoBody) -> Result<ClientCall, Error> {
         let body = body.into_body().into_bytes();
         let outbox = &self.origin.outbox;
         let endpoint = outbox.endpoint().clone();
-        if !self.is_open() {
-            let (reason, progress) = (CloseReason::PeerClosed, Progress::NotBegun);
+        if let Some(reason) = self.origin.ended() {
+            let (reason, progress) = (reason.clone(), Progress::NotBegun);
             return Err(Error::Closed { endpoint, reason, progress });
         }
         let (most, most_bytes) = (outbox.in_flight(), outbox.call_bytes());

@@ -5,6 +5,7 @@ use super::outbox::{Given, Outbox};
 use super::parts::PartError;
 use crate::account::Share;
 use crate::body::IntoBody;
+use crate::error::CloseReason;
 use crate::exchange::{MESSAGE_COST, Message, Metadata, Side};
 use crate::framing::GoodbyeCode;
 use crate::goodbye::Goodbye;
@@ -14,7 +15,7 @@ use crate::nesting;
 use crate::peer::Peer;
 use std::any::Any;
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -52,8 +53,8 @@ pub(super) struct Origin {
     pub peer: Peer,
     /// The memory that is held for its requests is charged to it.
     pub share: Share,
-    /// It has gone: nobody waits for its answers.
-    gone: AtomicBool,
+    /// Why it has ended: nobody waits for its answers.
+    ended: OnceLock<Box<CloseReason>>,
     /// The largest body in bytes that it takes, once that is known.
     largest_body: AtomicUsize,
     pub outbox: Arc<Outbox>,
@@ -128,19 +129,29 @@ impl Drop for Extras {
 
 impl Origin {
     pub fn new(id: ConnectionId, peer: Peer, share: Share, outbox: Arc<Outbox>) -> Origin {
-        let (gone, extras) = (AtomicBool::new(false), OnceLock::new());
+        let (ended, extras) = (OnceLock::new(), OnceLock::new());
         let largest_body = AtomicUsize::new(usize::MAX);
-        Origin { id, peer, share, gone, largest_body, outbox, extras }
+        Origin { id, peer, share, ended, largest_body, outbox, extras }
     }
 
     /// Whether it has gone.
     pub fn is_gone(&self) -> bool {
-        self.gone.load(Ordering::SeqCst)
+        self.ended.get().is_some()
     }
 
-    /// It has gone, or the server: who waits to notify it is told.
-    pub fn end(&self) {
-        self.gone.store(true, Ordering::SeqCst);
+    /// Why it has ended, if it has.
+    pub fn ended(&self) -> Option<&CloseReason> {
+        self.ended.get().map(|reason| &**reason)
+    }
+
+    /// Why it has ended. By the peer, unless something else is known.
+    pub fn why_ended(&self) -> CloseReason {
+        self.ended().cloned().unwrap_or(CloseReason::PeerClosed)
+    }
+
+    /// It has ended, or the server: who waits to notify it is told.
+    pub fn end(&self, reason: &CloseReason) {
+        self.ended.get_or_init(|| reason.clone().into());
         if let Some(lane) = self.lane() {
             lane.close();
         }
@@ -192,6 +203,11 @@ impl Connection {
     /// Whether the connection is open, as far as the server knows.
     pub fn is_open(&self) -> bool {
         !self.origin.is_gone()
+    }
+
+    /// Why it has ended; `None` while it is open.
+    pub fn close_reason(&self) -> Option<CloseReason> {
+        self.origin.ended().cloned()
     }
 
     /// The same connection, with this number of the method in its notifications and calls instead of 0.

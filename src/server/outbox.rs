@@ -3,7 +3,7 @@
 use super::calling::{Calling, Outcome};
 use super::flow::Flow;
 use super::inflow::Inflow;
-use crate::error::{ErrorReply, Progress};
+use crate::error::{CloseReason, ErrorReply, Progress};
 use crate::exchange::{Metadata, Opening};
 use crate::goodbye::Goodbye;
 use crate::limits::Limits;
@@ -37,12 +37,16 @@ pub(super) enum Given {
 }
 
 impl Given {
-    /// Nobody takes it.
+    /// Nobody takes it: the connection has ended, or the server.
     pub fn discard(self) {
         match self {
             Given::Parts(flow) => flow.close(),
-            Given::Call(call) => call.1.finish(Outcome::Closed(Progress::NotBegun)),
-            Given::Cancel(calling) => calling.finish(Outcome::Closed(Progress::Unknown)),
+            Given::Call(call) => {
+                call.1.finish(Outcome::Closed(CloseReason::Local, Progress::NotBegun))
+            }
+            Given::Cancel(calling) => {
+                calling.finish(Outcome::Closed(CloseReason::Local, Progress::Unknown));
+            }
             Given::Answer(_) | Given::Reply(_) | Given::Taken(_) | Given::Close(_) => {}
         }
     }

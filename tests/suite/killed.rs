@@ -3,6 +3,7 @@
 use crate::common::roles::{kill, start, wait_to_be_killed};
 use crate::common::serving::{Serving, limits};
 use crate::common::{PATIENCE, pattern, unique_name};
+use msgpipe::framing::FramingError;
 use msgpipe::{
     Client, CloseReason, Error, Interrupt, PartError, ReceiveError, ServerOptions, Topic, WhenFull,
 };
@@ -87,8 +88,13 @@ fn all_that_is_in_flight_ends_with_its_server() {
     }
 }
 
+/// The server may have been killed in the middle of a message.
 fn is_broken(ended: Option<&Error>) -> bool {
-    matches!(ended, Some(Error::Closed { reason: CloseReason::Broken(_), .. }))
+    let Some(Error::Closed { reason, .. }) = ended else {
+        return false;
+    };
+    let cut_off = matches!(reason, CloseReason::Peer(FramingError::CutOff { .. }));
+    cut_off || matches!(reason, CloseReason::Broken(_))
 }
 
 /// Each handler is told, in each way in which it can wait.

@@ -105,8 +105,14 @@ fn a_part_over_the_limit_comes_back<B: Backend>() {
         upload.send(pattern(size, 1)).unwrap();
     }
     match upload.send(pattern(1001, 1)) {
-        Err(Error::TooLarge { size, limit, message, .. }) => {
-            assert_eq!((size, limit, &message[..]), (1001, 1000, &pattern(1001, 1)[..]));
+        Err(error) => {
+            assert!(!error.is_not_begun(), "the request goes on");
+            match error {
+                Error::PartTooLarge { size, limit, part, .. } => {
+                    assert_eq!((size, limit, &part[..]), (1001, 1000, &pattern(1001, 1)[..]));
+                }
+                other => panic!("{other:?}"),
+            }
         }
         other => panic!("{other:?}"),
     }

@@ -2,7 +2,7 @@
 
 use crate::common::serving::{Serving, limits};
 use crate::common::{Backend, PATIENCE};
-use msgpipe::{Client, Connection, Error, ErrorReply, Progress};
+use msgpipe::{Client, CloseReason, Connection, Error, ErrorReply, Progress};
 use std::sync::mpsc;
 use std::time::Duration;
 
@@ -54,18 +54,36 @@ fn a_call_ends_with_its_connection<B: Backend>() {
             false => connection.close(msgpipe::Goodbye::new(200, "enough")),
         }
         for ended in [call.wait(), told.recv_timeout(PATIENCE).unwrap()] {
-            assert!(matches!(ended, Err(Error::Closed { .. })), "{ended:?}");
+            match ended {
+                Err(Error::Closed { reason, .. }) => is_reason(is_client, &reason),
+                other => panic!("{other:?}"),
+            }
         }
-        let late = connection.call("hello");
-        match late {
-            Err(Error::Closed { progress, .. }) => assert_eq!(progress, Progress::NotBegun),
+        is_reason(is_client, &connection.close_reason().unwrap());
+        match connection.call("hello") {
+            Err(Error::Closed { progress: Progress::NotBegun, reason, .. }) => {
+                is_reason(is_client, &reason);
+            }
             other => panic!("{other:?}"),
         }
     }
     let (client, connection) = connected(&backend, &clients);
     client.call("its settings have arrived").unwrap();
+    assert!(connection.close_reason().is_none());
     drop(serving);
-    assert!(matches!(connection.call("hello"), Err(Error::Closed { .. })));
+    match connection.call("hello") {
+        Err(Error::Closed { reason, .. }) => assert!(matches!(reason, CloseReason::Local)),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Whether the client has closed the connection, or the server.
+fn is_reason(is_client: bool, reason: &CloseReason) {
+    match reason {
+        CloseReason::PeerClosed => assert!(is_client),
+        CloseReason::Local => assert!(!is_client),
+        other => panic!("{other}"),
+    }
 }
 
 /// Also one from before the client's settings.

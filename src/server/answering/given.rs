@@ -1,6 +1,7 @@
 //! What other threads give to the loop: replies, parts of replies, notifications.
 
 use super::{Answering, FEED_PAUSE};
+use crate::error::CloseReason;
 use crate::exchange::Metadata;
 use crate::message_server::{ConnectionId, MessageServer};
 use crate::server::caller::Unopened;
@@ -35,7 +36,12 @@ impl<M: MessageServer> Answering<M> {
                 Given::Cancel(calling) => {
                     self.tend(connection, |caller, _| caller.drop_call(&calling));
                 }
-                Given::Close(why) => self.messages.close(connection, *why),
+                Given::Close(why) => {
+                    if let Some(caller) = self.callers.get_mut(&connection) {
+                        caller.why.get_or_insert(CloseReason::Local.into());
+                    }
+                    self.messages.close(connection, *why);
+                }
             }
         }
     }

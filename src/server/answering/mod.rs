@@ -74,7 +74,7 @@ impl<M> Drop for Answering<M> {
     fn drop(&mut self) {
         self.connections.clear();
         for caller in self.callers.values_mut() {
-            caller.end();
+            caller.end(&CloseReason::Local);
         }
         self.given.drain(..).for_each(|(_, _, given)| given.discard());
         self.outbox.end();
@@ -181,8 +181,9 @@ impl<M: MessageServer> Answering<M> {
         };
         self.open -= caller.machine.peer_open();
         self.rooms.remove(connection, &caller);
-        caller.end();
-        let reason = caller.why.as_deref().unwrap_or(reason);
+        let why = caller.why.take();
+        let reason = why.as_deref().unwrap_or(reason);
+        caller.end(reason);
         self.connections.remove(connection);
         self.hooks.closed(&Connection::new(caller.origin.clone()), reason);
         self.admit();

@@ -1,7 +1,7 @@
 //! The server's own calls to a client.
 
 use super::{Caller, Owner};
-use crate::error::{ErrorReply, Progress};
+use crate::error::{CloseReason, ErrorReply, Progress};
 use crate::exchange::{Arrived, End, Event, OpenError, Opening, abort};
 use crate::server::calling::{Calling, Outcome};
 use crate::server::interrupt::Interrupt;
@@ -92,8 +92,8 @@ impl Caller {
         let outcome = match end {
             End::Plain => Outcome::Reply(Bytes::new()),
             End::Error(error) => Outcome::Error(error.into()),
-            End::Closed { sent } => Outcome::Closed(progress(sent)),
-            End::Withdrawn => Outcome::Closed(Progress::NotBegun),
+            End::Closed { sent } => Outcome::Closed(self.origin.why_ended(), progress(sent)),
+            End::Withdrawn => Outcome::Closed(self.origin.why_ended(), Progress::NotBegun),
             End::Aborted { code: abort::DEADLINE } => Outcome::Deadline(Progress::Unknown),
             End::Aborted { .. } => {
                 let text = "the client gave up the reply before its end";
@@ -125,10 +125,11 @@ impl Caller {
         }
     }
 
-    /// The connection has ended: each call of either side learns it.
-    pub fn end(&mut self) {
-        self.origin.end();
-        self.early.drain(..).for_each(|it| it.1.finish(Outcome::Closed(Progress::NotBegun)));
+    /// The connection has ended for this reason: each call of either side learns it.
+    pub fn end(&mut self, reason: &CloseReason) {
+        self.origin.end(reason);
+        let closed = || Outcome::Closed(reason.clone(), Progress::NotBegun);
+        self.early.drain(..).for_each(|it| it.1.finish(closed()));
         self.machine.close();
         while let Some(event) = self.machine.next_event() {
             if let Event::Ended { id, end } = event {
