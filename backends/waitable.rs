@@ -25,6 +25,31 @@ use std::os::windows::io::{
 ///   `MsgWaitForMultipleObjects` and the like.
 ///
 /// Nothing else may be done with them: not read, written, set or reset.
+///
+/// In the loop of a window, with the crate windows-sys:
+///
+/// ```no_run
+/// # #[cfg(windows)]
+/// # fn show(client: &msgpipe::Client, tend_window: impl Fn()) -> Result<(), Box<dyn std::error::Error>> {
+/// use std::os::windows::io::AsRawHandle;
+/// use windows_sys::Win32::UI::WindowsAndMessaging::{
+///     MWMO_INPUTAVAILABLE, MsgWaitForMultipleObjectsEx, QS_ALLINPUT,
+/// };
+///
+/// let waitable = client.waitable()?;
+/// let mut incoming = client.incoming()?;
+/// let handles = [waitable.as_raw_handle()];
+/// loop {
+///     // SAFETY: the waitable's handle is open while it lives.
+///     unsafe {
+///         let (handles, forever) = (handles.as_ptr().cast(), u32::MAX);
+///         MsgWaitForMultipleObjectsEx(1, handles, forever, QS_ALLINPUT, MWMO_INPUTAVAILABLE);
+///     }
+///     tend_window(); // PeekMessageW and DispatchMessageW until there is no message
+///     incoming.dispatch(|message| println!("{message:?}"))?; // and Call::try_wait for open calls
+/// }
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 pub struct Waitable {
     inner: Arc<Owned>,

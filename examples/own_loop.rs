@@ -7,7 +7,8 @@
 //! The loop stands for that of a window. It never blocks on the server: it starts a call at each line of its input (here
 //! lines that a thread writes, as a person would click), and takes replies, and what the server sends unasked, when its
 //! waitable is signalled. On Unix it waits with poll(2) for the descriptors of both. On Windows a window's loop gives the
-//! handle of the waitable to `MsgWaitForMultipleObjects`; this example has no window, and waits for the one thing.
+//! handle of the waitable to `MsgWaitForMultipleObjectsEx` (`Waitable` shows it); this example has no window, and waits
+//! for the one thing.
 
 use msgpipe::{Call, Client, Incoming, Server, ServerMessage, Waitable};
 use std::error::Error;

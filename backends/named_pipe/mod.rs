@@ -38,6 +38,8 @@ mod identity;
 mod impersonation;
 mod instance;
 mod listener;
+#[cfg(test)]
+mod message_loop_tests;
 mod messages;
 #[cfg(test)]
 mod mio_internals;
