@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 /// Sends a request of any number of parts; [`Client::upload`] and [`Client::duplex`] begin it. The server takes them with
 /// [`Request::into_parts`](crate::Request::into_parts).
 ///
-/// Up to 256 KiB wait here, or one part of any size; then [`send`](Upload::send) waits for the server, which takes up to
+/// Once 256 KiB wait here, or one larger part, [`send`](Upload::send) waits for the server, which takes up to
 /// [`Limits::call_window`](crate::Limits::call_window) bytes ahead of its handler. As [`Write`] each write is a part:
 /// put it in a [`BufWriter`](std::io::BufWriter) if they are small.
 ///

@@ -1,7 +1,7 @@
 //! Threads that share the calls of a client.
 
 use super::*;
-use crate::exchange::Metadata;
+use crate::exchange::{Machine, Metadata, Side};
 use crate::framing::{Native, Outbound, SendQueue};
 use std::sync::Arc;
 use std::time::Duration;
@@ -82,6 +82,29 @@ fn a_call_says_that_the_server_ended_while_it_was_open() {
         pending.close(&reason);
         let Some((Outcome::Closed(said), _, _)) = pending.collect(call) else { panic!("{reason}") };
         assert!(said.to_string().starts_with(&text), "{said}");
+    }
+}
+
+#[test]
+fn parts_wait_up_to_a_limit_which_the_last_of_them_may_exceed() {
+    const COST: usize = crate::exchange::MESSAGE_COST as usize;
+    let metadata = &Metadata::default();
+    for (first, fits) in [(UPLOAD_MAX - 1, true), (UPLOAD_MAX, false), (UPLOAD_MAX + 1, false)] {
+        let config = Config { opens: 8, queue: 1 << 20, ..Config::default() };
+        let mut server = Machine::<()>::new(Side::Server, config.clone());
+        let (pending, now) = (Pending::new(config), Instant::now());
+        let settings = server.transmit(now).unwrap().to_bytes();
+        pending.lock().machine.receive(now, settings).unwrap();
+        let terms = Terms { began: now, deadline: None, method: 0, metadata, has_parts: false };
+        let id = pending.begin_stream(terms).unwrap();
+        pending.send_part(id, vec![7; first - COST].into()).unwrap();
+        assert_eq!(pending.has_room(id, UPLOAD_MAX), fits, "{first}");
+        match pending.send_part(id, vec![7; 100_000].into()) {
+            Ok(()) => assert!(fits, "{first}"),
+            Err(PartRefused::Full(part)) => assert!(!fits && part.len() == 100_000, "{first}"),
+            Err(other) => panic!("{other:?}"),
+        }
+        assert!(!pending.has_room(id, UPLOAD_MAX));
     }
 }
 

@@ -7,8 +7,8 @@ use crate::exchange::{Message, Opening, SendError, abort};
 use bytes::Bytes;
 use std::time::Instant;
 
-/// The bytes of parts of one request that wait here: a few system calls' worth, or a smaller
-/// [`Limits::queued`](crate::Limits::queued). One part may be over it.
+/// Once so many bytes of parts of one request wait here, no more are taken: a few system calls' worth, or a smaller
+/// [`Limits::queued`](crate::Limits::queued). The last part may be over it, of any size.
 pub(in crate::client) const UPLOAD_MAX: usize = 256 * 1024;
 
 /// Why a part was not queued.

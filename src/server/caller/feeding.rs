@@ -23,6 +23,11 @@ pub(super) const LANE: u32 = Side::Server.lane();
 /// The bytes of other replies that wait for a client. With more of them it is not read until it reads.
 const UNREAD_MAX: usize = 64 * 1024;
 
+/// Whether parts of a reply wait elsewhere: `queued` bytes of it wait for the client in the machine, and `held` of all.
+fn is_full(queued: usize, held: usize, limit: usize) -> bool {
+    queued > 0 && queued.max(held) >= limit
+}
+
 impl Caller {
     /// Parts of the reply to a call have been given.
     pub fn takes_parts(&mut self, id: u32, flow: Arc<Flow>) {
@@ -99,7 +104,7 @@ impl Caller {
             let queued = self.machine.queued(id);
             let limit = self.machine.queue_limit(PARTS_MAX);
             let (held, is_part) = (self.machine.held(), flow.next_cost() > 0);
-            let is_full = queued > 0 && queued.max(held) >= limit || is_part && held >= REPLIES_MAX;
+            let is_full = is_full(queued, held, limit) || is_part && held >= REPLIES_MAX;
             // A quarter of the memory stays for small messages, so that nobody else waits for who takes no parts. A
             // part that is larger than the rest is alone.
             let is_alone = self.machine.held() == 0 && !self.share().is_half_used();
@@ -169,5 +174,26 @@ impl Caller {
             self.unread_allowed = allowed;
             messages.allow_unread(connection, allowed);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_part_of_each_reply_may_be_over_the_limit() {
+        for (queued, held, full) in [
+            (0, 0, false),
+            (0, PARTS_MAX, false),
+            (1, PARTS_MAX - 1, false),
+            (1, PARTS_MAX, true),
+            (1, PARTS_MAX + 1, true),
+            (PARTS_MAX - 1, PARTS_MAX - 1, false),
+            (PARTS_MAX, PARTS_MAX, true),
+        ] {
+            assert_eq!(is_full(queued, held, PARTS_MAX), full, "{queued} {held}");
+        }
+        assert!(is_full(1, 100, 100) && !is_full(1, 99, 100), "a smaller queue");
     }
 }
