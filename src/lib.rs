@@ -54,6 +54,7 @@ mod body;
 mod client;
 mod client_stream;
 mod connections;
+mod counts;
 mod error;
 pub mod exchange;
 mod goodbye;
@@ -79,10 +80,11 @@ pub use body::{Body, IntoBody};
 /// The crate of the buffers that hold messages.
 pub use bytes;
 pub use client::{
-    Batch, Call, Client, ClientOptions, Incoming, MessageClient, Notification, Parts,
+    Batch, Call, Client, ClientCounts, ClientOptions, Incoming, MessageClient, Notification, Parts,
     ServerMessage, ServerRequest, Upload,
 };
 pub use client_stream::{ClientStream, ReadMessage};
+pub use counts::{CallCounts, CallEnd, Traffic};
 pub use endpoint::{Endpoint, NAME_MAX, NameError};
 pub use error::{CloseReason, Error, ErrorReply, Fault, Progress};
 pub use exchange::Metadata;
@@ -91,7 +93,8 @@ pub use limits::Limits;
 pub use message_server::{ConnectionId, Event, MessageServer, Refusal, SendError, Waker};
 pub use peer::Peer;
 pub use server::{
-    ClientCall, ClientNotification, Connection, Connections, Failure, Instances, Interrupt,
-    IntoReply, PartError, PartSender, Published, ReceiveError, Request, RequestParts, Responder,
-    Risk, Server, ServerOptions, Stopper, Topic, WhenFull, Workers,
+    ClientCall, ClientNotification, Connection, Connections, Counters, Failure, Instances,
+    Interrupt, IntoReply, PartError, PartSender, Published, ReceiveError, Request, RequestParts,
+    Responder, Risk, Server, ServerCounts, ServerOptions, SlowCall, Stopper, Topic, WhenFull,
+    Workers,
 };

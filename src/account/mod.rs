@@ -260,6 +260,10 @@ impl Share {
         }
     }
 
+    pub(crate) fn account(&self) -> &Account {
+        &self.account
+    }
+
     /// The number of the user's group: the same for all connections of one user.
     pub(crate) fn group(&self) -> u64 {
         self.group.number

@@ -7,6 +7,7 @@ mod begin;
 mod call;
 mod channel;
 mod connect;
+mod counts;
 mod deadline_lock;
 mod dispatching;
 mod incoming;
@@ -22,6 +23,7 @@ mod upload;
 
 pub use batch::Batch;
 pub use call::Call;
+pub use counts::ClientCounts;
 pub use incoming::Incoming;
 pub use messages::MessageClient;
 pub use options::ClientOptions;

@@ -1,10 +1,12 @@
 //! How a handler learns that its work on a request may be of no more use.
 
+use crate::counts::CallEnd;
 use crate::exchange::Cancelled;
 use crate::guard::guarded;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 /// Why the work on a request may be of no more use; see
 /// [`Responder::on_interrupt`](super::Responder::on_interrupt).
@@ -32,6 +34,16 @@ impl From<Cancelled> for Interrupt {
     }
 }
 
+impl From<Interrupt> for CallEnd {
+    fn from(why: Interrupt) -> CallEnd {
+        match why {
+            Interrupt::Cancelled => CallEnd::Cancelled,
+            Interrupt::Deadline => CallEnd::Late,
+            Interrupt::Closed | Interrupt::Stopping => CallEnd::Closed,
+        }
+    }
+}
+
 /// The hook of a handler.
 type Hook = Box<dyn FnMut(Interrupt) + Send>;
 
@@ -39,6 +51,9 @@ type Hook = Box<dyn FnMut(Interrupt) + Send>;
 #[derive(Default)]
 pub(super) struct Watch {
     is_over: AtomicBool,
+    /// When its request was begun, if somebody wants to know, and the request's method.
+    pub began: Option<Instant>,
+    pub method: u32,
     state: Mutex<State>,
 }
 
@@ -53,6 +68,10 @@ struct State {
 }
 
 impl Watch {
+    pub fn new(began: Option<Instant>, method: u32) -> Watch {
+        Watch { began, method, ..Watch::default() }
+    }
+
     /// Whether nobody waits for the reply.
     pub fn is_over(&self) -> bool {
         self.is_over.load(Ordering::SeqCst)

@@ -9,6 +9,7 @@ mod calling;
 mod client_call;
 mod connection;
 mod connections;
+mod counters;
 mod flow;
 mod hooks;
 mod inflow;
@@ -22,12 +23,14 @@ mod reply;
 mod request_parts;
 mod responder;
 mod rooms;
+mod tally;
 mod topic;
 mod workers;
 
 pub use client_call::ClientCall;
 pub use connection::Connection;
 pub use connections::Connections;
+pub use counters::Counters;
 pub use interrupt::Interrupt;
 pub use notification::ClientNotification;
 pub use options::{Instances, Risk, ServerOptions};
@@ -35,6 +38,7 @@ pub use parts::{PartError, PartSender};
 pub use reply::{Failure, IntoReply};
 pub use request_parts::{ReceiveError, RequestParts};
 pub use responder::{Request, Responder};
+pub use tally::{ServerCounts, SlowCall};
 pub use topic::{Published, Topic, WhenFull};
 pub use workers::Workers;
 
@@ -160,7 +164,7 @@ impl<M: MessageServer> Server<M> {
         R: IntoReply,
     {
         Answering::new(self).run(|request, answer| {
-            answer.with(|| {
+            answer.with(request.method, || {
                 let _handling = request.begin(None);
                 handler(request)
             })

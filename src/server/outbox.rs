@@ -3,6 +3,7 @@
 use super::calling::{Calling, Outcome};
 use super::flow::Flow;
 use super::inflow::Inflow;
+use super::tally::Tally;
 use crate::error::{CloseReason, ErrorReply, Progress};
 use crate::exchange::{Metadata, Opening};
 use crate::goodbye::Goodbye;
@@ -83,6 +84,7 @@ pub(super) struct Outbox {
     call_bytes: usize,
     /// The thread that runs the loop.
     thread: OnceLock<ThreadId>,
+    pub tally: Tally,
 }
 
 impl Outbox {
@@ -98,6 +100,7 @@ impl Outbox {
             in_flight: limits.in_flight,
             call_bytes: limits.connection_window,
             thread: OnceLock::new(),
+            tally: Tally::default(),
         }
     }
 

@@ -12,6 +12,7 @@ use crate::message_server::ConnectionId;
 use crate::peer::Peer;
 use bytes::Bytes;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
 /// A request, the argument of a handler; see [`Server::serve`](super::Server::serve).
@@ -234,6 +235,11 @@ impl Responder {
     /// The share that memory of its client is charged to.
     pub(super) fn share(&self) -> Share {
         self.origin.share.clone()
+    }
+
+    /// So many messages for its client were dropped.
+    pub(super) fn count_dropped(&self, messages: usize) {
+        self.origin.outbox.tally.dropped.fetch_add(messages as u64, Relaxed);
     }
 
     /// The number of its client's user.

@@ -142,6 +142,7 @@ impl Topic {
         let mut published = Published::default();
         let all = self.shared.snapshot();
         let Some(one_at_a_time) = self.turn() else {
+            all.iter().for_each(|(_, subscriber)| subscriber.responder.count_dropped(1));
             published.dropped = all.len();
             return published;
         };
@@ -150,6 +151,7 @@ impl Topic {
                 Ok(dropped) => {
                     published.queued += 1;
                     published.dropped += dropped;
+                    subscriber.responder.count_dropped(dropped);
                 }
                 Err(Refused::Full(_)) if self.when_full == WhenFull::Close => {
                     published.closed += 1;
@@ -157,7 +159,10 @@ impl Topic {
                     let error = ErrorReply::new(ErrorReply::LAGGED, text);
                     self.shared.end(key, Ending::Failed(error.into()));
                 }
-                Err(Refused::Full(_)) => published.dropped += 1,
+                Err(Refused::Full(_)) => {
+                    published.dropped += 1;
+                    subscriber.responder.count_dropped(1);
+                }
                 Err(Refused::Gone) => drop(self.shared.subscribers().remove(&key)),
             }
         }

@@ -45,6 +45,10 @@ pub fn run(world: &World, index: usize, threads: &[Acts], transport: &Transport,
         world.closes(index);
         client.close();
     });
+    let counts = client.counts();
+    if counts.calls.open() + counts.requests.open() > 0 {
+        world.is_wrong(format!("not all that client {index} has begun has ended: {counts:?}"));
+    }
 }
 
 /// A message that the server sent unasked.

@@ -134,6 +134,7 @@ fn run(program: &Program, transport: &Transport) -> Vec<String> {
     let held = messages.held();
     let server = Server::over(messages, limits.clone());
     let (stopper, connections) = (server.stopper(), server.connections());
+    let counters = server.counters();
     let (world, acts) = World::new(program, stopper);
     thread::scope(|scope| {
         let serving = scope.spawn(|| server::serve(&world, server));
@@ -172,6 +173,14 @@ fn run(program: &Program, transport: &Transport) -> Vec<String> {
     }
     if connections.count() > 0 {
         world.is_wrong("connections are left");
+    }
+    let counts = counters.read();
+    if counts.requests.open() + counts.calls.open() > 0 || counts.connected != counts.closed {
+        world.is_wrong(format!("not all that has begun has ended: {counts:?}"));
+    }
+    if counts.requests.ended() > counts.requests.begun || counts.calls.ended() > counts.calls.begun
+    {
+        world.is_wrong(format!("more has ended than has begun: {counts:?}"));
     }
     if held.bytes() > 0 {
         world.is_wrong(format!("{} bytes are left in the account", held.bytes()));

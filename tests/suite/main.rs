@@ -12,6 +12,7 @@ mod clients;
 mod common;
 mod conformance;
 mod connections;
+mod counters;
 mod crowd;
 #[cfg(target_os = "linux")]
 mod descriptors;

@@ -14,8 +14,10 @@ pub(super) use unasked::{Asked, Item, Next, UNASKED};
 pub(super) use uploads::{PartRefused, UPLOAD_MAX};
 
 use super::channel::Filler;
+use super::counts::ClientCounts;
 use super::lead::{Inbox, Put};
 use crate::body::Body;
+use crate::counts::CallEnd;
 use crate::error::{CloseReason, ErrorReply};
 use crate::exchange::{CONTROL_MAX, Config, Message, Metadata};
 use bytes::Bytes;
@@ -86,12 +88,19 @@ impl Pending {
                     // The queue is dropped by the caller, so nothing of these is sent.
                     for (id, body) in begun.iter().zip(requests).rev() {
                         drop(state.machine.undo_open(*id, body.len()));
+                        state.counts.calls.begun -= 1;
                     }
                     return Err((at, why));
                 }
             }
         }
         Ok(begun)
+    }
+
+    pub fn counts(&self) -> ClientCounts {
+        let state = self.lock();
+        let waiting = state.unasked.as_ref().map_or(0, |unasked| unasked.len());
+        ClientCounts { waiting, ..state.counts }
     }
 
     /// How many calls may begin now.
@@ -119,6 +128,9 @@ impl Pending {
     pub fn abandon(&self, id: u32) -> (u64, bool) {
         let mut state = self.lock();
         let abandoned = state.machine.release(id);
+        if abandoned.as_ref().is_some_and(|slot| slot.outcome.is_none()) {
+            state.counts.calls.ends(CallEnd::Cancelled);
+        }
         let has_unsent = state.machine.has_unsent();
         drop(state);
         // Not dropped under the lock: it may hold a large reply.
@@ -193,7 +205,7 @@ impl Pending {
 
     /// Answers a call of the server.
     pub fn answer(&self, id: u32, answer: Result<Bytes, ErrorReply>) {
-        self.lock().answer(id, answer);
+        self.lock().answer_asked(id, answer);
     }
 
     /// Whether nobody waits for the answer to a call of the server any more.

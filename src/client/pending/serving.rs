@@ -2,6 +2,7 @@
 
 use super::state::State;
 use super::unasked::{self, Asked, Item, Next, UNASKED};
+use crate::counts::CallEnd;
 use crate::error::ErrorReply;
 use crate::exchange::{Arrived, Charge, Message, SendError, Side};
 use bytes::Bytes;
@@ -34,6 +35,17 @@ impl State {
         self.answer(id, Err(ErrorReply::new(ErrorReply::FAILED, text)));
     }
 
+    /// Answers a call of the server that was taken.
+    pub fn answer_asked(&mut self, id: u32, answer: Result<Bytes, ErrorReply>) {
+        self.counts.requests.ends(match &answer {
+            _ if self.closed.is_some() => CallEnd::Closed,
+            _ if self.machine.is_cut_off(id) => CallEnd::Cancelled,
+            Ok(_) => CallEnd::Replied,
+            Err(_) => CallEnd::Failed,
+        });
+        self.answer(id, answer);
+    }
+
     /// Answers a call of the server.
     pub fn answer(&mut self, id: u32, answer: Result<Bytes, ErrorReply>) {
         let answered = match answer {
@@ -52,7 +64,10 @@ impl State {
     pub(super) fn notified(&mut self, arrived: Arrived) {
         self.machine.give_back(arrived.charge);
         match &mut self.unasked {
-            Some(unasked) => unasked.notified(arrived),
+            Some(unasked) => {
+                self.counts.notifications_received += 1;
+                unasked.notified(arrived);
+            }
             None => unasked::taken(&mut self.machine, arrived.charge),
         }
     }
@@ -71,6 +86,7 @@ impl State {
                         self.machine.release(asked.id);
                         continue;
                     }
+                    self.counts.requests.begun += 1;
                 }
             }
             return Next::Item(item);

@@ -1,5 +1,6 @@
 //! What is kept for one call of this client.
 
+use crate::counts::CallEnd;
 use crate::error::{CloseReason, ErrorReply, Progress};
 use crate::exchange::{Charge, Metadata};
 use bytes::Bytes;
@@ -16,6 +17,17 @@ pub(in crate::client) enum Outcome {
     /// Its deadline passed; whether its request was begun.
     Deadline(Progress),
     Closed(Box<CloseReason>),
+}
+
+impl From<&Outcome> for CallEnd {
+    fn from(outcome: &Outcome) -> CallEnd {
+        match outcome {
+            Outcome::Reply(_) | Outcome::End => CallEnd::Replied,
+            Outcome::Error(_) => CallEnd::Failed,
+            Outcome::Deadline(_) => CallEnd::Late,
+            Outcome::Closed(_) => CallEnd::Closed,
+        }
+    }
 }
 
 /// A thread that may wait as a follower.

@@ -4,7 +4,9 @@ use super::slot::{Outcome, Slot, Waiter};
 use super::unasked::{Asked, UNASKED, Unasked};
 use crate::body::Body;
 use crate::client::channel::{Failure, Filler};
+use crate::client::counts::ClientCounts;
 use crate::client::lead::Put;
+use crate::counts::CallEnd;
 use crate::error::{CloseReason, ErrorReply, Progress};
 use crate::exchange::{
     Arrived, BriefEvent, Charge, Config, ENVELOPE_LEN, End, Event, Machine, Message, Metadata,
@@ -25,6 +27,7 @@ pub(super) struct State {
     pub closed: Option<CloseReason>,
     /// What the server has sent unasked; `None`: nobody listens.
     pub unasked: Option<Box<Unasked>>,
+    pub counts: ClientCounts,
     /// The bytes of requests of the server, and of notifications to it, that may wait.
     pub limit: usize,
 }
@@ -87,6 +90,7 @@ impl State {
             followers: VecDeque::new(),
             closed: None,
             unasked: None,
+            counts: ClientCounts::default(),
             limit,
         }
     }
@@ -132,14 +136,19 @@ impl State {
         };
         if metadata.is_empty() {
             if let Some(begun) = machine.open_now(method, size, deadline, began, put) {
-                return begun.map_err(NotBegun::Refused);
+                let id = begun.map_err(NotBegun::Refused)?;
+                self.counts.calls.begun += 1;
+                self.counts.sent.add(ENVELOPE_LEN + size);
+                return Ok(id);
             }
         }
         // It waits for its turn or for credit. It is sent from the machine's queue, by the thread that is sending.
         let mut message = Message::new(body.clone().into_bytes(), true);
         message.metadata = metadata.clone();
         let opening = Opening { message: Some(message), deadline, method, ..Opening::default() };
-        machine.open(opening, Slot::new(u64::MAX, has_parts)).map_err(NotBegun::from)
+        let id = machine.open(opening, Slot::new(u64::MAX, has_parts)).map_err(NotBegun::from)?;
+        self.counts.calls.begun += 1;
+        Ok(id)
     }
 
     /// Queues a notification to the server.
@@ -147,7 +156,9 @@ impl State {
         self.machine.notify(message).map_err(|error| match error {
             SendError::TooLarge { limit } => NotBegun::TooLarge { limit },
             _ => NotBegun::Full { limit: self.limit },
-        })
+        })?;
+        self.counts.notifications_sent += 1;
+        Ok(())
     }
 
     /// Whether one more notification is taken. One may exceed the limit.
@@ -187,7 +198,11 @@ impl State {
     }
 
     fn finish(&mut self, id: u32, outcome: Outcome) {
-        match self.machine.owner(id) {
+        let slot = self.machine.owner(id);
+        if slot.as_ref().is_some_and(|slot| slot.outcome.is_none()) {
+            self.counts.calls.ends((&outcome).into());
+        }
+        match slot {
             Some(slot) if slot.is_detached => drop(self.machine.release(id)),
             Some(slot) => slot.finish(outcome),
             None => {}
@@ -200,6 +215,7 @@ impl State {
             return false;
         };
         let (head, id) = (frame.head(), frame.id());
+        self.counts.sent.add(frame.size());
         let is_end = frame.ends_message() || self.machine.owner(id).is_some_and(|it| it.is_stream);
         let put = match frame.metadata().is_empty() {
             true => put(head.as_slice(), frame.into_body()),
@@ -220,8 +236,12 @@ impl State {
 
     /// Handles a message of the server.
     pub fn receive(&mut self, mut message: Bytes) -> Result<(), Violation> {
+        self.counts.received.add(message.len());
         match self.machine.receive_brief(&mut message, Instant::now)? {
             BriefEvent::Reply { id, owner } => {
+                if owner.as_ref().is_some_and(|slot| slot.outcome.is_none()) {
+                    self.counts.calls.ends(CallEnd::Replied);
+                }
                 match owner {
                     Some(slot) if slot.is_detached => drop(self.machine.release(id)),
                     // The call is over: the part holds no credit of it.
@@ -267,6 +287,9 @@ impl State {
             slot.metadata.get_or_insert_with(|| arrived.metadata.into());
         }
         let is_only = slot.parts.is_none();
+        if slot.outcome.is_none() && (is_only || arrived.last) {
+            self.counts.calls.ends(CallEnd::Replied);
+        }
         let Some(charge) = slot.arrives(arrived.body, arrived.charge, arrived.last) else {
             return;
         };
@@ -280,7 +303,11 @@ impl State {
     /// A message for a call that nobody waits for was dropped. One of them is enough.
     fn drop_rest(&mut self, id: u32, was_last: bool) {
         match was_last {
-            true => drop(self.machine.release(id)),
+            true => {
+                if self.machine.release(id).is_some_and(|slot| slot.outcome.is_none()) {
+                    self.counts.calls.ends(CallEnd::Replied);
+                }
+            }
             false => self.machine.stop(id),
         }
     }

@@ -66,6 +66,10 @@ impl Unasked {
         self.items.is_empty()
     }
 
+    pub fn len(&self) -> usize {
+        self.items.len()
+    }
+
     /// Keeps a notification.
     pub fn notified(&mut self, mut arrived: Arrived) {
         own(&mut arrived.body, &mut arrived.metadata);

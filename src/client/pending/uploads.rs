@@ -39,7 +39,9 @@ impl Pending {
         let metadata = metadata.clone();
         let opening = Opening { message: None, deadline, method, metadata };
         let slot = Slot { is_stream: true, ..Slot::new(u64::MAX, has_parts) };
-        state.machine.open(opening, slot).map_err(NotBegun::from)
+        let id = state.machine.open(opening, slot).map_err(NotBegun::from)?;
+        state.counts.calls.begun += 1;
+        Ok(id)
     }
 
     /// Queues a part of a request.

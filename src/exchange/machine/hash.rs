@@ -19,6 +19,7 @@ impl<T: Hash> Hash for Machine<T> {
             own_sent,
             peer_open,
             refused_open,
+            refused: _, // it is only counted
             window,
             credit,
             unsent_settings,

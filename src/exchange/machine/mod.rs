@@ -111,6 +111,8 @@ pub struct Machine<T> {
     peer_open: usize,
     /// The peer's calls in the table that were not begun, and of which more may arrive.
     refused_open: usize,
+    /// See [`take_refused`](Machine::take_refused).
+    refused: u32,
     /// What arrives on the connection.
     window: Window,
     /// What may be sent on it.
@@ -155,6 +157,7 @@ impl<T> Machine<T> {
             own_sent: 0,
             peer_open: 0,
             refused_open: 0,
+            refused: 0,
             window: Window::new(
                 config.settings.connection_window.max(config.assumed.connection_window),
             ),
@@ -247,6 +250,11 @@ impl<T> Machine<T> {
     /// A peer that keeps to the limit that it was told causes no more than it may have open before it knows the limit.
     pub fn refusals(&self) -> usize {
         self.lists.refusals.len()
+    }
+
+    /// How many calls of the peer were refused since the last look.
+    pub(crate) fn take_refused(&mut self) -> u64 {
+        std::mem::take(&mut self.refused).into()
     }
 
     /// The bytes that wait to be sent in a call, with [`MESSAGE_COST`](super::MESSAGE_COST) for each message.

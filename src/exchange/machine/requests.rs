@@ -51,6 +51,7 @@ impl<T> Machine<T> {
                 call.urgent.end = true;
                 self.peer_open -= 1;
                 self.refused_open += 1;
+                self.refused = self.refused.saturating_add(1);
             }
             self.stop(id);
         }
@@ -143,6 +144,7 @@ impl<T> Machine<T> {
     /// Answers a call of the peer with an error and does not begin it.
     fn refuse(&mut self, why: NotBegun, frame: Frame, now: Instant) -> Result<(), Broken> {
         let id = frame.id;
+        self.refused = self.refused.saturating_add(1);
         let mut incoming = Incoming::new(self.call_window(), true);
         Metadata::decode(frame.metadata.clone())?;
         let _ = incoming.discard();

@@ -25,6 +25,7 @@ impl<M: MessageServer> Answering<M> {
             return None;
         }
         let caller = self.callers.get_mut(&connection)?;
+        self.outbox.tally.received.add(message.len());
         caller.machine.set_full(caller.share().room() == 0);
         let time = || self.messages.event_time();
         match caller.machine.receive_brief(&mut message, time) {
@@ -138,6 +139,7 @@ impl<M: MessageServer> Answering<M> {
                 caller.machine.taken(exchange::Side::Client.lane(), arrived.charge);
                 caller.machine.give_back(arrived.charge);
                 let origin = caller.origin.clone();
+                self.outbox.tally.notifications_received.add(1);
                 self.hooks.notified(|| ClientNotification {
                     body: arrived.body,
                     method: arrived.method,

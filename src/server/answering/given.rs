@@ -1,6 +1,7 @@
 //! What other threads give to the loop: replies, parts of replies, notifications.
 
 use super::{Answering, FEED_PAUSE};
+use crate::counts::CallEnd;
 use crate::error::CloseReason;
 use crate::exchange::Metadata;
 use crate::message_server::{ConnectionId, MessageServer};
@@ -25,7 +26,7 @@ impl<M: MessageServer> Answering<M> {
                 return;
             };
             match given {
-                Given::Answer(answer) => self.answer(connection, id, answer),
+                Given::Answer(answer) => drop(self.answer(connection, id, answer)),
                 Given::Reply(reply) => self.reply(connection, id, *reply),
                 Given::Parts(flow) => self.takes_parts(connection, id, flow),
                 Given::Taken(inflow) => {
@@ -66,10 +67,14 @@ impl<M: MessageServer> Answering<M> {
         self.admit();
     }
 
-    /// Answers a request in flight. A request of a disconnected client is only closed.
-    pub(super) fn answer(&mut self, connection: ConnectionId, id: u32, answer: Answer) {
-        self.tend(connection, |caller, messages| caller.answer(messages, connection, id, answer));
+    /// Answers a request in flight. A request of a disconnected client is only closed. Returns how its call ends.
+    pub(super) fn answer(&mut self, connection: ConnectionId, id: u32, answer: Answer) -> CallEnd {
+        let mut end = CallEnd::Closed;
+        self.tend(connection, |caller, messages| {
+            end = caller.answer(messages, connection, id, answer);
+        });
         self.admit();
+        end
     }
 
     /// Calls a client.

@@ -5,6 +5,7 @@ use crate::error::ErrorReply;
 use crate::message_server::{ConnectionId, MessageServer};
 use crate::server::IntoReply;
 use crate::server::caller::{InFlight, Owner, keep};
+use crate::server::connection::Connection;
 use crate::server::interrupt::Watch;
 use crate::server::responder::{Request, Responder, of_application};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -22,13 +23,19 @@ pub(in crate::server) struct Answerer<'a, M> {
 
 impl<M: MessageServer> Answerer<'_, M> {
     /// Sends the result of `handler`, or an error reply if it panics.
-    pub fn with<R: IntoReply>(self, handler: impl FnOnce() -> R) {
+    pub fn with<R: IntoReply>(self, method: u32, handler: impl FnOnce() -> R) {
+        let began = self.server.outbox.tally.begins();
         let answer =
             catch_unwind(AssertUnwindSafe(|| of_application(handler()))).unwrap_or_else(|panic| {
                 self.server.hooks.panicked(self.connection, panic);
                 Err(ErrorReply::panicked().into())
             });
-        self.server.answer(self.connection, self.id, answer);
+        let end = self.server.answer(self.connection, self.id, answer);
+        let caller = self.server.callers.get(&self.connection);
+        if let Some(caller) = caller {
+            let whose = || (Connection::new(caller.origin.clone()), method);
+            self.server.outbox.tally.ends(end, began, whose);
+        }
     }
 
     /// Passes the request to a handler that replies at any time. If the handler panics, the drop of its responder
@@ -48,7 +55,8 @@ impl<M: MessageServer> Answerer<'_, M> {
         let inflow = request.parts.as_ref().map(|parts| parts.inflow().clone());
         let parts = inflow.as_ref().map_or(0, |inflow| inflow.bytes());
         let held = keep(&mut request.body) + REQUEST_COST + parts;
-        let watch = Arc::new(Watch::default());
+        let began = self.server.outbox.tally.begins();
+        let watch = Arc::new(Watch::new(began, request.method));
         request.watch = Some(watch.clone());
         if let Some(caller) = self.server.callers.get_mut(&self.connection) {
             let request = InFlight { held, watch: watch.clone(), flow: None, inflow };

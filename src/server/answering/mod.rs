@@ -75,6 +75,7 @@ impl<M> Drop for Answering<M> {
         self.connections.clear();
         for caller in self.callers.values_mut() {
             caller.end(&CloseReason::Local);
+            self.outbox.tally.disconnected.add(1);
         }
         self.given.drain(..).for_each(|(_, _, given)| given.discard());
         self.outbox.end();
@@ -160,6 +161,8 @@ impl<M: MessageServer> Answering<M> {
         let peer = self.messages.peer(connection).cloned().unwrap_or_default();
         let share = self.messages.share(connection);
         let share = share.unwrap_or_else(|| self.account.share(&peer));
+        self.outbox.tally.connected.add(1);
+        self.outbox.tally.set_share(&share);
         let origin = Origin::new(connection, peer, share.clone(), self.outbox.clone());
         let origin = Arc::new(origin);
         self.connections.add(&origin);
@@ -179,6 +182,7 @@ impl<M: MessageServer> Answering<M> {
         let Some(mut caller) = self.callers.remove(&connection) else {
             return;
         };
+        self.outbox.tally.disconnected.add(1);
         self.open -= caller.machine.peer_open();
         self.rooms.remove(connection, &caller);
         let why = caller.why.take();
@@ -208,6 +212,7 @@ impl<M: MessageServer> Answering<M> {
             return;
         };
         let before = caller.machine.peer_open();
+        self.outbox.tally.refused.add(caller.machine.take_refused());
         change(caller, &mut self.messages);
         caller.keep_going(&mut self.messages, connection);
         caller.pump(&mut self.messages, connection);

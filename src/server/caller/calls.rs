@@ -1,6 +1,7 @@
 //! The server's own calls to a client.
 
-use super::{Caller, Owner};
+use super::{Caller, Owner, count};
+use crate::counts::CallEnd;
 use crate::error::{CloseReason, ErrorReply, Progress};
 use crate::exchange::{Arrived, End, Event, OpenError, Opening, abort};
 use crate::server::calling::{Calling, Outcome};
@@ -21,7 +22,10 @@ impl Caller {
         let (opening, calling) = *unopened;
         let body = opening.message.as_ref().map(|message| message.body.clone());
         let outcome = match self.machine.open(opening, Owner::Call(calling.clone())) {
-            Ok(id) => return calling.is_opened(id),
+            Ok(id) => {
+                self.origin.outbox.tally.calls.begins();
+                return calling.is_opened(id);
+            }
             Err(OpenError::TooLarge { limit }) => {
                 Outcome::TooLarge { limit, body: body.unwrap_or_default() }
             }
@@ -52,7 +56,10 @@ impl Caller {
     pub fn drop_call(&mut self, calling: &Arc<Calling>) {
         self.early.retain(|it| !Arc::ptr_eq(&it.1, calling));
         if let Some(id) = calling.id() {
-            self.end_call(id, Outcome::Deadline(Progress::Unknown));
+            // Perhaps its caller was faster than this thread.
+            let is_late = calling.deadline().is_some_and(|at| at <= Instant::now());
+            let end = if is_late { CallEnd::Late } else { CallEnd::Cancelled };
+            self.end_call_as(id, end, Outcome::Deadline(Progress::Unknown));
         }
         calling.finish(Outcome::Deadline(Progress::NotBegun));
     }
@@ -119,8 +126,19 @@ impl Caller {
     }
 
     fn end_call(&mut self, id: u32, outcome: Outcome) {
+        let end = match &outcome {
+            Outcome::Reply(_) => CallEnd::Replied,
+            Outcome::Deadline(_) => CallEnd::Late,
+            Outcome::Closed(..) => CallEnd::Closed,
+            Outcome::Error(_) | Outcome::TooLarge { .. } => CallEnd::Failed,
+        };
+        self.end_call_as(id, end, outcome);
+    }
+
+    fn end_call_as(&mut self, id: u32, end: CallEnd, outcome: Outcome) {
         let owner = if self.is_calling(id) { self.machine.release(id) } else { None };
         if let Some(Owner::Call(calling)) = owner {
+            self.origin.outbox.tally.calls.ends(end);
             calling.finish(outcome);
         }
     }
@@ -136,8 +154,10 @@ impl Caller {
                 self.reply_ended(id, end);
             }
         }
+        let origin = &self.origin;
         for owner in self.machine.owners_mut() {
             if let Owner::Request(request) = owner {
+                count(origin, request, CallEnd::Closed);
                 // All that is held for the client is free with it.
                 let _ = request.cancel(Interrupt::Closed);
             }

@@ -1,6 +1,7 @@
 //! Replies of parts: from the threads that make them to the machine, while little waits for the client.
 
 use super::Caller;
+use crate::counts::CallEnd;
 use crate::error::ErrorReply;
 use crate::exchange::{self, Message, SendError, Side};
 use crate::message_server::{ConnectionId, MessageServer};
@@ -130,7 +131,9 @@ impl Caller {
     fn feed_part(&mut self, id: u32, part: Message) {
         if id == LANE {
             // One that was given before the client's limit was known may be over it: it is dropped.
-            let _ = self.machine.notify(part);
+            if self.machine.notify(part).is_ok() {
+                self.origin.outbox.tally.notifications_sent.add(1);
+            }
             return;
         }
         self.has_sent_parts = true;
@@ -146,6 +149,10 @@ impl Caller {
     }
 
     fn end_parts(&mut self, id: u32, ending: Ending) {
+        let end = match ending {
+            Ending::Complete => CallEnd::Replied,
+            Ending::Failed(_) | Ending::Broken => CallEnd::Failed,
+        };
         // Errors mean that nobody waits for the end any more.
         let _ = match ending {
             Ending::Complete => self.machine.end(id),
@@ -155,7 +162,7 @@ impl Caller {
                 Ok(())
             }
         };
-        self.release(id);
+        self.release(id, end);
     }
 
     /// A client takes the parts of replies when it likes: while nothing else waits for it, it may leave them unread.

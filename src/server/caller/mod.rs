@@ -10,12 +10,13 @@ pub(super) use calls::Unopened;
 pub(super) use owner::{InFlight, Owner};
 
 use crate::account::{Charge, Share};
+use crate::counts::CallEnd;
 use crate::error::CloseReason;
 use crate::exchange::{self, Config, Frame, Machine, Side};
 use crate::framing::READ_CHUNK;
 use crate::message_server::{ConnectionId, MessageServer};
 use crate::server::arrival::{Arrival, Lateness};
-use crate::server::connection::Origin;
+use crate::server::connection::{Connection, Origin};
 use crate::server::interrupt::Interrupt;
 use crate::server::responder::Request;
 use bytes::Bytes;
@@ -119,20 +120,25 @@ impl Caller {
     }
 
     /// A request is answered.
-    fn release(&mut self, id: u32) {
+    fn release(&mut self, id: u32, end: CallEnd) {
         if let Some(Owner::Request(request)) = self.machine.release(id) {
-            self.is_done(request);
+            self.is_done(request, end);
         }
     }
 
     /// Nobody waits for the answer to a request.
     pub fn cancel(&mut self, id: u32, why: Interrupt) {
-        let held = self.in_flight(id).map(|request| request.cancel(why));
+        let origin = self.origin.clone();
+        let held = self.in_flight(id).map(|request| {
+            count(&origin, request, why.into());
+            request.cancel(why)
+        });
         self.give_back(held.unwrap_or_default());
     }
 
     /// A request was answered, and its call released.
-    fn is_done(&mut self, mut request: InFlight) {
+    fn is_done(&mut self, mut request: InFlight, end: CallEnd) {
+        count(&self.origin, &request, end);
         let held = request.give_up_parts();
         self.give_back(held);
         self.in_flight_bytes -= request.held;
@@ -229,6 +235,15 @@ impl Caller {
     /// Whether everything has been handed over for sending.
     pub fn is_idle(&self) -> bool {
         self.refused.is_none() && self.machine.held() == 0 && !self.machine.has_unsent()
+    }
+}
+
+/// Counts a request as ended, unless it was before.
+fn count(origin: &Arc<Origin>, request: &InFlight, end: CallEnd) {
+    let watch = &request.watch;
+    if !watch.is_over() {
+        let whose = || (Connection::new(origin.clone()), watch.method);
+        origin.outbox.tally.ends(end, watch.began, whose);
     }
 }
 

@@ -1,6 +1,7 @@
 //! Replies and frames on their way to a client.
 
 use super::{Caller, Owner};
+use crate::counts::CallEnd;
 use crate::error::ErrorReply;
 use crate::exchange::{Frame, Message, Metadata, SendError};
 use crate::framing::{FramingError, GoodbyeCode};
@@ -11,51 +12,58 @@ use bytes::Bytes;
 use std::time::Instant;
 
 impl Caller {
-    /// Answers a request.
+    /// Answers a request. Returns how that ends its call.
     pub fn answer(
         &mut self,
         messages: &mut impl MessageServer,
         connection: ConnectionId,
         id: u32,
         answer: Answer,
-    ) {
+    ) -> CallEnd {
         let is_free = self.refused.is_none() && messages.has_room(connection);
         let answered = match &answer {
             Ok(body) if is_free => self.machine.answer_now(id, body.len()),
             _ => None,
         };
-        let request = match (answered, answer) {
+        let (request, end) = match (answered, answer) {
             (Some((whole, request)), Ok(body)) => {
-                let sent = messages.send_with_head(connection, &whole.head(), body);
+                let (head, size) = (whole.head(), body.len());
+                let sent = messages.send_with_head(connection, &head, body);
+                if sent.is_ok() {
+                    self.origin.outbox.tally.sent.add(head.len() + size);
+                }
                 self.refused =
                     unsent(messages, connection, sent).map(|body| Box::new(whole.into_frame(body)));
-                request
+                (request, CallEnd::Replied)
             }
             (_, answer) => {
-                self.queue(id, answer, Metadata::default());
-                self.machine.release(id)
+                let end = self.queue(id, answer, Metadata::default());
+                (self.machine.release(id), end)
             }
         };
         if let Some(Owner::Request(request)) = request {
-            self.is_done(request);
+            self.is_done(request, end);
         }
+        end
     }
 
     /// Answers with a reply that has metadata.
     pub fn queue_reply(&mut self, id: u32, body: Bytes, metadata: Metadata) {
-        self.queue(id, Ok(body), metadata);
-        self.release(id);
+        let end = self.queue(id, Ok(body), metadata);
+        self.release(id, end);
     }
 
     /// Queues an answer. Without memory to hold the reply the client gets `REPLY_DROPPED`: a handler cannot be made
     /// to wait.
-    fn queue(&mut self, id: u32, answer: Answer, metadata: Metadata) {
+    fn queue(&mut self, id: u32, answer: Answer, metadata: Metadata) -> CallEnd {
         let machine = &mut self.machine;
         let is_full = machine.held() > 0 && self.charge.share().room() == 0;
+        let mut end = if answer.is_ok() { CallEnd::Replied } else { CallEnd::Failed };
         let answered = match answer {
             Ok(body) if is_full && !body.is_empty() => {
                 let text = "the reply was dropped: so much waits to be read already that there is no \
                             memory for it; read faster, or ask for less at once";
+                end = CallEnd::Failed;
                 machine.fail(id, ErrorReply::new(ErrorReply::REPLY_DROPPED, text))
             }
             Ok(body) => machine.send(id, Message { metadata, ..Message::new(body, true) }),
@@ -65,7 +73,9 @@ impl Caller {
         if let Err(SendError::TooLarge { limit }) = answered {
             let text = format!("the reply was over the limit of {limit} bytes");
             let _ = machine.fail(id, ErrorReply::new(ErrorReply::REPLY_TOO_LARGE, text));
+            end = CallEnd::Failed;
         }
+        end
     }
 
     /// Hands over frames while the send queue is short.
@@ -80,7 +90,12 @@ impl Caller {
                     None => return,
                 },
             };
-            if let Some(refused) = send(messages, connection, frame) {
+            let size = frame.size();
+            let unsent = send(messages, connection, frame);
+            if unsent.is_none() {
+                self.origin.outbox.tally.sent.add(size);
+            }
+            if let Some(refused) = unsent {
                 self.refused = Some(Box::new(refused));
                 return self.block();
             }

@@ -163,6 +163,8 @@ impl<M: MessageServer> Server<M> {
         H: Fn(Request, Responder) + Send + Sync + 'static,
     {
         let pool = Arc::new(Pool::new(workers, self.hooks.panicked.take()));
+        let counted = Arc::downgrade(&pool);
+        self.outbox.tally.set_waiting(move || counted.upgrade().map_or(0, |pool| pool.waiting()));
         let _team = Team::start(&pool, handler, self.endpoint())?;
         let mut told = self.hooks.closed.take();
         let queued = pool.clone();

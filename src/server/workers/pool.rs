@@ -89,6 +89,11 @@ impl Pool {
         }
     }
 
+    /// How many requests wait.
+    pub fn waiting(&self) -> usize {
+        self.lock().queue.len()
+    }
+
     fn refuse(&self, job: Job, refusal: Refusal) {
         if !job.is_cancelled() {
             job.responder.refuse(refusal.error(&self.workers));
