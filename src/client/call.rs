@@ -163,7 +163,8 @@ impl Call {
     }
 
     /// Cancels the call, as a drop does: the server is told, and work that it has not begun is not done. Whether the
-    /// request was carried out is not known after it. Does not block.
+    /// request was carried out is not known after it. Does not block: while the system takes nothing more, because the
+    /// server does not read, the server is told by the next thread that sends or reads with this client.
     pub fn cancel(self) {
         drop(self);
     }

@@ -70,8 +70,13 @@ fn a_cancel_is_noticed_although_the_requests_use_the_memory<B: Backend>() {
     let client = backend.client(&limits()).unwrap();
     let mut calls = fill(&client);
     let _first = given.recv_timeout(PATIENCE).unwrap();
+    // Its socket may be full: a thread that waits sends the cancel then.
+    let mut waits = calls.remove(1);
+    let waiting = thread::spawn(move || drop(waits.wait_within(PATIENCE)));
     drop(calls.remove(0));
     assert_eq!(told.recv_timeout(PATIENCE), Ok(Interrupt::Cancelled));
+    client.close();
+    waiting.join().unwrap();
 }
 
 /// A subscriber takes nothing, and a thread waits for it.
