@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! cargo run --example echo                       # both: starts the server as a second process
-//! cargo run --example echo -- server [NAME]      # the server alone, until it is killed
+//! cargo run --example echo -- server [NAME]      # the server alone, until Ctrl-C
 //! cargo run --example echo -- client [NAME]      # the client alone
 //! ```
 //!
@@ -29,8 +29,8 @@ fn main() -> ExitCode {
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let done = match arguments[..] {
         [] => both(),
-        ["server"] => server(NAME).map_err(Into::into),
-        ["server", name] => server(name).map_err(Into::into),
+        ["server"] => server(NAME),
+        ["server", name] => server(name),
         ["child", name] => child(name).map_err(Into::into),
         ["client"] => client(NAME).map_err(Into::into),
         ["client", name] => client(name).map_err(Into::into),
@@ -45,10 +45,14 @@ fn main() -> ExitCode {
     }
 }
 
-fn server(name: &str) -> Result<(), Error> {
+fn server(name: &str) -> Result<(), Box<dyn std::error::Error>> {
     let server = Server::bind(name)?;
     println!("{LISTENING} {}", server.endpoint());
-    server.serve(|request| request.body())
+    let stopper = server.stopper();
+    ctrlc::set_handler(move || stopper.stop())?;
+    server.serve(|request| request.body())?;
+    println!("stopped");
+    Ok(())
 }
 
 /// A server that stops when its parent process closes its input, or ends.

@@ -246,7 +246,19 @@ pub struct Stopper {
 
 impl Stopper {
     /// Stops the server: it accepts no new clients, begins no new requests, and drains. `serve` returns once the
-    /// outstanding replies have been sent, after [`Limits::drain`] at the latest.
+    /// outstanding replies have been sent, after [`Limits::drain`] at the latest. Does not block.
+    ///
+    /// At Ctrl-C, and at SIGTERM with its feature `termination`, the crate ctrlc calls it on a thread of its own. With
+    /// [`LocalServer`] on Linux it may be called in a signal handler too: it stores flags and writes to an
+    /// eventfd (signal-safety(7)).
+    ///
+    /// ```no_run
+    /// let server = msgpipe::Server::bind("com.example.notes")?;
+    /// let stopper = server.stopper();
+    /// ctrlc::set_handler(move || stopper.stop())?;
+    /// server.serve(|request| request.body())?;
+    /// # Ok::<_, Box<dyn std::error::Error>>(())
+    /// ```
     pub fn stop(&self) {
         self.stop.store(true, Ordering::SeqCst);
         self.waker.wake();

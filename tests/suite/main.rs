@@ -50,6 +50,8 @@ mod request_limits;
 mod request_parts;
 mod served_clients;
 mod server_calls;
+#[cfg(unix)]
+mod signals;
 mod slow_peers;
 #[cfg(unix)]
 mod socket_files;

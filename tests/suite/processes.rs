@@ -29,6 +29,8 @@ fn a_process_plays_its_role() {
             let _server = LocalServer::bind(name.as_str()).unwrap();
             wait_to_be_killed();
         }
+        #[cfg(unix)]
+        Ok("server that a signal stops") => crate::signals::serve(&name),
         Ok(role) if crate::killed::plays(role, &name) => {}
         Ok(role) => panic!("no role {role:?}"),
         // Not a role: that roles can be played at all.
