@@ -1,7 +1,7 @@
 //! The `MessageServer` of this operating system.
 
 use super::event_loop::{EventLoop, Poller};
-use super::os::Listener;
+use super::os::{Listener, ListeningSocket};
 use crate::framing::Framing;
 use crate::goodbye::Goodbye;
 use crate::message_server::{ConnectionId, Event, MessageServer, SendError, Waker};
@@ -56,6 +56,18 @@ impl LocalServer {
             Error::system(&endpoint.to_string().into(), "setting up the event loop", source)
         })?;
         let (listener, name) = Listener::bind(endpoint, options, framing.carrier(), &mut poller)?;
+        Ok(LocalServer { event_loop: EventLoop::new(poller, listener, framing, options, name) })
+    }
+
+    pub(crate) fn listen_on(
+        socket: ListeningSocket,
+        framing: Arc<dyn Framing>,
+        options: &ServerOptions,
+    ) -> Result<LocalServer, Error> {
+        let mut poller = Poller::new()
+            .map_err(|source| Error::system(&socket.name(), "setting up the event loop", source))?;
+        let (listener, name) =
+            Listener::handed_over(socket, options, framing.carrier(), &mut poller)?;
         Ok(LocalServer { event_loop: EventLoop::new(poller, listener, framing, options, name) })
     }
 }

@@ -30,6 +30,7 @@ use named_pipe as os;
 use unix_socket as os;
 
 pub use local_server::LocalServer;
+pub use os::ListeningSocket;
 pub(crate) use os::{connect, locate};
 pub use waitable::Waitable;
 

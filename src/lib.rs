@@ -75,7 +75,7 @@ mod backends;
 
 pub use access::{Access, Principal, Trust};
 pub use account::{Account, Share};
-pub use backends::{LocalServer, Waitable, memory};
+pub use backends::{ListeningSocket, LocalServer, Waitable, memory};
 pub use body::{Body, IntoBody};
 /// The crate of the buffers that hold messages.
 pub use bytes;

@@ -33,6 +33,7 @@
 mod client;
 #[cfg(test)]
 mod cycles;
+mod handed_over;
 mod handle;
 mod identity;
 mod impersonation;
@@ -60,6 +61,7 @@ mod watch;
 mod writer;
 
 pub(crate) use client::connect;
+pub use handed_over::ListeningSocket;
 pub(super) use listener::Listener;
 pub(super) use transfer::wait_signalled;
 

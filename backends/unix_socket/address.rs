@@ -127,6 +127,18 @@ pub(super) fn name_of(address: &SocketAddress) -> Arc<str> {
     }
 }
 
+/// The address of a bound socket as text; `None`: it has none.
+pub(super) fn name_of_socket(address: &SocketAddrUnix) -> Option<Arc<str>> {
+    if let Some(path) = address.path_bytes() {
+        return Some(Path::new(OsStr::from_bytes(path)).display().to_string().into());
+    }
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    if let Some(name) = address.abstract_name() {
+        return Some(format!("@{}", String::from_utf8_lossy(name)).into());
+    }
+    None
+}
+
 /// The address as the system's type.
 pub(super) fn system_address(address: &SocketAddress) -> io::Result<SocketAddrUnix> {
     match address {

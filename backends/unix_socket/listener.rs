@@ -70,19 +70,9 @@ impl Listener {
         let place = claim.map(Claim::bound).transpose().map_err(failed)?;
         let socket = UnixListener::from(socket);
         socket.set_nonblocking(true).map_err(failed)?;
-        let mut served = Served::new(mio::net::UnixListener::from_std(socket), place);
-        let token = poller.next_token();
-        let registry = poller.registry();
-        registry.register(&mut served.socket, token, Interest::READABLE).map_err(failed)?;
-        let registry = registry.try_clone().map_err(failed)?;
-        let listener = Listener {
-            served,
-            token,
-            interests: Arc::new(Interests::new(registry)),
-            access: options.access.clone(),
-            carrier,
-            unregistered: None,
-        };
+        let served = Served::new(mio::net::UnixListener::from_std(socket), place);
+        let setup = Setup { served, access: options.access.clone(), carrier };
+        let listener = setup.register(poller).map_err(failed)?;
         Ok((listener, name))
     }
 
@@ -101,6 +91,24 @@ impl Listener {
         let socket = mio::net::UnixStream::from_std(socket.into());
         let stream = SocketStream::new(socket, self.carrier, None)?;
         Ok(Err(Next::NoAccess(stream, peer)))
+    }
+}
+
+/// A listening socket that is not registered yet. If that fails, its place is released.
+pub(super) struct Setup {
+    pub served: Served<mio::net::UnixListener>,
+    pub access: Access,
+    pub carrier: Carrier,
+}
+
+impl Setup {
+    pub fn register(self, poller: &mut Poller) -> io::Result<Listener> {
+        let Setup { mut served, access, carrier } = self;
+        let token = poller.next_token();
+        let registry = poller.registry();
+        registry.register(&mut served.socket, token, Interest::READABLE)?;
+        let interests = Arc::new(Interests::new(registry.try_clone()?));
+        Ok(Listener { served, token, interests, access, carrier, unregistered: None })
     }
 }
 

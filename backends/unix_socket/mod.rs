@@ -5,6 +5,7 @@ mod client;
 mod client_stream;
 mod directory;
 mod explain;
+mod handed_over;
 mod identity;
 mod interest;
 mod listener;
@@ -19,5 +20,6 @@ mod wakeup;
 
 pub(crate) use address::locate;
 pub(crate) use client::connect;
+pub use handed_over::ListeningSocket;
 pub(super) use listener::Listener;
 pub(super) use wakeup::wait_signalled;

@@ -2,9 +2,9 @@
 
 use super::frame::{ERROR_MAX, HEAD_MAX};
 use super::machine::PIECE_ALONE;
-use crate::endpoint::Endpoint;
 use crate::error::Error;
 use crate::framing::{Framing, Layer, Native};
+use std::fmt::Display;
 
 impl Native {
     /// The framing for calls with bodies of up to `message` bytes. Its own messages are frames of calls: pieces
@@ -23,7 +23,7 @@ impl Native {
 /// Checks that a framing can carry calls.
 pub(crate) fn carries_calls(
     framing: Option<&dyn Framing>,
-    endpoint: &Endpoint,
+    endpoint: &dyn Display,
 ) -> Result<(), Error> {
     if framing.is_none_or(|framing| framing.carries_any_bytes()) {
         return Ok(());

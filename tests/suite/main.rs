@@ -25,6 +25,8 @@ mod framings;
 mod greedy;
 #[cfg(unix)]
 mod half_close;
+#[cfg(unix)]
+mod handed_over;
 mod handlers;
 mod incoming;
 mod incoming_limits;

@@ -30,6 +30,8 @@ fn a_process_plays_its_role() {
             wait_to_be_killed();
         }
         #[cfg(unix)]
+        Ok("server that a service manager starts") => crate::handed_over::play(),
+        #[cfg(unix)]
         Ok("server that a signal stops") => crate::signals::serve(&name),
         Ok(role) if crate::killed::plays(role, &name) => {}
         Ok(role) => panic!("no role {role:?}"),
