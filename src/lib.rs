@@ -65,6 +65,7 @@ mod limits;
 mod message_server;
 mod nesting;
 mod peer;
+pub mod recipes;
 mod server;
 mod text;
 

@@ -1,0 +1,204 @@
+//! Recipes: what applications want most often, in a few lines each. They are run as tests.
+//!
+//! In each of them a server and its client are in one process, so that it can be run; the name is that of the application.
+//!
+//! - [My handlers block](#my-handlers-block)
+//! - [My window must not block](#my-window-must-not-block)
+//! - [Push to everybody](#push-to-everybody)
+//! - [A large file with bounded memory](#a-large-file-with-bounded-memory)
+//! - [Progress of a long job, with cancel](#progress-of-a-long-job-with-cancel)
+//! - [Retry safely](#retry-safely)
+//! - [Stop at Ctrl-C](#stop-at-ctrl-c)
+//! - [Calls or messages?](#calls-or-messages)
+//!
+//! # My handlers block
+//!
+//! Give them threads of the server's own: a bounded number, a queue for each client, and an error that says so when it
+//! is full. See [`Workers`](crate::Workers), with a table of what else there is.
+//!
+//! ```
+//! # let name = format!("msgpipe.recipe.block.{}", std::process::id());
+//! use msgpipe::{Client, Server, Workers};
+//!
+//! let server = Server::bind(name.as_str())?;
+//! # let stopper = server.stopper();
+//! # let serving =
+//! std::thread::spawn(move || {
+//!     server.serve_workers(Workers::new().threads(8), |request| {
+//!         std::fs::read(String::from_utf8_lossy(&request.body()).as_ref()).map_err(|e| e.to_string())
+//!     })
+//! });
+//! let client = Client::connect(name.as_str())?;
+//! let text = client.call("Cargo.toml")?;
+//! assert!(text.starts_with(b"["));
+//! # stopper.stop();
+//! # serving.join().unwrap()?;
+//! # Ok::<_, Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # My window must not block
+//!
+//! Start calls and take their replies when the client has something to do. The loop of the window waits for the client's
+//! [`Waitable`](crate::Waitable), a descriptor or a handle, beside its own events; its page has the loop of a Windows
+//! program. `examples/own_loop.rs` is a whole program.
+//!
+//! ```
+//! # let name = format!("msgpipe.recipe.window.{}", std::process::id());
+//! # let server = msgpipe::Server::bind(name.as_str())?;
+//! # let stopper = server.stopper();
+//! # let serving = std::thread::spawn(move || server.serve(|request| request.body()));
+//! let client = msgpipe::Client::connect(name.as_str())?;
+//! let waitable = client.waitable()?;
+//! let mut call = client.start("what a click wants to know")?; // does not wait for the reply
+//! let reply = loop {
+//!     waitable.wait(None)?; // the window's loop, which waits for this and for its own events
+//!     client.dispatch()?;
+//!     if let Some(reply) = call.try_wait() {
+//!         break reply?;
+//!     }
+//! };
+//! assert_eq!(reply, "what a click wants to know");
+//! # stopper.stop();
+//! # serving.join().unwrap()?;
+//! # Ok::<_, Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # Push to everybody
+//!
+//! Clients subscribe with a call whose reply never ends; [`Topic`](crate::Topic) publishes to all of them, and
+//! [`WhenFull`](crate::WhenFull) says what happens to who is too slow. To send something to one client, keep its
+//! [`Connection`](crate::Connection).
+//!
+//! ```
+//! # let name = format!("msgpipe.recipe.push.{}", std::process::id());
+//! use msgpipe::{Client, Server, Topic};
+//!
+//! let news = Topic::default();
+//! let publisher = news.clone();
+//! let server = Server::bind(name.as_str())?;
+//! # let stopper = server.stopper();
+//! # let serving =
+//! std::thread::spawn(move || server.serve_deferred(move |_, responder| news.subscribe(responder)));
+//!
+//! let client = Client::connect(name.as_str())?;
+//! let mut heard = client.stream("subscribe")?;
+//! while publisher.publish("something has happened").queued == 0 {
+//!     std::thread::yield_now(); // nobody has subscribed yet
+//! }
+//! assert_eq!(heard.next().unwrap()?, "something has happened");
+//! # stopper.stop();
+//! # serving.join().unwrap()?;
+//! # Ok::<_, msgpipe::Error>(())
+//! ```
+//!
+//! # A large file with bounded memory
+//!
+//! Send it in parts: neither side holds more than [`Limits::call_window`](crate::Limits::call_window), and a disk that is
+//! slow slows down the sender. An upload that is dropped is cancelled: write to a temporary file, and rename it at the
+//! end.
+//!
+//! ```
+//! # let name = format!("msgpipe.recipe.file.{}", std::process::id());
+//! # let directory = std::env::temp_dir().join(&name);
+//! # std::fs::create_dir_all(&directory)?;
+//! # let (from, to) = (directory.join("from"), directory.join("to"));
+//! # std::fs::write(&from, vec![7; 3 << 20])?;
+//! use std::{fs, io};
+//!
+//! let server = msgpipe::Server::bind(name.as_str())?.accept_streams();
+//! # let stopper = server.stopper();
+//! # let serving =
+//! std::thread::spawn(move || {
+//!     server.serve_workers(msgpipe::Workers::new(), move |request| {
+//!         let part = to.with_extension("part");
+//!         io::copy(&mut request.into_parts(), &mut fs::File::create(&part)?)?; // an error, if it is incomplete
+//!         fs::rename(part, &to)?;
+//!         Ok::<_, msgpipe::Failure>("stored")
+//!     })
+//! });
+//! let mut upload = msgpipe::Client::connect(name.as_str())?.upload()?;
+//! io::copy(&mut io::BufReader::with_capacity(64 * 1024, fs::File::open(&from)?), &mut upload)?;
+//! assert_eq!(upload.finish()?.wait()?, "stored");
+//! # stopper.stop();
+//! # serving.join().unwrap()?;
+//! # assert_eq!(fs::metadata(directory.join("to"))?.len(), 3 << 20);
+//! # fs::remove_dir_all(directory)?;
+//! # Ok::<_, Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # Progress of a long job, with cancel
+//!
+//! The reply is a stream: a part for each step, the last one is the result. Dropping the stream cancels the job: the
+//! handler's next `send` says so, and [`on_interrupt`](crate::PartSender::on_interrupt) tells one that does not send.
+//!
+//! ```
+//! # let name = format!("msgpipe.recipe.progress.{}", std::process::id());
+//! # let (tell, told) = std::sync::mpsc::channel();
+//! # let tell = std::sync::Mutex::new(tell);
+//! let server = msgpipe::Server::bind(name.as_str())?;
+//! # let stopper = server.stopper();
+//! # let serving =
+//! std::thread::spawn(move || {
+//!     server.serve_workers_deferred(msgpipe::Workers::new(), move |_, responder| {
+//!         let mut parts = responder.into_parts();
+//!         for percent in 0.. {
+//!             // ... a step of the job ...
+//!             if parts.send(format!("{percent} %")).is_err() {
+//! #               tell.lock().unwrap().send(()).unwrap();
+//!                 return; // cancelled, or the client has gone
+//!             }
+//!         }
+//!         parts.finish();
+//!     })
+//! });
+//! let client = msgpipe::Client::connect(name.as_str())?;
+//! let mut job = client.stream("a long job")?;
+//! assert_eq!(job.next().unwrap()?, "0 %");
+//! drop(job); // cancel
+//! # client.call("").ok();
+//! # told.recv()?;
+//! # stopper.stop();
+//! # serving.join().unwrap()?;
+//! # Ok::<_, Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # Retry safely
+//!
+//! A request that was certainly not begun can be sent again without being carried out twice:
+//! [`Error::is_not_begun`](crate::Error::is_not_begun).
+//!
+//! # Stop at Ctrl-C
+//!
+//! [`Stopper::stop`](crate::Stopper::stop) may be called from any thread; the crate ctrlc does so. What was begun is
+//! answered, for [`Limits::drain`](crate::Limits::drain) at most.
+//!
+//! # Calls or messages?
+//!
+//! Take calls ([`Server`](crate::Server), [`Client`](crate::Client)) unless you have a reason: they have replies, errors,
+//! deadlines, cancels, streams and backpressure, and all of it is in one protocol with clients in other languages. Take
+//! messages ([`MessageServer`](crate::MessageServer), [`MessageClient`](crate::MessageClient)) for a protocol that
+//! exists already, with a [`Framing`](crate::framing::Framing) for its bytes, or if each side only ever tells the other.
+//!
+//! ```
+//! # let name = format!("msgpipe.recipe.levels.{}", std::process::id());
+//! use msgpipe::{Event, MessageClient, MessageServer, ServerOptions, framing::Lines};
+//!
+//! let framing = Lines::new(1000); // of a protocol with lines of text
+//! let mut server = ServerOptions::new().framing(framing).bind_messages(name.as_str())?;
+//! # let client =
+//! std::thread::spawn(move || {
+//!     let client = msgpipe::ClientOptions::new().framing(framing).connect_messages(name.as_str())?;
+//!     client.send("hello")?;
+//!     client.receive(None)
+//! });
+//! while let Some(event) = server.poll(None)? {
+//!     if let Event::Message(from, line) = event {
+//!         server.send(from, line.to_ascii_uppercase().into())?;
+//! #       break;
+//!     }
+//! }
+//! # while !client.is_finished() { server.poll(Some(std::time::Duration::from_millis(1)))?; }
+//! # assert_eq!(client.join().unwrap()?, "HELLO");
+//! # Ok::<_, Box<dyn std::error::Error>>(())
+//! ```
+#![forbid(unsafe_code)]
