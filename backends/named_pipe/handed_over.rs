@@ -5,15 +5,18 @@ use crate::ServerOptions;
 use crate::backends::event_loop::Poller;
 use crate::error::Error;
 use crate::framing::Carrier;
+use std::convert::Infallible;
 use std::sync::Arc;
 
 /// A socket that listens already, for [`ServerOptions::listen_on`]: on Unix. On Windows there is no value of it.
 #[derive(Debug)]
-pub enum ListeningSocket {}
+pub struct ListeningSocket {
+    never: Infallible,
+}
 
 impl ListeningSocket {
     pub(crate) fn name(&self) -> Arc<str> {
-        match *self {}
+        match self.never {}
     }
 }
 
@@ -24,6 +27,6 @@ impl Listener {
         _carrier: Carrier,
         _poller: &mut Poller,
     ) -> Result<(Listener, Arc<str>), Error> {
-        match handed {}
+        match handed.never {}
     }
 }
