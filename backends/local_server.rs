@@ -1,8 +1,9 @@
 //! The `MessageServer` of this operating system.
 
 use super::event_loop::{EventLoop, Poller};
-use super::os::{Listener, ListeningSocket};
-use crate::framing::Framing;
+use super::os::{self, Listener, ListeningSocket};
+use super::standard_streams;
+use crate::framing::{Carrier, Framing};
 use crate::goodbye::Goodbye;
 use crate::message_server::{ConnectionId, Event, MessageServer, SendError, Waker};
 use crate::peer::Peer;
@@ -72,6 +73,27 @@ impl LocalServer {
     }
 }
 
+impl LocalServer {
+    /// The server of the connection that this process's parent has given to it.
+    pub(crate) fn inherited(
+        framing: Arc<dyn Framing>,
+        options: &ServerOptions,
+    ) -> Result<LocalServer, Error> {
+        standard_streams::take(|endpoint| {
+            let failed = |action| move |source| Error::system(endpoint, action, source);
+            if framing.carrier() != Carrier::Stream {
+                let source = std::io::ErrorKind::Unsupported.into();
+                return Err(failed("carrying whole messages over a stream of bytes")(source));
+            }
+            let mut poller = Poller::new().map_err(failed("setting up the event loop"))?;
+            let (client, name) = os::inherit(&mut poller, options.exit_after_parent, endpoint)?;
+            let mut event_loop = EventLoop::of_one(poller, framing.clone(), options, name);
+            event_loop.add(client);
+            Ok(LocalServer { event_loop })
+        })
+    }
+}
+
 impl fmt::Debug for LocalServer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("LocalServer").field("endpoint", &self.endpoint()).finish_non_exhaustive()
@@ -138,6 +160,10 @@ impl MessageServer for LocalServer {
 
     fn stop_accepting(&mut self) {
         self.event_loop.stop_accepting();
+    }
+
+    fn is_over(&self) -> bool {
+        self.event_loop.is_over()
     }
 
     fn waker(&self) -> Waker {

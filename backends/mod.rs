@@ -15,11 +15,13 @@
 //! under the same file names: `listener` accepts clients, `stream` moves a client's bytes on the server,
 //! `client` is the other end, `identity` finds out the peer, `security` excludes other users.
 
+mod blocking_stream;
 mod event_loop;
 mod local_server;
 pub mod memory;
 #[cfg(windows)]
 mod named_pipe;
+mod standard_streams;
 #[cfg(unix)]
 mod unix_socket;
 mod waitable;
@@ -29,9 +31,12 @@ use named_pipe as os;
 #[cfg(unix)]
 use unix_socket as os;
 
+pub use blocking_stream::StreamServer;
+pub(crate) use blocking_stream::{over_stream, stream_client};
 pub use local_server::LocalServer;
 pub use os::ListeningSocket;
-pub(crate) use os::{connect, locate};
+pub(crate) use os::{connect, locate, spawn};
+pub(crate) use standard_streams::stdio;
 pub use waitable::Waitable;
 
 /// A connected client's stream, and its endpoint as text.

@@ -51,6 +51,7 @@ pub mod framing;
 mod access;
 mod account;
 mod body;
+mod byte_stream;
 mod client;
 mod client_stream;
 mod connections;
@@ -67,7 +68,9 @@ mod nesting;
 mod peer;
 pub mod recipes;
 mod server;
+mod stdio;
 mod text;
+mod waker;
 
 // Code for an operating system is beside `src/`, not in it. This is the only path attribute of the
 // package, so that each side can be read, checked and moved separately.
@@ -76,13 +79,14 @@ mod backends;
 
 pub use access::{Access, Principal, Trust};
 pub use account::{Account, Share};
-pub use backends::{ListeningSocket, LocalServer, Waitable, memory};
+pub use backends::{ListeningSocket, LocalServer, StreamServer, Waitable, memory};
 pub use body::{Body, IntoBody};
+pub use byte_stream::ByteStream;
 /// The crate of the buffers that hold messages.
 pub use bytes;
 pub use client::{
-    Batch, Call, Client, ClientCounts, ClientOptions, Incoming, MessageClient, Notification, Parts,
-    ServerMessage, ServerRequest, Upload,
+    Batch, Call, ChildProcess, Client, ClientCounts, ClientOptions, Incoming, MessageClient,
+    Notification, Parts, ServerMessage, ServerRequest, Upload,
 };
 pub use client_stream::{ClientStream, ReadMessage};
 pub use counts::{CallCounts, CallEnd, Traffic};

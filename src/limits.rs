@@ -179,6 +179,13 @@ pub struct Limits {
     /// - Default: 30 s, longer than a person would wait for a reply, so that it ends only lost calls.
     /// - Unit: time. Side: clients.
     pub call: Duration,
+    /// The time from the end of its connection until a child process ends by itself: when the
+    /// [`ChildProcess`](crate::ChildProcess) is dropped.
+    ///
+    /// - At the limit: the child is killed.
+    /// - Default: 5 s, as for a server that drains.
+    /// - Unit: time. Side: clients that start their server.
+    pub child_end: Duration,
     /// The time in which a stopping server waits for outstanding replies and sends its queues.
     ///
     /// - At the limit: the server ends, and what is left is lost.
@@ -244,9 +251,18 @@ impl Limits {
         limits.connections_reserved = limits.connections_reserved.min(limits.connections / 2);
         limits.memory_per_user = limits.memory_per_user.max(limits.message.saturating_mul(2));
         limits.memory = limits.memory.max(limits.message.saturating_mul(4));
-        let Limits { write_stall, closing, preface, message_time, connect, call, drain, .. } =
-            &mut limits;
-        for time in [write_stall, closing, preface, message_time, connect, call, drain] {
+        let Limits {
+            write_stall,
+            closing,
+            preface,
+            message_time,
+            connect,
+            call,
+            child_end,
+            drain,
+            ..
+        } = &mut limits;
+        for time in [write_stall, closing, preface, message_time, connect, call, child_end, drain] {
             *time = Limits::clamp(*time);
         }
         limits.idle = limits.idle.map(Limits::clamp);
@@ -288,6 +304,7 @@ setters! {
     with_idle, idle: Option<Duration>;
     with_connect, connect: Duration;
     with_call, call: Duration;
+    with_child_end, child_end: Duration;
     with_drain, drain: Duration;
 }
 
@@ -311,6 +328,7 @@ impl Default for Limits {
             idle: None,
             connect: Duration::from_secs(20),
             call: Duration::from_secs(30),
+            child_end: Duration::from_secs(5),
             drain: Duration::from_secs(5),
         }
     }

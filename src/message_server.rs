@@ -5,9 +5,9 @@ use crate::account::Share;
 use crate::error::{CloseReason, Error};
 use crate::goodbye::Goodbye;
 use crate::peer::Peer;
+pub use crate::waker::Waker;
 use bytes::Bytes;
 use std::fmt;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// A server of whole messages: the lower of the two levels of this crate. [`Server`] adds requests
@@ -170,6 +170,12 @@ pub trait MessageServer {
     /// Stops accepting clients and releases the name. Existing connections stay open.
     fn stop_accepting(&mut self);
 
+    /// Whether no connection is left and none can come: a [`Server`](crate::Server) then returns from `serve`. Default:
+    /// `false`.
+    fn is_over(&self) -> bool {
+        false
+    }
+
     /// A handle that makes `poll` return [`Event::Woken`], from any thread.
     fn waker(&self) -> Waker;
 
@@ -240,6 +246,10 @@ macro_rules! forward_to_inner {
 
             fn stop_accepting(&mut self) {
                 (**self).stop_accepting();
+            }
+
+            fn is_over(&self) -> bool {
+                (**self).is_over()
             }
 
             fn waker(&self) -> Waker {
@@ -357,41 +367,4 @@ pub enum Refusal {
     /// The framing cannot carry this message.
     #[error(transparent)]
     Framing(#[from] crate::framing::FramingError),
-}
-
-/// Makes [`MessageServer::poll`] return, from any thread and at any time. Cheap to clone.
-///
-/// Several calls between two returns of `poll` cause one [`Event::Woken`].
-///
-/// ```
-/// use std::sync::atomic::{AtomicUsize, Ordering};
-/// use std::sync::Arc;
-///
-/// let count = Arc::new(AtomicUsize::new(0));
-/// let waker = msgpipe::Waker::new({
-///     let count = count.clone();
-///     move || drop(count.fetch_add(1, Ordering::SeqCst))
-/// });
-/// waker.clone().wake();
-/// assert_eq!(count.load(Ordering::SeqCst), 1);
-/// ```
-#[derive(Clone)]
-pub struct Waker(Arc<dyn Fn() + Send + Sync>);
-
-impl Waker {
-    /// A waker that calls `wake`; for implementations of [`MessageServer`]. `wake` must not block.
-    pub fn new(wake: impl Fn() + Send + Sync + 'static) -> Waker {
-        Waker(Arc::new(wake))
-    }
-
-    /// Wakes the server.
-    pub fn wake(&self) {
-        (self.0)();
-    }
-}
-
-impl fmt::Debug for Waker {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Waker")
-    }
 }

@@ -14,14 +14,12 @@ use crate::connections::{Connections, ServerStream, Step};
 use crate::error::Error;
 use crate::framing::{Framing, GoodbyeCode};
 use crate::goodbye::Goodbye;
-use crate::guard::discard;
 use crate::limits::Limits;
 use crate::message_server::{ConnectionId, Event, Waker};
 use crate::peer::Peer;
 use crate::{Instances, ServerOptions};
 use mio::{Events, Token};
 use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -59,6 +57,8 @@ pub(super) struct EventLoop<A: Acceptor> {
     /// Room for one event, for a server with one connection: it has no more events. With more room, Wine
     /// checks the completion port once more in each poll.
     one_event: Events,
+    /// There is one connection, from the beginning, and no other comes.
+    is_only: bool,
     /// Clients may be waiting; from this time on they are accepted.
     accept_at: Option<Instant>,
     /// The server stops. It still accepts clients, to send each of them a goodbye.
@@ -82,14 +82,28 @@ impl<A: Acceptor> EventLoop<A> {
         options: &ServerOptions,
         endpoint: Arc<str>,
     ) -> EventLoop<A> {
+        let mut event_loop = EventLoop::of_one(poller, framing, options, endpoint);
+        (event_loop.acceptor, event_loop.is_only) = (Some(acceptor), false);
+        event_loop.accept_at = Some(Instant::now());
+        event_loop
+    }
+
+    /// The loop of a server with one connection, which [`add`](EventLoop::add) adds.
+    pub fn of_one(
+        poller: Poller,
+        framing: Arc<dyn Framing>,
+        options: &ServerOptions,
+        endpoint: Arc<str>,
+    ) -> EventLoop<A> {
         EventLoop {
             connections: Connections::new(framing, &options.limits)
                 .with_half_close(options.half_close),
-            acceptor: Some(acceptor),
+            acceptor: None,
+            is_only: true,
             poller,
             events: Events::with_capacity(EVENTS_PER_POLL),
             one_event: Events::with_capacity(1),
-            accept_at: Some(Instant::now()),
+            accept_at: None,
             stopping: false,
             accept_failed: false,
             options: options.clone(),
@@ -97,6 +111,16 @@ impl<A: Acceptor> EventLoop<A> {
             event_time: Instant::now(),
             endpoint,
         }
+    }
+
+    /// Adds a client that was registered with the poll, if it is admitted.
+    pub fn add(&mut self, client: Accepted<A::Stream>) {
+        admit(&mut self.connections, &self.options, client);
+    }
+
+    /// See [`MessageServer::is_over`](crate::MessageServer::is_over).
+    pub fn is_over(&self) -> bool {
+        self.is_only && self.connections.len() == 0
     }
 
     /// See [`MessageServer::poll`](crate::MessageServer::poll).
@@ -212,6 +236,10 @@ impl<A: Acceptor> EventLoop<A> {
     /// Accepts the waiting clients, up to the limits. If clients are left, the next poll of the system does
     /// not wait, and accepting continues after it.
     fn accept(&mut self) {
+        if self.acceptor.is_none() {
+            // Otherwise the loop would come back to it at once, again and again.
+            self.accept_at = None;
+        }
         if self.accept_at.is_none() {
             return;
         }
@@ -296,12 +324,7 @@ fn admit<S: ServerStream>(
     accepted: Accepted<S>,
 ) {
     let Accepted { token, stream, peer, readable } = accepted;
-    // A panic of the application's own code refuses this client, and ends nothing else.
-    let is_admitted = options.authorize.as_ref().is_none_or(|authorize| {
-        let asked = catch_unwind(AssertUnwindSafe(|| authorize(&peer)));
-        asked.map_err(discard).unwrap_or(false)
-    });
-    if is_admitted {
+    if options.admits(&peer) {
         connections.add(id_of(token), stream, peer, readable, Instant::now());
     } else {
         connections.refuse(stream, &no_access_goodbye(&peer));

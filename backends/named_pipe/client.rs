@@ -73,7 +73,7 @@ fn read_messages(pipe: &OwnedHandle) -> io::Result<()> {
 }
 
 /// A client's open end.
-struct PipeClient {
+pub(super) struct PipeClient {
     /// These three have a handle each. They are `None` after `shutdown`: the pipe is closed with the last handle.
     reader: Mutex<Option<Reader>>,
     /// Reads whole messages; `None` also on a stream of bytes.
@@ -107,7 +107,7 @@ struct Reader {
 }
 
 impl PipeClient {
-    fn new(pipe: &OwnedHandle, peer: Peer, carrier: Carrier) -> io::Result<PipeClient> {
+    pub fn new(pipe: &OwnedHandle, peer: Peer, carrier: Carrier) -> io::Result<PipeClient> {
         let transfer = Transfer::new(pipe.as_handle())?;
         let read_done = transfer.done();
         let messages = match carrier {

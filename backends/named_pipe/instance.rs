@@ -28,13 +28,15 @@ pub(super) enum InstanceKind {
     First,
     /// Another instance of a name that this server already serves.
     Additional,
+    /// As `First`, and the system refuses every other instance of the name.
+    Only,
 }
 
 /// The open mode of an instance: `dwOpenMode` of CreateNamedPipe.
 pub(super) fn open_mode(kind: InstanceKind) -> u32 {
     let mode = PIPE_ACCESS_DUPLEX | FILE_FLAG_OVERLAPPED;
     match kind {
-        InstanceKind::First => mode | FILE_FLAG_FIRST_PIPE_INSTANCE,
+        InstanceKind::First | InstanceKind::Only => mode | FILE_FLAG_FIRST_PIPE_INSTANCE,
         InstanceKind::Additional => mode,
     }
 }
@@ -54,6 +56,7 @@ pub(super) fn create(
 ) -> io::Result<OwnedHandle> {
     let attributes = attributes(descriptor);
     let open_mode = open_mode(kind);
+    let most = if kind == InstanceKind::Only { 1 } else { PIPE_UNLIMITED_INSTANCES };
     // SAFETY: the name has its terminating zero, and the attributes and the descriptor they point
     // to outlive the call. The handle returned is new and ours.
     let instance = unsafe {
@@ -61,7 +64,7 @@ pub(super) fn create(
             name.as_ptr(),
             open_mode,
             PIPE_MODE,
-            PIPE_UNLIMITED_INSTANCES,
+            most,
             QUOTA,
             QUOTA,
             0,
@@ -126,6 +129,7 @@ mod tests {
             open_mode(InstanceKind::First) & FILE_FLAG_FIRST_PIPE_INSTANCE,
             FILE_FLAG_FIRST_PIPE_INSTANCE
         );
+        assert_eq!(open_mode(InstanceKind::Only), open_mode(InstanceKind::First));
         assert_eq!(open_mode(InstanceKind::Additional) & FILE_FLAG_FIRST_PIPE_INSTANCE, 0);
     }
 

@@ -177,7 +177,9 @@ fn why_not_made(kind: InstanceKind, endpoint: &Arc<str>, source: io::Error) -> E
         (InstanceKind::First, Some(ERROR_ACCESS_DENIED | ERROR_PIPE_BUSY)) => {
             Error::AlreadyServed { endpoint: endpoint.clone() }
         }
-        (InstanceKind::First, _) => Error::system(endpoint, "making the pipe", source),
+        (InstanceKind::First | InstanceKind::Only, _) => {
+            Error::system(endpoint, "making the pipe", source)
+        }
         (InstanceKind::Additional, _) => {
             Error::system(endpoint, "making a further instance", source)
         }

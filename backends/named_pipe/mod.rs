@@ -37,6 +37,7 @@ mod handed_over;
 mod handle;
 mod identity;
 mod impersonation;
+mod inherited;
 mod instance;
 mod listener;
 #[cfg(test)]
@@ -52,6 +53,7 @@ mod pipe_options;
 mod read_size;
 mod readiness;
 mod security;
+mod standard;
 mod stream;
 mod token;
 mod transfer;
@@ -62,7 +64,10 @@ mod writer;
 
 pub(crate) use client::connect;
 pub use handed_over::ListeningSocket;
+pub(super) use inherited::inherit;
+pub(crate) use inherited::spawn;
 pub(super) use listener::Listener;
+pub(super) use standard::take_standard_streams;
 pub(super) use transfer::wait_signalled;
 
 /// The most bytes of one message on the pipe, and so of one write. A message on the pipe is only a piece of

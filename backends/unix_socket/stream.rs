@@ -1,5 +1,6 @@
 //! A client's socket on the server.
 
+use super::ending::EndsOnDrop;
 use super::interest::Registration;
 use crate::client_stream::ReadMessage;
 use crate::connections::{FLUSH_MOST, ServerStream};
@@ -145,6 +146,7 @@ pub(crate) struct SocketStream {
     stopped_short: bool,
     /// `None`: the client is refused. It is sent a goodbye, and no readiness is waited for.
     registration: Option<Registration>,
+    _ends: Option<EndsOnDrop>,
 }
 
 impl SocketStream {
@@ -155,7 +157,20 @@ impl SocketStream {
     ) -> io::Result<SocketStream> {
         let max_slices = if carrier == Carrier::Stream { SLICES } else { 1 };
         let max_message = largest_message(&socket, carrier)?;
-        Ok(SocketStream { socket, max_slices, max_message, stopped_short: false, registration })
+        let stopped_short = false;
+        Ok(SocketStream {
+            socket,
+            max_slices,
+            max_message,
+            stopped_short,
+            registration,
+            _ends: None,
+        })
+    }
+
+    /// The same stream, with what ends its connection.
+    pub(super) fn ending(self, ends: Option<EndsOnDrop>) -> SocketStream {
+        SocketStream { _ends: ends, ..self }
     }
 
     /// Sends until all is sent, the system takes no more, or the turn has had its bytes.

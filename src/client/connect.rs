@@ -43,7 +43,7 @@ impl ClientOptions {
         Ok(MessageClient::over_framing(stream, framing, &name, self.limits.clone()))
     }
 
-    fn framing_or(&self, native: Native) -> Arc<dyn Framing> {
+    pub(super) fn framing_or(&self, native: Native) -> Arc<dyn Framing> {
         self.framing.clone().unwrap_or_else(|| Arc::new(native))
     }
 

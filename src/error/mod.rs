@@ -84,12 +84,13 @@ pub enum Error {
         /// What is wrong with it and what to do.
         problem: String,
     },
-    /// Two options contradict each other.
+    /// Two options contradict each other, or the call does not fit the state of this process: its standard input has been
+    /// taken, or is no connection to a parent.
     #[error("{endpoint}: {problem}")]
     Misuse {
         /// The endpoint.
         endpoint: Arc<str>,
-        /// Which options contradict each other, and what to do.
+        /// What does not fit, and what to do.
         problem: String,
     },
     /// A call of the operating system failed.

@@ -17,6 +17,7 @@ fn times_that_no_clock_can_hold_are_clamped() {
             idle: Some(asked),
             connect: asked,
             call: asked,
+            child_end: asked,
             drain: asked,
             ..Limits::default()
         };

@@ -16,6 +16,7 @@ mod inflow;
 mod interrupt;
 mod nested;
 mod notification;
+mod of_one;
 mod options;
 mod outbox;
 mod parts;

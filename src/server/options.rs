@@ -4,10 +4,12 @@ use crate::access::Access;
 #[cfg(doc)]
 use crate::access::Trust;
 use crate::framing::Framing;
+use crate::guard::guarded;
 use crate::limits::Limits;
 use crate::peer::Peer;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// The number of clients that are served at once, and of pipe instances.
 ///
@@ -77,9 +79,10 @@ pub struct ServerOptions {
     pub(crate) limits: Limits,
     pub(crate) access: Access,
     pub(crate) instances: Instances,
-    pub(crate) authorize: Option<Arc<Authorize>>,
+    authorize: Option<Arc<Authorize>>,
     pub(crate) half_close: bool,
     pub(crate) keep_name: bool,
+    pub(crate) exit_after_parent: Option<Duration>,
     pub(crate) risks: Vec<Risk>,
     pub(super) framing: Option<Arc<dyn Framing>>,
 }
@@ -160,6 +163,36 @@ impl ServerOptions {
     pub fn keep_name(mut self) -> ServerOptions {
         self.keep_name = true;
         self
+    }
+
+    /// Ends this process, with exit status 1, `grace` after its parent has ended, whatever it does then: for handlers that
+    /// may hang. On Unix it counts from the end of the connection. Only with [`inherited`](ServerOptions::inherited),
+    /// which starts a thread for it.
+    ///
+    /// Default: off. `serve` returns when the parent has gone, and a normal `main` ends. With it, what `main` still has to do
+    /// after `serve` has to fit into `grace`: at its end nothing of the process is run, no destructor and no exit handler.
+    ///
+    /// ```no_run
+    /// use std::time::Duration;
+    ///
+    /// let options = msgpipe::ServerOptions::new().exit_after_parent(Duration::from_secs(5));
+    /// options.inherited()?.serve(|request| request.body())?;
+    /// # Ok::<_, msgpipe::Error>(())
+    /// ```
+    #[must_use]
+    pub fn exit_after_parent(mut self, grace: Duration) -> ServerOptions {
+        self.exit_after_parent = Some(Limits::clamp(grace));
+        self
+    }
+
+    /// Whether [`authorize`](ServerOptions::authorize) admits this client. A panic of the application's own code refuses
+    /// it, and ends nothing else.
+    pub(crate) fn admits(&self, peer: &Peer) -> bool {
+        let mut is_admitted = self.authorize.is_none();
+        if let Some(authorize) = &self.authorize {
+            guarded(|| is_admitted = authorize(peer));
+        }
+        is_admitted
     }
 
     /// The number of clients that are served at once.

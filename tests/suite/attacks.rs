@@ -9,14 +9,16 @@ use std::sync::{Arc, Barrier, mpsc};
 use std::thread;
 
 crate::on_every_transport!(
-    the_end_of_a_client_is_noticed_although_its_requests_use_the_memory,
     a_cancel_is_noticed_although_the_requests_use_the_memory,
-    a_loop_does_not_wait_for_a_publisher_that_waits,
     a_publisher_that_waits_is_told_of_a_stop,
-    a_goodbye_of_the_application_does_not_claim_that_nothing_was_begun,
     a_chain_of_calls_ends_with_its_connection,
-    the_hook_is_told_of_connections_that_end_with_the_server,
     more_calls_than_every_server_takes_are_sent_at_once,
+);
+crate::on_named_transports!(
+    the_end_of_a_client_is_noticed_although_its_requests_use_the_memory,
+    a_loop_does_not_wait_for_a_publisher_that_waits,
+    a_goodbye_of_the_application_does_not_claim_that_nothing_was_begun,
+    the_hook_is_told_of_connections_that_end_with_the_server,
     a_state_that_panics_ends_nothing,
 );
 

@@ -8,7 +8,8 @@ use msgpipe::{Client, CloseReason, Event, Limits, MessageServer, Server, Stopper
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-crate::on_every_transport!(
+crate::on_every_transport!(an_id_used_twice,);
+crate::on_named_transports!(
     garbage_instead_of_a_preface,
     a_wrong_version,
     the_other_layer,
@@ -19,7 +20,6 @@ crate::on_every_transport!(
     an_unknown_kind_of_frame,
     an_unknown_kind_of_message,
     an_unsolicited_reply,
-    an_id_used_twice,
     an_empty_message,
     connections_that_send_nothing,
 );

@@ -10,16 +10,18 @@ use std::thread;
 
 crate::on_every_transport!(
     notifications_arrive_in_order_with_all_that_belongs_to_them,
-    clients_notify_their_server,
-    a_client_that_takes_nothing_makes_its_notifier_wait_and_nobody_else,
     a_notification_over_the_limit_is_refused,
-    the_end_of_a_connection_ends_its_notifier,
     a_handler_cannot_wait_for_itself_to_notify,
-    a_server_calls_its_clients,
     a_handler_calls_its_own_client_back,
     a_handler_in_the_loop_calls_its_client_back_without_waiting,
     calls_of_both_sides_that_wait_for_each_other_end,
     both_sides_call_each_other_at_once,
+);
+crate::on_named_transports!(
+    clients_notify_their_server,
+    a_client_that_takes_nothing_makes_its_notifier_wait_and_nobody_else,
+    the_end_of_a_connection_ends_its_notifier,
+    a_server_calls_its_clients,
 );
 
 /// A client that listens, and how the server knows it.

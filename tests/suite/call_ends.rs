@@ -12,15 +12,17 @@ use std::time::{Duration, Instant};
 crate::on_every_transport!(
     a_wait_with_a_limit_ends_and_the_call_goes_on,
     a_cancelled_call_is_cancelled_at_the_server,
-    a_detached_call_is_carried_out_and_leaves_nothing,
     a_detached_call_refuses_a_large_reply_and_the_rest_of_parts,
     one_of_several_calls_is_waited_for,
     one_of_several_calls_is_waited_for_beside_a_reading_thread,
-    only_calls_of_one_connection_are_waited_for_together,
     a_request_that_waits_for_its_turn_is_not_begun_at_its_deadline,
     a_request_that_waits_for_its_turn_is_not_begun_after_a_close,
     a_request_that_waits_for_its_turn_is_not_begun_after_a_drain,
     a_request_of_which_the_rest_was_not_sent_is_not_begun,
+);
+crate::on_named_transports!(
+    a_detached_call_is_carried_out_and_leaves_nothing,
+    only_calls_of_one_connection_are_waited_for_together,
 );
 
 /// The calls that every server takes at once: the next one waits in the client.

@@ -9,14 +9,16 @@ use std::time::{Duration, Instant};
 
 crate::on_every_transport!(
     the_limit_of_calls_in_flight_is_exact_at_the_client,
-    the_limit_of_calls_in_flight_is_exact_at_the_server,
     the_limit_of_sizes_is_exact_for_requests_and_replies,
     large_calls_in_flight_do_not_block_each_other,
     many_large_deferred_replies_are_held_until_they_are_read,
-    a_client_with_a_tiny_limit_is_answered_or_closed,
-    late_replies_of_abandoned_calls_free_their_slots,
     replies_of_the_largest_size_given_at_once_arrive,
     the_memory_for_replies_has_a_limit,
+);
+crate::on_named_transports!(
+    the_limit_of_calls_in_flight_is_exact_at_the_server,
+    a_client_with_a_tiny_limit_is_answered_or_closed,
+    late_replies_of_abandoned_calls_free_their_slots,
 );
 fn the_limit_of_calls_in_flight_is_exact_at_the_client<B: Backend>() {
     let backend = B::new();

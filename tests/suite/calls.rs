@@ -18,11 +18,13 @@ crate::on_every_transport!(
     a_call_ends_at_its_deadline_and_its_late_reply_is_dropped,
     a_dropped_call_does_not_disturb_the_others,
     an_unsent_batch_leaks_nothing,
-    a_server_that_stops_sends_the_outstanding_replies,
     calls_end_when_the_server_ends,
-    the_handler_receives_the_peer,
     a_sending_thread_reads_when_the_leader_stops,
     another_thread_reads_after_the_leader_has_returned,
+);
+crate::on_named_transports!(
+    a_server_that_stops_sends_the_outstanding_replies,
+    the_handler_receives_the_peer,
 );
 
 fn a_request_receives_its_reply<B: Backend>() {

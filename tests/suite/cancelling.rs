@@ -14,11 +14,13 @@ crate::on_every_transport!(
     a_call_whose_time_is_over_is_cancelled_at_the_server,
     a_small_call_overtakes_a_large_one,
     a_large_call_ends_although_no_thread_waits_for_it,
+    pieces_of_one_byte_do_not_extend_the_time_of_a_message,
+);
+crate::on_named_transports!(
     large_messages_wait_for_memory_and_arrive,
     a_client_that_stalls_with_memory_reserved_is_closed,
     frames_without_a_piece_are_no_progress,
     two_announcements_hold_memory_no_longer_than_one,
-    pieces_of_one_byte_do_not_extend_the_time_of_a_message,
 );
 
 /// Waits until the request is cancelled.

@@ -14,13 +14,15 @@ use std::time::{Duration, Instant};
 crate::on_every_transport!(
     receiving_with_a_zero_timeout_returns_an_arrived_message,
     any_duration_is_accepted,
-    the_rest_of_a_message_is_sent_while_others_wait,
-    a_first_message_over_the_servers_limit_does_not_end_the_connection,
     a_batch_is_sent_as_a_whole_or_not_at_all,
     the_error_says_whether_a_request_was_begun,
     closing_a_client_ends_all_waits,
     an_arrived_reply_is_returned_without_waiting,
     a_call_ends_at_its_deadline_also_under_a_stream_of_other_replies,
+);
+crate::on_named_transports!(
+    the_rest_of_a_message_is_sent_while_others_wait,
+    a_first_message_over_the_servers_limit_does_not_end_the_connection,
 );
 
 fn receiving_with_a_zero_timeout_returns_an_arrived_message<B: Backend>() {

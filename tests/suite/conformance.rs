@@ -11,11 +11,13 @@ use std::time::Duration;
 
 crate::on_every_transport!(
     messages_of_every_size_arrive_whole_and_in_order,
+    a_client_that_does_not_read_is_limited_exactly,
+    both_sides_may_send_without_reading_first,
+);
+crate::on_named_transports!(
     the_messages_of_many_clients_are_not_mixed,
     the_message_limit_is_exact,
     a_waker_wakes_from_another_thread_and_once,
-    a_client_that_does_not_read_is_limited_exactly,
-    both_sides_may_send_without_reading_first,
     polling_with_a_zero_timeout_does_not_wait,
 );
 

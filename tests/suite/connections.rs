@@ -10,8 +10,11 @@ use std::thread;
 use std::time::Duration;
 
 crate::on_every_transport!(
-    each_connection_opens_once_and_closes_once,
     messages_queued_before_a_close_arrive,
+    nothing_is_sent_to_a_closed_connection,
+);
+crate::on_named_transports!(
+    each_connection_opens_once_and_closes_once,
     a_client_that_wrote_and_closed_is_still_read,
     the_peer_is_known_while_it_is_connected,
     an_aborted_connection_ends_at_once,
@@ -19,7 +22,6 @@ crate::on_every_transport!(
     the_limit_of_connections_is_exact,
     without_a_server_connecting_fails_at_once,
     a_name_is_free_again_after_its_server,
-    nothing_is_sent_to_a_closed_connection,
     a_connection_closed_by_the_application_returns_no_more_messages,
     a_name_has_one_server,
     a_client_that_floods_delays_no_others,

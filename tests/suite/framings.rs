@@ -6,7 +6,7 @@ use msgpipe::{CloseReason, Event, Limits, MessageServer};
 use std::sync::Arc;
 use std::thread;
 
-crate::on_every_transport!(length_prefixes, length_prefixes_that_count_themselves, lines);
+crate::on_every_transport!(length_prefixes, length_prefixes_that_count_themselves, lines,);
 
 /// More than any buffer holds.
 const LIMIT: usize = 300_000;

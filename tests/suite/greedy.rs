@@ -8,10 +8,10 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-crate::on_every_transport!(
+crate::on_every_transport!(requests_in_flight_stay_within_the_memory_limit,);
+crate::on_named_transports!(
     a_flood_of_requests_does_not_delay_another_clients_one,
     requests_of_a_disconnected_client_are_not_begun,
-    requests_in_flight_stay_within_the_memory_limit,
     unread_replies_stay_within_the_memory_limit,
 );
 

@@ -10,12 +10,14 @@ use std::thread;
 
 crate::on_every_transport!(
     a_handler_that_panics_answers_with_an_error_and_the_server_goes_on,
-    a_hook_that_panics_does_not_end_the_server,
     no_error_of_a_handler_claims_that_the_request_was_not_begun,
-    the_hooks_report_connections_and_the_reasons_of_their_end,
     a_responder_learns_that_its_client_has_disconnected,
-    an_error_that_is_too_long_keeps_its_code,
     a_server_runs_on_any_server_of_messages,
+);
+crate::on_named_transports!(
+    a_hook_that_panics_does_not_end_the_server,
+    the_hooks_report_connections_and_the_reasons_of_their_end,
+    an_error_that_is_too_long_keeps_its_code,
 );
 
 /// So that the panics of these tests do not print.

@@ -15,13 +15,13 @@ crate::on_every_transport!(
     notifications_arrive_in_order_with_all_that_belongs_to_them,
     a_call_of_the_server_is_answered,
     an_answer_that_is_not_given_is_an_error,
-    without_a_listener_nothing_is_kept,
     one_listens_at_a_time,
     what_arrived_before_the_end_comes_first,
     a_call_that_nobody_waits_for_is_passed_over,
     a_request_learns_that_it_is_cancelled,
     a_large_reply_is_sent_while_another_thread_reads,
 );
+crate::on_named_transports!(without_a_listener_nothing_is_kept);
 
 fn listening<B: Backend>(backend: &B) -> (ByHand<B::Messages>, Client, Incoming) {
     let (server, client) = by_hand(backend, &limits(), &limits());

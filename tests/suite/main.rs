@@ -66,7 +66,8 @@ mod worker_handlers;
 mod worker_stops;
 mod workers;
 
-/// Generates each test twice: for the transport of this operating system and for the in-memory one.
+/// Generates each test three times: for the transport of this operating system, for the in-memory one, and for a stream of
+/// bytes.
 macro_rules! on_every_transport {
     ($($test:ident),* $(,)?) => {
         mod local {
@@ -75,6 +76,22 @@ macro_rules! on_every_transport {
         mod memory {
             $(#[test] fn $test() { super::$test::<crate::common::Memory>(); })*
         }
+        mod stream {
+            $(#[test] fn $test() { super::$test::<crate::common::Stream>(); })*
+        }
     };
 }
 pub(crate) use on_every_transport;
+
+/// Generates each test twice, without the stream of bytes: it has no name, one client, and threads in between.
+macro_rules! on_named_transports {
+    ($($test:ident),* $(,)?) => {
+        mod named_local {
+            $(#[test] fn $test() { super::$test::<crate::common::Local>(); })*
+        }
+        mod named_memory {
+            $(#[test] fn $test() { super::$test::<crate::common::Memory>(); })*
+        }
+    };
+}
+pub(crate) use on_named_transports;

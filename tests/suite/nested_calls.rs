@@ -8,14 +8,14 @@ use std::sync::{Arc, Barrier, mpsc};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-crate::on_every_transport!(
+crate::on_every_transport!(circles_that_were_begun_apart_end_with_their_time,);
+crate::on_named_transports!(
     calls_nest_as_deep_as_there_are_workers_and_no_deeper,
     two_servers_of_one_worker_that_call_each_other_end_with_an_error,
     a_server_without_workers_hands_on_who_waits,
     chains_that_fill_the_pool_all_end,
     a_request_that_waits_is_refused_when_the_last_worker_is_blocked,
     a_worker_that_waits_for_the_reader_of_its_parts_counts_as_blocked,
-    circles_that_were_begun_apart_end_with_their_time,
     a_call_in_a_handler_has_what_is_left_of_the_time,
     metadata_of_a_request_can_be_handed_on,
 );

@@ -11,11 +11,11 @@ use std::time::Duration;
 
 crate::on_every_transport!(
     notifications_arrive_in_order_with_method_and_metadata,
-    what_the_server_does_not_take_has_a_limit,
     a_thread_waits_for_room,
     threads_wait_for_room_beside_a_reading_thread,
     a_notification_over_the_limit_is_returned,
 );
+crate::on_named_transports!(what_the_server_does_not_take_has_a_limit,);
 
 /// The next notification; its credit is given back.
 fn notification<M: MessageServer>(server: &mut ByHand<M>) -> Arrived {

@@ -7,11 +7,10 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-crate::on_every_transport!(
+crate::on_every_transport!(small_send_queues_lose_nothing, a_sender_ends_with_the_server,);
+crate::on_named_transports!(
     who_reads_none_of_many_replies_leaves_memory_for_others,
-    small_send_queues_lose_nothing,
     who_leaves_parts_unread_is_not_closed,
-    a_sender_ends_with_the_server,
     parts_that_nobody_takes_leave_memory_for_others,
 );
 

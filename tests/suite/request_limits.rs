@@ -11,9 +11,11 @@ use std::thread;
 crate::on_every_transport!(
     a_request_that_waits_for_its_turn_keeps_its_metadata,
     a_request_that_is_given_up_before_its_turn_ends_only_its_reply,
-    a_handler_that_takes_nothing_stops_its_client_and_nobody_else,
     requests_that_are_refused_or_dropped_give_their_credit_back,
     a_part_over_the_limit_comes_back,
+);
+crate::on_named_transports!(
+    a_handler_that_takes_nothing_stops_its_client_and_nobody_else,
     what_waits_in_a_server_has_a_limit,
 );
 

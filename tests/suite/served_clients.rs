@@ -9,9 +9,6 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 crate::on_every_transport!(
-    who_is_connected_is_listed,
-    something_is_kept_for_a_client,
-    a_client_is_closed_with_the_reason_of_the_application,
     a_handler_is_told_that_its_call_was_cancelled,
     a_handler_is_told_of_the_deadline,
     a_handler_is_told_that_its_client_has_gone,
@@ -19,6 +16,11 @@ crate::on_every_transport!(
     responders_that_are_dropped_at_a_stop_do_not_hold_it_up,
     nothing_is_told_after_the_answer,
     a_reply_brings_its_metadata,
+);
+crate::on_named_transports!(
+    who_is_connected_is_listed,
+    something_is_kept_for_a_client,
+    a_client_is_closed_with_the_reason_of_the_application,
 );
 
 fn client<B: Backend>(backend: &B) -> Client {

@@ -8,14 +8,16 @@ use std::time::Duration;
 
 crate::on_every_transport!(
     a_client_that_takes_no_calls_says_so,
-    a_call_ends_with_its_connection,
-    a_call_has_a_deadline,
     the_calls_to_a_client_have_a_limit,
-    the_bytes_of_calls_to_a_client_have_a_limit,
-    calls_that_a_client_leaves_unread_do_not_close_it,
     a_body_over_the_limit_of_the_client_comes_back,
     a_handler_in_the_loop_cannot_wait_and_need_not,
     who_asks_twice_for_an_outcome_is_told_so,
+);
+crate::on_named_transports!(
+    a_call_ends_with_its_connection,
+    a_call_has_a_deadline,
+    the_bytes_of_calls_to_a_client_have_a_limit,
+    calls_that_a_client_leaves_unread_do_not_close_it,
 );
 
 fn connected<B: Backend>(

@@ -9,16 +9,18 @@ use std::thread;
 use std::time::Duration;
 
 crate::on_every_transport!(
-    all_subscribers_get_all_messages_in_order,
     a_first_message_is_for_its_subscriber_alone,
-    who_is_too_slow_is_told_so_and_nobody_else_waits,
     the_oldest_messages_make_room,
     the_newest_messages_are_dropped,
     a_publisher_waits_if_that_is_wanted,
-    a_message_over_the_limit_ends_one_subscription,
-    a_subscriber_that_leaves_is_forgotten,
     the_end_of_a_topic_ends_its_subscriptions,
     a_server_that_stops_ends_them_at_once,
+);
+crate::on_named_transports!(
+    all_subscribers_get_all_messages_in_order,
+    who_is_too_slow_is_told_so_and_nobody_else_waits,
+    a_message_over_the_limit_ends_one_subscription,
+    a_subscriber_that_leaves_is_forgotten,
 );
 
 /// The bytes of a message with which a subscriber is soon full.

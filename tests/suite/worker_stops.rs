@@ -14,8 +14,8 @@ crate::on_every_transport!(
     what_waits_at_the_end_of_the_drain_is_not_begun,
     a_handler_that_does_not_end_holds_up_nobody,
     a_server_waits_for_handlers_that_have_answered,
-    restarts_under_load_lose_nothing_and_run_nothing_twice,
 );
+crate::on_named_transports!(restarts_under_load_lose_nothing_and_run_nothing_twice,);
 
 /// Serves on one worker, with handlers that tell of their request and wait.
 struct Holding {

@@ -9,16 +9,18 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 crate::on_every_transport!(
-    who_sends_many_requests_does_not_delay_who_sends_few,
-    the_queue_of_a_connection_has_a_limit,
     what_a_free_worker_takes_does_not_wait,
-    the_queue_of_all_has_a_limit_and_who_has_most_makes_room,
     a_cancelled_request_is_not_begun_and_leaves_its_place,
     a_worker_does_not_begin_what_was_cancelled,
+    there_is_at_least_one_worker_and_one_place,
+);
+crate::on_named_transports!(
+    who_sends_many_requests_does_not_delay_who_sends_few,
+    the_queue_of_a_connection_has_a_limit,
+    the_queue_of_all_has_a_limit_and_who_has_most_makes_room,
     a_request_whose_time_is_over_is_not_begun,
     who_has_gone_leaves_neither_requests_nor_memory,
     the_loop_goes_on_while_all_workers_are_blocked,
-    there_is_at_least_one_worker_and_one_place,
 );
 
 /// The other end of handlers, each of which waits until it may go on.

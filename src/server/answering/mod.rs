@@ -130,6 +130,10 @@ impl<M: MessageServer> Answering<M> {
         loop {
             self.take_given();
             self.feed_hungry();
+            if self.messages.is_over() && self.callers.is_empty() {
+                // As if it had been stopped: threads that wait for its drain are told.
+                self.stopper.stop.store(true, Ordering::SeqCst);
+            }
             if self.stopper.stop.load(Ordering::SeqCst) && self.is_stopped() {
                 self.close_rest();
                 return Ok(());

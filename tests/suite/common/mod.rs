@@ -12,11 +12,13 @@ pub mod roles;
 #[cfg(unix)]
 mod scratch;
 pub mod serving;
+pub mod stream;
 
 pub use backend::{Backend, Local, Memory};
 pub use raw::Raw;
 #[cfg(unix)]
 pub use scratch::{Scratch, leave_socket, set_mode};
+pub use stream::Stream;
 
 use msgpipe::{CloseReason, ConnectionId, Event, MessageServer};
 use std::sync::atomic::{AtomicU32, Ordering};

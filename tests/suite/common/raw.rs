@@ -10,6 +10,7 @@ pub struct Raw(Kind);
 
 enum Kind {
     Memory(memory::MemoryStream),
+    Tcp(std::net::TcpStream),
     #[cfg(unix)]
     Socket(std::os::unix::net::UnixStream),
     #[cfg(windows)]
@@ -19,6 +20,10 @@ enum Kind {
 impl Raw {
     pub fn memory(stream: memory::MemoryStream) -> Raw {
         Raw(Kind::Memory(stream))
+    }
+
+    pub fn socket(socket: std::net::TcpStream) -> Raw {
+        Raw(Kind::Tcp(socket))
     }
 
     #[cfg(unix)]
@@ -50,6 +55,7 @@ impl Raw {
     pub fn write(&mut self, bytes: &[u8]) -> bool {
         match &mut self.0 {
             Kind::Memory(stream) => write_memory(stream, bytes),
+            Kind::Tcp(socket) => socket.write_all(bytes).is_ok(),
             #[cfg(unix)]
             Kind::Socket(socket) => socket.write_all(bytes).is_ok(),
             #[cfg(windows)]
@@ -70,6 +76,7 @@ impl Raw {
                 let mut bytes = BytesMut::with_capacity(most);
                 return stream.read(&mut bytes, None).map_or(Vec::new(), |_| bytes.to_vec());
             }
+            Kind::Tcp(socket) => socket.read(&mut buffer),
             #[cfg(unix)]
             Kind::Socket(socket) => socket.read(&mut buffer),
             #[cfg(windows)]
