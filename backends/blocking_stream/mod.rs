@@ -7,6 +7,8 @@
 mod client;
 mod pump;
 mod server;
+#[cfg(test)]
+mod tests;
 
 pub use server::StreamServer;
 
