@@ -20,6 +20,7 @@ mod local_server;
 pub mod memory;
 #[cfg(windows)]
 mod named_pipe;
+pub(crate) mod processes;
 #[cfg(unix)]
 mod unix_socket;
 mod waitable;
@@ -31,7 +32,7 @@ use unix_socket as os;
 
 pub use local_server::LocalServer;
 pub use os::ListeningSocket;
-pub(crate) use os::{connect, locate};
+pub(crate) use os::{StartLock, connect, locate};
 pub use waitable::Waitable;
 
 /// A connected client's stream, and its endpoint as text.

@@ -82,12 +82,12 @@ pub use body::{Body, IntoBody};
 pub use bytes;
 pub use client::{
     Batch, Call, Client, ClientCounts, ClientOptions, Incoming, MessageClient, Notification, Parts,
-    ServerMessage, ServerRequest, Upload,
+    ServerMessage, ServerRequest, Start, Upload,
 };
 pub use client_stream::{ClientStream, ReadMessage};
 pub use counts::{CallCounts, CallEnd, Traffic};
 pub use endpoint::{Endpoint, NAME_MAX, NameError};
-pub use error::{CloseReason, Error, ErrorReply, Fault, Progress};
+pub use error::{CloseReason, Error, ErrorReply, Fault, Progress, STDERR_LINES, StartError};
 pub use exchange::Metadata;
 pub use goodbye::Goodbye;
 pub use limits::Limits;

@@ -52,6 +52,7 @@ mod pipe_options;
 mod read_size;
 mod readiness;
 mod security;
+mod start_lock;
 mod stream;
 mod token;
 mod transfer;
@@ -63,6 +64,7 @@ mod writer;
 pub(crate) use client::connect;
 pub use handed_over::ListeningSocket;
 pub(super) use listener::Listener;
+pub(crate) use start_lock::StartLock;
 pub(super) use transfer::wait_signalled;
 
 /// The most bytes of one message on the pipe, and so of one write. A message on the pipe is only a piece of

@@ -12,6 +12,7 @@ mod listener;
 mod place;
 mod readiness;
 mod socket;
+mod start_lock;
 mod stream;
 #[cfg(test)]
 mod tests;
@@ -22,4 +23,5 @@ pub(crate) use address::locate;
 pub(crate) use client::connect;
 pub use handed_over::ListeningSocket;
 pub(super) use listener::Listener;
+pub(crate) use start_lock::StartLock;
 pub(super) use wakeup::wait_signalled;

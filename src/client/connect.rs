@@ -1,5 +1,6 @@
 //! Connects a client with its options.
 
+use super::starting::Starting;
 use super::{Client, ClientOptions, MessageClient};
 use crate::backends;
 use crate::endpoint::Endpoint;
@@ -12,9 +13,11 @@ use std::sync::Arc;
 
 impl ClientOptions {
     /// Connects for calls. Blocks while the server is busy, at most for [`Limits::connect`].
+    /// While the server is [started](ClientOptions::start_with), blocks at most for [`Limits::start`] and that.
     ///
     /// # Errors
-    /// As [`Client::connect`]; [`Error::Misuse`] for a framing that does not carry any bytes
+    /// As [`Client::connect`]; [`Error::NotStarted`] instead of [`Error::NoServer`] with
+    /// [`start_with`](ClientOptions::start_with); [`Error::Misuse`] for a framing that does not carry any bytes
     /// ([`Framing::carries_any_bytes`]).
     pub fn connect<E>(&self, endpoint: E) -> Result<Client, Error>
     where
@@ -29,9 +32,10 @@ impl ClientOptions {
     }
 
     /// Connects for messages. Blocks while the server is busy, at most for [`Limits::connect`].
+    /// While the server is [started](ClientOptions::start_with), blocks at most for [`Limits::start`] and that.
     ///
     /// # Errors
-    /// As [`Client::connect`].
+    /// As [`Client::connect`]; [`Error::NotStarted`] as [`connect`](ClientOptions::connect).
     pub fn connect_messages<E>(&self, endpoint: E) -> Result<MessageClient, Error>
     where
         E: TryInto<Endpoint>,
@@ -52,6 +56,15 @@ impl ClientOptions {
         endpoint: &Endpoint,
         framing: &dyn Framing,
     ) -> Result<backends::Connected, Error> {
-        backends::connect(endpoint, &self.limits.clamped(), framing.carrier(), &self.trust)
+        let limits = self.limits.clamped();
+        let carrier = framing.carrier();
+        let connect = || backends::connect(endpoint, &limits, carrier, &self.trust);
+        match (connect(), &self.start) {
+            (Err(Error::NoServer { endpoint: name, .. }), Some(start)) => {
+                let starting = Starting::new(start, endpoint, name, limits.start);
+                starting.finish(&connect)
+            }
+            (connected, _) => connected,
+        }
     }
 }

@@ -19,6 +19,9 @@ mod options;
 mod parts;
 mod pending;
 mod server_message;
+mod start;
+mod starting;
+mod stderr_tail;
 mod upload;
 
 pub use batch::Batch;
@@ -29,6 +32,7 @@ pub use messages::MessageClient;
 pub use options::ClientOptions;
 pub use parts::Parts;
 pub use server_message::{Notification, ServerMessage, ServerRequest};
+pub use start::Start;
 pub use upload::Upload;
 
 use crate::body::IntoBody;

@@ -3,11 +3,13 @@
 
 mod reason;
 mod reply;
+mod start;
 #[cfg(test)]
 mod tests;
 
 pub use reason::{CloseReason, Progress};
 pub use reply::ErrorReply;
+pub use start::{STDERR_LINES, StartError};
 
 use crate::endpoint::NameError;
 use crate::framing::{FramingError, GoodbyeCode};
@@ -59,6 +61,14 @@ pub enum Error {
         endpoint: Arc<str>,
         /// The error of the system.
         cause: io::Error,
+    },
+    /// No server listened at the endpoint, and it could not be [started](crate::Start).
+    #[error("no server at {endpoint}, and it could not be started: {problem}")]
+    NotStarted {
+        /// The endpoint.
+        endpoint: Arc<str>,
+        /// What went wrong, and what to do.
+        problem: StartError,
     },
     /// The server is at its limit of connections: it did not accept this one within
     /// [`Limits::connect`](crate::Limits::connect), or closed it with the goodbye
@@ -235,6 +245,7 @@ impl Error {
             Error::AlreadyServed { .. } | Error::Insecure { .. } | Error::System { .. } => {
                 Fault::System
             }
+            Error::NotStarted { problem, .. } => problem.fault(),
             Error::Answered { reply, .. } => reply.fault(),
             Error::Closed { reason, .. } => reason.fault(),
         }

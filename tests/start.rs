@@ -1,0 +1,18 @@
+//! Servers that clients start on demand: real processes.
+//!
+//! This test program plays the server and its clients itself: it starts itself again with a role.
+
+mod start {
+    mod crowd;
+    #[cfg(unix)]
+    mod detached;
+    mod failures;
+    mod lives;
+    pub mod roles;
+}
+
+/// Not a test by itself: a process with a role in its environment plays it here.
+#[test]
+fn a_process_plays_its_role() {
+    start::roles::play();
+}
