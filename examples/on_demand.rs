@@ -8,7 +8,7 @@
 //!
 //! The name is `msgpipe.example.on_demand` unless another is given.
 
-use msgpipe::{Client, ClientOptions, Error, Server};
+use msgpipe::{Backoff, Client, ClientOptions, Error, Server};
 use std::process::{Command, ExitCode};
 
 const NAME: &str = "msgpipe.example.on_demand";
@@ -63,5 +63,11 @@ fn client(name: &str) -> Result<(), Box<dyn std::error::Error>> {
     println!("this is process {}", std::process::id());
     println!("served by {}", String::from_utf8_lossy(&one.call("who serves?")?));
     println!("served by {}", String::from_utf8_lossy(&other.call("who serves?")?));
+
+    // The daemon ends with its last client. One that reconnects starts it again when it needs it.
+    drop((one, other));
+    let client = options.reconnecting(name, Backoff::new())?;
+    let served = client.idempotent().call("who serves?")?;
+    println!("later served by {}", String::from_utf8_lossy(&served));
     Ok(())
 }

@@ -81,8 +81,9 @@ pub use body::{Body, IntoBody};
 /// The crate of the buffers that hold messages.
 pub use bytes;
 pub use client::{
-    Batch, Call, Client, ClientCounts, ClientOptions, Incoming, MessageClient, Notification, Parts,
-    ServerMessage, ServerRequest, Start, Upload,
+    Backoff, Batch, Call, Client, ClientCounts, ClientOptions, Incoming, MessageClient,
+    Notification, Parts, Received, ReconnectingClient, ServerMessage, ServerRequest, Start,
+    Subscription, Upload,
 };
 pub use client_stream::{ClientStream, ReadMessage};
 pub use counts::{CallCounts, CallEnd, Traffic};

@@ -1,4 +1,4 @@
-//! Servers that clients start on demand: real processes.
+//! Servers that clients start on demand, and connect to again when they have ended: real processes.
 //!
 //! This test program plays the server and its clients itself: it starts itself again with a role.
 
@@ -8,7 +8,10 @@ mod start {
     mod detached;
     mod failures;
     mod lives;
+    mod reconnecting;
     pub mod roles;
+    mod subscribing;
+    mod waiting;
 }
 
 /// Not a test by itself: a process with a role in its environment plays it here.

@@ -18,6 +18,7 @@ mod notifying;
 mod options;
 mod parts;
 mod pending;
+mod reconnecting;
 mod server_message;
 mod start;
 mod starting;
@@ -31,6 +32,7 @@ pub use incoming::Incoming;
 pub use messages::MessageClient;
 pub use options::ClientOptions;
 pub use parts::Parts;
+pub use reconnecting::{Backoff, Received, ReconnectingClient, Subscription};
 pub use server_message::{Notification, ServerMessage, ServerRequest};
 pub use start::Start;
 pub use upload::Upload;
@@ -298,6 +300,11 @@ impl Client {
     /// ```
     pub fn close_reason(&self) -> Option<CloseReason> {
         self.inner.pending.closed()
+    }
+
+    /// Whether the server has said that it begins no more calls.
+    fn server_stops(&self) -> bool {
+        self.inner.pending.is_draining()
     }
 
     /// Closes the connection, for all clones. Calls in flight end with [`CloseReason::Local`].

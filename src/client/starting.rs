@@ -55,18 +55,6 @@ impl Starting {
         }
     }
 
-    /// Waits until a server serves, or the start has failed.
-    pub fn finish(
-        mut self,
-        connect: &dyn Fn() -> Result<Connected, Error>,
-    ) -> Result<Connected, Error> {
-        loop {
-            if let Some(connected) = self.go_on(connect, self.deadline) {
-                return connected;
-            }
-        }
-    }
-
     /// Goes on until a server serves, or the start has failed. `None`: neither is so at `until`.
     pub fn go_on(
         &mut self,

@@ -202,6 +202,16 @@ pub enum Error {
         /// The error reply.
         reply: ErrorReply,
     },
+    /// A client that reconnects has tried as often, or for as long, as it may.
+    #[error("gave up after {tries} tries{}; the last one: {last}", of_all(*progress))]
+    GaveUp {
+        /// The number of tries.
+        tries: u32,
+        /// The error of the last one.
+        last: Arc<Error>,
+        /// Whether the request was begun, in any of the tries.
+        progress: Progress,
+    },
     /// The connection has ended.
     #[error("{endpoint}: the connection has ended: {reason}{progress}")]
     Closed {
@@ -212,6 +222,14 @@ pub enum Error {
         /// Whether the request was begun.
         progress: Progress,
     },
+}
+
+/// What is known of a request after all its tries.
+fn of_all(progress: Progress) -> &'static str {
+    match progress {
+        Progress::Unknown => ", in one of which the request may have been carried out",
+        _ => "",
+    }
 }
 
 impl fmt::Debug for Error {
@@ -246,6 +264,7 @@ impl Error {
                 Fault::System
             }
             Error::NotStarted { problem, .. } => problem.fault(),
+            Error::GaveUp { last, .. } => last.fault(),
             Error::Answered { reply, .. } => reply.fault(),
             Error::Closed { reason, .. } => reason.fault(),
         }
@@ -264,6 +283,7 @@ impl Error {
     pub fn reply(&self) -> Option<&ErrorReply> {
         match self {
             Error::Answered { reply, .. } => Some(reply),
+            Error::GaveUp { last, .. } => last.reply(),
             _ => None,
         }
     }
@@ -277,9 +297,9 @@ impl Error {
     pub fn is_not_begun(&self) -> bool {
         match self {
             Error::Answered { reply, .. } => reply.is_not_begun(),
-            Error::Closed { progress, .. } | Error::Deadline { progress, .. } => {
-                *progress == Progress::NotBegun
-            }
+            Error::Closed { progress, .. }
+            | Error::Deadline { progress, .. }
+            | Error::GaveUp { progress, .. } => *progress == Progress::NotBegun,
             // It may be said of a call that is running, or of its outcome.
             Error::Stopped { .. } | Error::PartTooLarge { .. } | Error::Misuse { .. } => false,
             _ => true,

@@ -1,6 +1,6 @@
 //! The processes that take part: servers of several kinds, and their clients.
 
-use msgpipe::{Client, ClientOptions, Error, Limits, MessageClient, Server, StartError};
+use msgpipe::{Client, ClientOptions, Error, Limits, MessageClient, Server, StartError, Topic};
 use std::fs::OpenOptions;
 use std::io::{BufRead, BufReader, Lines, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio, exit};
@@ -24,6 +24,7 @@ const SAYS: &str = "the role says: ";
 /// Methods of the servers.
 pub const STOP: u32 = 1;
 pub const FILES: u32 = 2;
+pub const SUBSCRIBE: u32 = 3;
 
 /// The status of a server that fails.
 pub const FAILED: i32 = 3;
@@ -217,6 +218,8 @@ pub fn play() {
                 })
                 .unwrap();
         }
+        "server that dies" => serve_until_told_to_die(&name),
+        "server of news" => serve_news(&name),
         "fails" => {
             for number in 1..=20 {
                 eprintln!("reason {number}");
@@ -278,6 +281,49 @@ fn serve(name: &str) {
         }
         FILES => open_files(),
         _ => std::process::id().to_string(),
+    });
+    serving.unwrap();
+}
+
+/// Notes each request that it carries out. A request that begins with `die` ends the process, without a word to anybody,
+/// the first time that it is carried out by any server of the scene.
+fn serve_until_told_to_die(name: &str) {
+    let server = Server::bind(name).unwrap();
+    note("bound");
+    let stopper = server.stopper();
+    let serving = server.serve(move |request| {
+        if request.method() == STOP {
+            stopper.stop();
+            return String::new();
+        }
+        let text = String::from_utf8_lossy(&request.body()).into_owned();
+        note(&text);
+        let noted = std::fs::read_to_string(std::env::var(RECORD).unwrap()).unwrap();
+        if text.starts_with("die") && noted.lines().filter(|line| *line == text).count() == 1 {
+            exit(9);
+        }
+        text
+    });
+    serving.unwrap();
+}
+
+/// The first message of a subscription is the number of this process. A call with a text publishes it; `die` ends the
+/// process, and `finish` all subscriptions.
+fn serve_news(name: &str) {
+    let server = Server::bind(name).unwrap();
+    let (stopper, topic) = (server.stopper(), Topic::default());
+    let serving = server.serve_deferred(move |request, responder| {
+        if request.method() == SUBSCRIBE {
+            return topic.subscribe_with(responder, std::process::id().to_string());
+        }
+        let body = request.into_body();
+        match &body[..] {
+            b"die" => exit(9),
+            b"finish" => topic.finish(),
+            b"" => stopper.stop(),
+            _ => drop(topic.publish(body)),
+        }
+        responder.reply("");
     });
     serving.unwrap();
 }
