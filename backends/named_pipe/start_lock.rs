@@ -49,3 +49,17 @@ impl StartLock {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_process_at_a_time_has_the_right_to_start() {
+        let endpoint = Endpoint::name(&format!("msgpipe.start.{}", std::process::id())).unwrap();
+        let held = StartLock::take(&endpoint).unwrap().unwrap();
+        assert!(StartLock::take(&endpoint).unwrap().is_none());
+        drop(held);
+        drop(StartLock::take(&endpoint).unwrap().unwrap());
+    }
+}

@@ -54,3 +54,43 @@ impl StartLock {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// One holder at a time, and nothing is left of it.
+    fn check(endpoint: &Endpoint) {
+        let held = StartLock::take(endpoint).unwrap().unwrap();
+        assert!(StartLock::take(endpoint).unwrap().is_none());
+        drop(held);
+        drop(StartLock::take(endpoint).unwrap().unwrap());
+    }
+
+    #[test]
+    fn one_process_at_a_time_has_the_right_to_start() {
+        let directory = std::env::temp_dir().join(format!("msgpipe.start.{}", std::process::id()));
+        std::fs::create_dir(&directory).unwrap();
+        check(&Endpoint::path(directory.join("socket")).unwrap());
+        std::fs::remove_dir(&directory).unwrap();
+        // There is no place for it, and that is no reason to wait.
+        assert!(StartLock::take(&Endpoint::path(directory.join("socket")).unwrap()).is_err());
+        if cfg!(any(target_os = "linux", target_os = "android")) {
+            let name = format!("msgpipe.start.{}", std::process::id());
+            check(&Endpoint::abstract_name(&name).unwrap());
+            assert!(StartLock::take(&Endpoint::abstract_name(&"x".repeat(107)).unwrap()).is_err());
+        }
+    }
+
+    /// A file that is not certainly a lock of this crate is neither locked nor removed.
+    #[test]
+    fn a_file_of_somebody_else_is_left_alone() {
+        let directory = std::env::temp_dir().join(format!("msgpipe.theirs.{}", std::process::id()));
+        std::fs::create_dir(&directory).unwrap();
+        let theirs = directory.join(".socket.msgpipe-start");
+        std::fs::write(&theirs, "theirs").unwrap();
+        assert!(StartLock::take(&Endpoint::path(directory.join("socket")).unwrap()).is_err());
+        assert_eq!(std::fs::read(&theirs).unwrap(), b"theirs");
+        std::fs::remove_dir_all(&directory).unwrap();
+    }
+}

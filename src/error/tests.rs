@@ -30,7 +30,22 @@ fn each_error_has_a_fault_and_names_the_endpoint() {
     let misuse = Error::Misuse { endpoint: endpoint.clone(), problem: "no".into() };
     let late = |progress| Error::late(&endpoint, Duration::ZERO, Instant::now(), progress);
     let waited = Duration::ZERO;
+    let not_started = |problem| Error::NotStarted { endpoint: endpoint.clone(), problem };
+    let program = || "a program".to_owned();
+    let not_run = StartError::NotRun { program: program(), cause: source() };
+    let too_late = StartError::Late {
+        program: Some(program()),
+        after: Duration::ZERO,
+        has_ended: false,
+        stderr: Vec::new(),
+    };
+    let gave_up = |last: Error, progress| Error::GaveUp { tries: 2, last: last.into(), progress };
     let cases = [
+        (not_started(not_run), Fault::System, true),
+        (not_started(StartError::Hook { cause: source() }), Fault::System, true),
+        (not_started(too_late), Fault::Limit, true),
+        (gave_up(answered(404), Progress::Unknown), Fault::Peer, false),
+        (gave_up(Error::no_server(&endpoint, source()), Progress::NotBegun), Fault::Nobody, true),
         (Error::no_server(&endpoint, source()), Fault::Nobody, true),
         (Error::busy(&endpoint, Duration::ZERO), Fault::Limit, true),
         (Error::AlreadyServed { endpoint: endpoint.clone() }, Fault::System, true),

@@ -50,3 +50,13 @@ fn a_server_inherits_no_descriptors_and_leaves_no_zombie() {
         std::thread::yield_now();
     }
 }
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_client_that_starts_again_and_again_keeps_nothing() {
+    let scene = Scene::new();
+    let mut client = scene.talker("client that starts again and again");
+    assert_eq!(client.says(), "0 descriptors more");
+    assert_eq!(client.says(), "0 threads more");
+    assert_eq!(scene.noted_so("bound"), 21);
+}

@@ -245,6 +245,29 @@ pub fn play() {
         "client of a server behind a gate" => follow_orders_of("server behind a gate", patient()),
         // It waits for a lock for a second.
         "impatient client" => follow_orders(patient().with_start(Duration::from_secs(2))),
+        "client that starts again and again" => {
+            let things = || {
+                let count = |of| std::fs::read_dir(of).map_or(0, Iterator::count);
+                (count("/proc/self/fd"), count("/proc/self/task"))
+            };
+            let restart = || {
+                let client = client_of("server", &name, patient()).unwrap();
+                drop(client.with_method(STOP).call(""));
+                while !matches!(Client::connect(name.as_str()), Err(Error::NoServer { .. })) {
+                    thread::yield_now();
+                }
+            };
+            restart();
+            let until = Instant::now() + PATIENCE;
+            // Threads that wait for the processes end with them.
+            let before = (things().0, 2 + 1);
+            (0..20).for_each(|_| restart());
+            while things().1 > before.1 && Instant::now() < until {
+                thread::yield_now();
+            }
+            say(&format!("{} descriptors more", things().0 - before.0));
+            say(&format!("{} threads more", things().1.saturating_sub(before.1)));
+        }
         "client that stays" => {
             let _client = client_of("server", &name, patient()).unwrap();
             say("connected");
