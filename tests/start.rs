@@ -8,6 +8,7 @@ mod start {
     mod detached;
     mod failures;
     mod lives;
+    pub mod playing;
     mod reconnecting;
     pub mod roles;
     mod subscribing;
@@ -17,5 +18,5 @@ mod start {
 /// Not a test by itself: a process with a role in its environment plays it here.
 #[test]
 fn a_process_plays_its_role() {
-    start::roles::play();
+    start::playing::play();
 }

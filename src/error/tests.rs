@@ -30,22 +30,7 @@ fn each_error_has_a_fault_and_names_the_endpoint() {
     let misuse = Error::Misuse { endpoint: endpoint.clone(), problem: "no".into() };
     let late = |progress| Error::late(&endpoint, Duration::ZERO, Instant::now(), progress);
     let waited = Duration::ZERO;
-    let not_started = |problem| Error::NotStarted { endpoint: endpoint.clone(), problem };
-    let program = || "a program".to_owned();
-    let not_run = StartError::NotRun { program: program(), cause: source() };
-    let too_late = StartError::Late {
-        program: Some(program()),
-        after: Duration::ZERO,
-        has_ended: false,
-        stderr: Vec::new(),
-    };
-    let gave_up = |last: Error, progress| Error::GaveUp { tries: 2, last: last.into(), progress };
     let cases = [
-        (not_started(not_run), Fault::System, true),
-        (not_started(StartError::Hook { cause: source() }), Fault::System, true),
-        (not_started(too_late), Fault::Limit, true),
-        (gave_up(answered(404), Progress::Unknown), Fault::Peer, false),
-        (gave_up(Error::no_server(&endpoint, source()), Progress::NotBegun), Fault::Nobody, true),
         (Error::no_server(&endpoint, source()), Fault::Nobody, true),
         (Error::busy(&endpoint, Duration::ZERO), Fault::Limit, true),
         (Error::AlreadyServed { endpoint: endpoint.clone() }, Fault::System, true),
@@ -113,5 +98,31 @@ fn a_peers_text_is_printed_without_control_characters() {
         let printed = error.to_string();
         assert!(!printed.contains(char::is_control), "{printed:?}");
         assert!(printed.contains("root logged in"), "{printed:?}");
+    }
+}
+
+#[test]
+fn starts_and_reconnects_that_fail_have_the_fault_of_their_reason() {
+    let endpoint: Arc<str> = "the notes server".into();
+    let not_started = |problem| Error::NotStarted { endpoint: endpoint.clone(), problem };
+    let program = || "a program".to_owned();
+    let not_run = StartError::NotRun { program: program(), cause: source() };
+    let too_late = StartError::Late {
+        program: Some(program()),
+        after: Duration::ZERO,
+        has_ended: false,
+        stderr: Vec::new(),
+    };
+    let gave_up = |last: Error, progress| Error::GaveUp { tries: 2, last: last.into(), progress };
+    let cases = [
+        (not_started(not_run), Fault::System, true),
+        (not_started(StartError::Hook { cause: source() }), Fault::System, true),
+        (not_started(too_late), Fault::Limit, true),
+        (gave_up(answered(404), Progress::Unknown), Fault::Peer, false),
+        (gave_up(Error::no_server(&endpoint, source()), Progress::NotBegun), Fault::Nobody, true),
+    ];
+    for (error, fault, not_begun) in cases {
+        assert_eq!((error.fault(), error.is_not_begun()), (fault, not_begun), "{error}");
+        assert!(error.to_string().contains("the notes server"), "{error}");
     }
 }
