@@ -1,6 +1,10 @@
 //! Many processes that start a server at once: exactly one server serves.
 
+#[cfg(unix)]
+use super::roles::PATIENCE;
 use super::roles::{Scene, Talker};
+#[cfg(unix)]
+use msgpipe::Responder;
 
 /// The processes that connect at once.
 const CROWD: usize = 20;
@@ -53,15 +57,21 @@ fn without_the_lock_the_bind_decides() {
     std::fs::create_dir_all(path.parent().unwrap()).unwrap();
     let held = open(&path, OFlags::CREATE | OFlags::RDWR | OFlags::CLOEXEC, Mode::RWXU).unwrap();
     flock(&held, FlockOperation::NonBlockingLockExclusive).unwrap();
+    let (waiting, stop) = super::lives::gate(&scene);
     let mut crowd: Vec<Talker> = (0..CROWD).map(|_| scene.talker("impatient client")).collect();
     for talker in &mut crowd {
         assert_eq!(talker.says(), "ready");
     }
-    for round in 1..=3 {
-        reached(&mut crowd, &scene);
-        scene.stop();
-        assert_eq!(scene.noted_so("bound"), round, "{:?}", scene.noted());
+    crowd.iter_mut().for_each(|talker| talker.order(&scene.name));
+    let starting: Vec<Responder> =
+        (0..CROWD).map(|_| waiting.recv_timeout(PATIENCE).unwrap()).collect();
+    starting.into_iter().for_each(|responder| responder.reply("go"));
+    let said: Vec<String> = crowd.iter_mut().map(Talker::says).collect();
+    assert!(said.iter().all(|pid| *pid == said[0] && pid.parse::<u32>().is_ok()), "{said:?}");
+    while scene.noted_so("bound") + scene.noted_so("already served") < CROWD {
+        std::thread::yield_now();
     }
-    assert!(scene.noted_so("already served") > 0, "nobody has competed: {:?}", scene.noted());
+    assert_eq!(scene.noted_so("bound"), 1, "{:?}", scene.noted());
+    stop();
     std::fs::remove_file(&path).unwrap();
 }

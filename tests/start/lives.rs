@@ -6,7 +6,7 @@ use std::sync::mpsc;
 use std::thread;
 
 /// A server that holds the requests of those who wait at it.
-fn gate(scene: &Scene) -> (mpsc::Receiver<Responder>, impl FnOnce()) {
+pub fn gate(scene: &Scene) -> (mpsc::Receiver<Responder>, impl FnOnce()) {
     let server = Server::bind(scene.gate.as_str()).unwrap();
     let stopper = server.stopper();
     let (give, waiting) = mpsc::channel();
@@ -47,6 +47,7 @@ fn a_server_that_has_died_is_started_again_by_the_next_that_connects() {
         assert_eq!(client.call("one").unwrap(), "one");
         assert!(client.call("two").is_err());
         assert_eq!(scene.noted_so("bound"), starts);
+        scene.wait_until_gone();
     }
     let last = connect(&options, &scene.name).unwrap();
     drop((last.call("one"), last.call("two")));

@@ -3,7 +3,7 @@
 use super::roles::{
     FAILED, FILES, GATE, NAME, PATIENCE, RECORD, ROLE, SAYS, STOP, SUBSCRIBE, connect, patient,
 };
-use msgpipe::{Client, ClientOptions, Error, Limits, MessageClient, Server, Topic};
+use msgpipe::{Client, ClientOptions, Error, MessageClient, Server, Topic};
 use std::fs::OpenOptions;
 use std::io::Write;
 use std::process::{Command, exit};
@@ -65,13 +65,18 @@ pub fn play() {
             drop(held.receive(None));
         }
         "ends at once" => exit(0),
-        "client" => follow_orders(patient()),
-        "client of a server behind a gate" => follow_orders_of("server behind a gate", patient()),
-        // It waits for a lock for a second.
-        "impatient client" => follow_orders(patient().with_start(Duration::from_secs(2))),
+        "client" => follow_orders(|name| options_of("server", name)),
+        "client of a server behind a gate" => {
+            follow_orders(|name| options_of("server behind a gate", name));
+        }
+        // It waits for a lock for five seconds, and then starts a server all the same.
+        "impatient client" => follow_orders(|name| {
+            let limits = patient().with_start(Duration::from_secs(10));
+            options_of("server behind a gate", name).limits(limits)
+        }),
         "client that starts again and again" => start_again_and_again(&name),
         "client that stays" => {
-            let _client = client_of("server", &name, patient()).unwrap();
+            let _client = connect(&options_of("server", &name), &name).unwrap();
             say("connected");
             thread::park();
         }
@@ -160,24 +165,25 @@ fn open_files() -> String {
     targets.map(|path| format!("{}\n", path.display())).collect()
 }
 
-/// A client of the same kind as in the test, in another process. Its server's environment is this one's.
-fn client_of(role: &str, name: &str, limits: Limits) -> Result<Client, Error> {
+/// The command of another role.
+fn command_of(role: &str, name: &str) -> Command {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args(["--exact", "a_process_plays_its_role", "--nocapture", "--test-threads=1"]);
     command.env(ROLE, role).env(NAME, name);
-    connect(&ClientOptions::new().limits(limits).start_with(command), name)
+    command
+}
+
+/// As the clients of the test itself, in another process. The server's environment is this one's.
+fn options_of(role: &str, name: &str) -> ClientOptions {
+    ClientOptions::new().limits(patient()).start_with(command_of(role, name))
 }
 
 /// Connects to each name of its input, and says the number of the process that serves it.
-fn follow_orders(limits: Limits) {
-    follow_orders_of("server", limits);
-}
-
-fn follow_orders_of(role: &str, limits: Limits) {
+fn follow_orders(options: impl Fn(&str) -> ClientOptions) {
     say("ready");
     for order in std::io::stdin().lines().map_while(Result::ok) {
         let served =
-            client_of(role, &order, limits.clone()).and_then(|client| client.call("who serves?"));
+            connect(&options(&order), &order).and_then(|client| client.call("who serves?"));
         match served {
             Ok(pid) => say(&String::from_utf8_lossy(&pid)),
             Err(error) => say(&format!("failed: {error}")),
@@ -192,7 +198,7 @@ fn start_again_and_again(name: &str) {
         (count("/proc/self/fd"), count("/proc/self/task"))
     };
     let restart = || {
-        let client = client_of("server", name, patient()).unwrap();
+        let client = connect(&options_of("server", name), name).unwrap();
         drop(client.with_method(STOP).call(""));
         while !matches!(Client::connect(name), Err(Error::NoServer { .. })) {
             thread::yield_now();

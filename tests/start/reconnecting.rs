@@ -56,10 +56,7 @@ fn what_was_not_begun_is_sent_again() {
             .unwrap()
             .call(die)
             .unwrap_err();
-        while !matches!(msgpipe::Client::connect(scene.name.as_str()), Err(Error::NoServer { .. }))
-        {
-            thread::yield_now();
-        }
+        scene.wait_until_gone();
     }
     assert!((0..5).all(|round| scene.noted_so(&format!("call {round}")) == 1));
 }

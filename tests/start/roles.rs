@@ -74,6 +74,15 @@ impl Scene {
         connect(&self.starting(role), &self.name)
     }
 
+    /// Waits until no server listens. One that dies may accept connections for a moment longer than it serves.
+    pub fn wait_until_gone(&self) {
+        let until = Instant::now() + PATIENCE;
+        while !matches!(Client::connect(self.name.as_str()), Err(Error::NoServer { .. })) {
+            assert!(Instant::now() < until, "{} is served", self.name);
+            thread::yield_now();
+        }
+    }
+
     /// Stops the server, and waits until its name is free.
     pub fn stop(&self) {
         let until = Instant::now() + PATIENCE;

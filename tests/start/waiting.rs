@@ -116,7 +116,7 @@ fn a_call_waits_for_a_server_that_has_not_started() {
 #[test]
 fn of_many_threads_one_makes_the_new_connection() {
     let scene = Scene::new();
-    let client = client(&scene, eager());
+    let client = client(&scene, eager()).idempotent();
     for _ in 0..5 {
         let echo = Echo::start(&scene);
         thread::scope(|scope| {
