@@ -21,6 +21,7 @@ mod local_server;
 pub mod memory;
 #[cfg(windows)]
 mod named_pipe;
+pub(crate) mod processes;
 mod standard_streams;
 #[cfg(unix)]
 mod unix_socket;
@@ -35,7 +36,7 @@ pub use blocking_stream::StreamServer;
 pub(crate) use blocking_stream::{over_stream, stream_client};
 pub use local_server::LocalServer;
 pub use os::ListeningSocket;
-pub(crate) use os::{connect, locate, spawn};
+pub(crate) use os::{StartLock, connect, locate, spawn};
 pub(crate) use standard_streams::stdio;
 pub use waitable::Waitable;
 

@@ -85,13 +85,14 @@ pub use byte_stream::ByteStream;
 /// The crate of the buffers that hold messages.
 pub use bytes;
 pub use client::{
-    Batch, Call, ChildProcess, Client, ClientCounts, ClientOptions, Incoming, MessageClient,
-    Notification, Parts, ServerMessage, ServerRequest, Upload,
+    Backoff, Batch, Call, ChildProcess, Client, ClientCounts, ClientOptions, Incoming,
+    MessageClient, Notification, Parts, Received, ReconnectingClient, ServerMessage, ServerRequest,
+    Start, Subscription, Upload,
 };
 pub use client_stream::{ClientStream, ReadMessage};
 pub use counts::{CallCounts, CallEnd, Traffic};
 pub use endpoint::{Endpoint, NAME_MAX, NameError};
-pub use error::{CloseReason, Error, ErrorReply, Fault, Progress};
+pub use error::{CloseReason, Error, ErrorReply, Fault, Progress, STDERR_LINES, StartError};
 pub use exchange::Metadata;
 pub use goodbye::Goodbye;
 pub use limits::Limits;

@@ -171,6 +171,15 @@ pub struct Limits {
     /// - Default: 20 s, the time-out of the classic Win32 pipe client.
     /// - Unit: time. Side: clients.
     pub connect: Duration,
+    /// The time in which a server that a client [starts](crate::Start) has to serve.
+    ///
+    /// - At the limit: the client ends the process that it has started, and connecting fails with
+    ///   [`Error::NotStarted`](crate::Error::NotStarted). A client that waits for another one that starts the server
+    ///   starts one itself after half of the time.
+    /// - Default: 20 s, as for `connect`, and about what D-Bus gives a service (25 s): a server that has not bound its
+    ///   name by then hangs, or has work that it can do after it has bound it.
+    /// - Unit: time. Side: clients.
+    pub start: Duration,
     /// The deadline of a call, counted from its start;
     /// [`Client::with_timeout`](crate::Client::with_timeout) sets another one. In a handler a call has at most what is
     /// left of the time of the request.
@@ -257,12 +266,15 @@ impl Limits {
             preface,
             message_time,
             connect,
+            start,
             call,
             child_end,
             drain,
             ..
         } = &mut limits;
-        for time in [write_stall, closing, preface, message_time, connect, call, child_end, drain] {
+        for time in
+            [write_stall, closing, preface, message_time, connect, start, call, child_end, drain]
+        {
             *time = Limits::clamp(*time);
         }
         limits.idle = limits.idle.map(Limits::clamp);
@@ -303,6 +315,7 @@ setters! {
     with_message_time, message_time: Duration;
     with_idle, idle: Option<Duration>;
     with_connect, connect: Duration;
+    with_start, start: Duration;
     with_call, call: Duration;
     with_child_end, child_end: Duration;
     with_drain, drain: Duration;
@@ -327,6 +340,7 @@ impl Default for Limits {
             message_time: Duration::from_secs(30),
             idle: None,
             connect: Duration::from_secs(20),
+            start: Duration::from_secs(20),
             call: Duration::from_secs(30),
             child_end: Duration::from_secs(5),
             drain: Duration::from_secs(5),

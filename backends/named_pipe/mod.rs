@@ -54,6 +54,7 @@ mod read_size;
 mod readiness;
 mod security;
 mod standard;
+mod start_lock;
 mod stream;
 mod token;
 mod transfer;
@@ -68,6 +69,7 @@ pub(super) use inherited::inherit;
 pub(crate) use inherited::spawn;
 pub(super) use listener::Listener;
 pub(super) use standard::take_standard_streams;
+pub(crate) use start_lock::StartLock;
 pub(super) use transfer::wait_signalled;
 
 /// The most bytes of one message on the pipe, and so of one write. A message on the pipe is only a piece of

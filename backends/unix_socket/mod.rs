@@ -15,6 +15,7 @@ mod place;
 mod readiness;
 mod socket;
 mod standard;
+mod start_lock;
 mod stream;
 #[cfg(test)]
 mod tests;
@@ -28,4 +29,5 @@ pub(super) use inherited::inherit;
 pub(crate) use inherited::spawn;
 pub(super) use listener::Listener;
 pub(super) use standard::take_standard_streams;
+pub(crate) use start_lock::StartLock;
 pub(super) use wakeup::wait_signalled;

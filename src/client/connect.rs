@@ -1,20 +1,26 @@
 //! Connects a client with its options.
 
+use super::starting::Starting;
 use super::{Client, ClientOptions, MessageClient};
 use crate::backends;
 use crate::endpoint::Endpoint;
 use crate::error::Error;
 use crate::exchange::carries_calls;
 use crate::framing::{Framing, Layer, Native};
-#[cfg(doc)]
 use crate::limits::Limits;
 use std::sync::Arc;
+use std::time::Duration;
+
+/// How long one attempt goes on with the start of a server, at most.
+const SLICE: Duration = Duration::from_millis(100);
 
 impl ClientOptions {
     /// Connects for calls. Blocks while the server is busy, at most for [`Limits::connect`].
+    /// While the server is [started](ClientOptions::start_with), blocks at most for [`Limits::start`] and that.
     ///
     /// # Errors
-    /// As [`Client::connect`]; [`Error::Misuse`] for a framing that does not carry any bytes
+    /// As [`Client::connect`]; [`Error::NotStarted`] instead of [`Error::NoServer`] with
+    /// [`start_with`](ClientOptions::start_with); [`Error::Misuse`] for a framing that does not carry any bytes
     /// ([`Framing::carries_any_bytes`]).
     pub fn connect<E>(&self, endpoint: E) -> Result<Client, Error>
     where
@@ -29,9 +35,10 @@ impl ClientOptions {
     }
 
     /// Connects for messages. Blocks while the server is busy, at most for [`Limits::connect`].
+    /// While the server is [started](ClientOptions::start_with), blocks at most for [`Limits::start`] and that.
     ///
     /// # Errors
-    /// As [`Client::connect`].
+    /// As [`Client::connect`]; [`Error::NotStarted`] as [`connect`](ClientOptions::connect).
     pub fn connect_messages<E>(&self, endpoint: E) -> Result<MessageClient, Error>
     where
         E: TryInto<Endpoint>,
@@ -52,6 +59,53 @@ impl ClientOptions {
         endpoint: &Endpoint,
         framing: &dyn Framing,
     ) -> Result<backends::Connected, Error> {
-        backends::connect(endpoint, &self.limits.clamped(), framing.carrier(), &self.trust)
+        let mut starting = None;
+        loop {
+            if let Some(opened) = self.try_open(endpoint, framing, &mut starting, None) {
+                return opened;
+            }
+        }
+    }
+
+    /// Connects, or goes on with the start of a server: at most for `left`, or its own limits. `None`: the server is still
+    /// being started.
+    fn try_open(
+        &self,
+        endpoint: &Endpoint,
+        framing: &dyn Framing,
+        starting: &mut Option<Starting>,
+        left: Option<Duration>,
+    ) -> Option<Result<backends::Connected, Error>> {
+        let mut limits = self.limits.clamped();
+        limits.connect = left.map_or(limits.connect, |left| limits.connect.min(left));
+        let until = Limits::until(left.map_or(limits.start, |left| left.min(SLICE)));
+        let carrier = framing.carrier();
+        let connect = || backends::connect(endpoint, &limits, carrier, &self.trust);
+        if starting.is_none() {
+            match (connect(), &self.start) {
+                (Err(Error::NoServer { endpoint: name, .. }), Some(start)) => {
+                    *starting = Some(Starting::new(start, endpoint, name, limits.start));
+                }
+                (connected, _) => return Some(connected),
+            }
+        }
+        let done = starting.as_mut()?.go_on(&connect, until)?;
+        *starting = None;
+        Some(done)
+    }
+
+    /// As [`connect`](ClientOptions::connect), at most for `left`. `None`: the server is still being started, and a later
+    /// attempt goes on with that: soon, as the caller may have been closed.
+    pub(super) fn attempt(
+        &self,
+        endpoint: &Endpoint,
+        starting: &mut Option<Starting>,
+        left: Duration,
+    ) -> Option<Result<Client, Error>> {
+        let framing = self.framing_or(Native::for_calls(self.limits.clamped().message));
+        let opened = self.try_open(endpoint, &*framing, starting, Some(left))?;
+        Some(opened.map(|(stream, name)| {
+            Client::over_framing(stream, framing, &name, self.limits.clone())
+        }))
     }
 }

@@ -20,8 +20,12 @@ mod options;
 mod over;
 mod parts;
 mod pending;
+mod reconnecting;
 mod server_message;
 mod spawn;
+mod start;
+mod starting;
+mod stderr_tail;
 mod upload;
 
 pub use batch::Batch;
@@ -32,7 +36,9 @@ pub use incoming::Incoming;
 pub use messages::MessageClient;
 pub use options::ClientOptions;
 pub use parts::Parts;
+pub use reconnecting::{Backoff, Received, ReconnectingClient, Subscription};
 pub use server_message::{Notification, ServerMessage, ServerRequest};
+pub use start::Start;
 pub use upload::Upload;
 
 use crate::body::IntoBody;
@@ -298,6 +304,11 @@ impl Client {
     /// ```
     pub fn close_reason(&self) -> Option<CloseReason> {
         self.inner.pending.closed()
+    }
+
+    /// Whether the server has said that it begins no more calls.
+    fn server_stops(&self) -> bool {
+        self.inner.pending.is_draining()
     }
 
     /// Closes the connection, for all clones. Calls in flight end with [`CloseReason::Local`].

@@ -1,5 +1,6 @@
 //! The options of a client.
 
+use super::start::Start;
 use crate::access::Trust;
 use crate::framing::Framing;
 use crate::limits::Limits;
@@ -25,6 +26,7 @@ pub struct ClientOptions {
     pub(super) limits: Limits,
     pub(super) trust: Trust,
     pub(super) framing: Option<Arc<dyn Framing>>,
+    pub(super) start: Option<Start>,
 }
 
 impl ClientOptions {
@@ -51,6 +53,25 @@ impl ClientOptions {
     #[must_use]
     pub fn framing(mut self, framing: impl Framing + 'static) -> ClientOptions {
         self.framing = Some(Arc::new(framing));
+        self
+    }
+}
+
+impl ClientOptions {
+    /// Sets how the server is started if none listens. Default: it is not, and connecting fails with
+    /// [`Error::NoServer`](crate::Error::NoServer). [`Start`] says what the server's program has to do.
+    ///
+    /// ```no_run
+    /// use msgpipe::ClientOptions;
+    /// use std::process::Command;
+    ///
+    /// let options = ClientOptions::new().start_with(Command::new("notes-server"));
+    /// let client = options.connect("com.example.notes")?;
+    /// # Ok::<_, msgpipe::Error>(())
+    /// ```
+    #[must_use]
+    pub fn start_with(mut self, start: impl Into<Start>) -> ClientOptions {
+        self.start = Some(start.into());
         self
     }
 }

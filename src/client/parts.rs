@@ -96,7 +96,10 @@ impl Parts {
     }
 
     /// The next part, the end, or nothing until then.
-    fn next_until(&mut self, until: Option<Instant>) -> Option<Result<Option<Bytes>, Error>> {
+    pub(super) fn next_until(
+        &mut self,
+        until: Option<Instant>,
+    ) -> Option<Result<Option<Bytes>, Error>> {
         loop {
             let taken = self.take();
             if taken.is_some() || until.is_some_and(|at| at <= Instant::now()) {
@@ -104,6 +107,15 @@ impl Parts {
             }
             self.inner.wait(&[self.id], until);
         }
+    }
+
+    /// Whether the server has said that it begins no more calls.
+    pub(super) fn server_stops(&self) -> bool {
+        self.inner.pending.is_draining()
+    }
+
+    pub(super) fn endpoint(&self) -> &Arc<str> {
+        &self.inner.endpoint
     }
 
     /// The next part or the end, if it has arrived.

@@ -3,11 +3,13 @@
 
 mod reason;
 mod reply;
+mod start;
 #[cfg(test)]
 mod tests;
 
 pub use reason::{CloseReason, Progress};
 pub use reply::ErrorReply;
+pub use start::{STDERR_LINES, StartError};
 
 use crate::endpoint::NameError;
 use crate::framing::{FramingError, GoodbyeCode};
@@ -24,9 +26,9 @@ use std::time::{Duration, Instant};
 /// | who | errors |
 /// |---|---|
 /// | `Caller` | an invalid name; a message over a limit of this side or of the peer; a message that the framing cannot carry; the wrong layer; goodbyes `PROTOCOL`, `TOO_LARGE` |
-/// | `Peer` | invalid bytes, or an end inside a message; no common version; an error of its handler; goodbye `VERSION`, and an application's own codes |
-/// | `System` | a refused system call; a name that is taken or not safe; a server that is not trusted; goodbye `NOT_AUTHORIZED` |
-/// | `Limit` | a limit of time, number or size; error replies `TOO_MANY_REQUESTS`, `REPLY_TOO_LARGE`, `REPLY_DROPPED`, `BUSY`, `TOO_NESTED`, `LAGGED`; goodbyes `UNREAD`, `TOO_SLOW`, `IDLE`, `BUSY`; a message of the peer over this side's limit |
+/// | `Peer` | invalid bytes, or an end inside a message; no common version; an error of its handler; a start that ended with a failure; goodbye `VERSION`, and an application's own codes |
+/// | `System` | a refused system call; a command that cannot be run; a name that is taken or not safe; a server that is not trusted; goodbye `NOT_AUTHORIZED` |
+/// | `Limit` | a limit of time, number or size; a started server that does not serve in time; error replies `TOO_MANY_REQUESTS`, `REPLY_TOO_LARGE`, `REPLY_DROPPED`, `BUSY`, `TOO_NESTED`, `LAGGED`; goodbyes `UNREAD`, `TOO_SLOW`, `IDLE`, `BUSY`; a message of the peer over this side's limit |
 /// | `Nobody` | no server; a normal end; a request that was stopped; goodbye and error reply `STOPPING` |
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -59,6 +61,14 @@ pub enum Error {
         endpoint: Arc<str>,
         /// The error of the system.
         cause: io::Error,
+    },
+    /// No server listened at the endpoint, and it could not be [started](crate::Start).
+    #[error("no server at {endpoint}, and it could not be started: {problem}")]
+    NotStarted {
+        /// The endpoint.
+        endpoint: Arc<str>,
+        /// What went wrong, and what to do.
+        problem: StartError,
     },
     /// The server is at its limit of connections: it did not accept this one within
     /// [`Limits::connect`](crate::Limits::connect), or closed it with the goodbye
@@ -193,6 +203,16 @@ pub enum Error {
         /// The error reply.
         reply: ErrorReply,
     },
+    /// A client that reconnects has tried as often, or for as long, as it may.
+    #[error("gave up after {tries} tries{}; the last one: {last}", of_all(*progress))]
+    GaveUp {
+        /// The number of tries.
+        tries: u32,
+        /// The error of the last one.
+        last: Arc<Error>,
+        /// Whether the request was begun, in any of the tries.
+        progress: Progress,
+    },
     /// The connection has ended.
     #[error("{endpoint}: the connection has ended: {reason}{progress}")]
     Closed {
@@ -203,6 +223,14 @@ pub enum Error {
         /// Whether the request was begun.
         progress: Progress,
     },
+}
+
+/// What is known of a request after all its tries.
+fn of_all(progress: Progress) -> &'static str {
+    match progress {
+        Progress::Unknown => ", in one of which the request may have been carried out",
+        _ => "",
+    }
 }
 
 impl fmt::Debug for Error {
@@ -236,6 +264,8 @@ impl Error {
             Error::AlreadyServed { .. } | Error::Insecure { .. } | Error::System { .. } => {
                 Fault::System
             }
+            Error::NotStarted { problem, .. } => problem.fault(),
+            Error::GaveUp { last, .. } => last.fault(),
             Error::Answered { reply, .. } => reply.fault(),
             Error::Closed { reason, .. } => reason.fault(),
         }
@@ -254,6 +284,7 @@ impl Error {
     pub fn reply(&self) -> Option<&ErrorReply> {
         match self {
             Error::Answered { reply, .. } => Some(reply),
+            Error::GaveUp { last, .. } => last.reply(),
             _ => None,
         }
     }
@@ -267,9 +298,9 @@ impl Error {
     pub fn is_not_begun(&self) -> bool {
         match self {
             Error::Answered { reply, .. } => reply.is_not_begun(),
-            Error::Closed { progress, .. } | Error::Deadline { progress, .. } => {
-                *progress == Progress::NotBegun
-            }
+            Error::Closed { progress, .. }
+            | Error::Deadline { progress, .. }
+            | Error::GaveUp { progress, .. } => *progress == Progress::NotBegun,
             // It may be said of a call that is running, or of its outcome.
             Error::Stopped { .. } | Error::PartTooLarge { .. } | Error::Misuse { .. } => false,
             _ => true,

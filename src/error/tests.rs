@@ -100,3 +100,29 @@ fn a_peers_text_is_printed_without_control_characters() {
         assert!(printed.contains("root logged in"), "{printed:?}");
     }
 }
+
+#[test]
+fn starts_and_reconnects_that_fail_have_the_fault_of_their_reason() {
+    let endpoint: Arc<str> = "the notes server".into();
+    let not_started = |problem| Error::NotStarted { endpoint: endpoint.clone(), problem };
+    let program = || "a program".to_owned();
+    let not_run = StartError::NotRun { program: program(), cause: source() };
+    let too_late = StartError::Late {
+        program: Some(program()),
+        after: Duration::ZERO,
+        has_ended: false,
+        stderr: Vec::new(),
+    };
+    let gave_up = |last: Error, progress| Error::GaveUp { tries: 2, last: last.into(), progress };
+    let cases = [
+        (not_started(not_run), Fault::System, true),
+        (not_started(StartError::Hook { cause: source() }), Fault::System, true),
+        (not_started(too_late), Fault::Limit, true),
+        (gave_up(answered(404), Progress::Unknown), Fault::Peer, false),
+        (gave_up(Error::no_server(&endpoint, source()), Progress::NotBegun), Fault::Nobody, true),
+    ];
+    for (error, fault, not_begun) in cases {
+        assert_eq!((error.fault(), error.is_not_begun()), (fault, not_begun), "{error}");
+        assert!(error.to_string().contains("the notes server"), "{error}");
+    }
+}

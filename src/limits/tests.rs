@@ -16,6 +16,7 @@ fn times_that_no_clock_can_hold_are_clamped() {
             message_time: asked,
             idle: Some(asked),
             connect: asked,
+            start: asked,
             call: asked,
             child_end: asked,
             drain: asked,
@@ -23,9 +24,9 @@ fn times_that_no_clock_can_hold_are_clamped() {
         };
         let limits = limits.clamped();
         assert_eq!(limits.idle, Some(applied));
-        let Limits { write_stall, closing, preface, message_time, connect, call, drain, .. } =
-            limits;
-        for time in [write_stall, closing, preface, message_time, connect, call, drain] {
+        let Limits { write_stall, closing, preface, message_time, connect, start, .. } = limits;
+        let Limits { call, drain, .. } = limits;
+        for time in [write_stall, closing, preface, message_time, connect, start, call, drain] {
             assert_eq!(time, applied);
         }
     }

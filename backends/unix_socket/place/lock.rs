@@ -4,6 +4,7 @@ use super::made::{FileId, Made};
 use crate::backends::unix_socket::identity::{Owner, owner_of};
 use rustix::fs::{FileType, FlockOperation, Mode, OFlags, Stat};
 use rustix::io::Errno;
+use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
@@ -12,9 +13,13 @@ const OWN: Mode = Mode::RUSR.union(Mode::WUSR);
 /// The lock file of the socket at `socket`: beside it, with a name that only this crate uses.
 /// `None` if `socket` is not the path of a file.
 pub(in crate::backends::unix_socket) fn path_of(socket: &Path) -> Option<PathBuf> {
+    beside(socket, ".msgpipe-lock")
+}
+
+fn beside(socket: &Path, suffix: &str) -> Option<PathBuf> {
     let mut name = std::ffi::OsString::from(".");
     name.push(socket.file_name()?);
-    name.push(".msgpipe-lock");
+    name.push(suffix);
     Some(socket.with_file_name(name))
 }
 
@@ -55,6 +60,24 @@ impl Lock {
             if let Some(lock) = lock(path, open, was_there)? {
                 return Ok(lock);
             }
+        }
+    }
+}
+
+/// The lock of a client that starts the server of a socket.
+pub(in crate::backends::unix_socket) struct StartFile {
+    _lock: Lock,
+}
+
+impl StartFile {
+    /// Takes the lock of the socket at this path, without waiting. `None`: another process has it.
+    pub fn take(socket: &Path) -> io::Result<Option<StartFile>> {
+        let path = beside(socket, ".msgpipe-start").ok_or(io::ErrorKind::InvalidInput)?;
+        match Lock::take(&path) {
+            Ok(lock) => Ok(Some(StartFile { _lock: lock })),
+            Err(NotLocked::Held) => Ok(None),
+            Err(NotLocked::NotOurs(problem)) => Err(io::Error::other(problem)),
+            Err(NotLocked::Failed(error)) => Err(error.into()),
         }
     }
 }

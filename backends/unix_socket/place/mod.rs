@@ -9,6 +9,7 @@ mod lock;
 mod made;
 mod stale;
 
+pub(super) use lock::StartFile;
 pub(super) use lock::path_of as lock_of;
 
 use super::directory::insecure;

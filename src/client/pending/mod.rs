@@ -229,6 +229,10 @@ impl Pending {
     }
 
     /// The reason why the connection has ended, if it has.
+    pub fn is_draining(&self) -> bool {
+        self.lock().is_draining
+    }
+
     pub fn closed(&self) -> Option<CloseReason> {
         self.lock().closed.clone()
     }

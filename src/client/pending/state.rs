@@ -25,6 +25,8 @@ pub(super) struct State {
     /// The calls of threads that wait for the leader.
     pub followers: VecDeque<u32>,
     pub closed: Option<CloseReason>,
+    /// The server begins no more calls.
+    pub is_draining: bool,
     /// What the server has sent unasked; `None`: nobody listens.
     pub unasked: Option<Box<Unasked>>,
     pub counts: ClientCounts,
@@ -89,6 +91,7 @@ impl State {
             led: false,
             followers: VecDeque::new(),
             closed: None,
+            is_draining: false,
             unasked: None,
             counts: ClientCounts::default(),
             limit,
@@ -314,6 +317,7 @@ impl State {
 
     /// The server begins no more calls: what was not sent is not begun.
     fn draining(&mut self) {
+        self.is_draining = true;
         for id in self.machine.unsent() {
             let error = ErrorReply::new(ErrorReply::STOPPING, "the server stops");
             self.finish(id, Outcome::Error(error.into()));
