@@ -4,10 +4,12 @@
 //!
 //! - [My handlers block](#my-handlers-block)
 //! - [My window must not block](#my-window-must-not-block)
+//! - [My plug-in is a child process](#my-plug-in-is-a-child-process)
 //! - [Push to everybody](#push-to-everybody)
 //! - [A large file with bounded memory](#a-large-file-with-bounded-memory)
 //! - [Progress of a long job, with cancel](#progress-of-a-long-job-with-cancel)
 //! - [Retry safely](#retry-safely)
+//! - [Start the server when it is needed](#start-the-server-when-it-is-needed)
 //! - [Stop at Ctrl-C](#stop-at-ctrl-c)
 //! - [Calls or messages?](#calls-or-messages)
 //!
@@ -60,6 +62,31 @@
 //! assert_eq!(reply, "what a click wants to know");
 //! # stopper.stop();
 //! # serving.join().unwrap()?;
+//! # Ok::<_, Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # My plug-in is a child process
+//!
+//! Then it needs no name that another program could take: [`Client::spawn`](crate::Client::spawn) connects the two, and each
+//! learns of the other's end. `examples/plugin.rs` is a whole program.
+//!
+//! ```
+//! # if std::env::args().any(|argument| argument == "--plugin") || std::env::var_os("MSGPIPE_RECIPE").is_some() {
+//! // the plug-in
+//! msgpipe::Server::inherited()?.serve(|request| request.body())?; // returns when the host has gone
+//! #     return Ok(());
+//! # }
+//! # let plugin = std::env::current_exe()?;
+//! # let mut command = std::process::Command::new(plugin);
+//! # // A test runs this in a program of many: its child has to be told which it is.
+//! # command.args(std::env::args_os().skip(1)).env("MSGPIPE_RECIPE", "1").stdout(std::process::Stdio::null());
+//! // the host
+//! # #[cfg(any())]
+//! let mut command = std::process::Command::new("notes-plugin");
+//! let (client, mut child) = msgpipe::Client::spawn(&mut command)?;
+//! assert_eq!(client.call("hello")?, "hello");
+//! drop(client); // the end of the connection, and so of the plug-in
+//! assert!(child.wait()?.success());
 //! # Ok::<_, Box<dyn std::error::Error>>(())
 //! ```
 //!
@@ -164,8 +191,52 @@
 //!
 //! # Retry safely
 //!
-//! A request that was certainly not begun can be sent again without being carried out twice:
-//! [`Error::is_not_begun`](crate::Error::is_not_begun).
+//! A request that was certainly not begun can be sent again without being carried out twice
+//! ([`Error::is_not_begun`](crate::Error::is_not_begun)); another one only if carrying it out twice does no harm. A
+//! [`ReconnectingClient`](crate::ReconnectingClient) does that, waits for a server that is being restarted, and takes
+//! subscriptions up again.
+//!
+//! ```
+//! # let name = format!("msgpipe.recipe.retry.{}", std::process::id());
+//! # let serve = |name: &str| {
+//! #     let server = msgpipe::Server::bind(name)?;
+//! #     let stopper = server.stopper();
+//! #     Ok::<_, msgpipe::Error>((stopper, std::thread::spawn(move || server.serve(|request| request.body()))))
+//! # };
+//! # let (stopper, serving) = serve(&name)?;
+//! use msgpipe::{Backoff, ClientOptions};
+//!
+//! let client = ClientOptions::new().reconnecting(name.as_str(), Backoff::new())?;
+//! assert_eq!(client.call("add a note")?, "add a note"); // once at most
+//! # stopper.stop();
+//! # serving.join().unwrap()?;
+//! // ... the server is restarted ...
+//! # let (stopper, serving) = serve(&name)?;
+//! assert_eq!(client.idempotent().call("list the notes")?, "list the notes"); // again, if need be
+//! # stopper.stop();
+//! # serving.join().unwrap()?;
+//! # Ok::<_, msgpipe::Error>(())
+//! ```
+//!
+//! # Start the server when it is needed
+//!
+//! [`ClientOptions::start_with`](crate::ClientOptions::start_with) takes the command. Of many clients that do so at once,
+//! one server serves; [`Start`](crate::Start) says what the server's program has to do. `examples/notes` is a whole service.
+//!
+//! ```
+//! # let name = format!("msgpipe.recipe.start.{}", std::process::id());
+//! use msgpipe::{ClientOptions, Start};
+//!
+//! # let command = std::process::Command::new("this program does not exist");
+//! # #[cfg(any())]
+//! let command = std::process::Command::new("/usr/libexec/notes-server");
+//! let connected = ClientOptions::new().start_with(Start::command(command)).connect(name.as_str());
+//! match connected {
+//!     Ok(client) => println!("{:?}", client.call("hello")?),
+//!     Err(error) => eprintln!("{error}"), // with the exit status, and what the server has said
+//! }
+//! # Ok::<_, msgpipe::Error>(())
+//! ```
 //!
 //! # Stop at Ctrl-C
 //!
