@@ -171,21 +171,19 @@ pub(super) struct ChildStream {
 }
 
 impl ChildStream {
-    /// The end of the stream, explained if the child has ended.
-    fn explained(&self, read: io::Result<usize>) -> io::Result<usize> {
-        let kind = match &read {
-            _ if self.is_closed.load(Ordering::SeqCst) => return read,
-            Ok(0) => ErrorKind::UnexpectedEof,
-            Err(error) if is_lasting(error.kind()) => error.kind(),
-            _ => return read,
-        };
-        match self.child.wait(Some(Instant::now() + ENDING)) {
-            Ok(Some(status)) => {
-                let id = self.peer.pid.unwrap_or_default();
-                Err(io::Error::new(kind, format!("the child process {id} has ended ({status})")))
-            }
-            _ => read,
+    /// The end of the stream as an error of this kind, if the child has ended.
+    fn ended(&self, kind: ErrorKind) -> Option<io::Error> {
+        if self.is_closed.load(Ordering::SeqCst) || !is_lasting(kind) {
+            return None;
         }
+        let status = self.child.wait(Some(Instant::now() + ENDING)).ok().flatten()?;
+        let id = self.peer.pid.unwrap_or_default();
+        Some(io::Error::new(kind, format!("the child process {id} has ended ({status})")))
+    }
+
+    /// An error, explained if the child has ended.
+    fn explained<T>(&self, result: io::Result<T>) -> io::Result<T> {
+        result.map_err(|error| self.ended(error.kind()).unwrap_or(error))
     }
 }
 
@@ -195,11 +193,15 @@ fn is_lasting(kind: ErrorKind) -> bool {
 
 impl ClientStream for ChildStream {
     fn read(&self, buffer: &mut BytesMut, deadline: Option<Instant>) -> io::Result<usize> {
-        self.explained(self.stream.read(buffer, deadline))
+        match self.explained(self.stream.read(buffer, deadline)) {
+            Ok(0) => self.ended(ErrorKind::UnexpectedEof).map_or(Ok(0), Err),
+            read => read,
+        }
     }
 
     fn write(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        self.stream.write(slices)
+        // Whether it is a write or a read that finds the end first is a matter of chance.
+        self.explained(self.stream.write(slices))
     }
 
     fn is_sent(&self) -> bool {
@@ -207,7 +209,7 @@ impl ClientStream for ChildStream {
     }
 
     fn wait_writable(&self, or_readable: bool, deadline: Option<Instant>) -> io::Result<()> {
-        self.stream.wait_writable(or_readable, deadline)
+        self.explained(self.stream.wait_writable(or_readable, deadline))
     }
 
     fn wake(&self) {
