@@ -141,6 +141,7 @@ fn serve_until_told_to_die(name: &str) {
 /// process, and `finish` all subscriptions.
 fn serve_news(name: &str) {
     let server = Server::bind(name).unwrap();
+    note("bound");
     let (stopper, topic) = (server.stopper(), Topic::default());
     let serving = server.serve_deferred(move |request, responder| {
         if request.method() == SUBSCRIBE {
