@@ -7,7 +7,7 @@ use crate::ServerOptions;
 use crate::backends::event_loop::Poller;
 use crate::error::Error;
 use crate::framing::Carrier;
-use rustix::net::sockopt::{socket_acceptconn, socket_type};
+use rustix::net::sockopt::socket_type;
 use rustix::net::{AddressFamily, SocketType, getsockname};
 use std::io;
 use std::os::fd::OwnedFd;
@@ -54,6 +54,16 @@ impl ListeningSocket {
         address.and_then(|it| name_of_socket(&it)).unwrap_or_else(|| UNKNOWN.into())
     }
 
+    /// Whether it certainly does not listen.
+    fn is_silent(&self) -> bool {
+        #[cfg(not(target_vendor = "apple"))]
+        let says = rustix::net::sockopt::socket_acceptconn(&self.socket) == Ok(false);
+        // There the first accept says so.
+        #[cfg(target_vendor = "apple")]
+        let says = false;
+        says
+    }
+
     /// Why it cannot be used, if it cannot.
     fn problem(&self, carrier: Carrier) -> Option<&'static str> {
         let family = getsockname(&self.socket).map(|address| address.address_family());
@@ -67,11 +77,10 @@ impl ListeningSocket {
                 Carrier::Stream => "it is no stream socket (SOCK_STREAM), which the framing needs",
                 _ => "it keeps no messages apart (SOCK_SEQPACKET), which the framing needs",
             }),
-            (Ok(AddressFamily::UNIX), Ok(_)) => match socket_acceptconn(&self.socket) {
-                Ok(false) => Some("it does not listen: call listen(2) before it is handed over"),
-                // Some systems do not say.
-                Ok(true) | Err(_) => None,
-            },
+            (Ok(AddressFamily::UNIX), Ok(_)) if self.is_silent() => {
+                Some("it does not listen: call listen(2) before it is handed over")
+            }
+            (Ok(AddressFamily::UNIX), Ok(_)) => None,
             (Ok(_), Ok(_)) => Some("it is no Unix domain socket"),
             _ => Some("it is no socket"),
         }

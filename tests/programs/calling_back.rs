@@ -62,7 +62,7 @@ fn is_answered(world: &World, number: usize, outcome: Result<Bytes, Error>) {
             listens != Listens::OnAThread || asked.ask.deadline.is_some()
         }
         Err(Error::Closed { .. }) => world.may_close(asked.client),
-        Err(Error::TooManyCalls { .. }) => world.is_tight,
+        Err(Error::TooManyCalls { .. } | Error::Full { .. }) => world.is_tight,
         Err(_) => false,
     };
     if !is_right {

@@ -4,6 +4,7 @@ mod receiving;
 mod sending;
 #[cfg(test)]
 mod tests;
+mod waiting;
 
 use super::deadline_lock::DeadlineLock;
 use crate::backends::Waitable;

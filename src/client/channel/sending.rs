@@ -7,10 +7,9 @@ use crate::error::CloseReason;
 use crate::framing::{FramingError, Outbound, SendQueue};
 use bytes::Bytes;
 use std::io::{self, ErrorKind, IoSlice};
-use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// A message over this size waits for the peer's preface: one over the peer's limit would end the connection.
 /// Every peer accepts smaller ones (`docs/PROTOCOL.md`, section 5).
@@ -18,6 +17,9 @@ const WITHOUT_PREFACE_MAX: usize = 256;
 
 /// The bytes of other calls that are queued at once: what has been queued cannot be overtaken.
 const AT_ONCE: usize = 64 * 1024;
+
+/// How often a thread that has sent looks whether more has come meanwhile: as long as that is so, but not for ever.
+const LOOKS: usize = 1000;
 
 /// How many bytes are read after a failed write to find the peer's goodbye, which follows the bytes in the
 /// system's buffer.
@@ -85,6 +87,9 @@ impl Channel {
         fill: impl FnOnce(&mut Filler<'_, 'a>) -> Result<(), E>,
     ) -> Result<(), E> {
         let sent = self.send_exclusively(deadline, inbox, fill);
+        if self.has_come(inbox) {
+            self.send_left(inbox);
+        }
         if self.has_unsent.load(Ordering::SeqCst) {
             // The reading thread does not know of it yet, or found the lock held until now.
             self.leave_unsent();
@@ -132,79 +137,9 @@ impl Channel {
         Ok(flushed?)
     }
 
-    /// Waits until `is_met`, which depends on what the peer sends when the connection begins.
-    pub fn wait_for_peer(
-        &self,
-        deadline: Option<Instant>,
-        inbox: &dyn Inbox,
-        is_met: impl Fn() -> bool,
-    ) -> Result<(), Failure> {
-        while !is_met() {
-            match Lead::take(self, inbox) {
-                // It may have been met just before.
-                Some(_) if is_met() => {}
-                Some(lead) => {
-                    // What was read before may let something be sent, and that may be what this waits for.
-                    let received = self.receive_unless(&lead, deadline, &is_met);
-                    received.map_err(Failure::before_sending)?;
-                }
-                None => self.wait_for_reader(deadline, inbox, &is_met)?,
-            }
-            if let Some(reason) = inbox.ended() {
-                return Err(Failure::Closed(reason));
-            }
-        }
-        Ok(())
-    }
-
     /// Whether the peer takes a message of this size for sure, as far as the framing says.
     pub fn takes(&self, size: usize) -> bool {
         size <= WITHOUT_PREFACE_MAX || self.begun.load(Ordering::Acquire)
-    }
-
-    /// Waits until the thread that reads has read something, or stops reading.
-    fn wait_for_reader(
-        &self,
-        deadline: Option<Instant>,
-        inbox: &dyn Inbox,
-        is_met: &dyn Fn() -> bool,
-    ) -> Result<(), Failure> {
-        let mut waiting = self.reader_waiters.lock().unwrap_or_else(PoisonError::into_inner);
-        if is_met() || inbox.ended().is_some() {
-            return Ok(());
-        }
-        // The other thread may have stopped before this one was counted.
-        if inbox.try_lead() {
-            drop(waiting);
-            drop(Lead::taken(self, inbox));
-            return Ok(());
-        }
-        let left =
-            deadline.map_or(Duration::MAX, |at| at.saturating_duration_since(Instant::now()));
-        if left.is_zero() {
-            return Err(Failure::Unsent);
-        }
-        *waiting += 1;
-        waiting = match self.reader_changed.wait_timeout(waiting, left) {
-            Ok((waiting, _)) => waiting,
-            Err(poisoned) => poisoned.into_inner().0,
-        };
-        *waiting -= 1;
-        Ok(())
-    }
-
-    /// The lead was released: wakes threads that may have to take it.
-    pub fn lead_released(&self) {
-        if self.sender_waits.load(Ordering::SeqCst) {
-            self.stream.wake();
-        }
-        self.notify_reader_waiters();
-    }
-
-    pub(super) fn notify_reader_waiters(&self) {
-        if *self.reader_waiters.lock().unwrap_or_else(PoisonError::into_inner) > 0 {
-            self.reader_changed.notify_all();
-        }
     }
 
     /// Sends the whole queue. At the deadline the rest is left to other threads.
@@ -264,14 +199,34 @@ impl Channel {
     /// Sends the bytes that other threads have left, and what the inbox has, without waiting. Returns whether some
     /// are still unsent.
     pub(super) fn send_unsent(&self, inbox: &dyn Inbox) -> io::Result<bool> {
-        if !self.has_unsent.load(Ordering::SeqCst) {
-            return Ok(false);
+        for _ in 0..LOOKS {
+            if !self.has_unsent.load(Ordering::SeqCst) {
+                break;
+            }
+            // The thread that holds the lock sends them.
+            let Some(mut sender) = self.outbound.acquire(Some(Instant::now())) else {
+                break;
+            };
+            let is_left = self.send_with(&mut sender, inbox)?;
+            drop(sender);
+            if is_left || !self.has_come(inbox) {
+                return Ok(is_left);
+            }
         }
-        // The thread that holds the lock sends them.
-        let Some(mut sender) = self.outbound.acquire(Some(Instant::now())) else {
-            return Ok(false);
-        };
-        let Sender { outbound, sent, .. } = &mut *sender;
+        Ok(false)
+    }
+
+    /// Whether the inbox has something that came while this thread had the lock: others have left it to this one.
+    fn has_come(&self, inbox: &dyn Inbox) -> bool {
+        let has_more = inbox.has_more();
+        if has_more {
+            self.has_unsent.store(true, Ordering::SeqCst);
+        }
+        has_more
+    }
+
+    fn send_with(&self, sender: &mut Sender, inbox: &dyn Inbox) -> io::Result<bool> {
+        let Sender { outbound, sent, .. } = sender;
         let mut is_left = !self.write(&mut outbound.queue, sent)?;
         while !is_left && inbox.has_more() {
             let mut queue = SendQueue::default();

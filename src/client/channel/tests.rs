@@ -4,7 +4,7 @@ use super::sending::GOODBYE_SEARCH_MAX;
 use super::*;
 use crate::body::Body;
 use crate::client::arrived::{Arrived, Next};
-use crate::client::lead::{Inbox, Lead};
+use crate::client::lead::{Inbox, Lead, Put};
 use crate::framing::{GoodbyeCode, Layer, Lines, Native, OsMessage, SendQueue};
 use crate::peer::Peer;
 use bytes::{Bytes, BytesMut};
@@ -272,4 +272,63 @@ fn the_lead_is_released_in_any_case_and_a_panic_ends_the_connection() {
     assert!(panicked.is_err());
     assert!(matches!(inbox.closed(), Some(CloseReason::Broken(_))));
     assert!(inbox.try_lead(), "it is still taken");
+}
+
+/// An inbox to which something comes just after the sending thread has looked, from a thread that reads and finds the
+/// lock taken.
+struct Late<'a> {
+    channel: &'a Channel,
+    looks: AtomicU64,
+    has_more: AtomicBool,
+}
+
+impl Inbox for Late<'_> {
+    fn try_lead(&self) -> bool {
+        false
+    }
+
+    fn stop_leading(&self) {}
+
+    fn deliver(&self, _messages: &mut Vec<Bytes>) -> Result<(), CloseReason> {
+        Ok(())
+    }
+
+    fn fill(&self, put: &mut Put<'_>) -> bool {
+        let fills = self.has_more.swap(false, Ordering::SeqCst);
+        if fills {
+            put(b"", "came late".into());
+        }
+        fills
+    }
+
+    fn has_more(&self) -> bool {
+        let had_more = self.has_more.load(Ordering::SeqCst);
+        if self.looks.fetch_add(1, Ordering::SeqCst) == 0 {
+            // What the reading thread does.
+            self.has_more.store(true, Ordering::SeqCst);
+            self.channel.send_soon(self);
+        }
+        had_more
+    }
+
+    fn end(&self, _reason: &CloseReason) {}
+
+    fn ended(&self) -> Option<CloseReason> {
+        None
+    }
+}
+
+#[test]
+fn what_comes_while_a_thread_sends_is_sent_by_it() {
+    for sends in [false, true] {
+        let (script, channel, _) = lines();
+        let (looks, has_more) = (AtomicU64::new(0), AtomicBool::new(false));
+        let late = Late { channel: &channel, looks, has_more };
+        match sends {
+            true => drop(send(&channel, &late, &["its own"]).unwrap()),
+            false => channel.send_soon(&late),
+        }
+        let wanted = if sends { "its own\ncame late\n" } else { "came late\n" };
+        assert_eq!(String::from_utf8(script.heard()).unwrap(), wanted);
+    }
 }
