@@ -25,9 +25,9 @@ pub(crate) trait Acceptor: Sized {
     /// Stops accepting clients and releases the name.
     fn close(self, registry: &Registry);
 
-    /// Polls until the system has closed every dropped stream.
-    fn wait_until_gone(poller: &mut Poller, events: &mut Events) {
-        let _ = (poller, events);
+    /// Polls until the system has closed every dropped stream, and so the name `endpoint` is free.
+    fn wait_until_gone(poller: &mut Poller, events: &mut Events, endpoint: &str) {
+        let _ = (poller, events, endpoint);
     }
 }
 

@@ -313,7 +313,7 @@ impl<A: Acceptor> Drop for EventLoop<A> {
     fn drop(&mut self) {
         self.release_name();
         self.connections.clear();
-        A::wait_until_gone(&mut self.poller, &mut self.events);
+        A::wait_until_gone(&mut self.poller, &mut self.events, &self.endpoint);
     }
 }
 

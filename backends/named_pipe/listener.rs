@@ -4,6 +4,7 @@ use super::handle::{code, wide};
 use super::identity::{client_of, own_sid};
 use super::instance::{self, InstanceKind, KeptOpen, Place};
 use super::mio_pipe::{self, MioPipe};
+use super::opening::is_there;
 use super::read_size::Extra;
 use super::security;
 use super::stream::PipeStream;
@@ -228,8 +229,8 @@ impl Acceptor for Listener {
 
     fn close(self, _registry: &Registry) {}
 
-    fn wait_until_gone(poller: &mut Poller, events: &mut Events) {
-        mio_pipe::wait_until_gone(&mut poller.poll, events);
+    fn wait_until_gone(poller: &mut Poller, events: &mut Events, endpoint: &str) {
+        mio_pipe::wait_until_gone(&mut poller.poll, events, || is_there(endpoint));
     }
 }
 

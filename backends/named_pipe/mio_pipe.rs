@@ -230,16 +230,18 @@ fn without_reading(instance: &OwnedHandle) -> io::Result<OwnedHandle> {
     unsafe { own(handle) }
 }
 
-/// Takes completion packets from the port until none has arrived for a while. Each packet keeps a handle open,
-/// and so the name in use.
-pub(super) fn wait_until_gone(poll: &mut Poll, events: &mut Events) {
+/// Takes completion packets from the port until none has arrived for a while, and the pipe is not there any more. Each
+/// packet keeps a handle open, and so the name in use. `is_there`: perhaps it is another server's by now, and then no
+/// packet arrives for longer.
+pub(super) fn wait_until_gone(poll: &mut Poll, events: &mut Events, is_there: impl Fn() -> bool) {
     const PAUSE: Duration = Duration::from_millis(5);
     const AT_MOST: usize = 100;
+    const QUIET: usize = 20;
     let mut empty_polls = 0;
     for _ in 0..AT_MOST {
         let polled = poll.poll(events, Some(PAUSE));
         empty_polls = if polled.is_err() || events.is_empty() { empty_polls + 1 } else { 0 };
-        if empty_polls == 2 {
+        if empty_polls >= QUIET || empty_polls >= 2 && !is_there() {
             return;
         }
     }

@@ -51,6 +51,18 @@ fn open_with<T>(
     }
 }
 
+/// Whether the pipe has an instance, free or not. Does not connect to it.
+pub(super) fn is_there(name: &str) -> bool {
+    let Ok(name) = wide(name) else {
+        return false;
+    };
+    // SAFETY: the name has its terminating zero.
+    match check(unsafe { WaitNamedPipeW(name.as_ptr(), 1) }) {
+        Ok(_) => true,
+        Err(error) => code(&error) == Some(ERROR_SEM_TIMEOUT),
+    }
+}
+
 fn open_once(name: &U16CStr) -> io::Result<OwnedHandle> {
     // SAFETY: the name has its terminating zero, the other pointers are null. The handle returned is
     // new and ours.

@@ -22,6 +22,7 @@ mod faults;
 #[cfg(windows)]
 mod foreign;
 mod framings;
+mod free_names;
 mod greedy;
 #[cfg(unix)]
 mod half_close;

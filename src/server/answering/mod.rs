@@ -186,12 +186,13 @@ impl<M: MessageServer> Answering<M> {
         let Some(mut caller) = self.callers.remove(&connection) else {
             return;
         };
-        self.outbox.tally.disconnected.add(1);
         self.open -= caller.machine.peer_open();
         self.rooms.remove(connection, &caller);
         let why = caller.why.take();
         let reason = why.as_deref().unwrap_or(reason);
         caller.end(reason);
+        // After its requests: who sees that it has gone sees how they have ended.
+        self.outbox.tally.disconnected.add(1);
         self.connections.remove(connection);
         self.hooks.closed(&Connection::new(caller.origin.clone()), reason);
         self.admit();
