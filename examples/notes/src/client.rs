@@ -8,6 +8,11 @@ use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, BufWriter, Write};
 use std::path::Path;
 use std::process::Command;
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// How long `stop` waits for the end of the service: longer than it drains.
+const STOPPING: Duration = Duration::from_secs(10);
 
 /// Connects when it is used, and starts the service if there is none.
 fn service(place: &Place) -> Result<ReconnectingClient, Failure> {
@@ -76,9 +81,16 @@ pub fn stop(place: &Place) -> Result<(), Failure> {
     };
     let incoming = client.incoming()?;
     client.with_method(STOP).call("")?;
-    // It is gone when the connection has ended.
+    // The connection ends when the service does; its name is free a little later.
     incoming.for_each(drop);
-    Ok(())
+    let until = Instant::now() + STOPPING;
+    while Instant::now() < until {
+        if let Err(Error::NoServer { .. }) = Client::connect(place.name.as_str()) {
+            return Ok(());
+        }
+        thread::sleep(Duration::from_millis(5));
+    }
+    Err("the service has been told to stop, and still ends, or another one was started".into())
 }
 
 /// A bar on a terminal; nothing elsewhere.
