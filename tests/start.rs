@@ -7,6 +7,7 @@ mod start {
     #[cfg(unix)]
     mod detached;
     mod failures;
+    mod left;
     mod lives;
     pub mod playing;
     mod reconnecting;

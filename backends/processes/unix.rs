@@ -30,8 +30,9 @@ pub(crate) fn detach(command: &mut Command) {
         close_others_on_exec();
         Ok(())
     };
-    // SAFETY: between fork and exec the closure makes only system calls that POSIX lists as safe there (setsid, fcntl,
-    // getrlimit) and close_range. It allocates nothing and takes no lock.
+    // SAFETY: between fork and exec the closure makes only system calls: setsid and fcntl, which POSIX lists as safe there,
+    // and close_range and getrlimit, which it does not list, and which are single system calls in all C libraries. It
+    // allocates nothing and takes no lock.
     unsafe { command.pre_exec(in_the_child) };
 }
 
@@ -97,8 +98,11 @@ pub(crate) fn leave(mut child: Child) {
 
 /// Kills a child, with the processes of its group: those that a script has started for it.
 pub(crate) fn end(mut child: Child) {
+    // Of one that has ended, or is no child any more, the number may be another process's.
+    if !matches!(child.try_wait(), Ok(None)) {
+        return;
+    }
     if let Some(group) = i32::try_from(child.id()).ok().and_then(Pid::from_raw) {
-        // Not waited for yet, so the number is still the child's.
         let _ = kill_process_group(group, Signal::KILL);
     }
     let _ = child.kill();

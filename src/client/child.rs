@@ -49,6 +49,10 @@ impl Shared {
         self.lock().as_mut().map_or(Ok(None), Child::try_wait)
     }
 
+    fn is_released(&self) -> bool {
+        self.lock().is_none()
+    }
+
     /// Waits for the end, until `deadline` at the latest. Nothing is held while it waits: others may kill it.
     fn wait(&self, deadline: Option<Instant>) -> io::Result<Option<ExitStatus>> {
         let (mut pause, longest) = PAUSES;
@@ -91,7 +95,14 @@ impl ChildProcess {
     /// # Errors
     /// As [`std::process::Child::kill`].
     pub fn kill(&mut self) -> io::Result<()> {
-        self.child.lock().as_mut().map_or(Ok(()), Child::kill)
+        match self.child.lock().as_mut() {
+            // One that has been waited for by the application, in another way, has no number of its own any more.
+            Some(child) => match child.try_wait() {
+                Ok(None) => child.kill(),
+                _ => Ok(()),
+            },
+            None => Ok(()),
+        }
     }
 
     /// The exit status, if the child has ended.
@@ -140,7 +151,7 @@ impl ChildProcess {
 
 impl Drop for ChildProcess {
     fn drop(&mut self) {
-        if self.child.lock().is_none() {
+        if self.child.is_released() {
             return;
         }
         if let Some(client) = self.client.upgrade() {
@@ -171,19 +182,23 @@ pub(super) struct ChildStream {
 }
 
 impl ChildStream {
-    /// The end of the stream as an error of this kind, if the child has ended.
-    fn ended(&self, kind: ErrorKind) -> Option<io::Error> {
-        if self.is_closed.load(Ordering::SeqCst) || !is_lasting(kind) {
+    /// The end of the stream as an error of this kind, if the child has ended, or does so until `deadline`: its streams
+    /// are closed a moment before.
+    fn ended(&self, kind: ErrorKind, deadline: Option<Instant>) -> Option<io::Error> {
+        let is_ours = self.is_closed.load(Ordering::SeqCst) || self.child.is_released();
+        if is_ours || !is_lasting(kind) {
             return None;
         }
-        let status = self.child.wait(Some(Instant::now() + ENDING)).ok().flatten()?;
+        let most = Instant::now() + ENDING;
+        let status =
+            self.child.wait(Some(deadline.map_or(most, |it| it.min(most)))).ok().flatten()?;
         let id = self.peer.pid.unwrap_or_default();
         Some(io::Error::new(kind, format!("the child process {id} has ended ({status})")))
     }
 
     /// An error, explained if the child has ended.
-    fn explained<T>(&self, result: io::Result<T>) -> io::Result<T> {
-        result.map_err(|error| self.ended(error.kind()).unwrap_or(error))
+    fn explained<T>(&self, result: io::Result<T>, deadline: Option<Instant>) -> io::Result<T> {
+        result.map_err(|error| self.ended(error.kind(), deadline).unwrap_or(error))
     }
 }
 
@@ -193,15 +208,15 @@ fn is_lasting(kind: ErrorKind) -> bool {
 
 impl ClientStream for ChildStream {
     fn read(&self, buffer: &mut BytesMut, deadline: Option<Instant>) -> io::Result<usize> {
-        match self.explained(self.stream.read(buffer, deadline)) {
-            Ok(0) => self.ended(ErrorKind::UnexpectedEof).map_or(Ok(0), Err),
+        match self.explained(self.stream.read(buffer, deadline), deadline) {
+            Ok(0) => self.ended(ErrorKind::UnexpectedEof, deadline).map_or(Ok(0), Err),
             read => read,
         }
     }
 
     fn write(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         // Whether it is a write or a read that finds the end first is a matter of chance.
-        self.explained(self.stream.write(slices))
+        self.explained(self.stream.write(slices), Some(Instant::now()))
     }
 
     fn is_sent(&self) -> bool {
@@ -209,7 +224,7 @@ impl ClientStream for ChildStream {
     }
 
     fn wait_writable(&self, or_readable: bool, deadline: Option<Instant>) -> io::Result<()> {
-        self.explained(self.stream.wait_writable(or_readable, deadline))
+        self.explained(self.stream.wait_writable(or_readable, deadline), deadline)
     }
 
     fn wake(&self) {

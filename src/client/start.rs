@@ -13,7 +13,8 @@ use std::sync::{Arc, Mutex};
 /// The client runs it, and connects again and again, for [`Limits::start`](crate::Limits::start). Of several clients
 /// that try at once one starts the server, and the others wait for it: a lock beside the endpoint says which. It is only
 /// there to save processes: it is released when its holder ends, and who has waited for half of the time goes on
-/// without. **Which server serves is decided by the bind**: of several that start at once one has the name.
+/// without. (Another user may hold the lock of a pipe or an abstract name, and delay a start by that half; that of a
+/// socket file is in its directory.) **Which server serves is decided by the bind**: of several that start at once one has the name.
 ///
 /// # What the server's program has to do
 ///
@@ -35,12 +36,13 @@ use std::sync::{Arc, Mutex};
 /// of the program that is absolute. On Windows the limits of the client's job object hold for it too.
 ///
 /// Standard error goes to a temporary file without a name, which this user alone can open and which ends with
-/// the process. So it can write there as long as it lives, whether the client lives or not; but what it writes after it has
+/// the process (on Windows it has a name as long as it is open). So it can write there as long as it lives, whether the client lives or not; but what it writes after it has
 /// begun to serve is seen by nobody, and takes space on the disk. A server that writes there more than a few lines
 /// should be given a [`log`](Start::log).
 ///
 /// On Unix a thread with a small stack waits for the end of each process that this client has started, so that it does not
-/// stay as a zombie.
+/// stay as a zombie. An application that waits for all its children itself, or ignores their ends (`SIGCHLD`), hides
+/// how they end: then a failure is seen only after [`Limits::start`](crate::Limits::start).
 ///
 /// ```no_run
 /// use msgpipe::{Client, ClientOptions, Start};

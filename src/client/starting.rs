@@ -55,6 +55,11 @@ impl Starting {
         }
     }
 
+    /// Whether something was run that may become the server.
+    pub fn has_run(&self) -> bool {
+        self.run.is_some()
+    }
+
     /// Goes on until a server serves, or the start has failed. `None`: neither is so at `until`.
     pub fn go_on(
         &mut self,
@@ -163,14 +168,15 @@ impl Process {
     fn run(command: &Mutex<Command>, start: &Start) -> Result<Process, StartError> {
         let mut command = command.lock().unwrap_or_else(PoisonError::into_inner);
         let program = command.get_program().to_string_lossy().into_owned();
-        let not_run = |cause| StartError::NotRun { program: program.clone(), cause };
         let written = match &start.log {
             Some(log) => {
                 let mut options = OpenOptions::new();
                 let opened = options.read(true).append(true).create(true).open(log);
-                let mut opened = opened.map_err(|error| not_run(of_the_log(log, &error)))?;
-                let from = opened.seek(SeekFrom::End(0)).map_err(not_run)?;
-                Some((opened, from))
+                let ended = opened.and_then(|mut file| {
+                    let from = file.seek(SeekFrom::End(0))?;
+                    Ok((file, from))
+                });
+                Some(ended.map_err(|cause| StartError::Log { path: log.clone(), cause })?)
             }
             // Without a place for its lines it is started all the same.
             None => processes::nameless_file().ok().map(|file| (file, 0)),
@@ -181,21 +187,25 @@ impl Process {
         let spawned = processes::spawn(&mut command);
         // The command would keep the file open.
         command.stderr(Stdio::null());
-        let child = Some(spawned.map_err(not_run)?);
+        let child = Some(spawned.map_err(|error| not_run(&command, error))?);
         Ok(Process { program, child, status: None, written })
     }
 
     /// How it has ended, if it has.
     fn status(&mut self) -> Option<ExitStatus> {
-        if let Some(Ok(Some(status))) = self.child.as_mut().map(Child::try_wait) {
-            self.status = Some(status);
-            self.child = None;
+        match self.child.as_mut().map(Child::try_wait) {
+            None | Some(Ok(None)) => {}
+            // It is no child any more: the application has waited for it, or has the system drop how children end. So the
+            // status is not known, and the number may be another process's.
+            Some(Err(_)) => self.child = None,
+            Some(Ok(status)) => (self.status, self.child) = (status, None),
         }
         self.status
     }
 
     /// Ends it, if it runs.
     fn end(&mut self) -> bool {
+        self.status();
         self.child.take().map(processes::end).is_some()
     }
 
@@ -212,6 +222,13 @@ impl Drop for Process {
     }
 }
 
-fn of_the_log(log: &std::path::Path, error: &io::Error) -> io::Error {
-    io::Error::new(error.kind(), format!("its log {}: {error}", log.display()))
+/// Why a command was not run. The system's error is the same for its program and its working directory.
+fn not_run(command: &Command, cause: io::Error) -> StartError {
+    if let Some(path) = command.get_current_dir() {
+        // This fails also if the directory may not be entered.
+        if let Err(cause) = path.join(".").metadata() {
+            return StartError::Directory { path: path.to_owned(), cause };
+        }
+    }
+    StartError::NotRun { program: command.get_program().to_string_lossy().into_owned(), cause }
 }

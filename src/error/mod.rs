@@ -204,10 +204,12 @@ pub enum Error {
         reply: ErrorReply,
     },
     /// A client that reconnects has tried as often, or for as long, as it may.
-    #[error("gave up after {tries} tries{}; the last one: {last}", of_all(*progress))]
+    #[error("{}{}; the last one: {last}", gave_up(*tries, *time), of_all(*progress))]
     GaveUp {
-        /// The number of tries.
+        /// The number of tries that have failed.
         tries: u32,
+        /// What has ended it: the time that the call had; `None`: the number of tries.
+        time: Option<Duration>,
         /// The error of the last one.
         last: Arc<Error>,
         /// Whether the request was begun, in any of the tries.
@@ -223,6 +225,15 @@ pub enum Error {
         /// Whether the request was begun.
         progress: Progress,
     },
+}
+
+/// Why there is no other try.
+fn gave_up(tries: u32, time: Option<Duration>) -> String {
+    let tries = if tries == 1 { "1 try".to_owned() } else { format!("{tries} tries") };
+    match time {
+        None => format!("gave up after {tries}"),
+        Some(time) => format!("gave up after {time:?}, with {tries}"),
+    }
 }
 
 /// What is known of a request after all its tries.

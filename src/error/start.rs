@@ -4,6 +4,7 @@ use super::Fault;
 use crate::text::escaped;
 use std::fmt;
 use std::io;
+use std::path::PathBuf;
 use std::process::ExitStatus;
 use std::time::Duration;
 
@@ -20,6 +21,20 @@ pub enum StartError {
     NotRun {
         /// The program of the command.
         program: String,
+        /// The error of the system.
+        cause: io::Error,
+    },
+    /// The command was not run: its working directory is not there, or may not be entered.
+    Directory {
+        /// The directory.
+        path: PathBuf,
+        /// The error of the system.
+        cause: io::Error,
+    },
+    /// The command was not run: its [log](crate::Start::log) could not be opened.
+    Log {
+        /// The file.
+        path: PathBuf,
         /// The error of the system.
         cause: io::Error,
     },
@@ -47,7 +62,8 @@ pub enum StartError {
         program: Option<String>,
         /// The time that was given.
         after: Duration,
-        /// The command had ended without a failure, perhaps after it had started another process.
+        /// The command had ended: without a failure, perhaps after it had started another process; or how is not known,
+        /// since the application waits for all its children itself, or ignores their ends (`SIGCHLD`).
         has_ended: bool,
         /// As with [`Ended`](StartError::Ended).
         stderr: Vec<String>,
@@ -58,7 +74,10 @@ impl StartError {
     /// Who is at fault.
     pub(super) fn fault(&self) -> Fault {
         match self {
-            StartError::NotRun { .. } | StartError::Hook { .. } => Fault::System,
+            StartError::NotRun { .. }
+            | StartError::Directory { .. }
+            | StartError::Log { .. }
+            | StartError::Hook { .. } => Fault::System,
             StartError::Ended { .. } => Fault::Peer,
             StartError::Late { .. } => Fault::Limit,
         }
@@ -72,6 +91,17 @@ impl fmt::Display for StartError {
                 write!(f, "{} could not be run ({cause}): ", escaped(program))?;
                 f.write_str("check that it is installed, and its path")
             }
+            StartError::Directory { path, cause } => {
+                let path = escaped(&path.to_string_lossy()).to_string();
+                write!(
+                    f,
+                    "nothing was run: {path}, in which the command was to run, cannot be used: {cause}"
+                )
+            }
+            StartError::Log { path, cause } => {
+                let path = escaped(&path.to_string_lossy()).to_string();
+                write!(f, "nothing was run: the log {path} cannot be opened: {cause}")
+            }
             StartError::Hook { cause } => {
                 write!(f, "the application's own function failed: {}", escaped(&cause.to_string()))
             }
@@ -83,13 +113,17 @@ impl fmt::Display for StartError {
                 match program {
                     None => f.write_str("the application's own function has returned")?,
                     Some(program) if *has_ended => {
-                        write!(f, "{} has ended without a failure", escaped(program))?;
+                        write!(
+                            f,
+                            "{} has ended, without a failure that is known",
+                            escaped(program)
+                        )?;
                     }
                     Some(program) => write!(f, "{} runs", escaped(program))?,
                 }
                 write!(f, ", and nobody serves after {after:?}: check which name it binds, ")?;
                 f.write_str("or raise Limits::start")?;
-                quote(f, stderr)
+                if program.is_some() { quote(f, stderr) } else { Ok(()) }
             }
         }
     }
@@ -98,7 +132,10 @@ impl fmt::Display for StartError {
 impl std::error::Error for StartError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            StartError::NotRun { cause, .. } | StartError::Hook { cause } => Some(cause),
+            StartError::NotRun { cause, .. }
+            | StartError::Directory { cause, .. }
+            | StartError::Log { cause, .. }
+            | StartError::Hook { cause } => Some(cause),
             _ => None,
         }
     }

@@ -113,10 +113,23 @@ fn starts_and_reconnects_that_fail_have_the_fault_of_their_reason() {
         has_ended: false,
         stderr: Vec::new(),
     };
-    let gave_up = |last: Error, progress| Error::GaveUp { tries: 2, last: last.into(), progress };
+    let gave_up = |last: Error, progress| {
+        let last = last.into();
+        Error::GaveUp { tries: 2, time: None, last, progress }
+    };
     let cases = [
         (not_started(not_run), Fault::System, true),
         (not_started(StartError::Hook { cause: source() }), Fault::System, true),
+        (
+            not_started(StartError::Log { path: "/a/log".into(), cause: source() }),
+            Fault::System,
+            true,
+        ),
+        (
+            not_started(StartError::Directory { path: "/a".into(), cause: source() }),
+            Fault::System,
+            true,
+        ),
         (not_started(too_late), Fault::Limit, true),
         (gave_up(answered(404), Progress::Unknown), Fault::Peer, false),
         (gave_up(Error::no_server(&endpoint, source()), Progress::NotBegun), Fault::Nobody, true),

@@ -92,7 +92,7 @@ fn a_log_has_all_of_it_and_the_error_the_end_of_this_start() {
     let nowhere = std::env::temp_dir().join("no such directory").join("log");
     let start = Start::command(scene.command("server")).log(nowhere);
     let (problem, text) = self::problem(&ClientOptions::new().start_with(start), &scene);
-    assert!(matches!(problem, StartError::NotRun { .. }) && text.contains("its log"), "{text}");
+    assert!(matches!(problem, StartError::Log { .. }) && text.contains("the log "), "{text}");
     assert!(scene.noted().is_empty());
 }
 
@@ -142,8 +142,9 @@ fn a_hook_is_called_once_and_its_error_is_returned() {
     assert_eq!(calls.load(Ordering::Relaxed), 1);
     let limits = patient().with_start(Duration::from_millis(20));
     let options = ClientOptions::new().limits(limits).start_with(Start::hook(|| Ok(())));
-    let (problem, _) = self::problem(&options, &scene);
+    let (problem, text) = self::problem(&options, &scene);
     let StartError::Late { program: None, .. } = problem else { panic!("{problem}") };
+    assert!(!text.contains("standard error"), "{text}");
 }
 
 /// The lock is given back by a panic of the hook: the next start does not wait for it.

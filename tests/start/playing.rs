@@ -37,6 +37,15 @@ pub fn play() {
             Client::connect_with(gate.as_str(), patient()).unwrap().call("may I?").unwrap();
             serve(&name);
         }
+        "fails first, behind a gate" => {
+            note(&std::process::id().to_string());
+            Client::connect_with(gate.as_str(), patient()).unwrap().call("may I?").unwrap();
+            let record = std::fs::read_to_string(std::env::var(RECORD).unwrap()).unwrap();
+            if record.lines().count() == 1 {
+                exit(FAILED);
+            }
+            serve(&name);
+        }
         "server that writes 10 MiB" => {
             write_much();
             serve(&name);
@@ -69,6 +78,9 @@ pub fn play() {
         "client of a server behind a gate" => {
             follow_orders(|name| options_of("server behind a gate", name));
         }
+        "client of a server that fails" => follow_orders(|name| {
+            options_of("fails", name).limits(patient().with_start(Duration::from_secs(2)))
+        }),
         // It waits for a lock for five seconds, and then starts a server all the same.
         "impatient client" => follow_orders(|name| {
             let limits = patient().with_start(Duration::from_secs(10));

@@ -7,10 +7,14 @@ use crate::client::{Client, ClientOptions};
 use crate::endpoint::Endpoint;
 use crate::error::{CloseReason, Error, Progress};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
 use std::time::{Duration, Instant};
 
 /// The longest single wait of who has no deadline.
 const WAIT: Duration = Duration::from_secs(3600);
+
+/// The longest single wait of the thread that keeps a start going: it ends so long after the last client was dropped.
+const WAIT_OF_KEEPER: Duration = Duration::from_millis(100);
 
 /// One connection at a time. One thread at a time makes a new one; the others wait for what becomes of it.
 pub(super) struct Link {
@@ -27,13 +31,13 @@ struct State {
     is_connecting: bool,
     /// A server that is being started. Who goes on with it has taken it.
     starting: Option<Starting>,
-    /// The connections that could not be made, since the last one that could.
-    failed: u32,
-    /// The same, ever: a thread that waits counts those of the others too.
-    failed_ever: u64,
+    /// The connections that could not be made: who waits for one that another thread makes counts it as its own.
+    failed: u64,
     last: Option<Arc<Error>>,
-    /// The next connection is not tried before.
-    not_before: Instant,
+    /// The threads that want a connection.
+    inside: usize,
+    /// A thread goes on with `starting` when no other does.
+    has_keeper: bool,
     is_closed: bool,
 }
 
@@ -62,18 +66,25 @@ impl Link {
             is_connecting: false,
             starting: None,
             failed: 0,
-            failed_ever: 0,
             last: None,
-            not_before: Instant::now(),
+            inside: 0,
+            has_keeper: false,
             is_closed: false,
         };
         Link { options, endpoint, backoff, state: Mutex::new(state), changed: Condvar::new() }
     }
 
-    /// The present connection, or a new one. Connections that could not be made count as tries of the caller.
-    pub fn client(&self, tries: &mut Tries, patience: Patience) -> Result<Client, Error> {
+    /// The present connection, or a new one. Connections that could not be made count as tries of the caller. The first try
+    /// is made at once, whatever became of those of other calls; between the others there are pauses.
+    pub fn client(
+        self: &Arc<Link>,
+        tries: &mut Tries,
+        patience: Patience,
+    ) -> Result<Client, Error> {
+        let _inside = Inside::new(self);
         let mut state = self.state();
-        let mut seen = state.failed_ever;
+        // While another thread makes the connection in the place of this one: what had failed before.
+        let mut awaited: Option<u64> = None;
         loop {
             if state.is_closed {
                 return Err(tries.end(self.was_closed()));
@@ -81,75 +92,123 @@ impl Link {
             if let Some(client) = state.usable() {
                 return Ok(client);
             }
-            while seen < state.failed_ever {
-                seen += 1;
-                let last = state.last.clone().expect("a try has failed");
-                tries.count(last, &self.backoff)?;
+            if awaited.is_some_and(|before| before < state.failed) {
+                awaited = None;
+                tries.count(state.last.clone().expect("a try has failed"), &self.backoff)?;
+                tries.wait_from_now(&self.backoff);
             }
             let left = patience.left();
             if left.is_zero() {
                 return Err(self.late(tries, patience));
             }
-            let pause = state.not_before.saturating_duration_since(Instant::now());
-            if state.is_connecting || !pause.is_zero() {
-                let wait = if state.is_connecting { left } else { pause.min(left) };
-                state = self.wait(state, wait);
+            let pause = tries.pause_left();
+            if !pause.is_zero() {
+                awaited = None;
+                state = self.wait(state, pause.min(left));
                 continue;
             }
-            state.is_connecting = true;
-            let starting = state.starting.take();
-            drop(state);
-            let connecting = Connecting { link: self };
-            let (made, starting) = self.connect(starting, left);
-            // The state is changed before others are woken by the drop.
-            state = self.state();
-            if !state.is_closed {
-                state.starting = starting;
+            if state.is_connecting {
+                awaited = awaited.or(Some(state.failed));
+                state = self.wait(state, left);
+                continue;
             }
-            let refused = match made {
-                None => None,
-                Some(Ok(client)) => {
-                    state.failed = 0;
-                    if !state.is_closed {
-                        state.client = Some(client);
-                    }
-                    None
-                }
+            let outcome = self.connect(state, left);
+            awaited = None;
+            match outcome {
                 Some(Err(error)) if may_connect_later(&error) => {
-                    self.has_failed(&mut state, error);
-                    None
+                    tries.count(error, &self.backoff)?;
+                    tries.wait_from_now(&self.backoff);
                 }
-                Some(Err(error)) => Some(error),
-            };
-            state.is_connecting = false;
-            drop((state, connecting));
-            if let Some(error) = refused {
-                return Err(tries.end(error));
+                Some(Err(error)) => {
+                    return Err(tries.end(Arc::into_inner(error).expect("it is not shared")));
+                }
+                Some(Ok(())) | None => {}
             }
             state = self.state();
         }
     }
 
-    /// Connects, at most for `left`. Nothing: the time is over, and the server is still being started.
+    /// Makes the connection, or goes on with that for a while, at most for `left`. `None`: a server is still being
+    /// started. Errors that lead to other tries are those of who waits, too.
     fn connect(
         &self,
-        mut starting: Option<Starting>,
+        mut state: MutexGuard<'_, State>,
         left: Duration,
-    ) -> (Option<Result<Client, Error>>, Option<Starting>) {
+    ) -> Option<Result<(), Arc<Error>>> {
+        state.is_connecting = true;
+        let mut starting = state.starting.take();
+        drop(state);
+        let connecting = Connecting { link: self };
         let made = self.options.attempt(&self.endpoint, &mut starting, left);
-        (made, starting)
+        // The state is changed before others are woken by the drop.
+        let mut state = self.state();
+        state.is_connecting = false;
+        if !state.is_closed {
+            state.starting = starting;
+        }
+        let outcome = made.map(|made| {
+            let client = made.map_err(Arc::new)?;
+            if !state.is_closed {
+                state.client = Some(client);
+            }
+            Ok::<_, Arc<Error>>(())
+        });
+        if let Some(Err(error)) = &outcome {
+            if may_connect_later(error) {
+                state.failed += 1;
+                state.last = Some(error.clone());
+            }
+        }
+        drop((state, connecting));
+        outcome
     }
 
-    fn has_failed(&self, state: &mut State, error: Error) {
-        let now = Instant::now();
-        if now > state.not_before + self.backoff.longest {
-            // Nobody has tried for long.
-            state.failed = 0;
+    /// The thread that keeps a start going goes on with it, for a while, if no other does. `false`: there is nothing to do
+    /// any more.
+    fn keep(&self) -> bool {
+        let mut state = self.state();
+        if state.is_closed || state.starting.is_none() && !state.is_connecting {
+            state.has_keeper = false;
+            return false;
         }
-        state.failed = state.failed.saturating_add(1);
-        state.failed_ever += 1;
-        state.last = Some(Arc::new(error));
-        state.not_before = now + self.backoff.pause(state.failed, random());
+        if state.is_connecting || state.inside > 0 {
+            drop(self.wait(state, WAIT_OF_KEEPER));
+            return true;
+        }
+        if !state.starting.as_ref().is_some_and(Starting::has_run) {
+            state.has_keeper = false;
+            let not_run = state.starting.take();
+            drop(state);
+            drop(not_run);
+            return false;
+        }
+        // Nobody waits for the outcome: the next call finds the connection, or starts again.
+        drop(self.connect(state, WAIT));
+        true
+    }
+
+    /// A thread does not want a connection any more. If it was the last one, what it has begun to start is kept going by a
+    /// thread of its own until that is decided, so that nobody waits for a lock that is nobody's concern, and no
+    /// process is left that nobody waits for. The thread ends at [`Limits::start`](crate::Limits::start) at the latest,
+    /// and soon after the client was closed or its last clone dropped.
+    fn leave(self: &Arc<Link>) {
+        let mut state = self.state();
+        state.inside -= 1;
+        if state.inside > 0 || state.is_connecting {
+            return;
+        }
+        let Some(starting) = &state.starting else { return };
+        if starting.has_run() && !state.has_keeper {
+            let link = Arc::downgrade(self);
+            let keeps = move || while link.upgrade().is_some_and(|link| link.keep()) {};
+            let thread = thread::Builder::new().name("msgpipe-start".to_owned());
+            state.has_keeper = thread.spawn(keeps).is_ok();
+        }
+        // Without a thread it is left to itself.
+        let left = if state.has_keeper { None } else { state.starting.take() };
+        drop(state);
+        drop(left);
+        self.changed.notify_all();
     }
 
     /// This connection is not used any more: it has ended, or its server stops.
@@ -191,18 +250,27 @@ impl Link {
         self.state().is_closed
     }
 
+    /// The endpoint as the errors of a connection name it.
+    pub fn name(&self) -> Arc<str> {
+        let place = self.endpoint.locate().ok();
+        place.map_or_else(|| self.endpoint.to_string(), |place| place.display().to_string()).into()
+    }
+
     fn was_closed(&self) -> Error {
-        let endpoint = self.endpoint.to_string().into();
-        Error::closed(&endpoint, CloseReason::Local, Progress::NotBegun)
+        Error::closed(&self.name(), CloseReason::Local, Progress::NotBegun)
     }
 
     /// The error at the end of the time: the last one, if there is one.
     pub fn late(&self, tries: &Tries, patience: Patience) -> Error {
         if tries.last.is_some() {
-            return tries.give_up();
+            return tries.give_up(patience.given);
         }
-        let endpoint = self.endpoint.to_string().into();
-        Error::late(&endpoint, patience.given.unwrap_or(WAIT), patience.began, Progress::NotBegun)
+        Error::late(
+            &self.name(),
+            patience.given.unwrap_or(WAIT),
+            patience.began,
+            Progress::NotBegun,
+        )
     }
 
     fn wait<'s>(&self, state: MutexGuard<'s, State>, most: Duration) -> MutexGuard<'s, State> {
@@ -221,6 +289,24 @@ impl State {
             self.client = None;
         }
         self.client.clone()
+    }
+}
+
+/// A thread that wants a connection.
+struct Inside<'l> {
+    link: &'l Arc<Link>,
+}
+
+impl Inside<'_> {
+    fn new(link: &Arc<Link>) -> Inside<'_> {
+        link.state().inside += 1;
+        Inside { link }
+    }
+}
+
+impl Drop for Inside<'_> {
+    fn drop(&mut self) {
+        self.link.leave();
     }
 }
 

@@ -39,7 +39,9 @@ use tries::{Loss, Tries, loss};
 /// on purpose of either application, is no reason to send again either.
 ///
 /// A call has one time for all of that ([`with_timeout`](ReconnectingClient::with_timeout), [`Limits::call`]): waiting for
-/// a server, and all tries.
+/// a server, and all tries. Its first try is made at once, whatever became of other calls. If its time ends while it
+/// starts a server, and no other call waits for that, a thread goes on with the start until the server serves or the start
+/// has failed, for [`Limits::start`] at most; the next call uses the connection, or starts again.
 ///
 /// A [`subscription`](ReconnectingClient::subscribe) is taken up again, and its application is told of the gap.
 ///
@@ -121,7 +123,8 @@ impl ReconnectingClient {
     ///
     /// # Errors
     /// - As [`Client::call`]. [`Error::Closed`] if the connection has ended and the request may have been carried out.
-    /// - [`Error::GaveUp`] with the last error and the number of tries, if the tries or the time are over.
+    /// - [`Error::GaveUp`] with the last error and the number of tries, if the tries or the time are over;
+    ///   [`Error::Deadline`] if the time is over and no try has failed.
     ///   [`Error::is_not_begun`] speaks of all tries.
     /// - The errors of [`ClientOptions::connect`] that another try does not mend: [`Error::NotStarted`],
     ///   [`Error::Insecure`], [`Error::System`].

@@ -146,9 +146,8 @@ impl Subscription {
     }
 
     fn late(&self, patience: Patience) -> Error {
-        let endpoint = self.client.link.endpoint.to_string().into();
         let given = patience.given.unwrap_or_default();
-        Error::late(&endpoint, given, patience.began, Progress::NoRequest)
+        Error::late(&self.client.link.name(), given, patience.began, Progress::NoRequest)
     }
 }
 

@@ -1,9 +1,10 @@
 //! Which errors lead to another try, and how many there may be.
 
-use super::backoff::Backoff;
+use super::backoff::{Backoff, random};
 use crate::error::{CloseReason, Error, ErrorReply, Progress};
 use crate::framing::{FramingError, GoodbyeCode};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 /// The tries of one call, or of a subscription since it last had something.
 #[derive(Debug, Default)]
@@ -13,25 +14,38 @@ pub(super) struct Tries {
     /// An earlier try may have been begun by the server.
     pub may_have_begun: bool,
     pub last: Option<Arc<Error>>,
+    /// The next connection is not tried before.
+    not_before: Option<Instant>,
 }
 
 impl Tries {
+    /// From now on there is a pause before the next connection is tried.
+    pub fn wait_from_now(&mut self, backoff: &Backoff) {
+        self.not_before = Some(Instant::now() + backoff.pause(self.failed, random()));
+    }
+
+    /// What is left of the pause.
+    pub fn pause_left(&self) -> Duration {
+        self.not_before
+            .map_or(Duration::ZERO, |then| then.saturating_duration_since(Instant::now()))
+    }
+
     /// A try has failed with an error that leads to another one. `Err`: there have been as many as may be.
     pub fn count(&mut self, error: Arc<Error>, backoff: &Backoff) -> Result<(), Error> {
         self.failed = self.failed.saturating_add(1);
         self.last = Some(error);
-        if self.failed < backoff.tries { Ok(()) } else { Err(self.give_up()) }
+        if self.failed < backoff.tries { Ok(()) } else { Err(self.give_up(None)) }
     }
 
-    /// The error of a call that is not tried again.
-    pub fn give_up(&self) -> Error {
+    /// The error of a call that is not tried again; with its time, if that has ended it.
+    pub fn give_up(&self, time: Option<Duration>) -> Error {
         let last = self.last.clone().expect("a try has failed");
         let progress = match self.may_have_begun {
             true => Progress::Unknown,
             false if last.is_not_begun() => Progress::NotBegun,
             false => Progress::NoRequest,
         };
-        Error::GaveUp { tries: self.failed, last, progress }
+        Error::GaveUp { tries: self.failed, time, last, progress }
     }
 
     /// An error that ends the call at once. If an earlier try may have been begun, it must not say that none was.
@@ -41,7 +55,7 @@ impl Tries {
         }
         self.failed = self.failed.saturating_add(1);
         self.last = Some(error.into());
-        self.give_up()
+        self.give_up(None)
     }
 }
 
