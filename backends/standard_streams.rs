@@ -6,6 +6,10 @@ use crate::error::Error;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+/// What to do where the standard streams carry no connection.
+const ADVICE: &str = "start this program with Client::spawn_stdio, or over ssh; for a child of Client::spawn there is \
+                      Server::inherited";
+
 /// Standard input has been taken.
 static TAKEN: AtomicBool = AtomicBool::new(false);
 
@@ -29,6 +33,10 @@ pub(super) fn take<T>(take: impl FnOnce(&Arc<str>) -> Result<T, Error>) -> Resul
 /// Takes standard input and output as a stream.
 pub(crate) fn stdio() -> Result<ByteStream, Error> {
     take(|endpoint| {
+        os::check_standard_streams().map_err(|problem| Error::Misuse {
+            endpoint: "standard streams".into(),
+            problem: format!("{problem}: {ADVICE}"),
+        })?;
         let failed = |source| Error::system(endpoint, "taking the standard streams", source);
         let (input, output) = os::take_standard_streams().map_err(failed)?;
         Ok(ByteStream::new(input, output).named("standard streams"))

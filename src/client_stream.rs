@@ -78,8 +78,9 @@ pub trait ClientStream: Send + Sync {
     /// `TimedOut` at the deadline; any other error ends the connection.
     fn wait_writable(&self, or_readable: bool, deadline: Option<Instant>) -> io::Result<()>;
 
-    /// Makes a pending `read`, `read_message` or `wait_writable` return, from any thread; if none is
-    /// pending, the next one. A read then fails with `Interrupted`, or returns what has arrived.
+    /// Makes a pending `read` or `read_message` return, and a pending `wait_writable`, from any thread; of the two the
+    /// one that is not pending returns when it is called next. A read then fails with `Interrupted`, or returns what has
+    /// arrived.
     fn wake(&self);
 
     /// What an application's own loop can wait for. It is signalled while a read would return something, while the alert

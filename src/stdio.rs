@@ -10,7 +10,8 @@ impl ByteStream {
     /// taken: from now on standard input is empty, and what is printed goes to the standard error.
     ///
     /// # Errors
-    /// [`Error::Misuse`] if they have been taken before, [`Error::System`] if a system call failed.
+    /// [`Error::Misuse`] if they have been taken before, or carry no connection: one of them is a terminal or a device, or
+    /// this is a child of [`Client::spawn`](crate::Client::spawn). [`Error::System`] if a system call failed.
     pub fn stdio() -> Result<ByteStream, Error> {
         backends::stdio()
     }

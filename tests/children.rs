@@ -136,6 +136,24 @@ fn a_child_without_a_parent_says_what_it_has_instead() {
     }
 }
 
+/// Standard streams that carry no connection are left alone: a child of `spawn`, and of nobody.
+#[test]
+fn standard_streams_without_a_connection_are_refused() {
+    let mut command = role("over standard streams");
+    let (client, child) = spawn(command.stdout(Stdio::piped()).stderr(Stdio::piped()));
+    let output = child.into_inner().wait_with_output().unwrap();
+    drop(client);
+    let mut nobody = role("over standard streams");
+    let nobody = nobody.stdin(Stdio::null()).stderr(Stdio::piped()).output().unwrap();
+    for (output, said) in [(output, "Server::inherited"), (nobody, "standard input is a device")] {
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{errors}");
+        assert!(errors.contains("said: standard streams: ") && errors.contains(said), "{errors}");
+        let printed = String::from_utf8_lossy(&output.stdout);
+        assert!(printed.is_empty() || printed.contains("running 1 test"), "{printed}");
+    }
+}
+
 /// The output of the child ends with the last process that has it.
 #[test]
 fn a_child_ends_when_its_parent_is_killed() {
@@ -244,4 +262,5 @@ fn what_a_program_prints_that_does_not_serve_is_a_clear_error() {
     let (client, _child) = options.spawn_stdio(command.stderr(Stdio::null())).unwrap();
     let error = client.call("hello").unwrap_err();
     assert!(matches!(error, Error::Closed { reason: CloseReason::Peer(_), .. }), "{error}");
+    assert!(error.to_string().contains("running 1 test"), "{error}");
 }

@@ -22,14 +22,19 @@ impl StreamClient {
         Ok(StreamClient { link: Link::start(stream)?, peer })
     }
 
-    /// Waits until `is_met`, until `deadline` at the latest. `Interrupted`: woken instead.
-    fn wait(&self, deadline: Option<Instant>, is_met: impl Fn(&State) -> bool) -> io::Result<()> {
+    /// Waits until `is_met`, until `deadline` at the latest. `Interrupted`: woken instead, by this flag.
+    fn wait(
+        &self,
+        deadline: Option<Instant>,
+        woken: impl Fn(&mut State) -> &mut bool,
+        is_met: impl Fn(&State) -> bool,
+    ) -> io::Result<()> {
         let mut state = self.link.lock();
         while !is_met(&state) {
             if deadline.is_some_and(|at| at <= Instant::now()) {
                 return Err(ErrorKind::TimedOut.into());
             }
-            if std::mem::take(&mut state.woken) {
+            if std::mem::take(woken(&mut state)) {
                 return Err(ErrorKind::Interrupted.into());
             }
             state = self.link.wait(state, deadline);
@@ -45,7 +50,7 @@ impl ClientStream for StreamClient {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {}
                 read => return read,
             }
-            self.wait(deadline, State::is_readable)?;
+            self.wait(deadline, |state| &mut state.woken, State::is_readable)?;
         }
     }
 
@@ -63,7 +68,7 @@ impl ClientStream for StreamClient {
         let is_met = |state: &State| {
             state.is_writable() || state.is_closed() || or_readable && state.is_readable()
         };
-        match self.wait(deadline, is_met) {
+        match self.wait(deadline, |state| &mut state.writer_woken, is_met) {
             Err(error) if error.kind() == ErrorKind::Interrupted => Ok(()),
             waited => waited,
         }

@@ -50,6 +50,8 @@ pub(super) struct State {
     pub has_room: bool,
     /// See [`Waker`](crate::Waker) and [`ClientStream::wake`](crate::ClientStream::wake).
     pub woken: bool,
+    /// The same for the thread of a client that waits to write.
+    pub writer_woken: bool,
 }
 
 enum End {
@@ -150,7 +152,9 @@ impl Link {
 
     /// Makes a wait return.
     pub fn wake(&self) {
-        self.lock().woken = true;
+        let mut state = self.lock();
+        (state.woken, state.writer_woken) = (true, true);
+        drop(state);
         self.changed.notify_all();
     }
 

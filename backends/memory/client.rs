@@ -8,6 +8,10 @@ use std::io::{self, ErrorKind, IoSlice};
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
+/// Which of two threads is woken.
+const READER: usize = 0;
+const WRITER: usize = 1;
+
 /// A client's connection to a [`MemoryServer`](super::MemoryServer);
 /// [`Hub::connect`](super::Hub::connect) returns it. Dropping it closes the connection.
 #[derive(Debug)]
@@ -40,14 +44,20 @@ impl MemoryStream {
         state.wires.get_mut(&self.id).ok_or_else(|| ErrorKind::NotConnected.into())
     }
 
-    /// Waits until `ready` returns true, until `deadline` at the latest; `Interrupted` if it was woken instead.
-    fn wait(&self, deadline: Option<Instant>, ready: impl Fn(&Wire) -> bool) -> io::Result<()> {
+    /// Waits until `ready` returns true, until `deadline` at the latest; `Interrupted` if it was woken instead, by this
+    /// flag.
+    fn wait(
+        &self,
+        deadline: Option<Instant>,
+        woken: usize,
+        ready: impl Fn(&Wire) -> bool,
+    ) -> io::Result<()> {
         let mut state = self.exchange.lock();
         while !self.wire(&mut state).is_ok_and(|wire| wire.is_closed_here() || ready(wire)) {
             if deadline.is_some_and(|at| at <= Instant::now()) {
                 return Err(ErrorKind::TimedOut.into());
             }
-            if std::mem::take(&mut self.wire(&mut state)?.woken) {
+            if std::mem::take(&mut self.wire(&mut state)?.woken[woken]) {
                 return Err(ErrorKind::Interrupted.into());
             }
             state = self.exchange.wait(state, deadline);
@@ -63,7 +73,7 @@ impl ClientStream for MemoryStream {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {}
                 done => return done,
             }
-            self.wait(deadline, |wire| wire.is_readable(End::Client))?;
+            self.wait(deadline, READER, |wire| wire.is_readable(End::Client))?;
         }
     }
 
@@ -77,7 +87,7 @@ impl ClientStream for MemoryStream {
     }
 
     fn wait_writable(&self, or_readable: bool, deadline: Option<Instant>) -> io::Result<()> {
-        let waited = self.wait(deadline, |wire| {
+        let waited = self.wait(deadline, WRITER, |wire| {
             wire.is_writable(End::Client) || (or_readable && wire.is_readable(End::Client))
         });
         match waited {
@@ -89,7 +99,7 @@ impl ClientStream for MemoryStream {
     fn wake(&self) {
         let mut state = self.exchange.lock();
         if let Ok(wire) = self.wire(&mut state) {
-            wire.woken = true;
+            wire.woken = [true; 2];
         }
         drop(state);
         self.exchange.notify();

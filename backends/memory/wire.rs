@@ -41,8 +41,8 @@ pub(super) struct Wire {
     server_gone: bool,
     stalled: bool,
     reset: bool,
-    /// The client's pending or next wait must return.
-    pub woken: bool,
+    /// The client's pending or next wait must return: that of the thread that reads, and of the one that writes.
+    pub woken: [bool; 2],
 }
 
 /// An end of a wire.

@@ -85,8 +85,10 @@ pub(super) struct PipeClient {
     /// `shutdown` was called: a flag to check, and a signal that ends a wait.
     is_closed: AtomicBool,
     closed: Signal,
-    /// `wake` was called, and no call has returned for it yet.
+    /// `wake` was called, and neither a read nor a wait to write has returned for it yet. With one signal for both, one of
+    /// two threads could take what was for the other.
     woken: Signal,
+    writer_woken: Signal,
     /// For an application's own loop, once it has asked for it.
     readiness: OnceLock<Readiness>,
     peer: Peer,
@@ -130,6 +132,7 @@ impl PipeClient {
             is_closed: AtomicBool::new(false),
             closed: Signal::manual_reset()?,
             woken: Signal::auto_reset()?,
+            writer_woken: Signal::auto_reset()?,
             readiness: OnceLock::new(),
             peer,
         })
@@ -312,7 +315,7 @@ impl ClientStream for PipeClient {
             return Ok(());
         }
         self.shutdown_result()?;
-        let mut signals = vec![&*self.write_done, &self.closed, &self.woken];
+        let mut signals = vec![&*self.write_done, &self.closed, &self.writer_woken];
         // While it waits, no other thread reads.
         let (mut messages, mut reader);
         if or_readable && self.reads_messages {
@@ -337,6 +340,7 @@ impl ClientStream for PipeClient {
     fn wake(&self) {
         // Setting an event fails only for an invalid handle.
         let _ = self.woken.set();
+        let _ = self.writer_woken.set();
     }
 
     fn waitable(&self) -> io::Result<Option<Waitable>> {

@@ -27,7 +27,9 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 use windows_sys::Win32::Foundation::{HANDLE_FLAG_INHERIT, SetHandleInformation, WAIT_OBJECT_0};
-use windows_sys::Win32::Storage::FileSystem::{FILE_TYPE_DISK, FILE_TYPE_PIPE, GetFileType};
+use windows_sys::Win32::Storage::FileSystem::{
+    FILE_TYPE_CHAR, FILE_TYPE_DISK, FILE_TYPE_PIPE, GetFileType,
+};
 use windows_sys::Win32::System::Console::STD_INPUT_HANDLE;
 use windows_sys::Win32::System::Pipes::{GetNamedPipeInfo, PIPE_SERVER_END, PIPE_TYPE_MESSAGE};
 use windows_sys::Win32::System::Threading::{
@@ -118,6 +120,27 @@ fn check_input() -> Result<(), String> {
         _ => "a device",
     };
     Err(format!("it is no connection to a parent, but {found}: {ADVICE}"))
+}
+
+/// Says why standard input and output do not carry a connection, if that is certain: nobody should see the protocol at a
+/// console, and what a child of [`spawn`] has leads to its parent in one direction only.
+pub(crate) fn check_standard_streams() -> Result<(), String> {
+    let (input, output) = (io::stdin(), io::stdout());
+    if input.is_terminal() || output.is_terminal() {
+        return Err("one of them is a console".to_owned());
+    }
+    // SAFETY: a call that takes any value for a handle.
+    let is_device = |handle| unsafe { GetFileType(handle) } == FILE_TYPE_CHAR;
+    if is_device(input.as_raw_handle()) {
+        return Err("standard input is a device".to_owned());
+    }
+    if is_device(output.as_raw_handle()) {
+        return Err("standard output is a device".to_owned());
+    }
+    if !input.as_raw_handle().is_null() && is_pair(input.as_handle()) {
+        return Err("standard input is a pipe in both directions to a parent".to_owned());
+    }
+    Ok(())
 }
 
 /// Whether this is the server's end of a pipe of messages with one instance, as [`pair`] makes it.

@@ -65,8 +65,8 @@ mod writer;
 
 pub(crate) use client::connect;
 pub use handed_over::ListeningSocket;
-pub(super) use inherited::inherit;
 pub(crate) use inherited::spawn;
+pub(super) use inherited::{check_standard_streams, inherit};
 pub(super) use listener::Listener;
 pub(super) use standard::take_standard_streams;
 pub(crate) use start_lock::StartLock;

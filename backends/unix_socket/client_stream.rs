@@ -38,11 +38,31 @@ pub(super) struct ClientSocket {
     blocks: bool,
     /// The first thread that used this socket; 0 before that.
     first_thread: AtomicU64,
-    /// Wakes waiting threads. It is created when a second thread uses the socket. `None`: creating it failed
-    /// (no descriptors). Then waiting threads check again after [`RECHECK`].
-    wakeup: OnceLock<Option<Wakeup>>,
+    /// Wake the thread that reads and the one that waits to write: with one for both, one of the threads could take what
+    /// was for the other. They are created when a second thread uses the socket. `None`: creating them failed (no
+    /// descriptors). Then waiting threads check again after [`RECHECK`].
+    wakeups: OnceLock<Option<Wakeups>>,
     /// For an application's own loop, once it has asked for it.
     readiness: OnceLock<Readiness>,
+}
+
+struct Wakeups {
+    reader: Wakeup,
+    writer: Wakeup,
+}
+
+impl Wakeups {
+    fn new() -> io::Result<Wakeups> {
+        let wakeups = Wakeups { reader: Wakeup::new()?, writer: Wakeup::new()? };
+        // A wake before they were there may be for who waits next.
+        wakeups.wake();
+        Ok(wakeups)
+    }
+
+    fn wake(&self) {
+        self.reader.wake();
+        self.writer.wake();
+    }
 }
 
 /// A number that identifies this thread.
@@ -59,7 +79,7 @@ impl ClientSocket {
         // macOS refuses if the peer has closed already (`setsockopt(2)`, EINVAL).
         let blocks = set_socket_timeout(&socket, Timeout::Recv, Some(RECHECK)).is_ok();
         let is_records = carrier != Carrier::Stream;
-        let (first_thread, wakeup) = (AtomicU64::new(0), OnceLock::new());
+        let (first_thread, wakeups) = (AtomicU64::new(0), OnceLock::new());
         let readiness = OnceLock::new();
         ClientSocket {
             socket,
@@ -68,7 +88,7 @@ impl ClientSocket {
             max_message,
             blocks,
             first_thread,
-            wakeup,
+            wakeups,
             readiness,
         }
     }
@@ -89,15 +109,20 @@ impl ClientSocket {
             first => first,
         };
         if first != this {
-            self.wakeup.get_or_init(|| Wakeup::new().ok());
+            self.wakeups.get_or_init(|| Wakeups::new().ok());
         }
-        self.wakeup.get().is_none()
+        self.wakeups.get().is_none()
     }
 
     /// Waits for one of the events in `interest`, until `deadline` at the latest. May return early.
-    /// `false`: the thread was woken instead.
-    fn wait(&self, interest: PollFlags, deadline: Option<Instant>) -> io::Result<bool> {
-        let wakeup = self.wakeup.get().and_then(Option::as_ref);
+    /// `false`: the thread was woken instead, by this one of the two.
+    fn wait(
+        &self,
+        interest: PollFlags,
+        which: impl Fn(&Wakeups) -> &Wakeup,
+        deadline: Option<Instant>,
+    ) -> io::Result<bool> {
+        let wakeup = self.wakeups.get().and_then(Option::as_ref).map(which);
         let left = deadline.map(|at| at.saturating_duration_since(Instant::now()));
         let recheck = wakeup.is_none().then_some(RECHECK);
         let timeout = left.into_iter().chain(recheck).min();
@@ -135,7 +160,10 @@ impl ClientSocket {
             let is_over = left == Some(Duration::ZERO);
             let has_time = left.is_none_or(|left| left >= RECHECK);
             let is_blocking = self.is_only_thread() && self.blocks && has_time;
-            if !is_over && !is_blocking && !self.wait(PollFlags::IN, deadline)? {
+            if !is_over
+                && !is_blocking
+                && !self.wait(PollFlags::IN, |both| &both.reader, deadline)?
+            {
                 return Err(ErrorKind::Interrupted.into());
             }
             let flags = if is_blocking { RecvFlags::empty() } else { RecvFlags::DONTWAIT };
@@ -190,12 +218,12 @@ impl ClientStream for ClientSocket {
     fn wait_writable(&self, or_readable: bool, deadline: Option<Instant>) -> io::Result<()> {
         let mut interest = PollFlags::OUT;
         interest.set(PollFlags::IN, or_readable);
-        self.wait(interest, deadline).map(drop)
+        self.wait(interest, |both| &both.writer, deadline).map(drop)
     }
 
     fn wake(&self) {
-        if let Some(Some(wakeup)) = self.wakeup.get() {
-            wakeup.wake();
+        if let Some(Some(wakeups)) = self.wakeups.get() {
+            wakeups.wake();
         }
     }
 

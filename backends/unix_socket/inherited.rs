@@ -16,7 +16,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::FileType;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
 use std::io::{self, IsTerminal};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::thread;
@@ -115,6 +115,27 @@ fn check_input() -> Result<(), String> {
         Err(_) => "closed",
     };
     Err(format!("it is no connection to a parent, but {found}: {ADVICE}"))
+}
+
+/// Says why standard input and output do not carry a connection, if that is certain: nobody should see the protocol at a
+/// terminal, and what a child of [`spawn`] has leads to its parent in one direction only.
+pub(crate) fn check_standard_streams() -> Result<(), String> {
+    let (input, output) = (io::stdin(), io::stdout());
+    if input.is_terminal() || output.is_terminal() {
+        return Err("one of them is a terminal".to_owned());
+    }
+    let kind = |stream: BorrowedFd<'_>| {
+        rustix::fs::fstat(stream).map(|it| FileType::from_raw_mode(it.st_mode)).ok()
+    };
+    match (kind(input.as_fd()), kind(output.as_fd())) {
+        (Some(FileType::CharacterDevice), _) => Err("standard input is a device".to_owned()),
+        (_, Some(FileType::CharacterDevice)) => Err("standard output is a device".to_owned()),
+        (Some(FileType::Socket), Some(FileType::Socket)) => Ok(()),
+        (Some(FileType::Socket), _) => {
+            Err("standard input is a socket, and output is none".to_owned())
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Ends this process some time after the connection, whatever its other threads do.

@@ -38,7 +38,7 @@ use std::sync::Arc;
 #[non_exhaustive]
 pub enum FramingError {
     /// The stream does not begin with this protocol's magic: the peer speaks another protocol.
-    #[error("the peer does not speak this protocol: its first bytes are {first:02x?}")]
+    #[error("the peer does not speak this protocol: its first bytes are \"{}\"", first.escape_ascii())]
     NotOurs {
         /// The first bytes that the peer sent.
         first: Vec<u8>,

@@ -43,6 +43,13 @@ pub fn play() {
             assert!(matches!(error, Error::Misuse { .. }), "{error}");
             std::io::stderr().write_all(format!("said: {error}\n").as_bytes()).unwrap();
         }
+        Ok("over standard streams") => {
+            let server = Server::over_stdio().unwrap_err();
+            let client = Client::over_stdio().unwrap_err();
+            assert!(matches!(server, Error::Misuse { .. }), "{server}");
+            assert_eq!(server.to_string(), client.to_string());
+            std::io::stderr().write_all(format!("said: {server}\n").as_bytes()).unwrap();
+        }
         Ok(role) => panic!("no role {role:?}"),
         Err(_) => {}
     }

@@ -4,6 +4,8 @@ mod receiving;
 mod sending;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod unsent_tests;
 mod waiting;
 
 use super::deadline_lock::DeadlineLock;

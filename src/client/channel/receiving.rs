@@ -28,7 +28,7 @@ impl Channel {
         deadline: Option<Instant>,
         is_met: impl Fn() -> bool,
     ) -> Result<(), Failure> {
-        match self.send_unsent(lead.inbox) {
+        match self.send_unsent(lead.inbox, None) {
             Ok(_) if is_met() => Ok(()),
             Ok(false) => self.receive_until(lead, deadline).map(drop),
             Ok(true) => self.wait_and_read(lead, deadline),

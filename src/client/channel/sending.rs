@@ -18,8 +18,9 @@ const WITHOUT_PREFACE_MAX: usize = 256;
 /// The bytes of other calls that are queued at once: what has been queued cannot be overtaken.
 const AT_ONCE: usize = 64 * 1024;
 
-/// How often a thread that has sent looks whether more has come meanwhile: as long as that is so, but not for ever.
-const LOOKS: usize = 1000;
+/// How often a thread that sends what others have left takes more of it, [`AT_ONCE`] each time, before it returns to
+/// its own caller: 4 MiB, some milliseconds. The rest is for the next thread.
+pub(super) const LOOKS: usize = 64;
 
 /// How many bytes are read after a failed write to find the peer's goodbye, which follows the bytes in the
 /// system's buffer.
@@ -56,7 +57,7 @@ impl Channel {
     pub fn begin(&self, inbox: &dyn Inbox) {
         inbox.set_largest(self.limit());
         // A rest is sent later; an error shows again then.
-        let _ = self.send_unsent(inbox);
+        let _ = self.send_unsent(inbox, None);
     }
 
     /// Something is to be sent that no thread sends: sends it now, if no other thread is sending.
@@ -72,7 +73,7 @@ impl Channel {
     /// Sends what is left to be sent, without waiting, if no other thread is sending.
     pub fn send_left(&self, inbox: &dyn Inbox) {
         // An error shows again when a thread reads or sends.
-        let _ = self.send_unsent(inbox);
+        let _ = self.send_unsent(inbox, None);
     }
 
     /// Sends what `fill` queues, in as few writes as possible. While the peer does not read, its bytes are read:
@@ -88,7 +89,8 @@ impl Channel {
     ) -> Result<(), E> {
         let sent = self.send_exclusively(deadline, inbox, fill);
         if self.has_come(inbox) {
-            self.send_left(inbox);
+            // As before.
+            let _ = self.send_unsent(inbox, deadline);
         }
         if self.has_unsent.load(Ordering::SeqCst) {
             // The reading thread does not know of it yet, or found the lock held until now.
@@ -120,7 +122,8 @@ impl Channel {
             return Err(refused);
         }
         let mut flushed = self.flush(&mut queue, sent, deadline, inbox);
-        while flushed.is_ok() && inbox.has_more() {
+        let mut looks = LOOKS;
+        while flushed.is_ok() && inbox.has_more() && may_look(&mut looks, deadline) {
             put_all(inbox, outbound, &mut queue, *sent, limit);
             if queue.is_empty() {
                 break;
@@ -196,21 +199,26 @@ impl Channel {
         Ok(self.stream.is_sent())
     }
 
-    /// Sends the bytes that other threads have left, and what the inbox has, without waiting. Returns whether some
-    /// are still unsent.
-    pub(super) fn send_unsent(&self, inbox: &dyn Inbox) -> io::Result<bool> {
-        for _ in 0..LOOKS {
-            if !self.has_unsent.load(Ordering::SeqCst) {
-                break;
-            }
+    /// Sends the bytes that other threads have left, and what the inbox has, without waiting, and not beyond the deadline.
+    /// Returns whether some are still unsent that no other thread sends.
+    pub(super) fn send_unsent(
+        &self,
+        inbox: &dyn Inbox,
+        deadline: Option<Instant>,
+    ) -> io::Result<bool> {
+        let mut looks = LOOKS;
+        while self.has_unsent.load(Ordering::SeqCst) {
             // The thread that holds the lock sends them.
             let Some(mut sender) = self.outbound.acquire(Some(Instant::now())) else {
                 break;
             };
-            let is_left = self.send_with(&mut sender, inbox)?;
+            let is_left = self.send_with(&mut sender, inbox, &mut looks, deadline)?;
             drop(sender);
-            if is_left || !self.has_come(inbox) {
-                return Ok(is_left);
+            if is_left {
+                return Ok(true);
+            }
+            if self.has_come(inbox) && !may_look(&mut looks, deadline) {
+                return Ok(true);
             }
         }
         Ok(false)
@@ -225,10 +233,20 @@ impl Channel {
         has_more
     }
 
-    fn send_with(&self, sender: &mut Sender, inbox: &dyn Inbox) -> io::Result<bool> {
+    fn send_with(
+        &self,
+        sender: &mut Sender,
+        inbox: &dyn Inbox,
+        looks: &mut usize,
+        deadline: Option<Instant>,
+    ) -> io::Result<bool> {
         let Sender { outbound, sent, .. } = sender;
         let mut is_left = !self.write(&mut outbound.queue, sent)?;
         while !is_left && inbox.has_more() {
+            if !may_look(looks, deadline) {
+                is_left = true;
+                break;
+            }
             let mut queue = SendQueue::default();
             put_all(inbox, outbound, &mut queue, *sent, self.limit());
             if queue.is_empty() {
@@ -298,6 +316,15 @@ impl Channel {
         inbox.end(&reason);
         Failure::Closed(reason)
     }
+}
+
+/// Whether a thread goes on to send what others have left.
+fn may_look(looks: &mut usize, deadline: Option<Instant>) -> bool {
+    if *looks == 0 || deadline.is_some_and(|at| at <= Instant::now()) {
+        return false;
+    }
+    *looks -= 1;
+    true
 }
 
 /// Queues what the inbox has, up to what may be queued at once.

@@ -4,7 +4,7 @@ use super::sending::GOODBYE_SEARCH_MAX;
 use super::*;
 use crate::body::Body;
 use crate::client::arrived::{Arrived, Next};
-use crate::client::lead::{Inbox, Lead, Put};
+use crate::client::lead::{Inbox, Lead};
 use crate::framing::{GoodbyeCode, Layer, Lines, Native, OsMessage, SendQueue};
 use crate::peer::Peer;
 use bytes::{Bytes, BytesMut};
@@ -29,7 +29,7 @@ struct State {
 }
 
 #[derive(Clone, Default)]
-struct Script(Arc<Mutex<State>>, Peer);
+pub(super) struct Script(Arc<Mutex<State>>, Peer);
 
 impl Script {
     fn reads(&self, reads: impl IntoIterator<Item = Result<Bytes, ErrorKind>>) {
@@ -40,7 +40,7 @@ impl Script {
         self.0.lock().unwrap().writes.extend(writes);
     }
 
-    fn heard(&self) -> Vec<u8> {
+    pub fn heard(&self) -> Vec<u8> {
         self.0.lock().unwrap().heard.clone()
     }
 }
@@ -86,7 +86,7 @@ impl ClientStream for Script {
 }
 
 /// A channel of a client for messages.
-fn channel(framing: &dyn Framing) -> (Script, Channel, Arrived) {
+pub(super) fn channel(framing: &dyn Framing) -> (Script, Channel, Arrived) {
     let script = Script::default();
     let channel = Channel::new(Box::new(script.clone()), framing);
     let inbox = Arrived::new(ROOM);
@@ -94,16 +94,20 @@ fn channel(framing: &dyn Framing) -> (Script, Channel, Arrived) {
     (script, channel, inbox)
 }
 
-fn lines() -> (Script, Channel, Arrived) {
+pub(super) fn lines() -> (Script, Channel, Arrived) {
     channel(&Lines::new(100))
 }
 
-fn send(channel: &Channel, inbox: &dyn Inbox, messages: &[&'static str]) -> Result<u64, Failure> {
+pub(super) fn send(
+    channel: &Channel,
+    inbox: &dyn Inbox,
+    messages: &[&'static str],
+) -> Result<u64, Failure> {
     let deadline = Instant::now() + Duration::from_secs(60);
     send_until(deadline, channel, inbox, messages)
 }
 
-fn send_until(
+pub(super) fn send_until(
     deadline: Instant,
     channel: &Channel,
     inbox: &dyn Inbox,
@@ -272,63 +276,4 @@ fn the_lead_is_released_in_any_case_and_a_panic_ends_the_connection() {
     assert!(panicked.is_err());
     assert!(matches!(inbox.closed(), Some(CloseReason::Broken(_))));
     assert!(inbox.try_lead(), "it is still taken");
-}
-
-/// An inbox to which something comes just after the sending thread has looked, from a thread that reads and finds the
-/// lock taken.
-struct Late<'a> {
-    channel: &'a Channel,
-    looks: AtomicU64,
-    has_more: AtomicBool,
-}
-
-impl Inbox for Late<'_> {
-    fn try_lead(&self) -> bool {
-        false
-    }
-
-    fn stop_leading(&self) {}
-
-    fn deliver(&self, _messages: &mut Vec<Bytes>) -> Result<(), CloseReason> {
-        Ok(())
-    }
-
-    fn fill(&self, put: &mut Put<'_>) -> bool {
-        let fills = self.has_more.swap(false, Ordering::SeqCst);
-        if fills {
-            put(b"", "came late".into());
-        }
-        fills
-    }
-
-    fn has_more(&self) -> bool {
-        let had_more = self.has_more.load(Ordering::SeqCst);
-        if self.looks.fetch_add(1, Ordering::SeqCst) == 0 {
-            // What the reading thread does.
-            self.has_more.store(true, Ordering::SeqCst);
-            self.channel.send_soon(self);
-        }
-        had_more
-    }
-
-    fn end(&self, _reason: &CloseReason) {}
-
-    fn ended(&self) -> Option<CloseReason> {
-        None
-    }
-}
-
-#[test]
-fn what_comes_while_a_thread_sends_is_sent_by_it() {
-    for sends in [false, true] {
-        let (script, channel, _) = lines();
-        let (looks, has_more) = (AtomicU64::new(0), AtomicBool::new(false));
-        let late = Late { channel: &channel, looks, has_more };
-        match sends {
-            true => drop(send(&channel, &late, &["its own"]).unwrap()),
-            false => channel.send_soon(&late),
-        }
-        let wanted = if sends { "its own\ncame late\n" } else { "came late\n" };
-        assert_eq!(String::from_utf8(script.heard()).unwrap(), wanted);
-    }
 }
