@@ -26,8 +26,6 @@ mod standard_streams;
 #[cfg(unix)]
 mod unix_socket;
 mod waitable;
-#[cfg(test)]
-mod wake_tests;
 
 #[cfg(windows)]
 use named_pipe as os;

@@ -9,7 +9,8 @@ pub enum CallEnd {
     Replied,
     /// With an error reply, or with parts that are incomplete.
     Failed,
-    /// Its caller cancelled it, or took no more of the reply.
+    /// Its caller cancelled it, or took no more of the reply. For a server also most calls whose caller's time was over:
+    /// the caller cancels them then.
     Cancelled,
     /// Its deadline had passed.
     Late,

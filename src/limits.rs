@@ -68,7 +68,7 @@ pub struct Limits {
     ///   [`GoodbyeCode::BUSY`](crate::framing::GoodbyeCode::BUSY); its calls end with
     ///   [`Error::Busy`](crate::Error::Busy). With [`Instances::Fixed`](crate::Instances::Fixed) the client
     ///   waits instead: in the socket's backlog, or until a pipe instance is free.
-    /// - Default: 16 384, above any desktop use; idle connections of about one KiB each then cost 16 MiB.
+    /// - Default: 16 384, above any desktop use; idle connections of some 1.4 KiB each then cost 23 MiB.
     /// - Unit: connections, at least 1. Side: servers.
     pub connections: usize,
     /// The number of connections of one other user, where others have [access](crate::Access).
@@ -160,7 +160,7 @@ pub struct Limits {
     ///
     /// - At the limit: the server closes the connection with the goodbye
     ///   [`GoodbyeCode::IDLE`](crate::framing::GoodbyeCode::IDLE).
-    /// - Default: `None`, no limit. An idle connection costs less than a KiB, and programs that use a service
+    /// - Default: `None`, no limit. An idle connection costs some 1.4 KiB, and programs that use a service
     ///   now and then keep theirs.
     /// - Unit: time. Side: servers.
     pub idle: Option<Duration>,

@@ -133,7 +133,7 @@ pub(super) fn name_of_socket(address: &SocketAddrUnix) -> Option<Arc<str>> {
         return Some(Path::new(OsStr::from_bytes(path)).display().to_string().into());
     }
     #[cfg(any(target_os = "linux", target_os = "android"))]
-    if let Some(name) = address.abstract_name() {
+    if let Some(name) = address.abstract_name().filter(|name| !name.is_empty()) {
         return Some(format!("@{}", String::from_utf8_lossy(name)).into());
     }
     None

@@ -44,7 +44,7 @@ impl From<OwnedFd> for ListeningSocket {
 }
 
 /// What stands for the name of something that is no socket with an address.
-const UNKNOWN: &str = "the socket that was handed over";
+const UNKNOWN: &str = "what was handed over";
 
 impl ListeningSocket {
     /// Its address as text.
@@ -98,8 +98,7 @@ impl Listener {
     ) -> Result<(Listener, Arc<str>), Error> {
         let name = handed.name();
         if let Some(problem) = handed.problem(carrier) {
-            let problem = format!("the descriptor that was handed over cannot be used: {problem}");
-            return Err(Error::Misuse { endpoint: name, problem });
+            return Err(Error::Misuse { endpoint: name, problem: problem.to_owned() });
         }
         let failed = |source: io::Error| Error::system(&name, "setting up the socket", source);
         let socket = UnixListener::from(handed.socket);

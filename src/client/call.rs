@@ -12,7 +12,9 @@ use std::time::{Duration, Instant};
 
 /// A request that was sent; its reply can be waited for. Dropping it, or the end of its time, cancels the call: the
 /// server is told, and work that it has not begun is not done. Until the server has confirmed it, the call counts
-/// against [`Limits::in_flight`](crate::Limits::in_flight).
+/// against [`Limits::in_flight`](crate::Limits::in_flight): it does so when its handler has let go of the request, since
+/// work that goes on costs as much as before. A handler can ask
+/// ([`Responder::is_cancelled`](crate::Responder::is_cancelled)).
 ///
 /// | | the caller | the request |
 /// |---|---|---|

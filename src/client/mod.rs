@@ -27,6 +27,8 @@ mod start;
 mod starting;
 mod stderr_tail;
 mod upload;
+#[cfg(test)]
+mod wake_tests;
 
 pub use batch::Batch;
 pub use call::Call;

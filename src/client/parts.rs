@@ -64,7 +64,7 @@ impl Parts {
         let began = Instant::now();
         let next = self.next_until(began.checked_add(timeout));
         next.unwrap_or_else(|| {
-            Err(Error::late(&self.inner.endpoint, timeout, began, Progress::Unknown))
+            Err(Error::late(&self.inner.endpoint, timeout, began, Progress::NoRequest))
         })
     }
 

@@ -47,8 +47,8 @@ const LOOK_AFTER: usize = 64 * 1024;
 const PART_COST: usize = 2048;
 
 impl Client {
-    /// Begins a request of any number of parts, with one reply. Does not block. One of a single part is the same as a
-    /// request of one message.
+    /// Begins a request of any number of parts, with one reply. Does not block. The server must
+    /// [accept](crate::Server::accept_streams) such requests, also for one of a single part.
     ///
     /// The time of the call ([`with_timeout`](Client::with_timeout)) counts from [`Upload::finish`].
     ///
@@ -62,7 +62,7 @@ impl Client {
     ///
     /// # Errors
     /// [`Error::TooManyCalls`], [`Error::Closed`], and [`Error::Answered`] if the server stops. A server that does not
-    /// [accept](crate::Server::accept_streams) such requests answers with an error reply.
+    /// accept such requests answers with [`ErrorReply::PARTS_REFUSED`](crate::ErrorReply::PARTS_REFUSED).
     pub fn upload(&self) -> Result<Upload, Error> {
         self.begin_upload(false)
     }

@@ -49,6 +49,9 @@ impl ErrorReply {
     /// The subscriber did not take what was published ([`WhenFull::Close`](crate::WhenFull::Close)). It can subscribe
     /// again.
     pub const LAGGED: u16 = 9;
+    /// The request has parts, and the server takes only requests of one message
+    /// ([`Server::accept_streams`](crate::Server::accept_streams)). The request was not begun.
+    pub const PARTS_REFUSED: u16 = 10;
 
     /// An error reply with this code and text.
     pub fn new(code: u16, text: impl Into<String>) -> ErrorReply {
@@ -69,7 +72,8 @@ impl ErrorReply {
 
     /// Whether the server has refused the request before it was begun.
     pub(super) fn is_not_begun(&self) -> bool {
-        const REFUSED: [u16; 4] = [
+        const REFUSED: [u16; 5] = [
+            ErrorReply::PARTS_REFUSED,
             ErrorReply::TOO_MANY_REQUESTS,
             ErrorReply::STOPPING,
             ErrorReply::BUSY,
@@ -88,6 +92,7 @@ impl ErrorReply {
             | ErrorReply::TOO_NESTED
             | ErrorReply::LAGGED => Fault::Limit,
             ErrorReply::STOPPING => Fault::Nobody,
+            ErrorReply::PARTS_REFUSED => Fault::Caller,
             _ => Fault::Peer,
         }
     }

@@ -18,7 +18,7 @@ use std::time::Duration;
 ///     loop {
 ///         std::thread::sleep(std::time::Duration::from_secs(60));
 ///         let counts = counters.read();
-///         println!("{} clients", counts.connected - counts.closed);
+///         println!("{} clients", counts.clients());
 ///         println!("{} requests, {} open", counts.requests.begun, counts.requests.open());
 ///     }
 /// });

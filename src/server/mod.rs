@@ -125,7 +125,8 @@ impl<M: MessageServer> Server<M> {
     }
 
     /// Accepts requests of any number of parts, for a handler that replies at any time: [`Request::into_parts`] has
-    /// them. Otherwise they are refused with an error reply, so that a handler that does not know of them does not
+    /// them. Otherwise they are refused
+    /// ([`ErrorReply::PARTS_REFUSED`](crate::ErrorReply::PARTS_REFUSED)), so that a handler that does not know of them does not
     /// take the first part for the whole request. [`RequestParts`] has an example.
     #[must_use]
     pub fn accept_streams(mut self) -> Server<M> {

@@ -1,7 +1,7 @@
 //! The replies that a handler can return.
 
 use crate::body::IntoBody;
-use crate::error::ErrorReply;
+use crate::error::{Error, ErrorReply};
 use bytes::Bytes;
 
 /// A value that a handler can return: a body ([`IntoBody`]), or a `Result` of one. Implement it for your own
@@ -57,7 +57,8 @@ impl From<String> for ErrorReply {
 }
 
 /// The error type of a handler: any error converts to it, so that `?` works on all of them. The client gets the
-/// error's text with [`ErrorReply::FAILED`]; an [`ErrorReply`] keeps its own code and text.
+/// error's text with [`ErrorReply::FAILED`]; an [`ErrorReply`] keeps its own code and text, also that of another server
+/// in [`Error::Answered`](crate::Error::Answered). A text alone is `ErrorReply::from("text")`.
 ///
 /// ```no_run
 /// use msgpipe::{ErrorReply, Failure, Request};
@@ -79,7 +80,9 @@ pub struct Failure(ErrorReply);
 
 impl<E: std::error::Error + 'static> From<E> for Failure {
     fn from(error: E) -> Failure {
-        let reply = (&error as &dyn std::error::Error).downcast_ref::<ErrorReply>().cloned();
+        let any = &error as &dyn std::error::Error;
+        let answered = any.downcast_ref::<Error>().and_then(Error::reply);
+        let reply = any.downcast_ref::<ErrorReply>().or(answered).cloned();
         Failure(reply.unwrap_or_else(|| ErrorReply::new(ErrorReply::FAILED, error.to_string())))
     }
 }
@@ -118,5 +121,13 @@ mod tests {
         assert!(failed.text.contains("invalid digit"), "{failed}");
         let given = || -> Result<(), Failure> { Err(ErrorReply::new(404, "no such note"))? };
         assert_eq!(reply(given()).unwrap_err(), ErrorReply::new(404, "no such note"));
+        let nested = || -> Result<(), Failure> {
+            let reply = ErrorReply::new(404, "no such note").with_details("7");
+            Err(Error::Answered { endpoint: "another server".into(), reply })?
+        };
+        let expected = ErrorReply::new(404, "no such note").with_details("7");
+        assert_eq!(reply(nested()).unwrap_err(), expected);
+        let text = || -> Result<(), Failure> { Ok(None.ok_or(ErrorReply::from("none"))?) };
+        assert_eq!(reply(text()).unwrap_err(), ErrorReply::new(ErrorReply::FAILED, "none"));
     }
 }

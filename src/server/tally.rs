@@ -5,21 +5,23 @@ use crate::account::{Account, Share};
 use crate::counts::{CallCounts, CallEnd, Traffic};
 use crate::guard::guarded;
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-/// A counter that only the server's loop changes, for any thread to read: so it takes no locked instruction.
+/// A counter that only the server's loop changes, for any thread to read: so it takes no locked instruction. Who reads one
+/// sees all that was counted before it.
 #[derive(Debug, Default)]
 pub(super) struct Count(AtomicU64);
 
 impl Count {
     pub fn add(&self, more: u64) {
-        self.0.store(self.0.load(Relaxed).wrapping_add(more), Relaxed);
+        self.0.store(self.0.load(Relaxed).wrapping_add(more), Release);
     }
 
     fn get(&self) -> u64 {
-        self.0.load(Relaxed)
+        self.0.load(Acquire)
     }
 }
 
@@ -164,6 +166,7 @@ impl Tally {
 
     pub fn read(&self) -> ServerCounts {
         let account = self.account.get();
+        // First: none has ended that had not connected.
         let closed = self.disconnected.get();
         ServerCounts {
             closed,
@@ -213,6 +216,20 @@ pub struct ServerCounts {
     pub waiting: usize,
     /// The bytes that are held for clients now; see [`Limits::memory`](crate::Limits::memory).
     pub memory: usize,
+}
+
+impl ServerCounts {
+    /// The clients that are connected.
+    ///
+    /// ```
+    /// let (hub, limits) = (msgpipe::memory::Hub::new(), msgpipe::Limits::default());
+    /// let server = msgpipe::Server::over(hub.listen_for_calls("empty", limits.clone())?, limits);
+    /// assert_eq!(server.counters().read().clients(), 0);
+    /// # Ok::<_, msgpipe::Error>(())
+    /// ```
+    pub fn clients(&self) -> u64 {
+        self.connected.saturating_sub(self.closed)
+    }
 }
 
 /// A call that took longer than the limit of [`Server::on_slow_call`](super::Server::on_slow_call).

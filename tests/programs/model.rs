@@ -121,9 +121,6 @@ impl World {
         let has_begun = asked.begun.load(SeqCst) == 1;
         match reply.code {
             ErrorReply::FAILED => {
-                let is_refused = matches!(kind, Kind::Upload | Kind::Duplex)
-                    && self.how == How::AtOnce
-                    && !has_begun;
                 let panics = match planned {
                     Reply::Panic | Reply::Parts(_, End::GiveUp | End::Panic) => true,
                     Reply::Nothing => self.how == How::AtOnce,
@@ -132,7 +129,11 @@ impl World {
                 };
                 // It was given up before anything of it was sent.
                 let is_withdrawn = *kind == Kind::Duplex && !asked.ask.finishes && !has_begun;
-                is_refused || is_withdrawn || panics && has_begun
+                is_withdrawn || panics && has_begun
+            }
+            ErrorReply::PARTS_REFUSED => {
+                let has_parts = matches!(kind, Kind::Upload | Kind::Duplex);
+                has_parts && self.how == How::AtOnce && !has_begun
             }
             ErrorReply::UNANSWERED => {
                 let gives_none = matches!(planned, Reply::Nothing) || self.is_stopped();

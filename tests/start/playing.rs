@@ -38,12 +38,7 @@ pub fn play() {
             serve(&name);
         }
         "fails first, behind a gate" => {
-            note(&std::process::id().to_string());
-            Client::connect_with(gate.as_str(), patient()).unwrap().call("may I?").unwrap();
-            let record = std::fs::read_to_string(std::env::var(RECORD).unwrap()).unwrap();
-            if record.lines().count() == 1 {
-                exit(FAILED);
-            }
+            fail_first(&gate);
             serve(&name);
         }
         "server that writes 10 MiB" => {
@@ -54,9 +49,7 @@ pub fn play() {
         "server that dies" => serve_until_told_to_die(&name),
         "server of news" => serve_news(&name),
         "fails" => {
-            for number in 1..=20 {
-                eprintln!("reason {number}");
-            }
+            (1..=20).for_each(|number| eprintln!("reason {number}"));
             exit(FAILED);
         }
         "fails with 10 MiB" => {
@@ -95,6 +88,16 @@ pub fn play() {
         role => panic!("no role {role:?}"),
     }
     exit(0);
+}
+
+/// Ends with a failure in the first process of the scene that comes here.
+fn fail_first(gate: &str) {
+    note(&std::process::id().to_string());
+    Client::connect_with(gate, patient()).unwrap().call("may I?").unwrap();
+    let record = std::fs::read_to_string(std::env::var(RECORD).unwrap()).unwrap();
+    if record.lines().count() == 1 {
+        exit(FAILED);
+    }
 }
 
 fn write_much() {

@@ -229,7 +229,7 @@ fn a_part_is_looked_for_and_waited_for<B: Backend>() {
     let mut sender = senders.recv_timeout(PATIENCE).unwrap();
     assert!(parts.try_next().is_none());
     match parts.next_within(Duration::from_millis(10)) {
-        Err(Error::Deadline { progress, .. }) => assert_eq!(progress, Progress::Unknown),
+        Err(Error::Deadline { progress, .. }) => assert_eq!(progress, Progress::NoRequest),
         other => panic!("{other:?}"),
     }
     sender.send("late").unwrap();

@@ -145,7 +145,10 @@ fn a_server_that_does_not_accept_them_says_so<B: Backend>() {
     // The refusal may come before or after the first part.
     let _ = upload.send("a part").and_then(|()| upload.send("another"));
     match upload.finish().unwrap().wait() {
-        Err(Error::Answered { reply, .. }) => assert_eq!(reply.code, ErrorReply::FAILED),
+        Err(error @ Error::Answered { .. }) => {
+            assert_eq!(error.reply().unwrap().code, ErrorReply::PARTS_REFUSED);
+            assert!(error.is_not_begun());
+        }
         other => panic!("{other:?}"),
     }
     assert_eq!(client.call("goes on").unwrap(), "goes on");

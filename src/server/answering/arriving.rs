@@ -126,7 +126,11 @@ impl<M: MessageServer> Answering<M> {
                     caller.machine.give_back(charge);
                 }
                 let text = "this server takes requests of one message";
-                self.answer(connection, id, Err(ErrorReply::new(ErrorReply::FAILED, text).into()));
+                self.answer(
+                    connection,
+                    id,
+                    Err(ErrorReply::new(ErrorReply::PARTS_REFUSED, text).into()),
+                );
             }
             exchange::Event::Announced { id, size } => {
                 caller.announce(id, size);

@@ -1,7 +1,7 @@
 //! What every stream of a client promises of `wake`: of two threads that wait neither takes what is for the other.
 
-use super::{connect, memory, over_stream};
 use crate::access::Trust;
+use crate::backends::{connect, memory, over_stream};
 use crate::byte_stream::ByteStream;
 use crate::client_stream::ClientStream;
 use crate::endpoint::Endpoint;
