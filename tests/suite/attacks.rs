@@ -104,11 +104,11 @@ fn a_loop_does_not_wait_for_a_publisher_that_waits<B: Backend>() {
             tell.send(()).unwrap();
         }
     });
+    assert!(told.recv_timeout(PATIENCE).is_ok());
     let other = backend.client(&limits()).unwrap();
     // Once the publisher waits the loop drops what it publishes.
     while other.call("publish").unwrap() != "true" {}
     assert_eq!(other.call("hello").unwrap(), "hello");
-    assert!(told.recv_timeout(PATIENCE).is_ok());
     assert!(parts.next_within(PATIENCE).unwrap().is_some());
     drop(parts);
     client.call("hello").unwrap();
