@@ -41,6 +41,25 @@ pub(crate) fn connect(
     carrier: Carrier,
     trust: &Trust,
 ) -> Result<Connected, Error> {
+    let Opened { pipe, peer, name } = open_trusted(endpoint, limits, trust)?;
+    let stream = PipeClient::new(&pipe, peer, carrier)
+        .map_err(|source| Error::system(&name, "setting up the pipe", source))?;
+    Ok((Box::new(stream), name))
+}
+
+/// A pipe of a server that is trusted. Nothing was sent yet.
+pub(super) struct Opened {
+    pub pipe: OwnedHandle,
+    pub peer: Peer,
+    pub name: Arc<str>,
+}
+
+/// Opens the pipe of the server at `endpoint`, for overlapped reads and writes, and checks who serves it.
+pub(super) fn open_trusted(
+    endpoint: &Endpoint,
+    limits: &Limits,
+    trust: &Trust,
+) -> Result<Opened, Error> {
     let shown: Arc<str> = endpoint.to_string().into();
     let sid = own_sid().map_err(|source| Error::system(&shown, "asking who we are", source))?;
     let name: Arc<str> = endpoint.pipe_name(sid)?.into();
@@ -48,20 +67,19 @@ pub(crate) fn connect(
         let name = name.clone();
         move |source| Error::system(&name, action, source)
     };
-    let handle = open(&name, limits.connect).map_err(|source| match code(&source) {
+    let pipe = open(&name, limits.connect).map_err(|source| match code(&source) {
         Some(ERROR_FILE_NOT_FOUND) => Error::no_server(&name, source),
         Some(ERROR_PIPE_BUSY) => Error::busy(&name, limits.connect),
         _ => failed("connecting")(source),
     })?;
-    let peer = server_of(handle.as_handle()).map_err(failed("asking who serves"))?;
+    let peer = server_of(pipe.as_handle()).map_err(failed("asking who serves"))?;
     if !trusts(trust, &peer) {
         let problem = format!(
             "it is served by {peer}, whom this client does not trust: if it is to, name it with ClientOptions::trust (Trust)"
         );
         return Err(Error::Insecure { endpoint: name, problem });
     }
-    let stream = PipeClient::new(&handle, peer, carrier).map_err(failed("setting up the pipe"))?;
-    Ok((Box::new(stream), name))
+    Ok(Opened { pipe, peer, name })
 }
 
 /// Sets the client's end to message read mode (SetNamedPipeHandleState). It opens in byte mode, and stays in

@@ -12,8 +12,10 @@ use crate::endpoint::{Endpoint, SocketAddress};
 use crate::error::Error;
 use crate::framing::Carrier;
 use crate::limits::Limits;
+use crate::peer::Peer;
 use std::io::ErrorKind;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
 
 /// Connects to the server at `endpoint`. Also returns the address as text.
 pub(crate) fn connect(
@@ -22,9 +24,31 @@ pub(crate) fn connect(
     carrier: Carrier,
     trust: &Trust,
 ) -> Result<Connected, Error> {
+    let Opened { socket, peer, name } = open(endpoint, limits, carrier, trust)?;
+    let max_message = largest_message(&socket, carrier)
+        .map_err(|source| Error::system(&name, "setting up the socket", source))?;
+    let stream = ClientSocket::new(socket, peer, carrier, max_message);
+    Ok((Box::new(stream), name))
+}
+
+/// A socket that is connected to a server that is trusted. Nothing was sent yet.
+pub(super) struct Opened {
+    pub socket: OwnedFd,
+    pub peer: Peer,
+    /// The address as text.
+    pub name: Arc<str>,
+}
+
+/// Connects a blocking socket to the server at `endpoint`, and checks who that is.
+pub(super) fn open(
+    endpoint: &Endpoint,
+    limits: &Limits,
+    carrier: Carrier,
+    trust: &Trust,
+) -> Result<Opened, Error> {
     let mut no_server = None;
     for address in addresses(endpoint) {
-        match address.and_then(|address| connect_at(&address, limits, carrier, trust)) {
+        match address.and_then(|address| open_at(&address, limits, carrier, trust)) {
             // Another directory may have the server.
             Err(error @ (Error::NoServer { .. } | Error::Name(_))) => {
                 no_server = Some(merged(no_server, error));
@@ -37,12 +61,12 @@ pub(crate) fn connect(
     }))
 }
 
-fn connect_at(
+fn open_at(
     address: &SocketAddress,
     limits: &Limits,
     carrier: Carrier,
     trust: &Trust,
-) -> Result<Connected, Error> {
+) -> Result<Opened, Error> {
     let name = name_of(address);
     let socket = connect_socket(address, limits.connect, carrier)
         .map_err(|source| explained(address, &name, limits, source))?;
@@ -58,8 +82,5 @@ fn connect_at(
         let problem = format!("the client does not trust its server, {peer}: {remedy}");
         return Err(Error::Insecure { endpoint: name, problem });
     }
-    let failed = |source| Error::system(&name, "setting up the socket", source);
-    let max_message = largest_message(&socket, carrier).map_err(failed)?;
-    let stream = ClientSocket::new(socket, peer, carrier, max_message);
-    Ok((Box::new(stream), name))
+    Ok(Opened { socket, peer, name })
 }

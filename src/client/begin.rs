@@ -2,9 +2,10 @@
 
 use super::Client;
 use super::channel::Failure;
+use super::failing::{self, progress_at};
 use super::pending::{NotBegun, Terms, progress_of};
 use crate::body::{Body, IntoBody};
-use crate::error::{Error, ErrorReply, Progress};
+use crate::error::{Error, Progress};
 use crate::nesting;
 use std::time::{Duration, Instant};
 
@@ -56,8 +57,7 @@ impl Client {
             Err(NotBegun::Unsent(Failure::Closed(reason))) if !ids.is_empty() => {
                 let end = self.abandon_all(&ids);
                 let reason = inner.close(reason);
-                let unsent = inner.channel.is_surely_unsent(end);
-                let progress = if unsent { Progress::NotBegun } else { Progress::of(&reason) };
+                let progress = progress_at(&inner.channel.given, end, &reason);
                 Error::closed(&inner.endpoint, reason.of_open_call(), progress)
             }
             Err(NotBegun::Unsent(failure)) if !ids.is_empty() => {
@@ -85,31 +85,13 @@ impl Client {
 
     /// The error for a call that was not begun.
     pub(super) fn not_begun(&self, why: NotBegun, request: Body<'_>, began: Instant) -> Error {
-        let endpoint = self.inner.endpoint.clone();
-        match why {
-            NotBegun::TooMany { limit } => {
-                Error::TooManyCalls { endpoint, limit, request: request.into_bytes() }
-            }
-            NotBegun::Closed(reason) => Error::closed(&endpoint, reason, Progress::NotBegun),
-            NotBegun::Draining => {
-                let reply = ErrorReply::new(ErrorReply::STOPPING, "the server stops");
-                Error::Answered { endpoint, reply }
-            }
-            NotBegun::TooLarge { limit } => {
-                let (size, message) = (request.len(), request.into_bytes());
-                Error::TooLarge { endpoint, size, limit, message }
-            }
-            NotBegun::Full { limit } => {
-                Error::Full { endpoint, limit, message: request.into_bytes() }
-            }
-            NotBegun::Refused(problem) => Error::refused(&endpoint, problem, request.into_bytes()),
-            NotBegun::Unsent(Failure::Closed(reason)) => {
+        let endpoint = &self.inner.endpoint;
+        failing::not_begun(endpoint, why, || request).unwrap_or_else(|failure| match failure {
+            Failure::Closed(reason) => {
                 let reason = self.inner.close(reason);
-                Error::closed(&endpoint, reason.of_open_call(), Progress::NotBegun)
+                Error::closed(endpoint, reason.of_open_call(), Progress::NotBegun)
             }
-            NotBegun::Unsent(_) => {
-                Error::late(&endpoint, self.time(began), began, Progress::NotBegun)
-            }
-        }
+            _ => Error::late(endpoint, self.time(began), began, Progress::NotBegun),
+        })
     }
 }

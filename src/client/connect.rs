@@ -2,11 +2,12 @@
 
 use super::starting::Starting;
 use super::{Client, ClientOptions, MessageClient};
+use crate::access::Trust;
 use crate::backends;
 use crate::endpoint::Endpoint;
 use crate::error::Error;
 use crate::exchange::carries_calls;
-use crate::framing::{Framing, Layer, Native};
+use crate::framing::{Carrier, Framing, Layer, Native};
 use crate::limits::Limits;
 use std::sync::Arc;
 use std::time::Duration;
@@ -61,7 +62,8 @@ impl ClientOptions {
     ) -> Result<backends::Connected, Error> {
         let mut starting = None;
         loop {
-            if let Some(opened) = self.try_open(endpoint, framing, &mut starting, None) {
+            let connect = backends::connect;
+            if let Some(opened) = self.try_open(endpoint, framing, &mut starting, None, connect) {
                 return opened;
             }
         }
@@ -69,18 +71,19 @@ impl ClientOptions {
 
     /// Connects, or goes on with the start of a server: at most for `left`, or its own limits. `None`: the server is still
     /// being started.
-    fn try_open(
+    pub(super) fn try_open<T>(
         &self,
         endpoint: &Endpoint,
         framing: &dyn Framing,
         starting: &mut Option<Starting>,
         left: Option<Duration>,
-    ) -> Option<Result<backends::Connected, Error>> {
+        connect: impl Fn(&Endpoint, &Limits, Carrier, &Trust) -> Result<T, Error>,
+    ) -> Option<Result<T, Error>> {
         let mut limits = self.limits.clamped();
         limits.connect = left.map_or(limits.connect, |left| limits.connect.min(left));
         let until = Limits::until(left.map_or(limits.start, |left| left.min(SLICE)));
         let carrier = framing.carrier();
-        let connect = || backends::connect(endpoint, &limits, carrier, &self.trust);
+        let connect = || connect(endpoint, &limits, carrier, &self.trust);
         if starting.is_none() {
             match (connect(), &self.start) {
                 (Err(Error::NoServer { endpoint: name, .. }), Some(start)) => {
@@ -103,7 +106,7 @@ impl ClientOptions {
         left: Duration,
     ) -> Option<Result<Client, Error>> {
         let framing = self.framing_or(Native::for_calls(self.limits.clamped().message));
-        let opened = self.try_open(endpoint, &*framing, starting, Some(left))?;
+        let opened = self.try_open(endpoint, &*framing, starting, Some(left), backends::connect)?;
         Some(opened.map(|(stream, name)| {
             Client::over_framing(stream, framing, &name, self.limits.clone())
         }))

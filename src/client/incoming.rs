@@ -157,7 +157,7 @@ impl Incoming {
     /// The next message, if it has arrived.
     pub(super) fn take(&mut self) -> Result<Option<ServerMessage>, Error> {
         match self.inner.next_unasked() {
-            Next::Item(item) => Ok(Some(ServerMessage::new(&self.inner, item))),
+            Next::Item(item) => Ok(Some(ServerMessage::new(self.inner.clone(), item))),
             Next::Nothing => Ok(None),
             Next::Closed(reason) => {
                 Err(Error::closed(&self.inner.endpoint, reason, Progress::NoRequest))

@@ -1,9 +1,11 @@
 //! What the clones of a client share: one connection, and its calls in flight.
 
 use super::channel::{Channel, Failure};
+use super::failing;
 use super::lead::{Inbox as _, Lead};
-use super::pending::{Next, NotBegun, Outcome, Pending};
-use crate::error::{CloseReason, Error, ErrorReply, Progress};
+use super::pending::{Asked, Next, NotBegun, Outcome, Pending};
+use super::server_message::Answers;
+use crate::error::{CloseReason, Error, ErrorReply};
 use crate::exchange::{ASSUMED_CALLS, Message, Settings};
 use crate::nesting;
 use bytes::Bytes;
@@ -180,33 +182,23 @@ impl Inner {
         }
     }
 
-    /// Answers a call of the server, at once.
-    pub fn answer(&self, id: u32, answer: Result<Bytes, ErrorReply>) {
-        let answer = match answer {
-            Ok(body) if body.len() > self.limit => {
-                let text = format!("the reply was over the limit of {} bytes", self.limit);
-                Err(ErrorReply::new(ErrorReply::REPLY_TOO_LARGE, text))
-            }
-            answer => answer,
-        };
-        self.pending.answer(id, answer);
+    /// The error of a call with this outcome. `given`: the time that it had.
+    pub fn error(&self, outcome: Outcome, end: u64, began: Instant, given: Duration) -> Error {
+        failing::ended(&self.endpoint, &self.channel.given, outcome, end, began, given)
+    }
+}
+
+impl Answers for Inner {
+    fn answer(&self, id: u32, answer: Result<Bytes, ErrorReply>) {
+        self.pending.answer(id, answer, self.limit);
         self.channel.send_soon(&self.pending);
     }
 
-    /// The error of a call with this outcome. `given`: the time that it had.
-    pub fn error(&self, outcome: Outcome, end: u64, began: Instant, given: Duration) -> Error {
-        let endpoint = &self.endpoint;
-        match outcome {
-            Outcome::Error(reply) => Error::Answered { endpoint: endpoint.clone(), reply: *reply },
-            Outcome::Closed(reason) => {
-                let unsent = self.channel.is_surely_unsent(end);
-                let progress = if unsent { Progress::NotBegun } else { Progress::of(&reason) };
-                Error::closed(endpoint, *reason, progress)
-            }
-            Outcome::Deadline(progress) => Error::late(endpoint, given, began, progress),
-            Outcome::Reply(_) | Outcome::End => {
-                Error::late(endpoint, given, began, Progress::Unknown)
-            }
-        }
+    fn is_cut_off(&self, asked: &Asked) -> bool {
+        self.pending.is_cut_off(asked)
+    }
+
+    fn endpoint(&self) -> &str {
+        &self.endpoint
     }
 }

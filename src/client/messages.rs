@@ -116,7 +116,7 @@ impl MessageClient {
             Ok(()) => Ok(()),
             Err(Failure::Closed(reason)) => {
                 let reason = inner.close(reason);
-                let unsent = inner.channel.is_surely_unsent(end);
+                let unsent = inner.channel.given.is_surely_unsent(end);
                 let progress = if unsent { Progress::NotBegun } else { Progress::of(&reason) };
                 Err(Error::closed(&endpoint, reason, progress))
             }

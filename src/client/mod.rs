@@ -11,6 +11,8 @@ mod connect;
 mod counts;
 mod deadline_lock;
 mod dispatching;
+mod failing;
+mod given;
 mod incoming;
 mod inner;
 mod lead;

@@ -1,6 +1,5 @@
 //! What a server sends to a client unasked.
 
-use super::inner::Inner;
 use super::pending::{Asked, Item};
 use crate::error::ErrorReply;
 use crate::exchange::Metadata;
@@ -10,6 +9,18 @@ use bytes::Bytes;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Instant;
+
+/// The client that a call of the server came to: the blocking one, or the async one.
+pub(super) trait Answers: Send + Sync {
+    /// Answers a call of the server. Does not wait.
+    fn answer(&self, id: u32, answer: Result<Bytes, ErrorReply>);
+
+    /// Whether nobody waits for the answer any more.
+    fn is_cut_off(&self, asked: &Asked) -> bool;
+
+    /// The endpoint as text.
+    fn endpoint(&self) -> &str;
+}
 
 /// A message of the server that answers no call of this client; see [`Incoming`](crate::Incoming).
 #[derive(Debug)]
@@ -22,15 +33,14 @@ pub enum ServerMessage {
 }
 
 impl ServerMessage {
-    pub(super) fn new(inner: &Arc<Inner>, item: Item) -> ServerMessage {
+    pub(super) fn new(client: Arc<dyn Answers>, item: Item) -> ServerMessage {
         match item {
             Item::Notification(arrived) => {
                 let (method, metadata, body) = (arrived.method, arrived.metadata, arrived.body);
                 ServerMessage::Notification(Notification { method, metadata, body })
             }
             Item::Request(asked) => {
-                let (inner, is_answered) = (inner.clone(), false);
-                ServerMessage::Request(ServerRequest { inner, asked, is_answered })
+                ServerMessage::Request(ServerRequest { client, asked, is_answered: false })
             }
         }
     }
@@ -84,7 +94,7 @@ impl Notification {
 /// answer that nobody will give; by a panic, with [`ErrorReply::FAILED`].
 #[must_use = "dropping a request answers it with an error"]
 pub struct ServerRequest {
-    inner: Arc<Inner>,
+    client: Arc<dyn Answers>,
     asked: Asked,
     is_answered: bool,
 }
@@ -114,8 +124,7 @@ impl ServerRequest {
     /// connection has ended. An answer is dropped then. Does not block, and does not read: this becomes true when a
     /// thread of the client has read that it is so.
     pub fn is_cancelled(&self) -> bool {
-        let is_late = self.asked.deadline.is_some_and(|at| at <= Instant::now());
-        is_late || self.inner.pending.is_cut_off(self.asked.id)
+        self.client.is_cut_off(&self.asked)
     }
 
     /// Sends the reply: anything that a handler of a server may return too. Does not block: what the system does not
@@ -128,14 +137,14 @@ impl ServerRequest {
 
     fn answer(&mut self, answer: Result<Bytes, ErrorReply>) {
         self.is_answered = true;
-        self.inner.answer(self.asked.id, answer);
+        self.client.answer(self.asked.id, answer);
     }
 }
 
 impl fmt::Debug for ServerRequest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ServerRequest")
-            .field("endpoint", &self.inner.endpoint)
+            .field("endpoint", &self.client.endpoint())
             .field("asked", &self.asked)
             .finish_non_exhaustive()
     }

@@ -2,7 +2,7 @@
 
 use super::start::{How, Start};
 use super::stderr_tail::last_lines;
-use crate::backends::{Connected, StartLock, processes};
+use crate::backends::{StartLock, processes};
 use crate::endpoint::Endpoint;
 use crate::error::{Error, StartError};
 use std::fs::{File, OpenOptions};
@@ -61,11 +61,11 @@ impl Starting {
     }
 
     /// Goes on until a server serves, or the start has failed. `None`: neither is so at `until`.
-    pub fn go_on(
+    pub fn go_on<T>(
         &mut self,
-        connect: &dyn Fn() -> Result<Connected, Error>,
+        connect: &dyn Fn() -> Result<T, Error>,
         until: Instant,
-    ) -> Option<Result<Connected, Error>> {
+    ) -> Option<Result<T, Error>> {
         loop {
             if self.run.is_none() && self.may_run() {
                 // Another process may have started one meanwhile.

@@ -3,6 +3,7 @@
 use super::Client;
 use super::call::Call;
 use super::channel::Failure;
+use super::failing::progress_at;
 use super::inner::Inner;
 use super::lead::Inbox as _;
 use super::parts::Parts;
@@ -181,8 +182,7 @@ impl Upload {
         match self.inner.pending.closed() {
             Some(reason) => {
                 let end = self.inner.pending.begun_at(self.id);
-                let unsent = self.inner.channel.is_surely_unsent(end);
-                let progress = if unsent { Progress::NotBegun } else { Progress::of(&reason) };
+                let progress = progress_at(&self.inner.channel.given, end, &reason);
                 Error::closed(endpoint, reason.of_open_call(), progress)
             }
             None => Error::Stopped { endpoint: endpoint.clone() },

@@ -9,6 +9,7 @@ mod unsent_tests;
 mod waiting;
 
 use super::deadline_lock::DeadlineLock;
+use super::given::Given;
 use crate::backends::Waitable;
 use crate::client_stream::ClientStream;
 use crate::error::{CloseReason, Progress};
@@ -17,7 +18,7 @@ use bytes::{Bytes, BytesMut};
 use receiving::Pauses;
 pub use sending::Filler;
 use std::io::{self, ErrorKind, IoSlice};
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex};
 use std::time::Instant;
 
@@ -76,10 +77,8 @@ pub(super) struct Channel {
     begun: AtomicBool,
     /// Bytes are queued that their thread has left: the next thread that sends or reads sends them.
     has_unsent: AtomicBool,
-    /// The number of bytes that the system has taken or is being given.
-    given: AtomicU64,
-    /// No more bytes are given to the system.
-    sealed: AtomicBool,
+    /// What the system has been given.
+    pub given: Given,
     closed: AtomicBool,
     /// An application's own loop waits for this stream.
     is_watched: AtomicBool,
@@ -129,8 +128,7 @@ impl Channel {
                 pauses: Pauses::new(),
             }),
             has_unsent,
-            given: AtomicU64::new(0),
-            sealed: AtomicBool::new(false),
+            given: Given::default(),
             closed: AtomicBool::new(false),
             is_watched: AtomicBool::new(false),
             sender_waits: AtomicBool::new(false),
@@ -143,14 +141,6 @@ impl Channel {
     /// The largest message that can be sent, as far as is known.
     pub fn limit(&self) -> usize {
         self.limit.load(Ordering::Relaxed)
-    }
-
-    /// Whether a message that ends at this position has certainly not arrived, because its last byte was never
-    /// given to the system, and will not be from now on. For a connection that has ended.
-    pub fn is_surely_unsent(&self, end: u64) -> bool {
-        // A sender stores `given` before it reads `sealed`: one of the two sees the other.
-        self.sealed.store(true, Ordering::SeqCst);
-        end > self.given.load(Ordering::SeqCst)
     }
 
     /// Closes the stream, the first time. Sends a goodbye before, if the reason has one and it can be sent at once.

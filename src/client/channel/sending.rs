@@ -179,14 +179,13 @@ impl Channel {
             let filled = queue.slices(&mut slices);
             let slices = &slices[..filled];
             let len: usize = slices.iter().map(|slice| slice.len()).sum();
-            self.given.store(*sent + len as u64, Ordering::SeqCst);
-            if self.sealed.load(Ordering::SeqCst) {
+            if !self.given.offer(*sent + len as u64) {
                 return Err(ErrorKind::NotConnected.into());
             }
             let written = self.stream.write(slices);
             let taken = *written.as_ref().unwrap_or(&0);
             *sent += taken as u64;
-            self.given.store(*sent, Ordering::SeqCst);
+            self.given.taken(*sent);
             queue.advance(taken);
             match written {
                 Ok(0) => return Err(ErrorKind::WriteZero.into()),

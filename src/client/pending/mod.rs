@@ -1,5 +1,6 @@
 //! The calls in flight of a client, and which of its threads has the lead.
 
+mod guard;
 mod serving;
 mod slot;
 mod state;
@@ -21,11 +22,11 @@ use crate::counts::CallEnd;
 use crate::error::{CloseReason, ErrorReply};
 use crate::exchange::{CONTROL_MAX, Config, Message, Metadata};
 use bytes::Bytes;
-use slot::Slot;
+use guard::Guard;
+use slot::{Slot, Who};
 use state::State;
-use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::Instant;
 
@@ -53,7 +54,7 @@ impl Pending {
 
     fn lock(&self) -> Guard<'_> {
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        Guard { state, pending: self }
+        Guard::new(state, &self.unsent)
     }
 
     /// Checks that `count` calls may begin.
@@ -199,19 +200,28 @@ impl Pending {
     /// The next of what the server has sent unasked, and whether something has to be sent for that.
     pub fn next_unasked(&self) -> (Next, bool) {
         let mut state = self.lock();
-        let next = state.next_unasked(Instant::now());
+        let now = (state.clock)();
+        let next = state.next_unasked(now);
         (next, state.machine.has_unsent())
     }
 
-    /// Answers a call of the server.
-    pub fn answer(&self, id: u32, answer: Result<Bytes, ErrorReply>) {
+    /// Answers a call of the server. `limit`: the largest reply that this side sends.
+    pub fn answer(&self, id: u32, answer: Result<Bytes, ErrorReply>, limit: usize) {
+        let answer = match answer {
+            Ok(body) if body.len() > limit => {
+                let text = format!("the reply was over the limit of {limit} bytes");
+                Err(ErrorReply::new(ErrorReply::REPLY_TOO_LARGE, text))
+            }
+            answer => answer,
+        };
         self.lock().answer_asked(id, answer);
     }
 
     /// Whether nobody waits for the answer to a call of the server any more.
-    pub fn is_cut_off(&self, id: u32) -> bool {
+    pub fn is_cut_off(&self, asked: &Asked) -> bool {
         let state = self.lock();
-        state.closed.is_some() || state.machine.is_cut_off(id)
+        let is_late = asked.deadline.is_some_and(|at| at <= (state.clock)());
+        is_late || state.closed.is_some() || state.machine.is_cut_off(asked.id)
     }
 
     /// What the server has sent beside a reply, as far as it has arrived.
@@ -281,7 +291,7 @@ impl Pending {
             let mut is_offered = false;
             for waiter in ids {
                 if let Some(waiter) = state.waiting(*waiter) {
-                    waiter.thread = None;
+                    waiter.who = None;
                     is_offered |= std::mem::take(&mut waiter.lead);
                 }
             }
@@ -291,7 +301,7 @@ impl Pending {
             }
             for waiter in ids {
                 if let Some(waiter) = state.waiting(*waiter) {
-                    waiter.thread = Some(thread::current());
+                    waiter.who = Some(Who::Thread(thread::current()));
                 }
             }
             drop(state);
@@ -300,32 +310,6 @@ impl Pending {
                 None => thread::park(),
             }
         }
-    }
-}
-
-/// The lock on the calls. When it is released, the reading thread can see whether there is something to send.
-struct Guard<'a> {
-    state: MutexGuard<'a, State>,
-    pending: &'a Pending,
-}
-
-impl Deref for Guard<'_> {
-    type Target = State;
-
-    fn deref(&self) -> &State {
-        &self.state
-    }
-}
-
-impl DerefMut for Guard<'_> {
-    fn deref_mut(&mut self) -> &mut State {
-        &mut self.state
-    }
-}
-
-impl Drop for Guard<'_> {
-    fn drop(&mut self) {
-        self.pending.unsent.store(self.state.machine.has_unsent(), Ordering::SeqCst);
     }
 }
 

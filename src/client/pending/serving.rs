@@ -20,7 +20,7 @@ impl State {
         // What waits must not hold back the replies that somebody waits for.
         self.machine.give_back(charge);
         let kept = match &mut self.unasked {
-            Some(unasked) => unasked.called(asked, self.limit, &self.machine),
+            Some(unasked) => unasked.called(asked, self.limit, &self.machine, &mut self.woken),
             None => Err(nobody_listens()),
         };
         if let Err(error) = kept {
@@ -66,7 +66,7 @@ impl State {
         match &mut self.unasked {
             Some(unasked) => {
                 self.counts.notifications_received += 1;
-                unasked.notified(arrived);
+                unasked.notified(arrived, &mut self.woken);
             }
             None => unasked::taken(&mut self.machine, arrived.charge),
         }

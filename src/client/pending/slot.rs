@@ -5,6 +5,7 @@ use crate::error::{CloseReason, ErrorReply, Progress};
 use crate::exchange::{Charge, Metadata};
 use bytes::Bytes;
 use std::collections::VecDeque;
+use std::task::Waker;
 use std::thread::Thread;
 
 /// How a call ended.
@@ -30,18 +31,29 @@ impl From<&Outcome> for CallEnd {
     }
 }
 
-/// A thread that may wait as a follower.
+/// Who waits: a thread of the blocking client, or a task of the async one.
+#[derive(Debug)]
+pub(super) enum Who {
+    Thread(Thread),
+}
+
+/// The tasks that are to be woken once no lock is held: a waker is code of somebody else, and may drop a call.
+pub(super) type Woken = Vec<Waker>;
+
+/// A thread that may wait as a follower, or a task.
 #[derive(Debug, Default)]
 pub(super) struct Waiter {
-    pub thread: Option<Thread>,
+    pub who: Option<Who>,
     /// The lead is offered to it.
     pub lead: bool,
 }
 
 impl Waiter {
-    pub fn wake(&mut self) {
-        if let Some(thread) = self.thread.take() {
-            thread.unpark();
+    pub fn wake(&mut self, woken: &mut Woken) {
+        let _ = woken;
+        match self.who.take() {
+            Some(Who::Thread(thread)) => thread.unpark(),
+            None => {}
         }
     }
 }
@@ -93,22 +105,28 @@ impl Slot {
         self.outcome.is_some() && self.parts.as_ref().is_none_or(|it| it.waiting.is_empty())
     }
 
-    pub fn finish(&mut self, outcome: Outcome) {
+    pub fn finish(&mut self, outcome: Outcome, woken: &mut Woken) {
         self.outcome.get_or_insert(outcome);
-        self.waiter.wake();
+        self.waiter.wake(woken);
     }
 
     /// A message has arrived: the reply, or a part of it. Returns the charge if it is not held until the part is
     /// taken.
-    pub fn arrives(&mut self, body: Bytes, charge: Charge, is_last: bool) -> Option<Charge> {
+    pub fn arrives(
+        &mut self,
+        body: Bytes,
+        charge: Charge,
+        is_last: bool,
+        woken: &mut Woken,
+    ) -> Option<Charge> {
         let Some(parts) = &mut self.parts else {
-            self.finish(Outcome::Reply(body));
+            self.finish(Outcome::Reply(body), woken);
             return Some(charge);
         };
         parts.waiting.push_back((body, charge));
         match is_last {
-            true => self.finish(Outcome::End),
-            false => self.waiter.wake(),
+            true => self.finish(Outcome::End, woken),
+            false => self.waiter.wake(woken),
         }
         None
     }

@@ -1,6 +1,6 @@
 //! The state of a client's calls: the machine of the protocol, and who waits for what.
 
-use super::slot::{Outcome, Slot, Waiter};
+use super::slot::{Outcome, Slot, Waiter, Woken};
 use super::unasked::{Asked, UNASKED, Unasked};
 use crate::body::Body;
 use crate::client::channel::{Failure, Filler};
@@ -32,6 +32,10 @@ pub(super) struct State {
     pub counts: ClientCounts,
     /// The bytes of requests of the server, and of notifications to it, that may wait.
     pub limit: usize,
+    /// To be woken when the lock is released.
+    pub woken: Woken,
+    /// What this client's deadlines are measured with.
+    pub clock: fn() -> Instant,
 }
 
 /// What calls have besides their requests.
@@ -95,15 +99,22 @@ impl State {
             unasked: None,
             counts: ClientCounts::default(),
             limit,
+            woken: Vec::new(),
+            clock: Instant::now,
         }
     }
 
     /// Offers the lead to a thread that waits or is about to wait.
     pub fn offer_lead(&mut self) {
         while let Some(follower) = self.followers.pop_front() {
-            if let Some(waiter) = self.waiting(follower) {
+            let mut woken = std::mem::take(&mut self.woken);
+            let offered = self.waiting(follower).map(|waiter| {
                 waiter.lead = true;
-                return waiter.wake();
+                waiter.wake(&mut woken);
+            });
+            self.woken = woken;
+            if offered.is_some() {
+                return;
             }
         }
     }
@@ -114,7 +125,7 @@ impl State {
         self.machine.close();
         self.hear();
         if let Some(unasked) = &mut self.unasked {
-            unasked.waiter.wake();
+            unasked.waiter.wake(&mut self.woken);
         }
     }
 
@@ -187,7 +198,10 @@ impl State {
     /// Nobody waits for this call any more, but it goes on. Its reply is dropped when it arrives.
     pub fn detach(&mut self, id: u32) {
         match self.machine.owner(id) {
-            Some(slot) if slot.outcome.is_none() => slot.is_detached = true,
+            Some(slot) if slot.outcome.is_none() => {
+                slot.is_detached = true;
+                slot.waiter.wake(&mut self.woken);
+            }
             _ => drop(self.machine.release(id)),
         }
     }
@@ -207,14 +221,14 @@ impl State {
         }
         match slot {
             Some(slot) if slot.is_detached => drop(self.machine.release(id)),
-            Some(slot) => slot.finish(outcome),
+            Some(slot) => slot.finish(outcome, &mut self.woken),
             None => {}
         }
     }
 
     /// Passes on the next frame; see [`Inbox::fill`].
     pub fn fill(&mut self, put: &mut Put<'_>) -> bool {
-        let Some(frame) = self.machine.transmit_with(Instant::now) else {
+        let Some(frame) = self.machine.transmit_with(self.clock) else {
             return false;
         };
         let (head, id) = (frame.head(), frame.id());
@@ -240,7 +254,7 @@ impl State {
     /// Handles a message of the server.
     pub fn receive(&mut self, mut message: Bytes) -> Result<(), Violation> {
         self.counts.received.add(message.len());
-        match self.machine.receive_brief(&mut message, Instant::now)? {
+        match self.machine.receive_brief(&mut message, self.clock)? {
             BriefEvent::Reply { id, owner } => {
                 if owner.as_ref().is_some_and(|slot| slot.outcome.is_none()) {
                     self.counts.calls.ends(CallEnd::Replied);
@@ -248,7 +262,9 @@ impl State {
                 match owner {
                     Some(slot) if slot.is_detached => drop(self.machine.release(id)),
                     // The call is over: the part holds no credit of it.
-                    Some(slot) => drop(slot.arrives(message, Charge::default(), true)),
+                    Some(slot) => {
+                        slot.arrives(message, Charge::default(), true, &mut self.woken);
+                    }
                     None => {}
                 }
                 return Ok(());
@@ -257,7 +273,7 @@ impl State {
                 let metadata = Metadata::default();
                 self.called(Asked { id, method, metadata, deadline, body: message }, charge);
             }
-            BriefEvent::Nothing => self.machine.receive(Instant::now(), message)?,
+            BriefEvent::Nothing => self.machine.receive((self.clock)(), message)?,
         }
         self.hear();
         Ok(())
@@ -293,12 +309,13 @@ impl State {
         if slot.outcome.is_none() && (is_only || arrived.last) {
             self.counts.calls.ends(CallEnd::Replied);
         }
-        let Some(charge) = slot.arrives(arrived.body, arrived.charge, arrived.last) else {
+        let Arrived { body, charge, last, .. } = arrived;
+        let Some(charge) = slot.arrives(body, charge, last, &mut self.woken) else {
             return;
         };
         self.machine.taken(id, charge);
         // The reply of this call is the first message.
-        if is_only && !arrived.last {
+        if is_only && !last {
             self.machine.stop(id);
         }
     }

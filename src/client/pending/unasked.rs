@@ -4,7 +4,7 @@
 //! connection: that would stop the replies that somebody waits for. Notifications hold the credit of their lane until
 //! they are taken, so that their sender waits. Calls are refused when too many bytes of them wait.
 
-use super::slot::Waiter;
+use super::slot::{Waiter, Woken};
 use crate::error::{CloseReason, ErrorReply};
 use crate::exchange::{Arrived, Charge, MESSAGE_COST, Machine, Metadata, Side};
 use crate::framing::READ_CHUNK;
@@ -71,11 +71,11 @@ impl Unasked {
     }
 
     /// Keeps a notification.
-    pub fn notified(&mut self, mut arrived: Arrived) {
+    pub fn notified(&mut self, mut arrived: Arrived, woken: &mut Woken) {
         own(&mut arrived.body, &mut arrived.metadata);
         self.notifications += cost(&arrived.body, &arrived.metadata);
         self.items.push_back(Item::Notification(arrived));
-        self.waiter.wake();
+        self.waiter.wake(woken);
     }
 
     /// Keeps a request. `Err`: so much waits that it is refused.
@@ -84,6 +84,7 @@ impl Unasked {
         mut asked: Asked,
         limit: usize,
         machine: &Machine<T>,
+        woken: &mut Woken,
     ) -> Result<(), ErrorReply> {
         let was_admitted = self.admitted.iter().position(|(id, _)| *id == asked.id);
         match was_admitted {
@@ -94,7 +95,7 @@ impl Unasked {
         own(&mut asked.body, &mut asked.metadata);
         self.requests += cost(&asked.body, &asked.metadata);
         self.items.push_back(Item::Request(asked));
-        self.waiter.wake();
+        self.waiter.wake(woken);
         Ok(())
     }
 
