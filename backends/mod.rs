@@ -23,6 +23,8 @@ pub mod memory;
 mod named_pipe;
 pub(crate) mod processes;
 mod standard_streams;
+#[cfg(feature = "tokio")]
+mod tokio_io;
 #[cfg(unix)]
 mod unix_socket;
 mod waitable;
@@ -38,6 +40,8 @@ pub use local_server::LocalServer;
 pub use os::ListeningSocket;
 pub(crate) use os::{StartLock, connect, locate, spawn};
 pub(crate) use standard_streams::stdio;
+#[cfg(feature = "tokio")]
+pub(crate) use tokio_io::{TokioIo, open_tokio, retries};
 pub use waitable::Waitable;
 
 /// A connected client's stream, and its endpoint as text.

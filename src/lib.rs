@@ -50,6 +50,8 @@ pub mod framing;
 
 mod access;
 mod account;
+#[cfg(feature = "tokio")]
+mod async_io;
 mod body;
 mod byte_stream;
 mod client;
@@ -70,6 +72,8 @@ pub mod recipes;
 mod server;
 mod stdio;
 mod text;
+#[cfg(feature = "tokio")]
+pub mod tokio;
 mod waker;
 
 // Code for an operating system is beside `src/`, not in it. This is the only path attribute of the

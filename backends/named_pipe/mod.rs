@@ -57,6 +57,8 @@ mod standard;
 mod start_lock;
 mod stream;
 mod token;
+#[cfg(feature = "tokio")]
+mod tokio_pipe;
 mod transfer;
 #[cfg(test)]
 mod traps;
@@ -70,6 +72,8 @@ pub(super) use inherited::{check_standard_streams, inherit};
 pub(super) use listener::Listener;
 pub(super) use standard::take_standard_streams;
 pub(crate) use start_lock::StartLock;
+#[cfg(feature = "tokio")]
+pub(super) use tokio_pipe::{TokioStream, open_tokio, retries};
 pub(super) use transfer::wait_signalled;
 
 /// The most bytes of one message on the pipe, and so of one write. A message on the pipe is only a piece of

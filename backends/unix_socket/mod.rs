@@ -19,6 +19,8 @@ mod start_lock;
 mod stream;
 #[cfg(test)]
 mod tests;
+#[cfg(feature = "tokio")]
+mod tokio_socket;
 mod unmapped;
 mod wakeup;
 
@@ -30,4 +32,6 @@ pub(super) use inherited::{check_standard_streams, inherit};
 pub(super) use listener::Listener;
 pub(super) use standard::take_standard_streams;
 pub(crate) use start_lock::StartLock;
+#[cfg(feature = "tokio")]
+pub(super) use tokio_socket::{TokioStream, open_tokio, retries};
 pub(super) use wakeup::wait_signalled;

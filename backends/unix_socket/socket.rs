@@ -20,7 +20,7 @@ pub(super) const REFUSED_IS_STALE: bool = cfg!(any(target_os = "linux", target_o
 /// How long a client retries after a refusal that can mean a full backlog: a server accepts all waiting
 /// clients in one turn of its loop. Not longer, since a refusal can also mean that no server runs, which
 /// callers want to know at once.
-const BACKLOG_RETRY: Duration = Duration::from_millis(250);
+pub(super) const BACKLOG_RETRY: Duration = Duration::from_millis(250);
 
 /// The pause between two tries.
 const RETRY_PAUSE: Duration = Duration::from_millis(5);

@@ -51,7 +51,7 @@ impl ClientOptions {
         Ok(MessageClient::over_framing(stream, framing, &name, self.limits.clone()))
     }
 
-    pub(super) fn framing_or(&self, native: Native) -> Arc<dyn Framing> {
+    pub(crate) fn framing_or(&self, native: Native) -> Arc<dyn Framing> {
         self.framing.clone().unwrap_or_else(|| Arc::new(native))
     }
 
@@ -71,7 +71,7 @@ impl ClientOptions {
 
     /// Connects, or goes on with the start of a server: at most for `left`, or its own limits. `None`: the server is still
     /// being started.
-    pub(super) fn try_open<T>(
+    pub(crate) fn try_open<T>(
         &self,
         endpoint: &Endpoint,
         framing: &dyn Framing,

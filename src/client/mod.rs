@@ -11,6 +11,8 @@ mod connect;
 mod counts;
 mod deadline_lock;
 mod dispatching;
+#[cfg(feature = "tokio")]
+pub mod driven;
 mod failing;
 mod given;
 mod incoming;

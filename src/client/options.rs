@@ -76,6 +76,14 @@ impl ClientOptions {
     }
 }
 
+#[cfg(feature = "tokio")]
+impl ClientOptions {
+    /// The limits as they are applied.
+    pub(crate) fn limits_of_calls(&self) -> Limits {
+        self.limits.clamped()
+    }
+}
+
 impl fmt::Debug for ClientOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ClientOptions")

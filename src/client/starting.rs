@@ -19,7 +19,7 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(50);
 
 /// The start of a server, from when none was found until one serves. It can be left at any time and gone on with. Dropped,
 /// it leaves a process that it has started to itself.
-pub(super) struct Starting {
+pub(crate) struct Starting {
     start: Start,
     endpoint: Endpoint,
     name: Arc<str>,

@@ -15,15 +15,19 @@ use crate::client_stream::ClientStream;
 use crate::error::{CloseReason, Progress};
 use crate::framing::{Carrier, Framing, FramingError, Inbound, Outbound, ReadBuffers};
 use bytes::{Bytes, BytesMut};
-use receiving::Pauses;
+pub(super) use receiving::Pauses;
+#[cfg(feature = "tokio")]
+pub(super) use receiving::{deliver_all, why_ended};
 pub use sending::Filler;
+#[cfg(feature = "tokio")]
+pub(super) use sending::{GOODBYE_SEARCH_MAX, put_all};
 use std::io::{self, ErrorKind, IoSlice};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex};
 use std::time::Instant;
 
 /// The most slices of one gathering write.
-const SLICES: usize = 16;
+pub(super) const SLICES: usize = 16;
 
 /// Why nothing was sent or received. The connection stays usable after `Deadline`, `Unsent` and `Refused`.
 #[derive(Debug)]

@@ -114,7 +114,7 @@ impl Channel {
 }
 
 /// Long pauses in which this side did not read.
-pub(super) struct Pauses {
+pub struct Pauses {
     /// The time of the last read.
     read: Instant,
     /// The last long pause, and when it ended.
@@ -127,7 +127,7 @@ impl Pauses {
     }
 
     /// A read has ended a pause.
-    fn ends(&mut self) {
+    pub fn ends(&mut self) {
         let now = Instant::now();
         let pause = now.saturating_duration_since(self.read);
         self.read = now;
@@ -137,7 +137,7 @@ impl Pauses {
     }
 
     /// The current pause, or one that ended just now: bytes from before its end may have been read since.
-    fn last(&self) -> Duration {
+    pub fn last(&self) -> Duration {
         let just_now = self.long.filter(|(_, ended)| ended.elapsed() < LONG_UNREAD);
         just_now.map_or(Duration::ZERO, |(pause, _)| pause).max(self.read.elapsed())
     }
@@ -146,7 +146,7 @@ impl Pauses {
 /// The most messages of one delivery; each delivery takes a lock.
 const AT_ONCE: usize = 64;
 
-fn deliver_all(
+pub fn deliver_all(
     inbound: &mut Inbound,
     input: &mut BytesMut,
     messages: &mut Vec<Bytes>,
@@ -168,7 +168,7 @@ fn deliver_all(
 
 /// The reason for the end of the stream: whether it may end here, and whether this side may be the cause
 /// because it has not read.
-fn why_ended(reason: CloseReason, inbound: &Inbound, unread: Duration) -> CloseReason {
+pub fn why_ended(reason: CloseReason, inbound: &Inbound, unread: Duration) -> CloseReason {
     match reason {
         CloseReason::PeerClosed => match inbound.finish() {
             Ok(()) => CloseReason::PeerClosed,

@@ -24,7 +24,7 @@ pub(super) const LOOKS: usize = 64;
 
 /// How many bytes are read after a failed write to find the peer's goodbye, which follows the bytes in the
 /// system's buffer.
-pub(super) const GOODBYE_SEARCH_MAX: usize = 1 << 20;
+pub const GOODBYE_SEARCH_MAX: usize = 1 << 20;
 
 /// Queues messages of the sending thread, while it is the only one that sends.
 pub struct Filler<'f, 'a> {
@@ -32,6 +32,14 @@ pub struct Filler<'f, 'a> {
     queue: &'f mut SendQueue<'a>,
     sent: u64,
     limit: usize,
+}
+
+#[cfg(feature = "tokio")]
+impl Filler<'_, '_> {
+    /// Whether so much is queued that more can only be overtaken if it waits elsewhere.
+    pub fn is_full(&self) -> bool {
+        self.queue.len() >= AT_ONCE
+    }
 }
 
 impl<'f, 'a> Filler<'f, 'a> {
@@ -327,7 +335,7 @@ fn may_look(looks: &mut usize, deadline: Option<Instant>) -> bool {
 }
 
 /// Queues what the inbox has, up to what may be queued at once.
-fn put_all(
+pub fn put_all(
     inbox: &dyn Inbox,
     outbound: &mut Outbound,
     queue: &mut SendQueue<'_>,

@@ -4,15 +4,24 @@ mod guard;
 mod serving;
 mod slot;
 mod state;
+#[cfg(feature = "tokio")]
+mod tasks;
+#[cfg(all(test, feature = "tokio"))]
+mod tasks_tests;
+mod terms;
 #[cfg(test)]
 mod tests;
 mod unasked;
 mod uploads;
+#[cfg(feature = "tokio")]
+mod waiting;
 
 pub(super) use slot::{Outcome, progress_of};
-pub(super) use state::{NotBegun, Terms};
+pub(super) use terms::{NotBegun, Terms};
 pub(super) use unasked::{Asked, Item, Next, UNASKED};
 pub(super) use uploads::{PartRefused, UPLOAD_MAX};
+#[cfg(feature = "tokio")]
+pub(super) use waiting::{Until, Waited};
 
 use super::channel::Filler;
 use super::counts::ClientCounts;

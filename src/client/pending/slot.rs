@@ -35,6 +35,8 @@ impl From<&Outcome> for CallEnd {
 #[derive(Debug)]
 pub(super) enum Who {
     Thread(Thread),
+    #[cfg(feature = "tokio")]
+    Task(Waker),
 }
 
 /// The tasks that are to be woken once no lock is held: a waker is code of somebody else, and may drop a call.
@@ -50,9 +52,12 @@ pub(super) struct Waiter {
 
 impl Waiter {
     pub fn wake(&mut self, woken: &mut Woken) {
+        #[cfg(not(feature = "tokio"))]
         let _ = woken;
         match self.who.take() {
             Some(Who::Thread(thread)) => thread.unpark(),
+            #[cfg(feature = "tokio")]
+            Some(Who::Task(task)) => woken.push(task),
             None => {}
         }
     }

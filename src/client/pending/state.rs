@@ -1,18 +1,18 @@
 //! The state of a client's calls: the machine of the protocol, and who waits for what.
 
 use super::slot::{Outcome, Slot, Waiter, Woken};
+use super::terms::{NotBegun, Terms};
 use super::unasked::{Asked, UNASKED, Unasked};
 use crate::body::Body;
-use crate::client::channel::{Failure, Filler};
+use crate::client::channel::Filler;
 use crate::client::counts::ClientCounts;
 use crate::client::lead::Put;
 use crate::counts::CallEnd;
 use crate::error::{CloseReason, ErrorReply, Progress};
 use crate::exchange::{
     Arrived, BriefEvent, Charge, Config, ENVELOPE_LEN, End, Event, Machine, Message, Metadata,
-    OpenError, Opening, SendError, Side, Violation, abort,
+    Opening, SendError, Side, Violation, abort,
 };
-use crate::framing::FramingError;
 use bytes::Bytes;
 use std::collections::VecDeque;
 use std::time::Instant;
@@ -34,57 +34,10 @@ pub(super) struct State {
     pub limit: usize,
     /// To be woken when the lock is released.
     pub woken: Woken,
+    #[cfg(feature = "tokio")]
+    pub tasks: super::waiting::Tasks,
     /// What this client's deadlines are measured with.
     pub clock: fn() -> Instant,
-}
-
-/// What calls have besides their requests.
-#[derive(Clone, Copy, Debug)]
-pub(in crate::client) struct Terms<'m> {
-    pub began: Instant,
-    /// `None`: the server may take any time.
-    pub deadline: Option<Instant>,
-    pub method: u32,
-    pub metadata: &'m Metadata,
-    /// The reply has any number of parts.
-    pub has_parts: bool,
-}
-
-/// Why a call was not begun.
-#[derive(Debug)]
-pub(in crate::client) enum NotBegun {
-    TooMany {
-        limit: usize,
-    },
-    /// The server begins no more calls.
-    Draining,
-    /// Over the limit of the server.
-    TooLarge {
-        limit: usize,
-    },
-    /// So many bytes of notifications wait.
-    Full {
-        limit: usize,
-    },
-    Closed(CloseReason),
-    Refused(FramingError),
-    Unsent(Failure),
-}
-
-impl From<Failure> for NotBegun {
-    fn from(failure: Failure) -> NotBegun {
-        NotBegun::Unsent(failure)
-    }
-}
-
-impl From<OpenError> for NotBegun {
-    fn from(error: OpenError) -> NotBegun {
-        match error {
-            OpenError::TooMany { limit } => NotBegun::TooMany { limit },
-            OpenError::Draining => NotBegun::Draining,
-            OpenError::TooLarge { limit } => NotBegun::TooLarge { limit },
-        }
-    }
 }
 
 impl State {
@@ -100,6 +53,8 @@ impl State {
             counts: ClientCounts::default(),
             limit,
             woken: Vec::new(),
+            #[cfg(feature = "tokio")]
+            tasks: super::waiting::Tasks::default(),
             clock: Instant::now,
         }
     }
@@ -127,6 +82,8 @@ impl State {
         if let Some(unasked) = &mut self.unasked {
             unasked.waiter.wake(&mut self.woken);
         }
+        #[cfg(feature = "tokio")]
+        self.wake_all_tasks();
     }
 
     pub fn check_room(&self, count: usize) -> Result<(), NotBegun> {
@@ -144,11 +101,16 @@ impl State {
     ) -> Result<u32, NotBegun> {
         let (machine, size) = (&mut self.machine, body.len());
         let Terms { began, deadline, method, metadata, has_parts } = terms;
+        // What is queued cannot be overtaken any more.
+        #[cfg(feature = "tokio")]
+        let is_direct = !filler.is_full();
+        #[cfg(not(feature = "tokio"))]
+        let is_direct = true;
         let put = |head: [u8; ENVELOPE_LEN]| {
             let end = filler.put(&head, body.clone())?;
             Ok(Slot::new(end, has_parts))
         };
-        if metadata.is_empty() {
+        if is_direct && metadata.is_empty() {
             if let Some(begun) = machine.open_now(method, size, deadline, began, put) {
                 let id = begun.map_err(NotBegun::Refused)?;
                 self.counts.calls.begun += 1;

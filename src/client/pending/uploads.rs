@@ -26,6 +26,11 @@ impl State {
     fn takes_parts(&self, id: u32) -> bool {
         self.closed.is_none() && self.machine.takes_more(id)
     }
+
+    /// Whether fewer bytes of a request wait than `room`, or no more of it are taken.
+    pub(super) fn has_room(&self, id: u32, room: usize) -> bool {
+        self.machine.queued(id) < self.machine.queue_limit(room) || !self.takes_parts(id)
+    }
 }
 
 impl Pending {
@@ -62,8 +67,7 @@ impl Pending {
 
     /// Whether fewer bytes of a request wait than `room`, or no more of it are taken.
     pub fn has_room(&self, id: u32, room: usize) -> bool {
-        let state = self.lock();
-        state.machine.queued(id) < state.machine.queue_limit(room) || !state.takes_parts(id)
+        self.lock().has_room(id, room)
     }
 
     /// The position in the stream at which a request begins; `u64::MAX`: nothing of it was queued.

@@ -1,0 +1,98 @@
+//! The streams of this system with tokio: its sockets and pipes, and its timer.
+
+use super::os;
+use crate::access::Trust;
+use crate::async_io::AsyncIo;
+use crate::endpoint::Endpoint;
+use crate::error::Error;
+use crate::framing::Carrier;
+use crate::limits::Limits;
+use crate::peer::Peer;
+use bytes::BytesMut;
+use std::future::Future as _;
+use std::io::{self, ErrorKind, IoSlice};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+use tokio::time::Sleep;
+
+/// A connected stream, and the timer of its driver.
+pub(crate) struct TokioIo {
+    stream: os::TokioStream,
+    /// Made when it is first waited for.
+    sleep: Option<(Instant, Pin<Box<Sleep>>)>,
+}
+
+/// Connects to the server at `endpoint` and checks who that is, in a runtime of tokio. It does not wait: with a busy server
+/// it fails, and [`retries`] says for how long it may be tried again.
+///
+/// # Errors
+/// As connecting a blocking client.
+///
+/// # Panics
+/// As tokio's own streams: without a runtime that drives I/O.
+pub(crate) fn open_tokio(
+    endpoint: &Endpoint,
+    limits: &Limits,
+    carrier: Carrier,
+    trust: &Trust,
+) -> Result<(TokioIo, Peer, Arc<str>), Error> {
+    if carrier != Carrier::Stream {
+        let source = io::Error::new(
+            ErrorKind::Unsupported,
+            "the async client has streams of bytes: choose a framing with lengths",
+        );
+        return Err(Error::system(&endpoint.to_string().into(), "connecting", source));
+    }
+    let mut at_once = limits.clone();
+    at_once.connect = Duration::ZERO;
+    let (stream, peer, name) = os::open_tokio(endpoint, &at_once, trust)?;
+    Ok((TokioIo { stream, sleep: None }, peer, name))
+}
+
+/// For how long connecting is tried again after this error. `None`: it is not.
+pub(crate) fn retries(error: &Error, limits: &Limits) -> Option<Duration> {
+    match error {
+        Error::Busy { .. } => Some(limits.connect),
+        error => os::retries(error).map(|most| most.min(limits.connect)),
+    }
+}
+
+impl AsyncIo for TokioIo {
+    fn now() -> Instant {
+        tokio::time::Instant::now().into_std()
+    }
+
+    fn poll_read(
+        &mut self,
+        context: &mut Context<'_>,
+        buffer: &mut BytesMut,
+    ) -> Poll<io::Result<usize>> {
+        self.stream.poll_read(context, buffer)
+    }
+
+    fn poll_write(
+        &mut self,
+        context: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.stream.poll_write(context, slices)
+    }
+
+    fn poll_sleep(&mut self, context: &mut Context<'_>, until: Instant) -> Poll<()> {
+        let at = tokio::time::Instant::from_std(until);
+        let (set, sleep) =
+            self.sleep.get_or_insert_with(|| (until, Box::pin(tokio::time::sleep_until(at))));
+        if *set != until {
+            *set = until;
+            sleep.as_mut().reset(at);
+        }
+        let slept = sleep.as_mut().poll(context);
+        if slept.is_ready() {
+            // A sleep that is over must not be polled again.
+            self.sleep = None;
+        }
+        slept
+    }
+}

@@ -1,0 +1,96 @@
+//! A client's socket in a runtime of tokio.
+
+use super::client::{Opened, open};
+use super::socket::{BACKLOG_RETRY, REFUSED_IS_STALE};
+use super::stream::{receive, send};
+use crate::access::Trust;
+use crate::endpoint::Endpoint;
+use crate::error::Error;
+use crate::framing::Carrier;
+use crate::limits::Limits;
+use crate::peer::Peer;
+use bytes::BytesMut;
+use rustix::net::{RecvFlags, SendFlags};
+use std::io::{self, ErrorKind, IoSlice};
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+use tokio::io::Interest;
+use tokio::net::UnixStream;
+
+/// Whether a read that does not fill its buffer has emptied the socket, so that the next event is worth waiting for.
+const SHORT_IS_EMPTY: bool = cfg!(any(target_os = "linux", target_os = "android"));
+
+/// A connected socket in non-blocking mode.
+pub(crate) struct TokioStream(UnixStream);
+
+/// Connects, and checks who serves.
+pub(crate) fn open_tokio(
+    endpoint: &Endpoint,
+    limits: &Limits,
+    trust: &Trust,
+) -> Result<(TokioStream, Peer, Arc<str>), Error> {
+    let Opened { socket, peer, name } = open(endpoint, limits, Carrier::Stream, trust)?;
+    let socket = std::os::unix::net::UnixStream::from(socket);
+    let registered = socket.set_nonblocking(true).and_then(|()| UnixStream::from_std(socket));
+    let stream =
+        registered.map_err(|source| Error::system(&name, "setting up the socket", source))?;
+    Ok((TokioStream(stream), peer, name))
+}
+
+/// For how long connecting is tried again after a refusal that can mean a full backlog.
+pub(crate) fn retries(error: &Error) -> Option<Duration> {
+    match error {
+        Error::NoServer { cause, .. } if cause.kind() == ErrorKind::ConnectionRefused => {
+            (!REFUSED_IS_STALE).then_some(BACKLOG_RETRY)
+        }
+        _ => None,
+    }
+}
+
+impl TokioStream {
+    pub fn poll_read(
+        &mut self,
+        context: &mut Context<'_>,
+        buffer: &mut BytesMut,
+    ) -> Poll<io::Result<usize>> {
+        loop {
+            ready!(self.0.poll_read_ready(context))?;
+            let mut read = 0;
+            let tried = self.0.try_io(Interest::READABLE, || {
+                let room = buffer.capacity() - buffer.len();
+                let received = receive(&self.0, buffer, RecvFlags::DONTWAIT)?;
+                read = received.bytes;
+                // Said in here, it withdraws the readiness from before the read, and none that came since.
+                let is_empty = 0 < read && read < room && !received.stopped_short;
+                if SHORT_IS_EMPTY && is_empty {
+                    return Err(ErrorKind::WouldBlock.into());
+                }
+                Ok(())
+            });
+            match tried {
+                Err(error) if error.kind() == ErrorKind::WouldBlock && read == 0 => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    return Poll::Ready(Ok(read));
+                }
+                tried => return Poll::Ready(tried.map(|()| read)),
+            }
+        }
+    }
+
+    pub fn poll_write(
+        &mut self,
+        context: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        loop {
+            ready!(self.0.poll_write_ready(context))?;
+            let tried =
+                self.0.try_io(Interest::WRITABLE, || send(&self.0, slices, SendFlags::DONTWAIT));
+            match tried {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                tried => return Poll::Ready(tried),
+            }
+        }
+    }
+}

@@ -1,0 +1,31 @@
+//! What the async client needs of a runtime: a stream, and a timer. Another runtime is another implementation of this.
+#![forbid(unsafe_code)]
+
+use bytes::BytesMut;
+use std::io::{self, IoSlice};
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+/// A connected stream of bytes with a timer, both of one runtime. One task polls it: the driver of a connection.
+pub(crate) trait AsyncIo: Send + Unpin + 'static {
+    /// The clock of the timer, which is asked from any thread.
+    fn now() -> Instant;
+
+    /// Reads some bytes into the spare capacity of `buffer`, and appends them. 0: the end of the stream.
+    fn poll_read(
+        &mut self,
+        context: &mut Context<'_>,
+        buffer: &mut BytesMut,
+    ) -> Poll<io::Result<usize>>;
+
+    /// Writes some bytes of `slices`, and returns how many. What it has returned is on its way, whatever becomes of this
+    /// process.
+    fn poll_write(
+        &mut self,
+        context: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>>;
+
+    /// Waits until this time. Each poll may name another one, which counts from then on.
+    fn poll_sleep(&mut self, context: &mut Context<'_>, until: Instant) -> Poll<()>;
+}

@@ -1,0 +1,241 @@
+//! The driver: the only one that reads and writes on a connection.
+
+use super::shared::Shared;
+use crate::async_io::AsyncIo;
+use crate::client::channel::{Failure, GOODBYE_SEARCH_MAX, Pauses, SLICES, deliver_all, why_ended};
+use crate::client::lead::panicked;
+use crate::error::CloseReason;
+use crate::framing::{Framing, Inbound, ReadBuffers, SendQueue};
+use bytes::Bytes;
+use std::future::Future;
+use std::io::{self, ErrorKind, IoSlice};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+/// How often the driver writes and reads in one poll. With more to do it lets other tasks of its thread run: each round
+/// moves up to 64 KiB each way, so that it holds the thread for about a millisecond at most.
+const ROUNDS: usize = 32;
+
+/// The writes of one round: the sockets of some systems take no more than 8 KiB at once.
+const WRITES: usize = 8;
+
+/// How long a driver without handles goes on to send what was to be sent, to a server that does not read.
+const LINGER: Duration = Duration::from_secs(1);
+
+/// Owns a connection. It is woken by its stream, its timer, and by whoever begins or ends a call.
+pub(crate) struct Driver<T: AsyncIo> {
+    shared: Arc<Shared>,
+    /// `None` once the connection has ended.
+    io: Option<T>,
+    inbound: Inbound,
+    /// The server's preface has arrived.
+    has_begun: bool,
+    buffers: ReadBuffers,
+    /// Decoded messages before their delivery; empty between reads.
+    messages: Vec<Bytes>,
+    pauses: Pauses,
+    /// What is being sent.
+    queue: SendQueue<'static>,
+    /// The number of bytes that the system has taken.
+    sent: u64,
+    /// A write has failed, and nothing more is sent. What the server has sent before is still read: perhaps it says why.
+    unwritable: Option<io::Error>,
+    /// How much has been read since.
+    searched: usize,
+    /// When this side stops sending, once there is no handle any more.
+    lingers_until: Option<Instant>,
+}
+
+/// What a round has done.
+enum Round {
+    /// There may be more to do.
+    Worked,
+    /// There is nothing to do until the driver is woken.
+    Idle,
+}
+
+impl<T: AsyncIo> Driver<T> {
+    pub(super) fn new(shared: Arc<Shared>, framing: &dyn Framing, io: T) -> Driver<T> {
+        Driver {
+            shared,
+            io: Some(io),
+            inbound: Inbound::new(framing),
+            has_begun: false,
+            buffers: ReadBuffers::default(),
+            messages: Vec::new(),
+            pauses: Pauses::new(),
+            queue: SendQueue::default(),
+            sent: 0,
+            unwritable: None,
+            searched: 0,
+            lingers_until: None,
+        }
+    }
+
+    /// Does what can be done now, once.
+    fn round(&mut self, context: &mut Context<'_>) -> Result<Round, CloseReason> {
+        if let Some(reason) = self.shared.pending.closed() {
+            return Err(reason);
+        }
+        let (now, is_released) = (T::now(), self.shared.is_released());
+        let deadline = self.shared.pending.tick(now);
+        let has_written = self.write(context)?;
+        let has_read = self.read(context)?;
+        if is_released && self.has_lingered(now) {
+            return Err(CloseReason::Local);
+        }
+        if has_written || has_read {
+            return Ok(Round::Worked);
+        }
+        let next = deadline.into_iter().chain(self.lingers_until).min();
+        let io = self.io.as_mut();
+        let slept = io.zip(next).map(|(io, until)| io.poll_sleep(context, until));
+        Ok(match slept {
+            Some(Poll::Ready(())) => Round::Worked,
+            _ => Round::Idle,
+        })
+    }
+
+    /// Without handles: whether all has been sent, or the time for it is over.
+    fn has_lingered(&mut self, now: Instant) -> bool {
+        let until = *self.lingers_until.get_or_insert(now + LINGER);
+        let is_sent = self.queue.is_empty() && !self.shared.has_unsent();
+        is_sent || self.unwritable.is_some() || until <= now
+    }
+
+    /// Writes what there is, while the system takes it. Returns whether it has taken some.
+    fn write(&mut self, context: &mut Context<'_>) -> Result<bool, CloseReason> {
+        let Some(io) = self.io.as_mut().filter(|_| self.unwritable.is_none()) else {
+            return Ok(false);
+        };
+        if self.queue.is_empty() {
+            self.queue = self.shared.take_unsent(&mut self.queue);
+        }
+        let mut has_written = false;
+        for _ in 0..WRITES {
+            if self.queue.is_empty() {
+                break;
+            }
+            let mut slices = [IoSlice::new(&[]); SLICES];
+            let filled = self.queue.slices(&mut slices);
+            let len: usize = slices[..filled].iter().map(|slice| slice.len()).sum();
+            if !self.shared.given.offer(self.sent + len as u64) {
+                // Somebody has been told that this is not sent.
+                return Err(self.shared.pending.closed().unwrap_or(CloseReason::Local));
+            }
+            let written = io.poll_write(context, &slices[..filled]);
+            let taken = match &written {
+                Poll::Ready(Ok(taken)) => *taken,
+                _ => 0,
+            };
+            self.sent += taken as u64;
+            self.shared.given.taken(self.sent);
+            self.queue.advance(taken);
+            has_written |= taken > 0;
+            match written {
+                Poll::Pending => break,
+                Poll::Ready(Ok(1..)) => {}
+                Poll::Ready(Ok(0)) => self.unwritable = Some(ErrorKind::WriteZero.into()),
+                Poll::Ready(Err(error)) if error.kind() == ErrorKind::Interrupted => {}
+                Poll::Ready(Err(error)) => self.unwritable = Some(error),
+            }
+            if self.unwritable.is_some() {
+                break;
+            }
+        }
+        Ok(has_written)
+    }
+
+    /// Reads once, and delivers the messages that are whole. Returns whether there was something.
+    fn read(&mut self, context: &mut Context<'_>) -> Result<bool, CloseReason> {
+        let Some(io) = &mut self.io else {
+            return Ok(false);
+        };
+        let pending = &self.shared.pending;
+        let mut input = self.inbound.read_buffer(&mut self.buffers);
+        let outcome = match io.poll_read(context, &mut input) {
+            Poll::Pending => Ok(0),
+            Poll::Ready(Ok(0)) => Err(CloseReason::PeerClosed),
+            Poll::Ready(Ok(read)) => {
+                let (inbound, messages) = (&mut self.inbound, &mut self.messages);
+                let delivered = deliver_all(inbound, &mut input, messages, pending);
+                delivered.map(|()| read).map_err(|failure| match failure {
+                    Failure::Closed(reason) => reason,
+                    _ => CloseReason::Local,
+                })
+            }
+            Poll::Ready(Err(error)) if error.kind() == ErrorKind::Interrupted => Ok(0),
+            Poll::Ready(Err(error)) => Err(error.into()),
+        };
+        self.inbound.put_back(input, &mut self.buffers);
+        if !self.has_begun && self.inbound.has_begun() {
+            self.has_begun = true;
+            self.shared.set_largest(self.inbound.peer_limit());
+        }
+        let read =
+            outcome.map_err(|reason| why_ended(reason, &self.inbound, self.pauses.last()))?;
+        if read > 0 {
+            self.pauses.ends();
+        }
+        self.searched += if self.unwritable.is_some() { read } else { 0 };
+        let is_searched = read == 0 || self.searched >= GOODBYE_SEARCH_MAX;
+        if let Some(error) = self.unwritable.take_if(|_| is_searched) {
+            return Err(error.into());
+        }
+        Ok(read > 0)
+    }
+
+    /// The connection ends: says so to the calls, and to the server if that can be done at once.
+    fn end(&mut self, context: Option<&mut Context<'_>>, reason: CloseReason) -> CloseReason {
+        let reason = self.shared.end(reason);
+        let goodbye = self.shared.last_words(&reason);
+        let is_whole = self.queue.is_empty() && self.unwritable.is_none();
+        if let (Some(mut io), Some(context)) = (self.io.take(), context) {
+            if let Some(goodbye) = goodbye.filter(|_| is_whole) {
+                let mut slices = [IoSlice::new(&[]); SLICES];
+                let filled = goodbye.slices(&mut slices);
+                // An error is ignored: the connection ends in any case.
+                let _ = io.poll_write(context, &slices[..filled]);
+            }
+        }
+        self.queue = SendQueue::default();
+        self.inbound.discard();
+        self.shared.end_looking();
+        reason
+    }
+}
+
+impl<T: AsyncIo> Future for Driver<T> {
+    type Output = CloseReason;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<CloseReason> {
+        self.shared.begin_looking(context.waker());
+        for _ in 0..ROUNDS {
+            match self.round(context) {
+                Ok(Round::Worked) => {}
+                Ok(Round::Idle) => return Poll::Pending,
+                Err(reason) => return Poll::Ready(self.end(Some(context), reason)),
+            }
+        }
+        // There is more, and others have waited.
+        context.waker().wake_by_ref();
+        Poll::Pending
+    }
+}
+
+impl<T: AsyncIo> Drop for Driver<T> {
+    fn drop(&mut self) {
+        if self.io.is_some() {
+            let reason = match std::thread::panicking() {
+                true => panicked(),
+                false => io::Error::other(
+                    "the driver of this connection was dropped, with its task or its runtime",
+                )
+                .into(),
+            };
+            self.end(None, reason);
+        }
+    }
+}
