@@ -1,6 +1,7 @@
 //! The lock on a client's calls.
 
 use super::state::State;
+use crate::guard::guarded;
 use std::ops::{Deref, DerefMut};
 use std::sync::MutexGuard;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -46,6 +47,7 @@ impl Drop for Guard<'_> {
         }
         let woken = std::mem::take(&mut state.woken);
         drop(state);
-        woken.into_iter().for_each(std::task::Waker::wake);
+        // The fault of one is not the others': each is woken.
+        woken.into_iter().for_each(|task| guarded(|| task.wake()));
     }
 }

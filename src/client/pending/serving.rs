@@ -96,8 +96,10 @@ impl State {
 
     /// Nobody takes any more what the server sends unasked.
     pub fn stop_listening(&mut self) {
-        let (items, is_announced) =
-            self.unasked.take().map(|it| it.into_rest()).unwrap_or_default();
+        let mut unasked = self.unasked.take().unwrap_or_default();
+        // Its waker is not dropped under the lock.
+        unasked.waiter.wake(&mut self.woken);
+        let (items, is_announced) = unasked.into_rest();
         for item in items {
             match item {
                 Item::Notification(arrived) => unasked::taken(&mut self.machine, arrived.charge),

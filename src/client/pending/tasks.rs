@@ -19,24 +19,20 @@ impl State {
 
     /// Passes on all tasks: the connection has ended.
     pub(super) fn wake_all_tasks(&mut self) {
-        self.woken.extend(self.tasks.waiting.drain(..).map(|task| task.task));
+        let waiting = std::mem::take(&mut self.tasks.waiting);
+        self.woken.extend(waiting.into_values().map(|wait| wait.task));
     }
 
     /// Passes on the tasks for which something has come, or the deadline has passed.
     fn wake_tasks(&mut self, now: Instant) {
-        if self.tasks.waiting.is_empty() {
-            return;
-        }
-        let mut waiting = std::mem::take(&mut self.tasks.waiting);
-        let mut at = 0;
-        while let Some(task) = waiting.get(at) {
-            let is_late = task.deadline.is_some_and(|deadline| deadline <= now);
-            match is_late || self.is_met(task.until) {
-                true => self.woken.push(waiting.swap_remove(at).task),
-                false => at += 1,
-            }
-        }
-        self.tasks.waiting = waiting;
+        let is_over =
+            |wait: &Waiting| wait.deadline.is_some_and(|at| at <= now) || self.is_met(wait.until);
+        let waiting = &self.tasks.waiting;
+        let over: Vec<u64> =
+            waiting.iter().filter(|(_, wait)| is_over(wait)).map(|(key, _)| *key).collect();
+        let waiting = &mut self.tasks.waiting;
+        let over = over.iter().filter_map(|key| waiting.remove(key));
+        self.woken.extend(over.map(|wait| wait.task));
     }
 }
 
@@ -80,22 +76,15 @@ impl Pending {
             None => Waited::NotYet,
         };
         let tasks = &mut state.tasks;
-        let known = key.and_then(|key| tasks.waiting.iter().position(|it| it.key == key));
-        let before = match (&waited, known) {
-            (Waited::NotYet, Some(at)) => {
-                Some(std::mem::replace(&mut tasks.waiting[at].task, task.clone()))
+        let before = match &waited {
+            Waited::NotYet => {
+                let key = *key.get_or_insert_with(|| {
+                    tasks.last_key += 1;
+                    tasks.last_key
+                });
+                tasks.waiting.insert(key, Waiting { until, deadline, task: task.clone() })
             }
-            (Waited::NotYet, None) => {
-                tasks.last_key += 1;
-                *key = Some(tasks.last_key);
-                let key = tasks.last_key;
-                tasks.waiting.push(Waiting { key, until, deadline, task: task.clone() });
-                None
-            }
-            (_, known) => {
-                *key = None;
-                known.map(|at| tasks.waiting.swap_remove(at).task)
-            }
+            _ => key.take().and_then(|key| tasks.waiting.remove(&key)),
         };
         drop(state);
         drop(before);
@@ -105,9 +94,7 @@ impl Pending {
     /// Nobody waits with this key any more.
     pub fn stop_waiting(&self, key: u64) {
         let mut state = self.lock();
-        let waiting = &mut state.tasks.waiting;
-        let known = waiting.iter().position(|it| it.key == key);
-        let task = known.map(|at| waiting.swap_remove(at).task);
+        let task = state.tasks.waiting.remove(&key);
         drop(state);
         drop(task);
     }
@@ -119,7 +106,7 @@ impl Pending {
         state.machine.expire(now);
         state.hear();
         state.wake_tasks(now);
-        let waiting = state.tasks.waiting.iter().filter_map(|task| task.deadline);
+        let waiting = state.tasks.waiting.values().filter_map(|wait| wait.deadline);
         waiting.chain(state.machine.next_deadline()).min()
     }
 

@@ -94,3 +94,75 @@ fn wakers_are_woken_and_dropped_without_the_lock() {
     assert_eq!(woken(&looks), 1);
     assert!(!pending.watch(UNASKED, &waker), "there is nothing to wait for");
 }
+
+/// So also of the task that listened, and listens no more.
+#[test]
+fn the_end_of_listening_drops_its_waker_without_the_lock() {
+    let (pending, looks, waker) = waits();
+    let (other, ..) = waits();
+    // The last of this waker is dropped by the other calls, and looks at them.
+    let ends = Arc::new(Looks { pending: other.clone(), woken: AtomicUsize::new(0) });
+    assert!(other.listen());
+    assert!(other.watch(UNASKED, &ends.into()));
+    other.stop_listening();
+    drop((pending, looks, waker));
+}
+
+/// A wait is for what was asked for last, until the time that was said last.
+#[test]
+fn a_wait_can_change_what_it_is_for() {
+    let (pending, looks, waker) = waits();
+    let mut key = None;
+    let hour = Instant::now() + Duration::from_secs(3600);
+    assert!(matches!(pending.wait_until(&mut key, Until::Settled, None, &waker), Waited::NotYet));
+    pending.notify(notification()).unwrap();
+    let waited = pending.wait_until(&mut key, Until::MayNotify, Some(hour), &waker);
+    assert!(matches!(waited, Waited::NotYet));
+    assert_eq!((pending.tick(Instant::now()), pending.waiting_tasks()), (Some(hour), 1));
+    assert!(pending.fill(&mut |_, _| Some(0)), "the settings");
+    assert!(pending.fill(&mut |_, _| Some(0)), "the notification");
+    pending.tick(Instant::now());
+    assert_eq!((woken(&looks), pending.waiting_tasks()), (1, 0));
+}
+
+struct Panics;
+
+impl Wake for Panics {
+    fn wake(self: Arc<Self>) {
+        panic!("a waker's own fault");
+    }
+}
+
+/// A waker that panics keeps the others neither from being woken nor from what they wait for.
+#[test]
+fn a_waker_that_panics_keeps_nothing_from_others() {
+    let (pending, looks, waker) = waits();
+    let mut keys = [None, None, None];
+    let panics: Waker = Arc::new(Panics).into();
+    for (key, waker) in keys.iter_mut().zip([&panics, &waker, &panics]) {
+        assert!(matches!(pending.wait_until(key, Until::Settled, None, waker), Waited::NotYet));
+    }
+    pending.close(&CloseReason::Local);
+    assert_eq!((woken(&looks), pending.waiting_tasks()), (1, 0));
+}
+
+/// As many tasks may wait as there are: a wait costs the same among many.
+#[test]
+fn many_tasks_wait_and_go() {
+    let (pending, looks, waker) = waits();
+    let mut keys = vec![None; 100_000];
+    for round in 0..3 {
+        for key in &mut keys {
+            assert!(matches!(
+                pending.wait_until(key, Until::Settled, None, &waker),
+                Waited::NotYet
+            ));
+        }
+        assert_eq!(pending.waiting_tasks(), keys.len(), "{round}");
+    }
+    for key in keys.drain(..50_000).rev() {
+        pending.stop_waiting(key.unwrap());
+    }
+    pending.close(&CloseReason::Local);
+    assert_eq!((woken(&looks), pending.waiting_tasks()), (50_000, 0));
+}

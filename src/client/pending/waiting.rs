@@ -1,6 +1,7 @@
 //! The list of tasks that wait for something besides a reply.
 
 use crate::error::CloseReason;
+use std::collections::BTreeMap;
 use std::task::Waker;
 use std::time::Instant;
 
@@ -28,7 +29,6 @@ pub(in crate::client) enum Waited {
 
 #[derive(Debug)]
 pub(super) struct Waiting {
-    pub key: u64,
     pub until: Until,
     pub deadline: Option<Instant>,
     pub task: Waker,
@@ -38,6 +38,7 @@ pub(super) struct Waiting {
 /// come are woken: one that is not polled then, as its future was forgotten, keeps nothing from the others.
 #[derive(Debug, Default)]
 pub(super) struct Tasks {
-    pub waiting: Vec<Waiting>,
+    /// By the keys of the waits.
+    pub waiting: BTreeMap<u64, Waiting>,
     pub last_key: u64,
 }
