@@ -5,6 +5,8 @@ use msgpipe::tokio::Client;
 use msgpipe::{ClientOptions, Error, Limits};
 use std::future::Future;
 use std::pin::pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Waker};
 use std::time::{Duration, Instant};
 
@@ -25,6 +27,52 @@ fn connecting_needs_a_runtime() {
     let polled = connect.as_mut().poll(&mut Context::from_waker(Waker::noop()));
     let std::task::Poll::Ready(Err(error)) = polled else { panic!() };
     assert!(matches!(error, Error::Misuse { .. }), "{error}");
+}
+
+/// Not there, there, gone, and back: each time a client says so at once, and the next one connects.
+#[test]
+fn a_server_that_comes_back_is_found_by_the_next_client() {
+    on_each(|| async {
+        let name = unique_name();
+        let connect = || Client::connect(name.as_str());
+        assert!(matches!(connect().await, Err(Error::NoServer { .. })));
+        for _ in 0..3 {
+            let serving = Serving::at(&name);
+            let client = connect().await.unwrap();
+            assert_eq!(client.call("hello").await.unwrap(), "hello");
+            drop(serving);
+            let error = client.call("again").await.unwrap_err();
+            assert!(error.is_not_begun() || matches!(error, Error::Closed { .. }), "{error}");
+            assert!(matches!(connect().await, Err(Error::NoServer { .. })));
+        }
+    });
+}
+
+/// Dropped wherever it waits, connecting leaves neither a connection nor a lock: the next one gets through.
+#[test]
+fn connecting_that_is_dropped_leaves_nothing() {
+    on_each(|| async {
+        let name = unique_name();
+        let (serves, server) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(None)));
+        let (may, here, at) = (serves.clone(), server.clone(), name.clone());
+        let options = options().start_with(msgpipe::Start::hook(move || {
+            if may.load(Ordering::SeqCst) {
+                *here.lock().unwrap() = Some(Serving::at(&at));
+            }
+            Ok(())
+        }));
+        // Each waits for a server that its hook has not started.
+        for _ in 0..20 {
+            let connecting = Client::connect_with(name.as_str(), &options);
+            let waited = tokio::time::timeout(Duration::from_millis(5), connecting).await;
+            assert!(waited.is_err());
+        }
+        serves.store(true, Ordering::SeqCst);
+        let client = Client::connect_with(name.as_str(), &options).await.unwrap();
+        assert_eq!(client.call("hello").await.unwrap(), "hello");
+        drop(client);
+        drop(server.lock().unwrap().take());
+    });
 }
 
 /// A server that is bound and does not serve yet.

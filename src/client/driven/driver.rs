@@ -105,15 +105,17 @@ impl<T: AsyncIo> Driver<T> {
         is_sent || self.unwritable.is_some() || until <= now
     }
 
-    /// Writes what there is, while the system takes it. Returns whether it has taken some.
+    /// Writes what there is, while the system takes it. Returns whether there is or may be more to do.
     fn write(&mut self, context: &mut Context<'_>) -> Result<bool, CloseReason> {
         let Some(io) = self.io.as_mut().filter(|_| self.unwritable.is_none()) else {
             return Ok(false);
         };
+        let mut has_worked = false;
         if self.queue.is_empty() {
             self.queue = self.shared.take_unsent(&mut self.queue);
+            // There may be room for others now.
+            has_worked = !self.queue.is_empty();
         }
-        let mut has_written = false;
         for _ in 0..WRITES {
             if self.queue.is_empty() {
                 break;
@@ -133,22 +135,25 @@ impl<T: AsyncIo> Driver<T> {
             self.sent += taken as u64;
             self.shared.given.taken(self.sent);
             self.queue.advance(taken);
-            has_written |= taken > 0;
+            has_worked |= taken > 0;
             match written {
                 Poll::Pending => break,
                 Poll::Ready(Ok(1..)) => {}
                 Poll::Ready(Ok(0)) => self.unwritable = Some(ErrorKind::WriteZero.into()),
-                Poll::Ready(Err(error)) if error.kind() == ErrorKind::Interrupted => {}
+                Poll::Ready(Err(error)) if error.kind() == ErrorKind::Interrupted => {
+                    // Nothing would wake this task for it.
+                    has_worked = true;
+                }
                 Poll::Ready(Err(error)) => self.unwritable = Some(error),
             }
             if self.unwritable.is_some() {
                 break;
             }
         }
-        Ok(has_written)
+        Ok(has_worked)
     }
 
-    /// Reads once, and delivers the messages that are whole. Returns whether there was something.
+    /// Reads once, and delivers the messages that are whole. Returns whether there may be more.
     fn read(&mut self, context: &mut Context<'_>) -> Result<bool, CloseReason> {
         let Some(io) = &mut self.io else {
             return Ok(false);
@@ -156,17 +161,17 @@ impl<T: AsyncIo> Driver<T> {
         let pending = &self.shared.pending;
         let mut input = self.inbound.read_buffer(&mut self.buffers);
         let outcome = match io.poll_read(context, &mut input) {
-            Poll::Pending => Ok(0),
+            Poll::Pending => Ok(None),
             Poll::Ready(Ok(0)) => Err(CloseReason::PeerClosed),
             Poll::Ready(Ok(read)) => {
                 let (inbound, messages) = (&mut self.inbound, &mut self.messages);
                 let delivered = deliver_all(inbound, &mut input, messages, pending);
-                delivered.map(|()| read).map_err(|failure| match failure {
+                delivered.map(|()| Some(read)).map_err(|failure| match failure {
                     Failure::Closed(reason) => reason,
                     _ => CloseReason::Local,
                 })
             }
-            Poll::Ready(Err(error)) if error.kind() == ErrorKind::Interrupted => Ok(0),
+            Poll::Ready(Err(error)) if error.kind() == ErrorKind::Interrupted => Ok(Some(0)),
             Poll::Ready(Err(error)) => Err(error.into()),
         };
         self.inbound.put_back(input, &mut self.buffers);
@@ -176,15 +181,16 @@ impl<T: AsyncIo> Driver<T> {
         }
         let read =
             outcome.map_err(|reason| why_ended(reason, &self.inbound, self.pauses.last()))?;
-        if read > 0 {
+        let count = read.unwrap_or(0);
+        if count > 0 {
             self.pauses.ends();
         }
-        self.searched += if self.unwritable.is_some() { read } else { 0 };
-        let is_searched = read == 0 || self.searched >= GOODBYE_SEARCH_MAX;
+        self.searched += if self.unwritable.is_some() { count } else { 0 };
+        let is_searched = read.is_none() || self.searched >= GOODBYE_SEARCH_MAX;
         if let Some(error) = self.unwritable.take_if(|_| is_searched) {
             return Err(error.into());
         }
-        Ok(read > 0)
+        Ok(read.is_some())
     }
 
     /// The connection ends: says so to the calls, and to the server if that can be done at once.

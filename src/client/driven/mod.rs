@@ -2,6 +2,8 @@
 
 mod call;
 mod driver;
+#[cfg(test)]
+mod driver_tests;
 mod incoming;
 mod notifying;
 mod parts;
@@ -39,7 +41,8 @@ use std::time::{Duration, Instant};
 /// The **driver** is one task that reads and writes for all; [`connect`](Client::connect) spawns it. So a future that is
 /// dropped, forgotten or not polled for long never leaves half a message, and stops no other call. When the driver ends,
 /// all calls end with the reason and are woken. When the last handle is dropped (clients, calls, parts, uploads,
-/// [`Incoming`]) the driver sends what is to be sent, for a second at most, and ends.
+/// [`Incoming`]) the driver sends what is to be sent, for a second at most, and ends. A server that sees at once that the
+/// client has gone may drop it: await a reply to know.
 ///
 /// **Cancel safety**: each method says what a drop of its future does. None loses what has arrived.
 ///

@@ -14,6 +14,9 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
+/// So many parts without bytes are passed over in one poll: a server may send them without end, and others wait for the thread.
+const EMPTY_PARTS: usize = 128;
+
 /// The parts of a reply, in order; [`Client::stream`](super::Client::stream) begins the call.
 ///
 /// It is a [`Stream`] of them. As [`AsyncRead`](tokio::io::AsyncRead) it joins the bytes of all parts; an error is then in
@@ -103,17 +106,22 @@ impl Parts {
 
     /// Bytes of the part that is being read, or of the next one. None at the end.
     pub(crate) fn poll_bytes(&mut self, context: &mut Context<'_>) -> Poll<io::Result<&mut Bytes>> {
-        while self.rest.is_empty() {
+        for _ in 0..EMPTY_PARTS {
+            if !self.rest.is_empty() {
+                return Poll::Ready(Ok(&mut self.rest));
+            }
             match ready!(self.poll_part(context)) {
                 Some(part) => self.rest = part.map_err(io::Error::other)?,
                 None if self.has_failed => {
                     let text = "the reply ended with an error, and is incomplete";
                     return Poll::Ready(Err(io::Error::new(io::ErrorKind::UnexpectedEof, text)));
                 }
-                None => break,
+                None => return Poll::Ready(Ok(&mut self.rest)),
             }
         }
-        Poll::Ready(Ok(&mut self.rest))
+        // One that is not empty waits for the next poll, too.
+        context.waker().wake_by_ref();
+        Poll::Pending
     }
 }
 

@@ -10,6 +10,7 @@ use crate::client::server_message::Answers;
 use crate::error::{CloseReason, Error, ErrorReply, Progress};
 use crate::exchange::Settings;
 use crate::framing::{Framing, Outbound, SendQueue};
+use crate::guard::guarded;
 use crate::limits::Limits;
 use crate::peer::Peer;
 use bytes::{Bytes, BytesMut};
@@ -98,7 +99,14 @@ impl Shared {
         if !self.is_kicked.swap(true, Ordering::SeqCst) {
             let driver = self.driver.lock().unwrap_or_else(PoisonError::into_inner).clone();
             if let Some(driver) = driver {
-                driver.wake();
+                let mut is_woken = false;
+                guarded(|| {
+                    driver.wake();
+                    is_woken = true;
+                });
+                if !is_woken {
+                    self.is_kicked.store(false, Ordering::SeqCst);
+                }
             }
         }
     }
