@@ -7,9 +7,10 @@ use crate::framing::{Carrier, Framing};
 use crate::goodbye::Goodbye;
 use crate::message_server::{ConnectionId, Event, MessageServer, SendError, Waker};
 use crate::peer::Peer;
-use crate::{Endpoint, Error, ServerOptions, Share};
+use crate::{Endpoint, Error, ServerOptions, Share, Waitable};
 use bytes::Bytes;
 use std::fmt;
+use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -160,6 +161,14 @@ impl MessageServer for LocalServer {
 
     fn stop_accepting(&mut self) {
         self.event_loop.stop_accepting();
+    }
+
+    fn waitable(&self) -> io::Result<Option<Waitable>> {
+        self.event_loop.waitable()
+    }
+
+    fn poll_at(&self) -> Option<Instant> {
+        self.event_loop.poll_at()
     }
 
     fn is_over(&self) -> bool {

@@ -25,6 +25,8 @@ pub(crate) mod processes;
 mod standard_streams;
 #[cfg(feature = "tokio")]
 mod tokio_io;
+#[cfg(feature = "tokio")]
+mod tokio_wait;
 #[cfg(unix)]
 mod unix_socket;
 mod waitable;
@@ -42,6 +44,8 @@ pub(crate) use os::{StartLock, connect, locate, spawn};
 pub(crate) use standard_streams::stdio;
 #[cfg(feature = "tokio")]
 pub(crate) use tokio_io::{TokioIo, open_tokio, retries};
+#[cfg(feature = "tokio")]
+pub(crate) use tokio_wait::TokioWait;
 pub use waitable::Waitable;
 
 /// A connected client's stream, and its endpoint as text.

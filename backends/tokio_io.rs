@@ -20,6 +20,12 @@ use tokio::time::Sleep;
 /// A connected stream, and the timer of its driver.
 pub(crate) struct TokioIo {
     stream: os::TokioStream,
+    timer: TokioTimer,
+}
+
+/// A timer of the runtime.
+#[derive(Default)]
+pub(super) struct TokioTimer {
     /// Made when it is first waited for.
     sleep: Option<(Instant, Pin<Box<Sleep>>)>,
 }
@@ -48,7 +54,7 @@ pub(crate) fn open_tokio(
     let mut at_once = limits.clone();
     at_once.connect = Duration::ZERO;
     let (stream, peer, name) = os::open_tokio(endpoint, &at_once, trust)?;
-    Ok((TokioIo { stream, sleep: None }, peer, name))
+    Ok((TokioIo { stream, timer: TokioTimer::default() }, peer, name))
 }
 
 /// For how long connecting is tried again after this error. `None`: it is not.
@@ -81,6 +87,13 @@ impl AsyncIo for TokioIo {
     }
 
     fn poll_sleep(&mut self, context: &mut Context<'_>, until: Instant) -> Poll<()> {
+        self.timer.poll(context, until)
+    }
+}
+
+impl TokioTimer {
+    /// Ready once at this time. Each poll may name another one, which counts from then on.
+    pub fn poll(&mut self, context: &mut Context<'_>, until: Instant) -> Poll<()> {
         let at = tokio::time::Instant::from_std(until);
         let (set, sleep) =
             self.sleep.get_or_insert_with(|| (until, Box::pin(tokio::time::sleep_until(at))));

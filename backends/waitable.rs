@@ -85,6 +85,16 @@ impl Waitable {
     }
 }
 
+#[cfg(unix)]
+impl Waitable {
+    /// It is signalled while the poll has events that it has not returned yet.
+    pub(super) fn of_poll(poll: &mio::Poll) -> io::Result<Waitable> {
+        // SAFETY: the descriptor is open for as long as the poll is borrowed.
+        let descriptor = unsafe { BorrowedFd::borrow_raw(poll.as_raw_fd()) };
+        Ok(descriptor.try_clone_to_owned()?.into())
+    }
+}
+
 impl From<Owned> for Waitable {
     /// For a [`ClientStream`](crate::ClientStream) of the application's own.
     fn from(inner: Owned) -> Waitable {

@@ -2,12 +2,15 @@
 #![forbid(unsafe_code)]
 
 use crate::account::Share;
+use crate::backends::Waitable;
+pub use crate::connection_id::ConnectionId;
 use crate::error::{CloseReason, Error};
 use crate::goodbye::Goodbye;
 use crate::peer::Peer;
+pub use crate::send_error::{Refusal, SendError};
 pub use crate::waker::Waker;
 use bytes::Bytes;
-use std::fmt;
+use std::io;
 use std::time::{Duration, Instant};
 
 /// A server of whole messages: the lower of the two levels of this crate. [`Server`] adds requests
@@ -170,6 +173,48 @@ pub trait MessageServer {
     /// Stops accepting clients and releases the name. Existing connections stay open.
     fn stop_accepting(&mut self);
 
+    /// What an application's own loop waits for, beside other things, to call [`poll`](MessageServer::poll) then, with a
+    /// timeout of zero until it returns `None`. It is signalled while there may be events. Such a loop calls `poll` also at
+    /// [`poll_at`](MessageServer::poll_at), which each `poll` may change.
+    ///
+    /// Default: `None`, there is nothing to wait for but `poll` itself. [`LocalServer`](crate::LocalServer) has one on Unix; on
+    /// Windows its events come over a completion port, which cannot be waited for in this way.
+    ///
+    /// ```
+    /// # #[cfg(unix)]
+    /// # fn f() -> Result<(), Box<dyn std::error::Error>> {
+    /// use msgpipe::{LocalServer, MessageServer};
+    /// use std::time::{Duration, Instant};
+    ///
+    /// # let name = format!("msgpipe.doc.waitable.{}", std::process::id());
+    /// # let stop = Instant::now();
+    /// let mut server = LocalServer::bind(name.as_str())?;
+    /// let waitable = server.waitable()?.ok_or("not on this system")?;
+    /// loop {
+    ///     while let Some(event) = server.poll(Some(Duration::ZERO))? {
+    ///         println!("{event:?}");
+    ///     }
+    ///     let left = server.poll_at().map(|at| at.saturating_duration_since(Instant::now()));
+    /// #   if Instant::now() >= stop { return Ok(()) }
+    ///     waitable.wait(left)?; // in a real loop this waits for other things, too
+    /// }
+    /// # }
+    /// # #[cfg(unix)]
+    /// # f().unwrap();
+    /// ```
+    ///
+    /// # Errors
+    /// A system call failed.
+    fn waitable(&self) -> io::Result<Option<Waitable>> {
+        Ok(None)
+    }
+
+    /// When [`poll`](MessageServer::poll) is to be called next though the [waitable](MessageServer::waitable) is not
+    /// signalled: a deadline of a connection, or something that was left for later. `None`: at no time.
+    fn poll_at(&self) -> Option<Instant> {
+        None
+    }
+
     /// Whether no connection is left and none can come: a [`Server`](crate::Server) then returns from `serve`. Default:
     /// `false`.
     fn is_over(&self) -> bool {
@@ -291,80 +336,4 @@ pub enum Event {
     Closed(ConnectionId, CloseReason),
     /// [`Waker::wake`] was called since this event was last returned.
     Woken,
-}
-
-/// The id of a connection of a [`MessageServer`]. A server never uses an id twice.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ConnectionId(u64);
-
-impl ConnectionId {
-    /// An id with this number; for implementations of [`MessageServer`].
-    ///
-    /// ```
-    /// let id = msgpipe::ConnectionId::from_number(7);
-    /// assert_eq!((id.number(), id.to_string().as_str()), (7, "connection 7"));
-    /// ```
-    pub const fn from_number(number: u64) -> ConnectionId {
-        ConnectionId(number)
-    }
-
-    /// The id's number.
-    pub fn number(self) -> u64 {
-        self.0
-    }
-}
-
-impl fmt::Display for ConnectionId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "connection {}", self.0)
-    }
-}
-
-/// A message was not queued.
-#[derive(Debug, thiserror::Error)]
-#[error("{connection}: {refusal}")]
-#[non_exhaustive]
-pub struct SendError {
-    /// The connection that it was for.
-    pub connection: ConnectionId,
-    /// Why it was not queued.
-    pub refusal: Refusal,
-    /// The body of the message.
-    pub body: Bytes,
-}
-
-impl SendError {
-    /// An error that returns `body`; for implementations of [`MessageServer`].
-    pub fn new(connection: ConnectionId, refusal: Refusal, body: Bytes) -> SendError {
-        SendError { connection, refusal, body }
-    }
-}
-
-/// Why a message was not queued.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum Refusal {
-    /// The connection has ended or is being closed.
-    #[error("the connection has ended or is closing")]
-    Closed,
-    /// The send queue is full. Send again after [`Event::Writable`].
-    #[error("{queued} bytes are queued for it, the limit is {limit}: the peer does not read")]
-    Full {
-        /// The bytes in the send queue.
-        queued: usize,
-        /// [`Limits::queued`](crate::Limits::queued).
-        limit: usize,
-    },
-    /// The memory of the server ([`Limits::memory`](crate::Limits::memory)), or the part of the peer's
-    /// user, is used up. Send again after [`Event::Writable`].
-    #[error(
-        "{held} bytes are held for all clients, and there is no memory for more: raise Limits::memory, or send less to clients that do not read"
-    )]
-    Memory {
-        /// The bytes that are held for all clients together.
-        held: usize,
-    },
-    /// The framing cannot carry this message.
-    #[error(transparent)]
-    Framing(#[from] crate::framing::FramingError),
 }

@@ -61,7 +61,7 @@ impl Chain {
 }
 
 /// Is told while its thread waits in a call.
-pub(crate) trait Waits {
+pub(crate) trait Waits: Send + Sync {
     /// The thread begins to wait.
     fn blocks(&self);
 
@@ -70,6 +70,7 @@ pub(crate) trait Waits {
 }
 
 /// The handling of one request, by one thread.
+#[derive(Clone)]
 pub(crate) struct Handling {
     pub deadline: Option<Instant>,
     pub chain: Chain,

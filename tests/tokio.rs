@@ -1,4 +1,4 @@
-//! The async client in tokio, against the blocking server in threads: in a runtime of one thread, and of two.
+//! The async client in tokio against the blocking server, and async handlers: in a runtime of one thread, and of two.
 
 mod tokio_cases {
     mod calls;
@@ -7,7 +7,10 @@ mod tokio_cases {
     mod connecting;
     mod ends;
     mod fairness;
+    mod handler_ends;
+    mod handlers;
     mod parts;
+    mod places;
     mod processes;
     mod runtimes;
     mod unasked;

@@ -17,7 +17,7 @@ use crate::goodbye::Goodbye;
 use crate::limits::Limits;
 use crate::message_server::{ConnectionId, Event, Waker};
 use crate::peer::Peer;
-use crate::{Instances, ServerOptions};
+use crate::{Instances, ServerOptions, Waitable};
 use mio::{Events, Token};
 use std::io;
 use std::sync::Arc;
@@ -121,6 +121,20 @@ impl<A: Acceptor> EventLoop<A> {
     /// See [`MessageServer::is_over`](crate::MessageServer::is_over).
     pub fn is_over(&self) -> bool {
         self.is_only && self.connections.len() == 0
+    }
+
+    /// See [`MessageServer::waitable`](crate::MessageServer::waitable).
+    pub fn waitable(&self) -> io::Result<Option<Waitable>> {
+        #[cfg(unix)]
+        return Waitable::of_poll(&self.poller.poll).map(Some);
+        #[cfg(windows)]
+        return Ok(None);
+    }
+
+    /// See [`MessageServer::poll_at`](crate::MessageServer::poll_at).
+    pub fn poll_at(&self) -> Option<Instant> {
+        let now = self.connections.is_busy().then(Instant::now);
+        [now, self.connections.deadline(), self.accept_due()].into_iter().flatten().min()
     }
 
     /// See [`MessageServer::poll`](crate::MessageServer::poll).

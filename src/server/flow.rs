@@ -1,11 +1,12 @@
 //! The parts of a reply, or the notifications for a client, on their way from the threads that make them to the
 //! server's loop.
 
+use super::changed::Changed;
 use crate::account::{Charge, Share};
 use crate::error::ErrorReply;
 use crate::exchange::Message;
 use std::collections::VecDeque;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// The bytes of parts of one reply that wait for the server's loop: several parts of 64 KiB, so that neither
 /// thread waits for the other at each part. One part may always wait, of any size and uncharged: without that its
@@ -42,7 +43,7 @@ pub(super) enum Refused {
 #[derive(Debug)]
 pub(super) struct Flow {
     state: Mutex<State>,
-    changed: Condvar,
+    changed: Changed,
 }
 
 #[derive(Debug)]
@@ -79,7 +80,7 @@ impl Flow {
             waiters: 0,
             is_told: false,
         };
-        Flow { state: Mutex::new(state), changed: Condvar::new() }
+        Flow { state: Mutex::new(state), changed: Changed::default() }
     }
 
     /// What the next part costs.
@@ -102,13 +103,33 @@ impl Flow {
                 return Err(Refused::Full(part));
             }
             state.waiters += 1;
-            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state = self.changed.wait(state);
             state.waiters -= 1;
         }
         if state.is_gone || state.ending.is_some() {
             return Err(Refused::Gone);
         }
         Ok(state.add(part))
+    }
+
+    /// Adds a part, as [`push`](Flow::push); if there is no room this task is woken when there may be. A server that stops
+    /// is to be waited for no more.
+    #[cfg(feature = "tokio")]
+    pub fn push_or_watch(&self, part: Message, task: &std::task::Waker) -> Result<bool, Refused> {
+        let mut state = self.lock();
+        if state.is_gone || state.ending.is_some() {
+            return Err(Refused::Gone);
+        }
+        if state.has_room(&part) {
+            return Ok(state.add(part));
+        }
+        if state.is_stopping {
+            return Err(Refused::Gone);
+        }
+        let before = self.changed.watch(task);
+        drop(state);
+        drop(before);
+        Err(Refused::Full(part))
     }
 
     /// Adds a part, for which the oldest that wait are dropped if there is no room. Returns whether the loop has to be
@@ -134,8 +155,10 @@ impl Flow {
     pub fn end(&self, ending: Ending) -> bool {
         let mut state = self.lock();
         state.ending = Some(ending);
-        self.changed.notify_all();
-        !std::mem::replace(&mut state.is_told, true)
+        let tells = !std::mem::replace(&mut state.is_told, true);
+        drop(state);
+        drop(self.changed.notify());
+        tells
     }
 
     /// For the loop.
@@ -145,8 +168,10 @@ impl Flow {
             state.bytes -= cost(&part);
             state.settle();
             // Not for each part: a thread that is woken sends several.
-            if state.waiters > 0 && state.bytes <= WAITING_MAX / 4 {
-                self.changed.notify_all();
+            let has_room = state.bytes <= WAITING_MAX / 4;
+            if has_room && (state.waiters > 0 || self.changed.has_task()) {
+                drop(state);
+                drop(self.changed.notify());
             }
             return Next::Part(part);
         }
@@ -160,7 +185,7 @@ impl Flow {
     /// Threads that wait for room are told that there is none any more: the server stops.
     pub fn stop_waiting(&self) {
         self.lock().is_stopping = true;
-        self.changed.notify_all();
+        drop(self.changed.notify());
     }
 
     /// Whether nobody waits for parts any more.
@@ -175,8 +200,8 @@ impl Flow {
         let dropped = std::mem::take(&mut state.parts);
         state.bytes = 0;
         state.settle();
-        self.changed.notify_all();
         drop(state);
+        drop(self.changed.notify());
         drop(dropped); // not under the lock: they may be large
     }
 }

@@ -1,9 +1,10 @@
 //! The parts of a request on their way from the server's loop to the thread that takes them.
 
+use super::changed::Changed;
 use crate::exchange::{Charge, MESSAGE_COST};
 use bytes::Bytes;
 use std::collections::VecDeque;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 /// So many bytes of taken parts are given back together while more wait: the loop is not woken for each.
@@ -52,7 +53,7 @@ impl Held {
 #[derive(Debug, Default)]
 pub(super) struct Inflow {
     state: Mutex<State>,
-    changed: Condvar,
+    changed: Changed,
 }
 
 #[derive(Debug, Default)]
@@ -96,14 +97,15 @@ impl Inflow {
             return false;
         }
         state.parts.push_back((part, held));
-        self.changed.notify_all();
+        drop(state);
+        drop(self.changed.notify());
         true
     }
 
     /// For the loop: the request has ended. The first end counts.
     pub fn end(&self, end: RequestEnd) {
         self.lock().end.get_or_insert(end);
-        self.changed.notify_all();
+        drop(self.changed.notify());
     }
 
     /// For the loop: what the taken parts held, and whether no more are wanted.
@@ -124,8 +126,8 @@ impl Inflow {
         }
         let parts = std::mem::take(&mut state.parts);
         let mut held = std::mem::take(&mut state.freed);
-        self.changed.notify_all();
         drop(state);
+        drop(self.changed.notify());
         parts.iter().for_each(|(_, it)| held.add(*it));
         held
     }
@@ -145,13 +147,24 @@ impl Inflow {
                 return (taken, tells);
             }
             state = match left {
-                None => self.changed.wait(state).unwrap_or_else(PoisonError::into_inner),
-                Some(left) => {
-                    let waited = self.changed.wait_timeout(state, left);
-                    waited.unwrap_or_else(PoisonError::into_inner).0
-                }
+                None => self.changed.wait(state),
+                Some(left) => self.changed.wait_within(state, left),
             };
         }
+    }
+
+    /// For the application: as [`take`](Inflow::take); if there is nothing, this task is woken when there may be.
+    #[cfg(feature = "tokio")]
+    pub fn take_or_watch(&self, task: &std::task::Waker) -> (Taken, bool) {
+        let mut state = self.lock();
+        let taken = state.take();
+        let before = match taken.0 {
+            Taken::Nothing => self.changed.watch(task),
+            _ => None,
+        };
+        drop(state);
+        drop(before);
+        taken
     }
 
     /// For the application: it takes no more. Returns whether the loop has to be told.

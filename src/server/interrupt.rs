@@ -6,6 +6,7 @@ use crate::guard::guarded;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::task::Waker;
 use std::time::Instant;
 
 /// Why the work on a request may be of no more use; see
@@ -60,6 +61,8 @@ pub(super) struct Watch {
 #[derive(Default)]
 struct State {
     hook: Option<Hook>,
+    /// The task of a handler that ends with the call.
+    task: Option<Waker>,
     /// What has happened and was not told.
     news: Vec<Interrupt>,
     is_stopping: bool,
@@ -90,8 +93,24 @@ impl Watch {
         }
         self.is_over.store(!is_stop, Ordering::SeqCst);
         state.news.push(what);
+        let task = if is_stop { None } else { state.task.take() };
         drop(state);
+        if let Some(task) = task {
+            guarded(|| task.wake());
+        }
         self.run();
+    }
+
+    /// Whether nobody waits for the reply; if not, this task is woken when that is so.
+    #[cfg(feature = "tokio")]
+    pub fn is_over_or_watched(&self, task: &Waker) -> bool {
+        let mut state = self.lock();
+        let is_same = matches!(&state.task, Some(before) if before.will_wake(task));
+        let before = if is_same { None } else { state.task.replace(task.clone()) };
+        let is_over = self.is_over();
+        drop(state);
+        drop(before);
+        is_over
     }
 
     /// Sets the hook, which is told at once what has happened before.

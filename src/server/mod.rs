@@ -6,6 +6,7 @@ mod arrival;
 mod bind;
 mod caller;
 mod calling;
+mod changed;
 mod client_call;
 mod connection;
 mod connections;
@@ -25,6 +26,8 @@ mod request_parts;
 mod responder;
 mod rooms;
 mod tally;
+#[cfg(feature = "tokio")]
+mod tasks;
 mod topic;
 mod workers;
 
@@ -40,6 +43,8 @@ pub use reply::{Failure, IntoReply};
 pub use request_parts::{ReceiveError, RequestParts};
 pub use responder::{Request, Responder};
 pub use tally::{ServerCounts, SlowCall};
+#[cfg(feature = "tokio")]
+pub use tasks::Tasks;
 pub use topic::{Published, Topic, WhenFull};
 pub use workers::Workers;
 

@@ -12,13 +12,18 @@ impl Request {
 
     /// This thread handles it while the result lives. `worker`: as a worker of this server, to be told when it waits.
     pub(super) fn begin(&self, worker: Option<(ServerId, Arc<dyn Waits>)>) -> Entered {
-        let (chain, deadline) = (self.chain(), self.deadline);
+        let handling = self.handling();
         let handling = match worker {
             Some((id, worker)) => {
-                Handling { deadline, chain: chain.with(id), worker: Some(worker) }
+                Handling { chain: handling.chain.with(id), worker: Some(worker), ..handling }
             }
-            None => Handling { deadline, chain, worker: None },
+            None => handling,
         };
         handling.enter()
+    }
+
+    /// Its handling in the server's loop.
+    pub(super) fn handling(&self) -> Handling {
+        Handling { deadline: self.deadline, chain: self.chain(), worker: None }
     }
 }

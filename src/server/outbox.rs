@@ -11,9 +11,8 @@ use crate::limits::Limits;
 use crate::message_server::{ConnectionId, Waker};
 use bytes::Bytes;
 use std::cell::Cell;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::thread::ThreadId;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// A reply to a request, or an error reply.
@@ -60,6 +59,30 @@ thread_local! {
     static IS_LOOP: Cell<bool> = const { Cell::new(false) };
 }
 
+/// A number that no other thread has while this one lives, and which is not 0.
+fn this_thread() -> usize {
+    thread_local! {
+        #[allow(clippy::missing_const_for_thread_local)]
+        static HERE: u8 = const { 0 };
+    }
+    HERE.with(|here| std::ptr::from_ref(here) as usize)
+}
+
+/// While it lives, its thread runs the loop of a server.
+#[must_use]
+pub(super) struct OnLoop<'o> {
+    outbox: &'o Outbox,
+    before: usize,
+    was_loop: bool,
+}
+
+impl Drop for OnLoop<'_> {
+    fn drop(&mut self) {
+        self.outbox.thread.store(self.before, Ordering::SeqCst);
+        IS_LOOP.set(self.was_loop);
+    }
+}
+
 /// Whether this thread runs the loop of any server: it must not wait for another.
 pub(super) fn is_any_loop() -> bool {
     IS_LOOP.get()
@@ -82,8 +105,8 @@ pub(super) struct Outbox {
     /// The calls to one client that may be open, and the bytes of their requests.
     in_flight: usize,
     call_bytes: usize,
-    /// The thread that runs the loop.
-    thread: OnceLock<ThreadId>,
+    /// The number of the thread that runs the loop; 0 while none does.
+    thread: AtomicUsize,
     pub tally: Tally,
 }
 
@@ -99,7 +122,7 @@ impl Outbox {
             call_time: limits.call,
             in_flight: limits.in_flight,
             call_bytes: limits.connection_window,
-            thread: OnceLock::new(),
+            thread: AtomicUsize::new(0),
             tally: Tally::default(),
         }
     }
@@ -108,15 +131,15 @@ impl Outbox {
         self.given.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// This thread runs the loop.
-    pub fn is_run_here(&self) {
-        self.thread.get_or_init(|| std::thread::current().id());
-        IS_LOOP.set(true);
+    /// This thread runs the loop while the result lives.
+    pub fn run_here(&self) -> OnLoop<'_> {
+        let before = self.thread.swap(this_thread(), Ordering::SeqCst);
+        OnLoop { outbox: self, before, was_loop: IS_LOOP.replace(true) }
     }
 
     /// Whether this is the thread that runs the loop.
     pub fn is_on_loop(&self) -> bool {
-        self.thread.get() == Some(&std::thread::current().id())
+        self.thread.load(Ordering::SeqCst) == this_thread()
     }
 
     pub fn endpoint(&self) -> &Arc<str> {

@@ -41,8 +41,8 @@ use std::sync::Arc;
 #[derive(Debug)]
 #[must_use = "dropping it says that the parts are incomplete"]
 pub struct PartSender {
-    responder: Responder,
-    flow: Arc<Flow>,
+    pub(super) responder: Responder,
+    pub(super) flow: Arc<Flow>,
     is_ended: bool,
 }
 
@@ -156,7 +156,7 @@ impl PartSender {
     }
 
     /// Tells the loop that there is something for it.
-    fn tell(&self, tells: bool) {
+    pub(super) fn tell(&self, tells: bool) {
         if tells {
             self.responder.give(Given::Parts(self.flow.clone()));
         }

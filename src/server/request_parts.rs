@@ -122,7 +122,10 @@ impl RequestParts {
         self.taken(taken)
     }
 
-    fn taken(&self, (taken, tells): (Taken, bool)) -> Option<Result<Option<Bytes>, ReceiveError>> {
+    pub(super) fn taken(
+        &self,
+        (taken, tells): (Taken, bool),
+    ) -> Option<Result<Option<Bytes>, ReceiveError>> {
         self.tell(tells);
         Some(match taken {
             Taken::Nothing => return None,

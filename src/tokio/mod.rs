@@ -17,4 +17,5 @@ mod adapters;
 mod connecting;
 
 pub use crate::client::driven::{Call, Client, Incoming, Parts, Upload};
+pub use crate::server::Tasks;
 pub use connecting::Driver;

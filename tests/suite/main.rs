@@ -43,6 +43,8 @@ mod os_messages;
 #[cfg(target_os = "linux")]
 mod other_users;
 mod own_loop;
+#[cfg(unix)]
+mod own_loop_server;
 mod part_limits;
 #[cfg(windows)]
 mod pipe_access;

@@ -11,7 +11,6 @@ use bytes::{Bytes, BytesMut};
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 const ROOM: usize = 1 << 30;

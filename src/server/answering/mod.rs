@@ -37,7 +37,7 @@ pub(super) struct Answering<M> {
     connections: Connections,
     limits: Limits,
     config: Arc<Config>,
-    outbox: Arc<Outbox>,
+    pub(super) outbox: Arc<Outbox>,
     /// Replies from other threads that have not been sent yet.
     given: VecDeque<(ConnectionId, u32, Given)>,
     stopper: Stopper,
@@ -80,6 +80,16 @@ impl<M> Drop for Answering<M> {
         self.given.drain(..).for_each(|(_, _, given)| given.discard());
         self.outbox.end();
     }
+}
+
+/// What a turn of the loop has done.
+pub(super) enum Turn {
+    /// An event, or more than one.
+    Busy,
+    /// Nothing. There is something to do after this time, whatever happens.
+    Quiet(Option<Duration>),
+    /// The server has ended.
+    Over,
 }
 
 /// A request for the handler.
@@ -125,40 +135,53 @@ impl<M: MessageServer> Answering<M> {
         self
     }
 
-    pub fn run(mut self, mut handler: impl FnMut(Request, Answerer<'_, M>)) -> Result<(), Error> {
-        self.outbox.is_run_here();
-        loop {
-            self.take_given();
-            self.feed_hungry();
-            if self.messages.is_over() && self.callers.is_empty() {
-                // As if it had been stopped: threads that wait for its drain are told.
-                self.stopper.stop.store(true, Ordering::SeqCst);
-            }
-            if self.stopper.stop.load(Ordering::SeqCst) && self.is_stopped() {
-                self.close_rest();
-                return Ok(());
-            }
-            let timeout = self.timeout();
-            let Some(event) = self.messages.poll(timeout)? else {
-                continue;
-            };
-            match event {
-                Event::Connected(connection) => self.connected(connection),
-                Event::Message(connection, message) => {
-                    let mut next = self.received(connection, message);
-                    while let Some(Begun { id, request, is_last }) = next {
-                        handler(request, Answerer { server: &mut self, connection, id });
-                        next = if is_last { None } else { self.next_request(connection) };
-                    }
-                }
-                Event::Writable(connection) => self.writable(connection),
-                // Once all its requests are answered it is closed.
-                Event::HalfClosed(it) => self.tend(it, |caller, _| caller.finished = true),
-                Event::Closed(connection, reason) => self.closed(connection, &reason),
-                Event::AcceptFailed(error) => self.hooks.accept_failed(error),
-                Event::Woken => {}
-            }
+    pub fn run(self, mut handler: impl FnMut(Request, Answerer<'_, M>)) -> Result<(), Error> {
+        let outbox = self.outbox.clone();
+        let _here = outbox.run_here();
+        // Dropped before that.
+        let mut answering = self;
+        while !matches!(answering.turn(None, &mut handler)?, Turn::Over) {}
+        Ok(())
+    }
+
+    /// Handles one event, which it waits for, at most for `most`.
+    pub fn turn(
+        &mut self,
+        most: Option<Duration>,
+        handler: &mut impl FnMut(Request, Answerer<'_, M>),
+    ) -> Result<Turn, Error> {
+        self.take_given();
+        self.feed_hungry();
+        if self.messages.is_over() && self.callers.is_empty() {
+            // As if it had been stopped: threads that wait for its drain are told.
+            self.stopper.stop.store(true, Ordering::SeqCst);
         }
+        if self.stopper.stop.load(Ordering::SeqCst) && self.is_stopped() {
+            self.close_rest();
+            return Ok(Turn::Over);
+        }
+        let timeout = self.timeout();
+        let wait = timeout.into_iter().chain(most).min();
+        let Some(event) = self.messages.poll(wait)? else {
+            return Ok(Turn::Quiet(timeout));
+        };
+        match event {
+            Event::Connected(connection) => self.connected(connection),
+            Event::Message(connection, message) => {
+                let mut next = self.received(connection, message);
+                while let Some(Begun { id, request, is_last }) = next {
+                    handler(request, Answerer { server: self, connection, id });
+                    next = if is_last { None } else { self.next_request(connection) };
+                }
+            }
+            Event::Writable(connection) => self.writable(connection),
+            // Once all its requests are answered it is closed.
+            Event::HalfClosed(it) => self.tend(it, |caller, _| caller.finished = true),
+            Event::Closed(connection, reason) => self.closed(connection, &reason),
+            Event::AcceptFailed(error) => self.hooks.accept_failed(error),
+            Event::Woken => {}
+        }
+        Ok(Turn::Busy)
     }
 
     fn connected(&mut self, connection: ConnectionId) {

@@ -91,6 +91,8 @@ impl<M: MessageServer> Server<M> {
     /// | `serve_workers` | on [`Workers`], several at once | what blocks: files, other programs, calls of other servers |
     /// | [`serve_workers_deferred`](Server::serve_workers_deferred) | on [`Workers`], and replies when it likes | the same, with replies of parts ([`Responder::into_parts`]) |
     ///
+    /// With the feature `tokio` there is `serve_tasks` for handlers that are async.
+    ///
     /// The loop never waits for a handler. If all workers are busy, requests wait; when a queue is full, they get the
     /// error reply [`ErrorReply::BUSY`](crate::ErrorReply::BUSY).
     ///
