@@ -47,7 +47,7 @@ impl Client {
     ///
     /// Waits while the server is busy, at most for [`Limits::connect`].
     ///
-    /// Cancel safety: dropped before it is done, there is no connection.
+    /// Cancel safety: dropped before it is done, there is no connection. A server that it has started is left to itself.
     ///
     /// # Errors
     /// As [`msgpipe::Client::connect`](crate::Client::connect); [`Error::Misuse`] outside of a runtime of tokio.

@@ -14,9 +14,9 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-/// How often the driver writes and reads in one poll. With more to do it lets other tasks of its thread run: each round
-/// moves up to 64 KiB each way, so that it holds the thread for about a millisecond at most.
-const ROUNDS: usize = 32;
+/// How often the driver writes and reads in one poll. With more to do it lets other tasks of its thread run. Each round
+/// moves up to 64 KiB each way, so that a poll takes some milliseconds for the smallest messages, and far less for others.
+const ROUNDS: usize = 8;
 
 /// The writes of one round: the sockets of some systems take no more than 8 KiB at once.
 const WRITES: usize = 8;
