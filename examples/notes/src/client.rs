@@ -1,11 +1,11 @@
 //! The command line: each command is a call of the service.
 
 use crate::protocol::{ADD, EXPORT, GET, IMPORT, LIST, Note, STATUS, STOP, WATCH};
-use crate::{Failure, Place};
+use crate::{Failure, Place, lines};
 use indicatif::{ProgressBar, ProgressStyle};
 use msgpipe::{Backoff, Client, ClientOptions, Error, Parts, Received, ReconnectingClient, Start};
-use std::fs::{self, File};
-use std::io::{self, BufRead, BufReader, BufWriter, Write};
+use std::fs::File;
+use std::io::{self, BufReader, BufWriter, Write};
 use std::path::Path;
 use std::process::Command;
 use std::thread;
@@ -107,27 +107,33 @@ pub fn export(place: &Place, file: Option<&Path>) -> Result<(), Failure> {
     match file {
         None => write_notes(parts, &bar, io::stdout().lock())?,
         Some(file) => {
-            // Nobody finds half a file.
-            let unfinished = file.with_extension("part");
-            let written = File::create(&unfinished)
-                .map_err(Failure::from)
-                .and_then(|output| write_notes(parts, &bar, output))
-                .and_then(|()| Ok(fs::rename(&unfinished, file)?));
-            if let Err(error) = written {
-                let _ = fs::remove_file(&unfinished);
-                return Err(format!("{}: {error}", file.display()).into());
-            }
+            write_file(file, parts, &bar).map_err(|error| format!("{}: {error}", file.display()))?
         }
     }
     bar.finish_and_clear();
     Ok(())
 }
 
+/// Nobody finds half a file: until it is complete it has a name that no other file has. It is for its user only, as the
+/// notes are.
+fn write_file(file: &Path, parts: Parts, bar: &ProgressBar) -> Result<(), Failure> {
+    if file.exists() && !file.is_file() {
+        return Err("it is there, and is no file".into());
+    }
+    let directory = file.parent().filter(|it| !it.as_os_str().is_empty());
+    let directory = directory.unwrap_or(Path::new("."));
+    // Dropped before its end it is removed.
+    let unfinished = tempfile::Builder::new().prefix(".notes-export-").tempfile_in(directory)?;
+    write_notes(parts, bar, unfinished.as_file())?;
+    unfinished.as_file().sync_all()?;
+    unfinished.persist(file)?;
+    Ok(())
+}
+
 fn write_notes(parts: Parts, bar: &ProgressBar, output: impl Write) -> Result<(), Failure> {
     let mut output = BufWriter::new(output);
     for part in parts {
-        let text = decode(&part?)?.text.replace('\\', "\\\\").replace('\n', "\\n");
-        writeln!(output, "{text}")?;
+        writeln!(output, "{}", lines::escaped(&decode(&part?)?.text))?;
         bar.inc(1);
     }
     Ok(output.flush()?)
@@ -140,10 +146,10 @@ pub fn import(place: &Place, file: &Path) -> Result<(), Failure> {
     let mut upload = client.with_method(IMPORT).upload()?;
     let bar = ProgressBar::new(bytes)
         .with_style(ProgressStyle::with_template("{bar:40} {bytes}/{total_bytes}, {eta}")?);
-    for line in BufReader::new(opened).lines() {
-        let line = line?;
-        match upload.send(unescaped(&line)) {
-            Ok(()) => bar.inc(line.len() as u64 + 1),
+    let (mut input, mut line) = (BufReader::new(opened), Vec::new());
+    while lines::read(&mut input, &mut line)? {
+        match upload.send(lines::unescaped(&line)?) {
+            Ok(()) => bar.inc(line.len() as u64),
             Err(Error::Stopped { .. }) => break, // its reply says why
             Err(error) => return Err(error.into()),
         }
@@ -151,20 +157,4 @@ pub fn import(place: &Place, file: &Path) -> Result<(), Failure> {
     let count = upload.finish()?.wait()?;
     bar.finish_and_clear();
     print(count)
-}
-
-/// The text of an exported line.
-fn unescaped(line: &str) -> String {
-    let mut text = String::with_capacity(line.len());
-    let mut rest = line.chars();
-    while let Some(next) = rest.next() {
-        match next {
-            '\\' => match rest.next() {
-                Some('n') => text.push('\n'),
-                other => text.push(other.unwrap_or('\\')),
-            },
-            other => text.push(other),
-        }
-    }
-    text
 }

@@ -14,9 +14,12 @@
 //!
 //! The service belongs to its user and a name, and keeps its notes in a directory: the environment variables `NOTES_NAME`
 //! and `NOTES_DIR` choose others. Exit status: 0, 1 if it failed, 2 if it was called wrongly.
+//!
+//! A file has a line for each note, in which `\n`, `\r` and `\\` stand for LF, CR and the backslash.
 #![forbid(unsafe_code)]
 
 mod client;
+mod lines;
 mod protocol;
 mod server;
 mod store;

@@ -1,71 +1,17 @@
 //! The program as a person uses it: each command is a process.
 #![forbid(unsafe_code)]
 
+mod notes {
+    mod files;
+    pub mod place;
+}
+
+use notes::place::Notes;
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead, BufReader};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::process::{Child, Stdio};
 use std::thread;
-
-/// Notes in a directory of their own, with a service of their own.
-struct Notes {
-    name: String,
-    directory: PathBuf,
-}
-
-impl Notes {
-    fn new() -> Notes {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        let number = NEXT.fetch_add(1, Ordering::SeqCst);
-        let name = format!("msgpipe.notes.{}.{number}", std::process::id());
-        let directory = std::env::temp_dir().join(&name);
-        fs::create_dir_all(&directory).unwrap();
-        Notes { name, directory }
-    }
-
-    fn path(&self, file: &str) -> PathBuf {
-        self.directory.join(file)
-    }
-
-    fn command<'a>(&self, arguments: impl IntoIterator<Item = &'a str>) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_notes"));
-        command.args(arguments).env("NOTES_NAME", &self.name).env("NOTES_DIR", &self.directory);
-        command.stdin(Stdio::null());
-        command
-    }
-
-    /// Exit status, standard output, standard error.
-    fn run(&self, arguments: &[&str]) -> (ExitStatus, String, String) {
-        let output = self.command(arguments.iter().copied()).output().unwrap();
-        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap().replace("\r\n", "\n");
-        (output.status, text(output.stdout), text(output.stderr))
-    }
-
-    /// What a command prints that must succeed.
-    fn says(&self, arguments: &[&str]) -> String {
-        let (status, says, complains) = self.run(arguments);
-        assert!(status.success(), "{arguments:?}: {status}: {complains}");
-        says
-    }
-
-    /// The service as a child process, which listens.
-    fn serve(&self) -> Child {
-        let mut child = self.command(["serve"]).stdout(Stdio::piped()).spawn().unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        assert!(line.starts_with("listening at "), "{line}");
-        child
-    }
-}
-
-impl Drop for Notes {
-    fn drop(&mut self) {
-        let _ = self.run(&["stop"]);
-        let _ = fs::remove_dir_all(&self.directory);
-    }
-}
 
 fn kill(mut child: Child) {
     child.kill().unwrap();
@@ -118,28 +64,6 @@ fn a_service_that_cannot_start_says_why() {
     assert_eq!(status.code(), Some(1));
     let place = notes.directory.display().to_string();
     assert!(complains.contains(&place), "what the service has said: {complains}");
-}
-
-#[test]
-fn what_is_exported_can_be_imported() {
-    let (notes, others) = (Notes::new(), Notes::new());
-    let texts = ["milk", "", "a\nb", "back\\slash", "\\n is no line end", "Käse"];
-    for text in texts {
-        notes.says(&["add", text]);
-    }
-    let file = notes.path("exported");
-    let file = file.to_str().unwrap();
-    notes.says(&["export", file]);
-    assert_eq!(notes.says(&["export"]), fs::read_to_string(file).unwrap().replace("\r\n", "\n"));
-    assert_eq!(others.says(&["import", file]), "6\n");
-    assert_eq!(others.says(&["list"]), notes.says(&["list"]));
-    // Many of them.
-    let many: String = (0..20_000).map(|number| format!("note {number}\n")).collect();
-    fs::write(file, &many).unwrap();
-    assert_eq!(others.says(&["import", file]), "20000\n");
-    others.says(&["export", file]);
-    assert!(fs::read_to_string(file).unwrap().ends_with(&many));
-    assert!(!Path::new(file).with_extension("part").exists());
 }
 
 #[test]
