@@ -1,5 +1,7 @@
 //! What the service and its clients say to each other.
 
+use msgpipe::ErrorReply;
+
 /// Keeps a note. The request is its text, the reply its number.
 pub const ADD: u32 = 1;
 /// All notes: a part for each, as [`Note::encode`] makes it.
@@ -21,6 +23,12 @@ pub const STOP: u32 = 8;
 pub const NO_SUCH_NOTE: u16 = 404;
 /// The code of the error for a request that makes no sense.
 pub const BAD_REQUEST: u16 = 400;
+/// The code of the error for an import, a list or an export that took too long.
+pub const TOO_SLOW: u16 = 408;
+/// The code of the error for an import that is too large.
+pub const TOO_LARGE: u16 = 413;
+/// The code of the error for an import, a list or an export while as many run as may.
+pub const BUSY: u16 = 503;
 
 /// The bytes of the longest note.
 pub const NOTE_MAX: usize = 64 * 1024;
@@ -42,6 +50,16 @@ impl Note {
         let text = std::str::from_utf8(text).ok()?;
         Some(Note { number: u64::from_be_bytes(*number), text: text.to_owned() })
     }
+}
+
+/// The text of a note, as a client has sent it.
+pub fn text_of(bytes: &[u8]) -> Result<String, ErrorReply> {
+    if bytes.len() > NOTE_MAX {
+        let text = format!("a note of {} bytes is over the limit of {NOTE_MAX}", bytes.len());
+        return Err(ErrorReply::new(BAD_REQUEST, text));
+    }
+    let text = String::from_utf8(bytes.to_vec());
+    text.map_err(|_| ErrorReply::new(BAD_REQUEST, "a note is a text in UTF-8"))
 }
 
 #[cfg(test)]

@@ -2,14 +2,16 @@
 
 use crate::protocol::{
     ADD, BAD_REQUEST, EXPORT, GET, IMPORT, LIST, NO_SUCH_NOTE, NOTE_MAX, Note, STATUS, STOP, WATCH,
+    text_of,
 };
 use crate::store::{NotOpened, Store};
+use crate::transfer::{self, Deadline, Places, TRANSFER_TIME};
 use crate::{Failure, Place};
 use msgpipe::{
-    Client, Counters, Error, ErrorReply, Limits, PartSender, Request, Responder, ServerOptions,
-    Stopper, Topic, Workers,
+    Client, Counters, Error, ErrorReply, Limits, MessageServer, PartSender, Request, Responder,
+    Server, ServerCounts, ServerOptions, Stopper, Topic, Workers,
 };
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -29,17 +31,24 @@ pub fn serve(place: &Place) -> Result<(), Failure> {
         bound => bound?.accept_streams(),
     };
     let stopper = server.stopper();
-    ctrlc::set_handler({
-        let stopper = stopper.clone();
-        move || stopper.stop()
-    })?;
+    ctrlc::set_handler(move || stopper.stop())?;
     println!("listening at {}", server.endpoint());
-    let (counters, news) = (server.counters(), Topic::default());
-    let service = Service { store, news, stopper, counters, adding: Mutex::new(()) };
+    Ok(run(server, store, TRANSFER_TIME)?)
+}
+
+/// Serves until it is stopped.
+fn run(
+    server: Server<impl MessageServer>,
+    store: Store,
+    transfer_time: Duration,
+) -> Result<(), Error> {
+    let (stopper, counters) = (server.stopper(), server.counters());
+    let (news, adding, places) = Default::default();
+    let service = Service { store, news, stopper, counters, adding, places, transfer_time };
+    let service = Arc::new(service);
     server.serve_workers_deferred(Workers::new(), move |request, responder| {
         service.handle(request, responder);
-    })?;
-    Ok(())
+    })
 }
 
 /// `None`: another service has the store, and answers.
@@ -70,16 +79,16 @@ struct Service {
     counters: Counters,
     /// Notes are published in the order in which they are kept.
     adding: Mutex<()>,
+    places: Places,
+    transfer_time: Duration,
 }
 
 impl Service {
-    fn handle(&self, request: Request, responder: Responder) {
+    fn handle(self: &Arc<Self>, request: Request, responder: Responder) {
         match request.method() {
             ADD => responder.reply(text_of(&request.body()).and_then(|text| self.add(&text))),
             GET => responder.reply(self.get(&request.body())),
-            IMPORT => responder.reply(self.import(request)),
-            LIST => self.send_all(responder, false),
-            EXPORT => self.send_all(responder, true),
+            IMPORT | LIST | EXPORT => self.begin_transfer(request, responder),
             WATCH => self.news.subscribe(responder),
             STATUS => responder.reply(self.status().map_err(internal)),
             STOP => {
@@ -107,30 +116,64 @@ impl Service {
         text.ok_or_else(|| ErrorReply::new(NO_SUCH_NOTE, format!("there is no note {number}")))
     }
 
+    /// On a thread of its own: no worker waits for a client.
+    fn begin_transfer(self: &Arc<Self>, request: Request, responder: Responder) {
+        let place = match self.places.take() {
+            Ok(place) => place,
+            Err(refused) => return responder.reply(Err::<String, _>(refused)),
+        };
+        let service = self.clone();
+        let (give, given) = mpsc::channel();
+        let begun = thread::Builder::new().name("transfer".to_owned()).spawn(move || {
+            if let Ok((request, responder)) = given.recv() {
+                service.transfer(request, responder, place);
+            }
+        });
+        match begun {
+            // It waits for them.
+            Ok(_) => drop(give.send((request, responder))),
+            Err(error) => responder.reply(Err::<String, _>(internal(error))),
+        }
+    }
+
+    /// The place is free before the client learns that this is over.
+    fn transfer(&self, request: Request, responder: Responder, place: transfer::Place) {
+        let deadline = Deadline::new(self.transfer_time);
+        if request.method() == IMPORT {
+            let reply = self.import(request, deadline);
+            drop(place);
+            return responder.reply(reply.map_err(internal));
+        }
+        let mut parts = responder.into_parts();
+        let sent = self.send_all(&mut parts, request.method() == EXPORT, deadline);
+        drop(place);
+        match sent {
+            Ok(()) => parts.finish(),
+            Err(error) => parts.fail(internal(error)),
+        }
+    }
+
     /// An upload that is cancelled, or whose client is killed, leaves nothing.
-    fn import(&self, request: Request) -> Result<String, ErrorReply> {
-        let texts = request.into_parts().map(|part| Ok(text_of(&part?)?));
+    fn import(&self, request: Request, deadline: Deadline) -> Result<String, Failure> {
+        let texts = deadline.receive(request.into_parts())?;
         let _one_at_a_time = self.adding.lock().unwrap_or_else(PoisonError::into_inner);
-        let kept = self.store.import(texts).map_err(internal)?;
+        let kept = self.store.import(texts)?;
         for note in &kept {
             self.news.publish(note.encode());
         }
         Ok(kept.len().to_string())
     }
 
-    fn send_all(&self, responder: Responder, with_count: bool) {
-        let mut parts = responder.into_parts();
-        match self.send_each(&mut parts, with_count) {
-            Ok(()) => parts.finish(),
-            Err(error) => parts.fail(internal(error)),
-        }
-    }
-
-    fn send_each(&self, parts: &mut PartSender, with_count: bool) -> Result<(), Failure> {
+    fn send_all(
+        &self,
+        parts: &mut PartSender,
+        with_count: bool,
+        deadline: Deadline,
+    ) -> Result<(), Failure> {
         if with_count {
             parts.send(self.store.len()?.to_string())?;
         }
-        self.store.each(|note| Ok(parts.send(note.encode())?))
+        self.store.each(|note| deadline.send(parts, &note))
     }
 
     fn status(&self) -> Result<String, Failure> {
@@ -138,7 +181,7 @@ impl Service {
         Ok(format!(
             "{} notes\n{} clients, {} watch\n{} requests, {} open, {} failed",
             self.store.len()?,
-            counts.connected - counts.closed,
+            clients(&counts),
             self.news.subscribers(),
             counts.requests.begun,
             counts.requests.open(),
@@ -147,13 +190,9 @@ impl Service {
     }
 }
 
-fn text_of(bytes: &[u8]) -> Result<String, ErrorReply> {
-    if bytes.len() > NOTE_MAX {
-        let text = format!("a note of {} bytes is over the limit of {NOTE_MAX}", bytes.len());
-        return Err(ErrorReply::new(BAD_REQUEST, text));
-    }
-    let text = String::from_utf8(bytes.to_vec());
-    text.map_err(|_| ErrorReply::new(BAD_REQUEST, "a note is a text in UTF-8"))
+/// Clients that are connected. The two are not counted at one moment: a client may come and go between them.
+fn clients(counts: &ServerCounts) -> u64 {
+    counts.connected.saturating_sub(counts.closed)
 }
 
 /// What the application did not expect. An error reply goes through as it is.
@@ -161,5 +200,78 @@ fn internal(error: impl Into<Failure>) -> ErrorReply {
     match error.into().downcast::<ErrorReply>() {
         Ok(reply) => *reply,
         Err(other) => ErrorReply::new(ErrorReply::FAILED, other.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use msgpipe::memory::Hub;
+
+    /// Calls `test` with a function that connects to a service with these notes, whose transfers may take 200 ms.
+    fn with_service(notes: Vec<String>, test: impl FnOnce(&dyn Fn() -> Client)) {
+        let directory = tempfile::tempdir().unwrap();
+        let Ok(store) = Store::open(directory.path()) else { panic!("it can be opened") };
+        store.import(notes).unwrap();
+        let (hub, limits) = (Hub::new(), Limits::default());
+        let server = Server::over(hub.listen_for_calls("notes", limits.clone()).unwrap(), limits);
+        let server = server.accept_streams();
+        let stopper = server.stopper();
+        let serving = thread::spawn(|| run(server, store, Duration::from_millis(200)));
+        test(&|| {
+            let stream = Box::new(hub.connect("notes").unwrap());
+            Client::over(stream, "notes", Limits::default())
+        });
+        stopper.stop();
+        serving.join().unwrap().unwrap();
+    }
+
+    /// The time is that of the whole import: notes now and then do not prolong it.
+    #[test]
+    fn an_import_that_does_not_end_is_refused_at_its_deadline() {
+        with_service(Vec::new(), |connect| {
+            let client = connect();
+            let (mut upload, mut parts) = client.with_method(IMPORT).duplex().unwrap();
+            let refused = loop {
+                upload.send("one more").ok();
+                match parts.next_within(Duration::from_millis(20)) {
+                    Err(Error::Deadline { .. }) => {}
+                    ended => break ended.unwrap_err(),
+                }
+            };
+            assert!(refused.to_string().contains("within 200ms"), "{refused}");
+            assert_eq!(client.with_method(ADD).call("milk").unwrap(), "1", "nothing of it is kept");
+        });
+    }
+
+    #[test]
+    fn an_export_that_nobody_reads_ends_at_its_deadline() {
+        // More than is on its way to a client that does not read.
+        with_service(vec!["x".repeat(60_000); 100], |connect| {
+            // Each on a connection of its own: the parts of one connection wait for each other.
+            let stalled: Vec<_> = (0..16)
+                .map(|_| {
+                    let mut parts = connect().with_method(EXPORT).stream("").unwrap();
+                    assert_eq!(parts.next().unwrap().unwrap(), "100");
+                    parts
+                })
+                .collect();
+            // All places are taken, until the time is over.
+            let client = connect();
+            while client.with_method(LIST).stream("").unwrap().next().unwrap().is_err() {}
+            for parts in stalled {
+                let last = parts.last().unwrap().unwrap_err();
+                assert!(last.to_string().contains("within 200ms"), "{last}");
+            }
+        });
+    }
+
+    #[test]
+    fn a_client_that_is_counted_as_closed_first_is_no_client() {
+        let mut counts = ServerCounts::default();
+        for (connected, closed, now) in [(3, 1, 2), (1, 1, 0), (1, 2, 0)] {
+            (counts.connected, counts.closed) = (connected, closed);
+            assert_eq!(clients(&counts), now);
+        }
     }
 }

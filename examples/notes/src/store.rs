@@ -30,28 +30,24 @@ impl Store {
         };
         let store = Store { database };
         // So that the table is there to be read.
-        store.import(std::iter::empty()).map_err(failed)?;
+        store.import(Vec::new()).map_err(failed)?;
         Ok(store)
     }
 
     /// Keeps a note; returns its number.
     pub fn add(&self, text: &str) -> Result<u64, Failure> {
-        let kept = self.import(std::iter::once(Ok(text.to_owned())))?;
+        let kept = self.import(vec![text.to_owned()])?;
         Ok(kept.first().map_or(0, |note| note.number))
     }
 
-    /// Keeps all of these, or none if one is an error.
-    pub fn import(
-        &self,
-        texts: impl Iterator<Item = Result<String, Failure>>,
-    ) -> Result<Vec<Note>, Failure> {
-        let mut kept = Vec::new();
+    /// Keeps all of these, or none if it fails.
+    pub fn import(&self, texts: Vec<String>) -> Result<Vec<Note>, Failure> {
+        let mut kept = Vec::with_capacity(texts.len());
         let transaction = self.database.begin_write()?;
         {
             let mut table = transaction.open_table(NOTES)?;
             let mut number = table.last()?.map_or(0, |(last, _)| last.value());
             for text in texts {
-                let text = text?;
                 number += 1;
                 table.insert(number, text.as_str())?;
                 kept.push(Note { number, text });

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod notes {
+    mod clients;
     mod files;
     pub mod place;
 }

@@ -55,6 +55,12 @@ impl Notes {
         assert!(line.starts_with("listening at "), "{line}");
         child
     }
+
+    /// Ends a service that a test has started itself.
+    pub fn end(&self, mut service: Child) {
+        self.says(&["stop"]);
+        assert!(service.wait().unwrap().success());
+    }
 }
 
 impl Drop for Notes {
