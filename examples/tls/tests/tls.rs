@@ -2,10 +2,11 @@
 #![forbid(unsafe_code)]
 
 use msgpipe::{Client, Request, Responder};
+use std::io::Write;
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tls::certificates::{Authority, Failure, SERVER};
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -131,11 +132,88 @@ fn strangers_are_refused_on_both_sides() {
     assert!(refused.to_string().contains("certificate"), "{refused}");
     // Somebody who knows nothing of TLS.
     let mut plain = TcpStream::connect(net.address).unwrap();
-    std::io::Write::write_all(&mut plain, b"GET / HTTP/1.1\r\n\r\n").unwrap();
+    plain.write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
     let mut answer = Vec::new();
     plain.set_read_timeout(Some(PATIENCE)).unwrap();
     let _ = std::io::Read::read_to_end(&mut plain, &mut answer);
     assert!(answer.len() < 100, "an alert at most");
     // The others are served.
     assert_eq!(net.connect("bert.example").unwrap().call("who").unwrap(), "bert.example");
+}
+
+/// More strangers than there are places, each of which sends a byte of a long first message now and then.
+#[test]
+fn strangers_who_trickle_have_their_places_for_a_time() {
+    let net = Net::new();
+    let mut strangers: Vec<TcpStream> =
+        (0..70).map(|_| TcpStream::connect(net.address).unwrap()).collect();
+    let (stop, stopped) = channel::<()>();
+    let trickling = thread::spawn(move || {
+        // A record of 16 KiB with the beginning of a ClientHello.
+        let first = [22, 3, 1, 0x40, 0, 1, 0, 0x3F, 0xFC, 3, 3];
+        for byte in first.into_iter().chain(std::iter::repeat(7)) {
+            // Those that were refused are gone.
+            strangers.retain_mut(|it| it.write_all(&[byte]).is_ok());
+            if stopped.recv_timeout(Duration::from_millis(500)) != Err(RecvTimeoutError::Timeout) {
+                return;
+            }
+        }
+    });
+    let until = Instant::now() + PATIENCE;
+    let client = loop {
+        match net.connect("anna.example") {
+            Ok(client) => break client,
+            Err(error) => assert!(Instant::now() < until, "{error}"),
+        }
+    };
+    assert_eq!(client.call("who").unwrap(), "anna.example");
+    drop(stop);
+    trickling.join().unwrap();
+}
+
+/// Runs this test alone in a process that may have few descriptors, and takes all of them.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_server_without_descriptors_goes_on_when_it_has_some() {
+    use std::io::{BufRead, BufReader};
+    use std::process::{Command, Stdio};
+
+    const NAME: &str = "a_server_without_descriptors_goes_on_when_it_has_some";
+    if std::env::var_os("TLS_FEW_DESCRIPTORS").is_some() {
+        return with_few_descriptors();
+    }
+    let mut shell = Command::new("sh");
+    shell.args(["-c", "ulimit -n 64 && exec \"$0\" --exact \"$1\" --nocapture"]);
+    shell.arg(std::env::current_exe().unwrap()).arg(NAME).env("TLS_FEW_DESCRIPTORS", "1");
+    shell.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
+    let mut child = shell.spawn().unwrap();
+    let mut input = child.stdin.take();
+    let mut said = Vec::new();
+    for line in BufReader::new(child.stderr.take().unwrap()).lines() {
+        said.push(line.unwrap());
+        if said.last().unwrap().contains("a client was not accepted: Too many open files") {
+            input = None; // tells the child to go on
+        }
+    }
+    assert!(child.wait().unwrap().success(), "{said:?}");
+    assert!(input.is_none(), "{said:?}");
+}
+
+#[cfg(target_os = "linux")]
+fn with_few_descriptors() {
+    let (tell, told) = channel();
+    thread::spawn(move || tell.send(std::io::stdin().lines().count()));
+    let net = Net::new();
+    assert_eq!(net.connect("anna.example").unwrap().call("who").unwrap(), "anna.example");
+    let mut strangers = Vec::new();
+    while let Ok(stranger) = TcpStream::connect(net.address) {
+        strangers.push(stranger);
+    }
+    // The server finds none either, and says so.
+    let _ = told.recv_timeout(PATIENCE);
+    drop(strangers);
+    let until = Instant::now() + PATIENCE;
+    while let Err(error) = net.connect("bert.example").and_then(|it| Ok(it.call("who")?)) {
+        assert!(Instant::now() < until, "{error}");
+    }
 }
