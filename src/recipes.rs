@@ -121,8 +121,8 @@
 //! # A large file with bounded memory
 //!
 //! Send it in parts: neither side holds more than [`Limits::call_window`](crate::Limits::call_window), and a disk that is
-//! slow slows down the sender. An upload that is dropped is cancelled: write to a temporary file, and rename it at the
-//! end.
+//! slow slows down the sender. An upload that is dropped is cancelled, and one that stalls is given up: write to a
+//! temporary file of its own, which the crate tempfile removes after an error, and rename it at the end.
 //!
 //! ```
 //! # let name = format!("msgpipe.recipe.file.{}", std::process::id());
@@ -130,25 +130,34 @@
 //! # std::fs::create_dir_all(&directory)?;
 //! # let (from, to) = (directory.join("from"), directory.join("to"));
 //! # std::fs::write(&from, vec![7; 3 << 20])?;
-//! use std::{fs, io};
+//! # let place = directory.clone();
+//! use std::{fs, io, io::Write, time::Duration};
 //!
 //! let server = msgpipe::Server::bind(name.as_str())?.accept_streams();
 //! # let stopper = server.stopper();
 //! # let serving =
 //! std::thread::spawn(move || {
 //!     server.serve_workers(msgpipe::Workers::new(), move |request| {
-//!         let part = to.with_extension("part");
-//!         io::copy(&mut request.into_parts(), &mut fs::File::create(&part)?)?; // an error, if it is incomplete
-//!         fs::rename(part, &to)?;
+//!         let mut file = tempfile::NamedTempFile::new_in(&place)?; // in the directory of `to`
+//!         let mut parts = request.into_parts();
+//!         while let Some(part) = parts.next_within(Duration::from_secs(30))? {
+//!             file.write_all(&part)?; // `next_within` fails if the upload is incomplete
+//!         }
+//!         file.persist(&to)?;
 //!         Ok::<_, msgpipe::Failure>("stored")
 //!     })
 //! });
+//! # let mut given_up = msgpipe::Client::connect(name.as_str())?.upload()?;
+//! # given_up.send("the first part")?;
+//! # while fs::read_dir(&directory)?.count() < 2 { std::thread::yield_now(); }
+//! # drop(given_up);
 //! let mut upload = msgpipe::Client::connect(name.as_str())?.upload()?;
 //! io::copy(&mut io::BufReader::with_capacity(64 * 1024, fs::File::open(&from)?), &mut upload)?;
 //! assert_eq!(upload.finish()?.wait()?, "stored");
 //! # stopper.stop();
 //! # serving.join().unwrap()?;
 //! # assert_eq!(fs::metadata(directory.join("to"))?.len(), 3 << 20);
+//! # assert_eq!(fs::read_dir(&directory)?.count(), 2); // nothing of what was given up
 //! # fs::remove_dir_all(directory)?;
 //! # Ok::<_, Box<dyn std::error::Error>>(())
 //! ```
