@@ -86,8 +86,8 @@ impl<M> Drop for Answering<M> {
 pub(super) enum Turn {
     /// An event, or more than one.
     Busy,
-    /// Nothing. There is something to do after this time, whatever happens.
-    Quiet(Option<Duration>),
+    /// Nothing.
+    Quiet,
     /// The server has ended.
     Over,
 }
@@ -160,10 +160,9 @@ impl<M: MessageServer> Answering<M> {
             self.close_rest();
             return Ok(Turn::Over);
         }
-        let timeout = self.timeout();
-        let wait = timeout.into_iter().chain(most).min();
+        let wait = self.timeout().into_iter().chain(most).min();
         let Some(event) = self.messages.poll(wait)? else {
-            return Ok(Turn::Quiet(timeout));
+            return Ok(Turn::Quiet);
         };
         match event {
             Event::Connected(connection) => self.connected(connection),

@@ -18,7 +18,7 @@ const CHECK_PAUSE: Duration = Duration::from_millis(10);
 
 impl<M: MessageServer> Answering<M> {
     /// How long the next poll may wait. Does what is due.
-    pub(super) fn timeout(&mut self) -> Option<Duration> {
+    pub(in crate::server) fn timeout(&mut self) -> Option<Duration> {
         if !self.given.is_empty() {
             return Some(Duration::ZERO);
         }

@@ -58,8 +58,9 @@ where
                 Ok(Turn::Over) => return Poll::Ready(Ok(())),
                 Ok(Turn::Busy) => continue,
                 // They have not been polled yet.
-                Ok(Turn::Quiet(_)) if self.running.len() > began => continue,
-                Ok(Turn::Quiet(left)) => {
+                Ok(Turn::Quiet) if self.running.len() > began => continue,
+                Ok(Turn::Quiet) => {
+                    let left = self.answering.timeout();
                     let at = left.map(|left| Instant::now() + left);
                     let at = at.into_iter().chain(self.answering.messages.poll_at()).min();
                     match self.wait.poll(context, at) {
