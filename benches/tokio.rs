@@ -1,6 +1,8 @@
-//! Calls of 64 bytes by the async client and by the blocking one, in one run: `cargo bench --features tokio --bench tokio`.
+//! Calls of 64 bytes: async and blocking clients and handlers, and tokio's own framed socket, which has no calls, in one run:
+//! `cargo bench --features tokio --bench tokio`. Ratios are to that socket.
 
 use msgpipe::Server;
+use msgpipe::tokio::Tasks;
 use std::thread;
 use std::time::{Duration, Instant};
 use tokio::runtime::{Builder, Runtime};
@@ -15,37 +17,71 @@ fn main() {
     let stopper = server.stopper();
     let serving = thread::spawn(move || server.serve(|request| request.body()).unwrap());
     let blocking = msgpipe::Client::connect(name.as_str()).unwrap();
+    let handlers = format!("{name}.handlers");
+    let server = Server::bind(handlers.as_str()).unwrap();
+    let handlers_stopper = server.stopper();
+    let handling = thread::spawn(move || {
+        let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+        let serving =
+            server.serve_tasks(Tasks::new(), |request| async move { request.into_body() });
+        runtime.block_on(serving).unwrap();
+    });
+    let to_handlers = msgpipe::Client::connect(handlers.as_str()).unwrap();
     let one = Builder::new_current_thread().enable_all().build().unwrap();
     let two = Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let connect = || msgpipe::tokio::Client::connect(name.as_str());
     let (on_one, on_two) = (one.block_on(connect()).unwrap(), two.block_on(connect()).unwrap());
+    let async_to_handlers =
+        one.block_on(msgpipe::tokio::Client::connect(handlers.as_str())).unwrap();
+    let mut framed = one.block_on(framed::connect());
     let body = vec![7; 64];
     let mut rows = [
+        ("framed socket, one by one", Vec::new()),
+        ("framed socket, 128 in flight", Vec::new()),
         ("blocking, one by one", Vec::new()),
         ("async on one thread, one by one", Vec::new()),
         ("async on two threads, one by one", Vec::new()),
+        ("blocking to async handlers, one by one", Vec::new()),
+        ("async to async handlers, one by one", Vec::new()),
         ("blocking, 128 in flight, batches", Vec::new()),
         ("blocking, 128 in flight", Vec::new()),
         ("async on one thread, 128 in flight", Vec::new()),
         ("async on two threads, 128 in flight", Vec::new()),
+        ("blocking to async handlers, 128 in flight", Vec::new()),
+        ("async to async handlers, 128 in flight", Vec::new()),
     ];
-    // In turn, so that the machine's moods meet all of them.
+    // In turn: what else the machine does meets all of them.
     for _ in 0..ROUNDS {
-        rows[0].1.push(timed(|| (0..CALLS).for_each(|_| drop(blocking.call(&body[..]).unwrap()))));
-        rows[1].1.push(timed(|| one_by_one(&one, &on_one, &body)));
-        rows[2].1.push(timed(|| one_by_one(&two, &on_two, &body)));
-        rows[3].1.push(timed(|| batches(&blocking, &body)));
-        rows[4].1.push(timed(|| started(&blocking, &body)));
-        rows[5].1.push(timed(|| in_flight(&one, &on_one, &body)));
-        rows[6].1.push(timed(|| in_flight(&two, &on_two, &body)));
+        let times = [
+            timed(|| framed::one_by_one(&one, &mut framed, &body)),
+            timed(|| framed::in_flight(&one, &mut framed, &body)),
+            timed(|| blocking_one_by_one(&blocking, &body)),
+            timed(|| one_by_one(&one, &on_one, &body)),
+            timed(|| one_by_one(&two, &on_two, &body)),
+            timed(|| blocking_one_by_one(&to_handlers, &body)),
+            timed(|| one_by_one(&one, &async_to_handlers, &body)),
+            timed(|| batches(&blocking, &body)),
+            timed(|| started(&blocking, &body)),
+            timed(|| in_flight(&one, &on_one, &body)),
+            timed(|| in_flight(&two, &on_two, &body)),
+            timed(|| started(&to_handlers, &body)),
+            timed(|| in_flight(&one, &async_to_handlers, &body)),
+        ];
+        for (row, time) in rows.iter_mut().zip(times) {
+            row.1.push(time);
+        }
     }
-    for (row, times) in &mut rows {
-        times.sort();
-        println!("{row:40} {:8.2} µs a call", times[ROUNDS / 2].as_nanos() as f64 / 1000.0);
+    rows.iter_mut().for_each(|row| row.1.sort());
+    let median = |row: usize| rows[row].1[ROUNDS / 2].as_nanos() as f64 / 1000.0;
+    for (at, (row, _)) in rows.iter().enumerate() {
+        let floor = median(usize::from(row.contains("128")));
+        println!("{row:42} {:8.2} µs a call {:6.2}", median(at), median(at) / floor);
     }
-    drop((blocking, on_one, on_two));
+    drop((blocking, on_one, on_two, to_handlers, async_to_handlers));
     stopper.stop();
+    handlers_stopper.stop();
     serving.join().unwrap();
+    handling.join().unwrap();
 }
 
 /// The time of one of the calls.
@@ -53,6 +89,10 @@ fn timed(calls: impl FnOnce()) -> Duration {
     let began = Instant::now();
     calls();
     began.elapsed() / CALLS as u32
+}
+
+fn blocking_one_by_one(client: &msgpipe::Client, body: &[u8]) {
+    (0..CALLS).for_each(|_| drop(client.call(body).unwrap()));
 }
 
 fn one_by_one(runtime: &Runtime, client: &msgpipe::tokio::Client, body: &[u8]) {
@@ -92,4 +132,79 @@ fn in_flight(runtime: &Runtime, client: &msgpipe::tokio::Client, body: &[u8]) {
             }
         }
     });
+}
+
+/// Messages with a length before each, as tokio-util frames them over a Unix domain socket (TCP on Windows): what
+/// a program would write by hand. Requests and replies are told apart by their order alone.
+mod framed {
+    use super::{CALLS, IN_FLIGHT};
+    use bytes::Bytes;
+    use futures_util::{SinkExt, StreamExt};
+    use tokio::runtime::{Builder, Runtime};
+    use tokio_util::codec::{Framed, LengthDelimitedCodec};
+
+    #[cfg(unix)]
+    pub type Socket = tokio::net::UnixStream;
+    #[cfg(windows)]
+    pub type Socket = tokio::net::TcpStream;
+
+    pub type Client = Framed<Socket, LengthDelimitedCodec>;
+
+    #[cfg(unix)]
+    fn pair() -> (std::os::unix::net::UnixStream, std::os::unix::net::UnixStream) {
+        std::os::unix::net::UnixStream::pair().unwrap()
+    }
+
+    #[cfg(windows)]
+    fn pair() -> (std::net::TcpStream, std::net::TcpStream) {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        client.set_nodelay(true).unwrap();
+        (client, listener.accept().unwrap().0)
+    }
+
+    /// Starts a server that echoes, and connects to it.
+    pub async fn connect() -> Client {
+        let (ours, theirs) = pair();
+        ours.set_nonblocking(true).unwrap();
+        theirs.set_nonblocking(true).unwrap();
+        std::thread::spawn(move || {
+            let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async {
+                let socket = Socket::from_std(theirs).unwrap();
+                let mut framed = Framed::new(socket, LengthDelimitedCodec::new());
+                while let Some(Ok(request)) = framed.next().await {
+                    // What has arrived is answered together.
+                    framed.feed(request.freeze()).await.unwrap();
+                    if framed.read_buffer().is_empty() {
+                        SinkExt::<Bytes>::flush(&mut framed).await.unwrap();
+                    }
+                }
+            });
+        });
+        Framed::new(Socket::from_std(ours).unwrap(), LengthDelimitedCodec::new())
+    }
+
+    pub fn one_by_one(runtime: &Runtime, client: &mut Client, body: &[u8]) {
+        runtime.block_on(async {
+            for _ in 0..CALLS {
+                client.send(Bytes::copy_from_slice(body)).await.unwrap();
+                client.next().await.unwrap().unwrap();
+            }
+        });
+    }
+
+    pub fn in_flight(runtime: &Runtime, client: &mut Client, body: &[u8]) {
+        runtime.block_on(async {
+            for _ in 0..CALLS / IN_FLIGHT {
+                for _ in 0..IN_FLIGHT {
+                    client.feed(Bytes::copy_from_slice(body)).await.unwrap();
+                }
+                SinkExt::<Bytes>::flush(client).await.unwrap();
+                for _ in 0..IN_FLIGHT {
+                    client.next().await.unwrap().unwrap();
+                }
+            }
+        });
+    }
 }
