@@ -24,6 +24,10 @@ const WRITES: usize = 8;
 /// How long a driver without handles goes on to send what was to be sent, to a server that does not read.
 const LINGER: Duration = Duration::from_secs(1);
 
+/// How long after a failed write the driver waits for what the server had sent before it closed. A pipe's read may complete
+/// after the write has failed; a socket has all at once, and ends.
+const SEARCH: Duration = Duration::from_secs(1);
+
 /// Owns a connection. It is woken by its stream, its timer, and by whoever begins or ends a call.
 pub(crate) struct Driver<T: AsyncIo> {
     shared: Arc<Shared>,
@@ -44,6 +48,8 @@ pub(crate) struct Driver<T: AsyncIo> {
     unwritable: Option<io::Error>,
     /// How much has been read since.
     searched: usize,
+    /// When no more is read for that.
+    searched_until: Option<Instant>,
     /// When this side stops sending, once there is no handle any more.
     lingers_until: Option<Instant>,
 }
@@ -70,6 +76,7 @@ impl<T: AsyncIo> Driver<T> {
             sent: 0,
             unwritable: None,
             searched: 0,
+            searched_until: None,
             lingers_until: None,
         }
     }
@@ -82,14 +89,17 @@ impl<T: AsyncIo> Driver<T> {
         let (now, is_released) = (T::now(), self.shared.is_released());
         let deadline = self.shared.pending.tick(now);
         let has_written = self.write(context)?;
-        let has_read = self.read(context)?;
+        if self.unwritable.is_some() {
+            self.searched_until.get_or_insert(now + SEARCH);
+        }
+        let has_read = self.read(context, now)?;
         if is_released && self.has_lingered(now) {
             return Err(CloseReason::Local);
         }
         if has_written || has_read {
             return Ok(Round::Worked);
         }
-        let next = deadline.into_iter().chain(self.lingers_until).min();
+        let next = deadline.into_iter().chain(self.lingers_until).chain(self.searched_until).min();
         let io = self.io.as_mut();
         let slept = io.zip(next).map(|(io, until)| io.poll_sleep(context, until));
         Ok(match slept {
@@ -154,7 +164,7 @@ impl<T: AsyncIo> Driver<T> {
     }
 
     /// Reads once, and delivers the messages that are whole. Returns whether there may be more.
-    fn read(&mut self, context: &mut Context<'_>) -> Result<bool, CloseReason> {
+    fn read(&mut self, context: &mut Context<'_>, now: Instant) -> Result<bool, CloseReason> {
         let Some(io) = &mut self.io else {
             return Ok(false);
         };
@@ -186,7 +196,8 @@ impl<T: AsyncIo> Driver<T> {
             self.pauses.ends();
         }
         self.searched += if self.unwritable.is_some() { count } else { 0 };
-        let is_searched = read.is_none() || self.searched >= GOODBYE_SEARCH_MAX;
+        let is_late = read.is_none() && self.searched_until.is_some_and(|at| at <= now);
+        let is_searched = is_late || self.searched >= GOODBYE_SEARCH_MAX;
         if let Some(error) = self.unwritable.take_if(|_| is_searched) {
             return Err(error.into());
         }

@@ -22,6 +22,8 @@ struct Script {
     /// The most bytes that one write takes; 0: all.
     takes: usize,
     read_polls: usize,
+    /// What comes to be read.
+    arrives: Vec<u8>,
     written: Vec<u8>,
 }
 
@@ -33,9 +35,13 @@ impl AsyncIo for Scripted {
         Instant::now()
     }
 
-    fn poll_read(&mut self, _: &mut Context<'_>, _: &mut BytesMut) -> Poll<io::Result<usize>> {
+    fn poll_read(&mut self, _: &mut Context<'_>, buffer: &mut BytesMut) -> Poll<io::Result<usize>> {
         let mut script = self.0.lock().unwrap();
         script.read_polls += 1;
+        if !script.arrives.is_empty() {
+            buffer.extend_from_slice(&script.arrives);
+            return Poll::Ready(Ok(std::mem::take(&mut script.arrives).len()));
+        }
         script.reads.pop_front().map_or(Poll::Pending, |kind| Poll::Ready(Err(kind.into())))
     }
 
@@ -82,6 +88,15 @@ fn poll<F: Future + ?Sized>(future: Pin<&mut F>) -> Poll<F::Output> {
     future.poll(&mut Context::from_waker(Waker::noop()))
 }
 
+/// Polls it until it ends, which only the time brings about.
+fn wait_for(driver: &mut Driver<Scripted>) {
+    let began = Instant::now();
+    while poll(Pin::new(&mut *driver)).is_pending() {
+        assert!(began.elapsed() < Duration::from_secs(60));
+        std::thread::yield_now();
+    }
+}
+
 fn has(io: &Scripted, text: &str) -> bool {
     io.0.lock().unwrap().written.windows(text.len()).any(|it| it == text.as_bytes())
 }
@@ -113,10 +128,7 @@ fn a_driver_without_handles_ends_in_time() {
     drop(client);
     assert!(poll(Pin::new(&mut driver)).is_pending());
     let began = Instant::now();
-    while poll(Pin::new(&mut driver)).is_pending() {
-        assert!(began.elapsed() < Duration::from_secs(60));
-        std::thread::yield_now();
-    }
+    wait_for(&mut driver);
     assert!(began.elapsed() >= Duration::from_millis(900), "{:?}", began.elapsed());
 }
 
@@ -171,11 +183,32 @@ fn a_failed_write_ends_all_calls() {
         let woken = Arc::new(Counts(AtomicUsize::new(0)));
         let waker = woken.clone().into();
         assert!(Pin::new(&mut call).poll(&mut Context::from_waker(&waker)).is_pending());
-        assert!(poll(Pin::new(&mut driver)).is_ready());
+        // For what the server has said before, which does not come.
+        assert!(poll(Pin::new(&mut driver)).is_pending());
+        wait_for(&mut driver);
         assert_eq!(woken.0.load(Ordering::SeqCst), 1);
         let Poll::Ready(Err(error)) = poll(Pin::new(&mut call)) else { panic!() };
         assert!(error.is_not_begun(), "{error}");
     }
+}
+
+/// The goodbye of a server that has closed comes after the write has failed, as on a pipe.
+#[test]
+fn a_failed_write_finds_the_goodbye() {
+    let script = Script { writes: [ErrorKind::BrokenPipe].into(), ..Script::default() };
+    let (client, mut driver, io) = over(script, &Limits::new());
+    let Poll::Ready(Ok(mut call)) = poll(pin!(client.start("lost"))) else { panic!() };
+    assert!(poll(Pin::new(&mut driver)).is_pending());
+    let mut encoder = crate::framing::Native::for_calls(1000).encoder();
+    let mut queue = crate::framing::SendQueue::default();
+    encoder.begin(&mut queue);
+    encoder.goodbye(77, "closed", &mut queue);
+    io.0.lock().unwrap().arrives = queue.to_bytes().to_vec();
+    assert!(poll(Pin::new(&mut driver)).is_ready());
+    let Poll::Ready(Err(Error::Closed { reason, .. })) = poll(Pin::new(&mut call)) else {
+        panic!()
+    };
+    assert!(reason.to_string().contains("77"), "{reason}");
 }
 
 /// Uses the client when it is woken, as a task does that is polled there and then: it drops a call and begins another.
