@@ -76,6 +76,8 @@ mod stdio;
 mod text;
 #[cfg(feature = "tokio")]
 pub mod tokio;
+#[cfg(feature = "tower")]
+pub mod tower;
 mod waker;
 
 // Code for an operating system is beside `src/`, not in it. This is the only path attribute of the

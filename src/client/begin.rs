@@ -42,6 +42,7 @@ impl Client {
             method: self.method,
             metadata: nested.as_ref().unwrap_or(&self.metadata),
             has_parts,
+            is_kept: false,
         };
         let (mut refused, mut ids) = (0, Vec::new());
         let sent = inner.channel.send(Some(deadline), &inner.pending, |filler| {

@@ -98,6 +98,7 @@ impl Client {
             method: self.method,
             metadata: nested.as_ref().unwrap_or(&self.metadata),
             has_parts: is_duplex,
+            is_kept: false,
         };
         let begun = self.inner.make_room(1).and_then(|()| self.inner.pending.begin_stream(terms));
         let id = begun.map_err(|why| self.not_begun(why, ().into_body(), began))?;

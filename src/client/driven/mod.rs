@@ -7,6 +7,8 @@ mod driver_tests;
 mod incoming;
 mod notifying;
 mod parts;
+#[cfg(feature = "tower")]
+mod place;
 mod shared;
 mod upload;
 
@@ -14,6 +16,8 @@ pub use call::Call;
 pub(crate) use driver::Driver;
 pub use incoming::Incoming;
 pub use parts::Parts;
+#[cfg(feature = "tower")]
+pub(crate) use place::{Place, Places};
 pub use upload::Upload;
 
 use super::counts::ClientCounts;
@@ -138,8 +142,17 @@ impl Client {
     pub async fn start(&self, request: impl IntoBody) -> Result<Call, Error> {
         let began = (self.inner.clock)();
         let time = nesting::time_left(self.timeout, began);
-        let id = self.begin(request.into_body().into_bytes(), began, time, false).await?;
+        let id = self.begin(request.into_body().into_bytes(), began, time, false, || false).await?;
         Ok(Call::new(self.inner.clone(), id, began, time))
+    }
+
+    /// As [`call`](Client::call), with a place that is kept for it.
+    #[cfg(feature = "tower")]
+    pub(crate) async fn call_in(&self, place: Place, request: Bytes) -> Result<Bytes, Error> {
+        let began = (self.inner.clock)();
+        let time = nesting::time_left(self.timeout, began);
+        let id = self.begin(request, began, time, false, || place.take()).await?;
+        Call::new(self.inner.clone(), id, began, time).await
     }
 
     /// Sends a request with a reply of any number of parts: a listing, a download, a subscription. The parts are taken from
@@ -165,7 +178,7 @@ impl Client {
     pub async fn stream(&self, request: impl IntoBody) -> Result<Parts, Error> {
         let began = (self.inner.clock)();
         let time = nesting::time_left(self.timeout, began);
-        let id = self.begin(request.into_body().into_bytes(), began, time, true).await?;
+        let id = self.begin(request.into_body().into_bytes(), began, time, true, || false).await?;
         Ok(Parts::new(self.inner.clone(), id, began))
     }
 
@@ -175,6 +188,7 @@ impl Client {
         began: Instant,
         time: Duration,
         has_parts: bool,
+        takes_place: impl FnOnce() -> bool,
     ) -> Result<u32, Error> {
         let (inner, deadline) = (&self.inner, began + time);
         if time < self.timeout && time.is_zero() {
@@ -191,6 +205,8 @@ impl Client {
             method: self.method,
             metadata: metadata.as_ref().unwrap_or(&self.metadata),
             has_parts,
+            // It is the call's from now on.
+            is_kept: takes_place(),
         };
         inner.begin(&request, terms).map_err(|why| inner.not_begun(why, &request))
     }

@@ -84,6 +84,7 @@ impl Client {
             method: self.method,
             metadata: metadata.as_ref().unwrap_or(&self.metadata),
             has_parts: is_duplex,
+            is_kept: false,
         };
         let begun = inner.pending.begin_stream(terms);
         let id = begun.map_err(|why| inner.not_begun(why, &Bytes::new()))?;

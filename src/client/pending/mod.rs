@@ -84,6 +84,10 @@ impl Pending {
         filler: &mut Filler<'_, 'a>,
     ) -> Result<Vec<u32>, (usize, NotBegun)> {
         let mut state = self.lock();
+        #[cfg(feature = "tokio")]
+        if terms.is_kept {
+            state.tasks.kept -= 1;
+        }
         if let Some(reason) = &state.closed {
             return Err((0, NotBegun::Closed(reason.clone())));
         }
@@ -157,6 +161,8 @@ impl Pending {
     pub fn collect(&self, id: u32) -> Option<(Outcome, u64, bool)> {
         let mut state = self.lock();
         let slot = state.machine.release_if(id, Slot::is_over)?;
+        #[cfg(feature = "tokio")]
+        state.wake_callers();
         Some((slot.outcome?, slot.end, state.machine.has_unsent()))
     }
 

@@ -87,8 +87,12 @@ impl State {
     }
 
     pub fn check_room(&self, count: usize) -> Result<(), NotBegun> {
+        #[cfg(feature = "tokio")]
+        let kept = self.tasks.kept;
+        #[cfg(not(feature = "tokio"))]
+        let kept = 0;
         match self.machine.room() {
-            room if count <= room => Ok(()),
+            room if count + kept <= room => Ok(()),
             room => Err(NotBegun::TooMany { limit: room + self.machine.own_open() }),
         }
     }
@@ -100,7 +104,7 @@ impl State {
         filler: &mut Filler<'_, 'a>,
     ) -> Result<u32, NotBegun> {
         let (machine, size) = (&mut self.machine, body.len());
-        let Terms { began, deadline, method, metadata, has_parts } = terms;
+        let Terms { began, deadline, method, metadata, has_parts, .. } = terms;
         // What is queued cannot be overtaken any more.
         #[cfg(feature = "tokio")]
         let is_direct = !filler.is_full();

@@ -13,6 +13,7 @@ impl State {
         match until {
             Until::Settled => self.machine.peer_settings().is_some(),
             Until::MayNotify => self.may_notify(),
+            Until::MayCall => self.closed.is_none() && self.check_room(1).is_ok(),
             Until::Room { id, bytes } => self.has_room(id, bytes),
         }
     }
@@ -21,6 +22,19 @@ impl State {
     pub(super) fn wake_all_tasks(&mut self) {
         let waiting = std::mem::take(&mut self.tasks.waiting);
         self.woken.extend(waiting.into_values().map(|wait| wait.task));
+    }
+
+    /// Passes on the tasks that wait to call, if one may.
+    pub(super) fn wake_callers(&mut self) {
+        if self.tasks.waiting.is_empty() || self.check_room(1).is_err() {
+            return;
+        }
+        let waiting = std::mem::take(&mut self.tasks.waiting);
+        let calls = |wait: &Waiting| wait.until == Until::MayCall;
+        let (over, left) = waiting.into_iter().partition(|(_, wait)| calls(wait));
+        let over: std::collections::BTreeMap<u64, Waiting> = over;
+        self.tasks.waiting = left;
+        self.woken.extend(over.into_values().map(|wait| wait.task));
     }
 
     /// Passes on the tasks for which something has come, or the deadline has passed.
@@ -76,6 +90,7 @@ impl Pending {
             None => Waited::NotYet,
         };
         let tasks = &mut state.tasks;
+        tasks.kept += usize::from(matches!((&waited, until), (Waited::Met, Until::MayCall)));
         let before = match &waited {
             Waited::NotYet => {
                 let key = *key.get_or_insert_with(|| {
@@ -89,6 +104,14 @@ impl Pending {
         drop(state);
         drop(before);
         waited
+    }
+
+    /// The place of a call is not kept any more.
+    #[cfg(feature = "tower")]
+    pub fn give_back_place(&self) {
+        let mut state = self.lock();
+        state.tasks.kept -= 1;
+        state.wake_callers();
     }
 
     /// Nobody waits with this key any more.

@@ -16,6 +16,8 @@ pub(in crate::client) struct Terms<'m> {
     pub metadata: &'m Metadata,
     /// The reply has any number of parts.
     pub has_parts: bool,
+    /// A place is kept for it.
+    pub is_kept: bool,
 }
 
 /// Why a call was not begun.

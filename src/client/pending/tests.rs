@@ -16,7 +16,8 @@ fn begin(pending: &Pending, count: usize) -> Option<Vec<u32>> {
     let mut filler = Filler::new(&mut outbound, &mut queue, 0, 100);
     let now = Instant::now();
     let (deadline, metadata) = (Some(now + Duration::from_secs(60)), &Metadata::default());
-    let terms = Terms { began: now, deadline, method: 0, metadata, has_parts: false };
+    let terms =
+        Terms { began: now, deadline, method: 0, metadata, has_parts: false, is_kept: false };
     pending.begin(&vec![Body::from("ask"); count], terms, &mut filler).ok()
 }
 
@@ -95,7 +96,14 @@ fn parts_wait_up_to_a_limit_which_the_last_of_them_may_exceed() {
         let (pending, now) = (Pending::new(config), Instant::now());
         let settings = server.transmit(now).unwrap().to_bytes();
         pending.lock().machine.receive(now, settings).unwrap();
-        let terms = Terms { began: now, deadline: None, method: 0, metadata, has_parts: false };
+        let terms = Terms {
+            began: now,
+            deadline: None,
+            method: 0,
+            metadata,
+            has_parts: false,
+            is_kept: false,
+        };
         let id = pending.begin_stream(terms).unwrap();
         pending.send_part(id, vec![7; first - COST].into()).unwrap();
         assert_eq!(pending.has_room(id, UPLOAD_MAX), fits, "{first}");

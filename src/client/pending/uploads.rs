@@ -40,6 +40,7 @@ impl Pending {
         if let Some(reason) = &state.closed {
             return Err(NotBegun::Closed(reason.clone()));
         }
+        state.check_room(1)?;
         let Terms { deadline, method, metadata, has_parts, .. } = terms;
         let metadata = metadata.clone();
         let opening = Opening { message: None, deadline, method, metadata };

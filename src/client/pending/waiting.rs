@@ -12,6 +12,8 @@ pub(in crate::client) enum Until {
     Settled,
     /// One more notification is taken.
     MayNotify,
+    /// One more call may be in flight. Its place is kept for who is told so, until that one begins it or gives it back.
+    MayCall,
     /// Fewer bytes of this request wait, or no more of it are taken.
     Room { id: u32, bytes: usize },
 }
@@ -41,4 +43,6 @@ pub(super) struct Tasks {
     /// By the keys of the waits.
     pub waiting: BTreeMap<u64, Waiting>,
     pub last_key: u64,
+    /// The places of calls that are kept.
+    pub kept: usize,
 }
