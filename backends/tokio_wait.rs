@@ -6,7 +6,7 @@ mod os {
     use crate::backends::tokio_io::TokioTimer;
     use std::io;
     use std::task::{Context, Poll};
-    use std::time::Instant;
+    use std::time::{Duration, Instant};
     use tokio::io::Interest;
     use tokio::io::unix::AsyncFd;
 
@@ -20,8 +20,10 @@ mod os {
         /// `None`: this system has none.
         ///
         /// # Panics
-        /// Without a runtime that drives I/O.
+        /// Without a runtime that drives I/O and time.
         pub fn new(waitable: Waitable) -> io::Result<Option<TokioWait>> {
+            // A runtime without time is told at once, and not at the first deadline.
+            drop(tokio::time::sleep(Duration::ZERO));
             let interest = Interest::READABLE;
             // SAFETY: the waitable owns its descriptor, which is always the same one, and is not lent to anybody who could
             // close it; it is dropped with this.

@@ -269,6 +269,14 @@ macro_rules! forward_to_inner {
                 (**self).largest_message(to)
             }
 
+            fn waitable(&self) -> io::Result<Option<Waitable>> {
+                (**self).waitable()
+            }
+
+            fn poll_at(&self) -> Option<Instant> {
+                (**self).poll_at()
+            }
+
             fn close(&mut self, connection: ConnectionId, why: Goodbye) {
                 (**self).close(connection, why);
             }

@@ -27,6 +27,9 @@ use std::time::{Duration, Instant};
 /// number costs system calls when many clients are busy.
 const EVENTS_PER_POLL: usize = 256;
 
+/// What has events besides connections: the listener, with several instances, and the waker.
+const OTHER_TOKENS: usize = 64;
+
 /// The most clients that are accepted or refused before connections are served again. Clients may connect
 /// faster than the server accepts or refuses them, clients without access included.
 const ACCEPTS_PER_POLL: usize = 64;
@@ -68,6 +71,8 @@ pub(super) struct EventLoop<A: Acceptor> {
     options: ServerOptions,
     /// The most connections at once.
     max_connections: usize,
+    /// How many of the last polls of the system have filled their buffer: there may be more events then.
+    full_polls: usize,
     /// See [`MessageServer::event_time`](crate::MessageServer::event_time).
     pub event_time: Instant,
     endpoint: Arc<str>,
@@ -108,6 +113,7 @@ impl<A: Acceptor> EventLoop<A> {
             accept_failed: false,
             options: options.clone(),
             max_connections: options.most(),
+            full_polls: 0,
             event_time: Instant::now(),
             endpoint,
         }
@@ -133,7 +139,7 @@ impl<A: Acceptor> EventLoop<A> {
 
     /// See [`MessageServer::poll_at`](crate::MessageServer::poll_at).
     pub fn poll_at(&self) -> Option<Instant> {
-        let now = self.connections.is_busy().then(Instant::now);
+        let now = (self.connections.is_busy() || self.full_polls > 0).then(Instant::now);
         [now, self.connections.deadline(), self.accept_due()].into_iter().flatten().min()
     }
 
@@ -158,7 +164,7 @@ impl<A: Acceptor> EventLoop<A> {
             // The system is polled once even if there is no time to wait: otherwise a timeout of zero
             // would never return an event. Its readiness is handled until the overtime ends; the next
             // poll handles the rest.
-            let busy = self.connections.is_busy();
+            let busy = self.connections.is_busy() || has_polled && self.full_polls > 0;
             let is_idle = matches!(step, Step::Idle) && !busy;
             if has_polled && is_over(if is_idle { until } else { until.map(|at| at + OVERTIME) }) {
                 return Ok(None);
@@ -186,15 +192,19 @@ impl<A: Acceptor> EventLoop<A> {
     }
 
     fn try_wait(&mut self, timeout: Option<Duration>) -> io::Result<Instant> {
-        let events = match self.connections.len() {
-            1 => &mut self.one_event,
-            _ => &mut self.events,
+        let (events, capacity) = match self.connections.len() {
+            1 => (&mut self.one_event, 1),
+            _ => (&mut self.events, EVENTS_PER_POLL),
         };
         match self.poller.poll.poll(events, timeout) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(Instant::now()),
             polled => polled?,
         }
         let now = Instant::now();
+        let is_full = events.iter().count() >= capacity;
+        self.full_polls = if is_full { self.full_polls + 1 } else { 0 };
+        // The system returns events in turn. After so many polls it has returned one of each connection that had any.
+        let is_all = !is_full || self.full_polls * capacity > self.connections.len() + OTHER_TOKENS;
         for event in &*events {
             let token = event.token();
             let id = id_of(token);
@@ -229,7 +239,10 @@ impl<A: Acceptor> EventLoop<A> {
             }
         }
         self.accept();
-        self.connections.begin_turn(now);
+        match is_all {
+            true => self.connections.begin_turn(now),
+            false => self.connections.begin_turn_of_some(now),
+        }
         Ok(now)
     }
 

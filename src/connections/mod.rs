@@ -208,8 +208,14 @@ impl<S: ServerStream> Connections<S> {
 
     /// All readiness of `now` has been reported: each ready connection gets a turn.
     pub fn begin_turn(&mut self, now: Instant) {
-        self.turn = self.ready.len();
         self.polled_at = Some(now);
+        self.begin_turn_of_some(now);
+    }
+
+    /// As [`begin_turn`](Connections::begin_turn), with a part of the readiness: what is missing may be what a deadline
+    /// waits for.
+    pub fn begin_turn_of_some(&mut self, now: Instant) {
+        self.turn = self.ready.len();
         self.flushes = self.table.len().max(FLUSHES_MIN);
         self.waiting.begin_turn(now);
     }

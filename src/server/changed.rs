@@ -1,5 +1,6 @@
 //! Waiting for a change of a state under a lock: by threads, and by one task.
 
+use crate::guard::guarded;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 use std::time::Duration;
@@ -19,7 +20,7 @@ pub(super) struct ToWake(Option<Waker>);
 impl Drop for ToWake {
     fn drop(&mut self) {
         if let Some(task) = self.0.take() {
-            task.wake();
+            guarded(|| task.wake());
         }
     }
 }

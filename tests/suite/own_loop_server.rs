@@ -4,6 +4,8 @@ use crate::common::{PATIENCE, unique_name};
 use msgpipe::{
     CloseReason, Event, Limits, LocalServer, MessageClient, MessageServer, ServerOptions,
 };
+use std::io::Write;
+use std::os::unix::net::UnixStream;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -85,4 +87,28 @@ fn deadlines_and_wakes_are_seen() {
     waking.join().unwrap();
     assert!(looping.server.poll_at().is_none(), "there is nothing to do");
     assert!(!looping.waitable.wait(Some(Duration::ZERO)).unwrap());
+}
+
+/// One look at the system returns one event of few connections. What is left is neither forgotten nor waited for.
+#[test]
+fn what_one_look_does_not_return_is_looked_for_again() {
+    let name = unique_name();
+    let mut server = LocalServer::bind(name.as_str()).unwrap();
+    let place = msgpipe::Endpoint::name(&name).unwrap().locate().unwrap();
+    let mut client = UnixStream::connect(place).unwrap();
+    assert!(matches!(server.poll(Some(PATIENCE)).unwrap(), Some(Event::Connected(_))));
+    let waker = server.waker();
+    for byte in [0xE5, 0x6D] {
+        // A part of a preface, which is no event for the application, and then one that is.
+        client.write_all(&[byte]).unwrap();
+        waker.wake();
+        let mut event = None;
+        while event.is_none() {
+            event = server.poll(Some(Duration::ZERO)).unwrap();
+            let is_now = server.poll_at().is_some_and(|at| at <= Instant::now());
+            assert!(event.is_some() || is_now, "it would wait");
+        }
+        assert!(matches!(event, Some(Event::Woken)), "{event:?}");
+        assert!(server.poll(Some(Duration::ZERO)).unwrap().is_none());
+    }
 }

@@ -2,8 +2,12 @@
 
 use super::common::{PATIENCE, limits, on_each, within};
 use super::places::{Place, blocking, handler_cases};
+use bytes::Bytes;
 use msgpipe::tokio::Tasks;
-use msgpipe::{Error, ErrorReply, Request};
+use msgpipe::{
+    ConnectionId, Error, ErrorReply, Event, Goodbye, Limits, MessageServer, Peer, Request,
+    SendError, Server, Waker, memory,
+};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -11,6 +15,7 @@ use tokio::sync::{Notify, mpsc};
 
 handler_cases!(
     who_is_cancelled_runs_on_or_is_dropped,
+    what_panics_when_it_is_dropped_ends_nothing,
     a_stop_waits_for_handlers_and_drops_those_that_are_late,
     a_dropped_server_closes_its_connections,
     a_sender_of_parts_learns_that_nobody_takes_them,
@@ -67,6 +72,106 @@ fn who_is_cancelled_runs_on_or_is_dropped<P: Place>() {
             within(serving).await.unwrap().unwrap();
         });
     }
+}
+
+/// Panics when it is dropped.
+struct Bursts;
+
+impl Drop for Bursts {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            panic!("of the test, when it is dropped");
+        }
+    }
+}
+
+fn what_panics_when_it_is_dropped_ends_nothing<P: Place>() {
+    on_each(|| async {
+        let place = P::new();
+        let (tell, mut told) = mpsc::unbounded_channel();
+        let server = place.server(limits().with_drain(Duration::from_millis(50)));
+        let server = server.on_panic(move |_, text| drop(tell.send(text.to_owned())));
+        let (stopper, begun) = (server.stopper(), Arc::new(Notify::new()));
+        let begins = begun.clone();
+        let serving =
+            tokio::spawn(server.serve_tasks(Tasks::new().drop_cancelled(), move |request| {
+                let begun = begins.clone();
+                async move {
+                    if request.body() == "hold" {
+                        let _bursts = Bursts;
+                        begun.notify_one();
+                        std::future::pending::<()>().await;
+                    }
+                    request.into_body()
+                }
+            }));
+        let calling = place.clone();
+        let client = blocking(move || calling.client()).await;
+        let cancelled = client.start("hold").unwrap();
+        within(begun.notified()).await;
+        drop(cancelled);
+        assert!(within(told.recv()).await.unwrap().contains("when it is dropped"));
+        let asking = client.clone();
+        assert_eq!(blocking(move || asking.call("goes on").unwrap()).await, "goes on");
+        // The same at the end of the server.
+        let held = client.start("hold").unwrap();
+        within(begun.notified()).await;
+        stopper.stop();
+        within(serving).await.unwrap().unwrap();
+        drop(held);
+    });
+}
+
+/// A server whose loop panics.
+struct Broken(memory::MemoryServer);
+
+impl MessageServer for Broken {
+    fn poll(&mut self, _: Option<Duration>) -> Result<Option<Event>, Error> {
+        panic!("of the test, in the loop");
+    }
+
+    fn send_with_head(
+        &mut self,
+        to: ConnectionId,
+        head: &[u8],
+        body: Bytes,
+    ) -> Result<(), SendError> {
+        self.0.send_with_head(to, head, body)
+    }
+
+    fn close(&mut self, connection: ConnectionId, why: Goodbye) {
+        self.0.close(connection, why);
+    }
+
+    fn abort(&mut self, connection: ConnectionId) {
+        self.0.abort(connection);
+    }
+
+    fn peer(&self, connection: ConnectionId) -> Option<&Peer> {
+        self.0.peer(connection)
+    }
+
+    fn stop_accepting(&mut self) {
+        self.0.stop_accepting();
+    }
+
+    fn waker(&self) -> Waker {
+        self.0.waker()
+    }
+
+    fn endpoint(&self) -> &str {
+        self.0.endpoint()
+    }
+}
+
+#[test]
+fn a_panic_of_the_loop_goes_on_in_the_task() {
+    on_each(|| async {
+        let messages = memory::Hub::new().listen_for_calls("broken", Limits::default()).unwrap();
+        let server = Server::over(Broken(messages), Limits::default());
+        let serving = tokio::spawn(server.serve_tasks(Tasks::new(), |_| async {}));
+        assert!(within(serving).await.unwrap_err().is_panic());
+    });
 }
 
 fn a_stop_waits_for_handlers_and_drops_those_that_are_late<P: Place>() {

@@ -13,6 +13,7 @@ handler_cases!(
     calls_of_any_size_and_of_many_threads_are_answered,
     panics_are_answered_and_end_nothing,
     the_number_of_handlers_has_a_limit,
+    who_waits_for_each_reply_is_never_refused,
     parts_wait_for_room_and_for_each_other,
     a_busy_server_lets_other_tasks_run,
 );
@@ -124,6 +125,36 @@ fn the_number_of_handlers_has_a_limit<P: Place>() {
     }
 }
 
+/// A handler's place is free before its reply is sent.
+fn who_waits_for_each_reply_is_never_refused<P: Place>() {
+    on_each(|| async {
+        let place = P::new();
+        let server = place.server(limits());
+        let stopper = server.stopper();
+        let serving = tokio::spawn(server.serve_tasks(Tasks::new().at_once(2), |request| async {
+            tokio::task::yield_now().await;
+            request.into_body()
+        }));
+        let calling = place.clone();
+        blocking(move || {
+            std::thread::scope(|scope| {
+                for _ in 0..2 {
+                    let client = calling.client();
+                    scope.spawn(move || {
+                        for number in 0..1000 {
+                            let text = number.to_string();
+                            assert_eq!(client.call(text.as_str()).unwrap(), text);
+                        }
+                    });
+                }
+            });
+        })
+        .await;
+        stopper.stop();
+        within(serving).await.unwrap().unwrap();
+    });
+}
+
 /// Sends back the parts that it gets.
 async fn parts_back(request: Request, responder: Responder) {
     let (mut parts, mut back) = (request.into_parts(), responder.into_parts());
@@ -180,6 +211,32 @@ fn a_busy_server_lets_other_tasks_run<P: Place>() {
         serving.await.unwrap().unwrap();
         busy.join().unwrap();
     }));
+}
+
+/// More sockets become ready at once than one look at them returns, and most of that makes no message whole.
+#[cfg(unix)]
+#[test]
+fn all_of_very_many_clients_are_served() {
+    on_each(|| async {
+        let place = Local::new();
+        let (stopper, serving) = echo(&place);
+        let calling = place.clone();
+        blocking(move || {
+            let body = vec![7; 300_000];
+            std::thread::scope(|scope| {
+                for _ in 0..400 {
+                    let (place, body) = (&calling, &body);
+                    scope.spawn(move || {
+                        let client = place.client();
+                        (0..3).for_each(|_| assert!(client.call(&body[..]).unwrap() == body[..]));
+                    });
+                }
+            });
+        })
+        .await;
+        stopper.stop();
+        within(serving).await.unwrap().unwrap();
+    });
 }
 
 /// The future of such a server is not `Send`, and neither are its handlers.

@@ -84,9 +84,8 @@ impl Pending {
         filler: &mut Filler<'_, 'a>,
     ) -> Result<Vec<u32>, (usize, NotBegun)> {
         let mut state = self.lock();
-        #[cfg(feature = "tokio")]
         if terms.is_kept {
-            state.tasks.kept -= 1;
+            state.place_is_used();
         }
         if let Some(reason) = &state.closed {
             return Err((0, NotBegun::Closed(reason.clone())));

@@ -86,6 +86,14 @@ impl State {
         self.wake_all_tasks();
     }
 
+    /// A call begins in a place that was kept for it.
+    pub fn place_is_used(&mut self) {
+        #[cfg(feature = "tokio")]
+        {
+            self.tasks.kept -= 1;
+        }
+    }
+
     pub fn check_room(&self, count: usize) -> Result<(), NotBegun> {
         #[cfg(feature = "tokio")]
         let kept = self.tasks.kept;

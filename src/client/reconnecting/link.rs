@@ -6,7 +6,7 @@ use crate::client::starting::Starting;
 use crate::client::{Client, ClientOptions};
 use crate::endpoint::Endpoint;
 use crate::error::{CloseReason, Error, Progress};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -138,11 +138,11 @@ impl Link {
         state.is_connecting = true;
         let mut starting = state.starting.take();
         drop(state);
-        let connecting = Connecting { link: self };
+        let mut connecting = Connecting { link: self, is_done: false };
         let made = self.options.attempt(&self.endpoint, &mut starting, left);
         // The state is changed before others are woken by the drop.
         let mut state = self.state();
-        state.is_connecting = false;
+        (state.is_connecting, connecting.is_done) = (false, true);
         if !state.is_closed {
             state.starting = starting;
         }
@@ -171,13 +171,14 @@ impl Link {
             state.has_keeper = false;
             return false;
         }
-        if state.is_connecting || state.inside > 0 {
+        if state.is_connecting {
             drop(self.wait(state, WAIT_OF_KEEPER));
             return true;
         }
         if !state.starting.as_ref().is_some_and(Starting::has_run) {
             state.has_keeper = false;
-            let not_run = state.starting.take();
+            // Who is inside goes on with it.
+            let not_run = if state.inside > 0 { None } else { state.starting.take() };
             drop(state);
             drop(not_run);
             return false;
@@ -187,25 +188,29 @@ impl Link {
         true
     }
 
-    /// A thread does not want a connection any more. If it was the last one, what it has begun to start is kept going by a
-    /// thread of its own until that is decided, so that nobody waits for a lock that is nobody's concern, and no
+    /// A thread does not want a connection any more. What it has begun to start is kept going by a thread of its own until
+    /// that is decided (others may be in a pause), so that nobody waits for a lock that is nobody's concern, and no
     /// process is left that nobody waits for. The thread ends at [`Limits::start`](crate::Limits::start) at the latest,
     /// and soon after the client was closed or its last clone dropped.
     fn leave(self: &Arc<Link>) {
         let mut state = self.state();
         state.inside -= 1;
-        if state.inside > 0 || state.is_connecting {
+        if state.is_connecting {
             return;
         }
         let Some(starting) = &state.starting else { return };
         if starting.has_run() && !state.has_keeper {
             let link = Arc::downgrade(self);
-            let keeps = move || while link.upgrade().is_some_and(|link| link.keep()) {};
+            let keeps = move || {
+                let keeping = Keeping { link };
+                while keeping.link.upgrade().is_some_and(|link| link.keep()) {}
+            };
             let thread = thread::Builder::new().name("msgpipe-start".to_owned());
             state.has_keeper = thread.spawn(keeps).is_ok();
         }
         // Without a thread it is left to itself.
-        let left = if state.has_keeper { None } else { state.starting.take() };
+        let is_left = !state.has_keeper && state.inside == 0;
+        let left = if is_left { state.starting.take() } else { None };
         drop(state);
         drop(left);
         self.changed.notify_all();
@@ -292,6 +297,22 @@ impl State {
     }
 }
 
+/// The thread that keeps a start going.
+struct Keeping {
+    link: Weak<Link>,
+}
+
+impl Drop for Keeping {
+    fn drop(&mut self) {
+        if !thread::panicking() {
+            return;
+        }
+        if let Some(link) = self.link.upgrade() {
+            link.state().has_keeper = false;
+        }
+    }
+}
+
 /// A thread that wants a connection.
 struct Inside<'l> {
     link: &'l Arc<Link>,
@@ -314,11 +335,13 @@ impl Drop for Inside<'_> {
 /// the server.
 struct Connecting<'l> {
     link: &'l Link,
+    /// It has been given back already, with what has become of the connection.
+    is_done: bool,
 }
 
 impl Drop for Connecting<'_> {
     fn drop(&mut self) {
-        if std::thread::panicking() {
+        if !self.is_done {
             self.link.state().is_connecting = false;
         }
         self.link.changed.notify_all();

@@ -11,7 +11,7 @@ use super::{IntoReply, Server};
 use crate::backends::TokioWait;
 use crate::error::Error;
 use crate::message_server::MessageServer;
-use running::Running;
+use running::{Kept, Running};
 
 /// How async handlers run, for [`Server::serve_tasks`].
 ///
@@ -36,7 +36,7 @@ impl Tasks {
     ///   begun.
     /// - Default: 1024. With futures of some KiB these are some MiB, beside what [`Limits::memory`](crate::Limits::memory)
     ///   counts; [`Limits::in_flight`](crate::Limits::in_flight) is the share of one client.
-    /// - Unit: handlers, at least 1.
+    /// - Unit: handlers, at least 1. One whose call was cancelled counts until it has ended, or has been dropped.
     #[must_use]
     pub fn at_once(self, handlers: usize) -> Tasks {
         Tasks { at_once: handlers.max(1), ..self }
@@ -73,7 +73,8 @@ impl<M: MessageServer + Send + 'static> Server<M> {
     /// **Panics** are answered with [`ErrorReply::FAILED`](crate::ErrorReply::FAILED), and the
     /// [`on_panic`](Server::on_panic) hook runs.
     ///
-    /// **Stopping.** Handlers run on for [`Limits::drain`](crate::Limits::drain); those that are left are dropped then.
+    /// **Stopping.** Handlers run on until their calls are answered, for [`Limits::drain`](crate::Limits::drain) at most;
+    /// those that are left then are dropped, also those whose calls have been answered or cancelled.
     ///
     /// **Cancel safety.** If this future is dropped the server ends: handlers are dropped, and connections are closed. The
     /// name is free once the loop has ended, which on Windows it does on its thread, soon.
@@ -98,23 +99,24 @@ impl<M: MessageServer + Send + 'static> Server<M> {
     /// As [`serve`](Server::serve); [`Error::System`] also if a thread could not be started.
     ///
     /// # Panics
-    /// Without a runtime of tokio that drives I/O and time.
+    /// Without a runtime of tokio that drives I/O and time. With its clock paused (`tokio::time::pause`) the deadlines of
+    /// connections are those of the real clock, and waiting for them keeps the thread busy.
     pub async fn serve_tasks<H, F, R>(self, tasks: Tasks, mut handler: H) -> Result<(), Error>
     where
         H: FnMut(Request) -> F,
         F: Future<Output = R>,
         R: IntoReply,
     {
-        let handler = |request, responder: Responder| {
+        let handler = |request, kept: Kept| {
             let reply = handler(request);
-            async move { responder.reply(reply.await) }
+            async move { kept.reply(reply.await) }
         };
         self.run_tasks(tasks, false, handler).await
     }
 
     /// Serves with an async handler that replies at any time, and with parts ([`Responder::into_parts`],
     /// [`PartSender::send_async`](super::PartSender::send_async)); otherwise as [`serve_tasks`](Server::serve_tasks). A
-    /// handler runs until its future has ended, also after its reply.
+    /// handler runs until its future has ended, also after its reply, and keeps its place of [`Tasks::at_once`] until then.
     ///
     /// ```no_run
     /// # async fn f() -> Result<(), msgpipe::Error> {
@@ -139,12 +141,20 @@ impl<M: MessageServer + Send + 'static> Server<M> {
     ///
     /// # Panics
     /// As [`serve_tasks`](Server::serve_tasks).
-    pub async fn serve_tasks_deferred<H, F>(self, tasks: Tasks, handler: H) -> Result<(), Error>
+    pub async fn serve_tasks_deferred<H, F>(self, tasks: Tasks, mut handler: H) -> Result<(), Error>
     where
         H: FnMut(Request, Responder) -> F,
         F: Future<Output = ()>,
     {
         let takes_streams = self.takes_streams;
+        let handler = |request, kept: Kept| {
+            let (slot, responder) = kept.into_parts();
+            let handled = handler(request, responder);
+            async move {
+                handled.await;
+                drop(slot);
+            }
+        };
         self.run_tasks(tasks, takes_streams, handler).await
     }
 
@@ -155,7 +165,7 @@ impl<M: MessageServer + Send + 'static> Server<M> {
         handler: H,
     ) -> Result<(), Error>
     where
-        H: FnMut(Request, Responder) -> F,
+        H: FnMut(Request, Kept) -> F,
         F: Future<Output = ()>,
     {
         let failed = |source| Error::system(&self.endpoint().into(), "waiting for events", source);

@@ -1,6 +1,6 @@
 //! A server whose loop runs on a thread of its own, and whose handlers run in a task.
 
-use super::running::{Running, busy};
+use super::running::{Kept, Running, Slot, busy};
 use crate::error::Error;
 use crate::message_server::MessageServer;
 use crate::server::changed::Changed;
@@ -8,23 +8,29 @@ use crate::server::responder::{Request, Responder};
 use crate::server::{Server, Stopper};
 use std::collections::VecDeque;
 use std::future::poll_fn;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::thread;
 
+/// How often requests are taken before other tasks of the runtime have their turn.
+const ROUNDS: usize = 16;
+
 /// What the loop hands over to the task.
 #[derive(Default)]
 struct Handed {
+    /// How many handlers run, or will.
+    count: Arc<AtomicUsize>,
     state: Mutex<State>,
     changed: Changed,
 }
 
 #[derive(Default)]
 struct State {
-    requests: VecDeque<(Request, Responder)>,
-    /// Those whose handlers have not ended.
-    running: usize,
-    ended: Option<Result<(), Error>>,
+    requests: VecDeque<(Request, Kept)>,
+    /// Also a panic of the loop, which goes on in the task.
+    ended: Option<thread::Result<Result<(), Error>>>,
     /// The task has gone.
     is_left: bool,
 }
@@ -35,21 +41,22 @@ impl Handed {
     }
 
     fn hand_over(&self, request: Request, responder: Responder, at_once: usize) {
+        let Some(slot) = Slot::take(&self.count, at_once) else {
+            return responder.refuse(busy(at_once));
+        };
+        let kept = Kept::new(slot, responder);
         let mut state = self.lock();
         if state.is_left {
-            // The drop of its responder answers.
-            return;
-        }
-        if state.running + state.requests.len() >= at_once {
             drop(state);
-            return responder.refuse(busy(at_once));
+            // The drop of its responder answers.
+            return drop(kept);
         }
-        state.requests.push_back((request, responder));
+        state.requests.push_back((request, kept));
         drop(state);
         drop(self.changed.notify());
     }
 
-    fn end(&self, ended: Result<(), Error>) {
+    fn end(&self, ended: thread::Result<Result<(), Error>>) {
         self.lock().ended = Some(ended);
         drop(self.changed.notify());
     }
@@ -81,17 +88,19 @@ pub(super) async fn serve<M, F, H>(
 where
     M: MessageServer + Send + 'static,
     F: Future<Output = ()>,
-    H: FnMut(Request, Responder) -> F,
+    H: FnMut(Request, Kept) -> F,
 {
     let handed = Arc::new(Handed::default());
     let endpoint: Arc<str> = server.endpoint().into();
     let left = Left { handed: &handed, stopper: server.stopper() };
     let gives = handed.clone();
     let serves = move || {
-        let ended = server.serve_deferred(|request, responder| {
-            gives.hand_over(request, responder, at_once);
-        });
-        gives.end(ended);
+        let serves = || {
+            server.serve_deferred(|request, responder| {
+                gives.hand_over(request, responder, at_once);
+            })
+        };
+        gives.end(catch_unwind(AssertUnwindSafe(serves)));
     };
     let thread = thread::Builder::new().name("msgpipe-serve".to_owned());
     let started = thread.spawn(serves);
@@ -99,7 +108,7 @@ where
     let ended = poll_fn(|context| poll(&handed, &mut running, &mut handler, context)).await;
     // The handlers that are left are dropped while their server is known to have ended.
     drop((running, left));
-    ended
+    ended.unwrap_or_else(|panic| resume_unwind(panic))
 }
 
 fn poll<F, H>(
@@ -107,20 +116,18 @@ fn poll<F, H>(
     running: &mut Running<F>,
     handler: &mut H,
     context: &mut Context<'_>,
-) -> Poll<Result<(), Error>>
+) -> Poll<thread::Result<Result<(), Error>>>
 where
     F: Future<Output = ()>,
-    H: FnMut(Request, Responder) -> F,
+    H: FnMut(Request, Kept) -> F,
 {
-    loop {
+    for _ in 0..ROUNDS {
         running.poll(context);
         let mut state = handed.lock();
-        state.running = running.len();
         if let Some(ended) = state.ended.take() {
             return Poll::Ready(ended);
         }
         let requests = std::mem::take(&mut state.requests);
-        state.running += requests.len();
         let before = match requests.is_empty() {
             true => handed.changed.watch(context.waker()),
             false => None,
@@ -130,8 +137,10 @@ where
         if requests.is_empty() {
             return Poll::Pending;
         }
-        for (request, responder) in requests {
-            running.begin(request, responder, handler);
+        for (request, kept) in requests {
+            running.begin(request, kept, handler);
         }
     }
+    context.waker().wake_by_ref();
+    Poll::Pending
 }

@@ -1,12 +1,14 @@
 //! A server whose loop runs in the task that awaits it, with its handlers.
 
-use super::running::{Running, busy};
+use super::running::{Kept, Running, Slot, busy};
 use crate::backends::TokioWait;
 use crate::error::Error;
 use crate::message_server::MessageServer;
 use crate::server::answering::{Answering, Turn};
 use crate::server::responder::{Request, Responder};
 use std::future::poll_fn;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -21,8 +23,19 @@ struct Looping<M, F, H> {
     /// Dropped after the handlers, which may still reply.
     answering: Answering<M>,
     wait: TokioWait,
+    /// How many handlers run, and may.
+    count: Arc<AtomicUsize>,
     at_once: usize,
     handler: H,
+}
+
+impl<M, F, H> Drop for Looping<M, F, H> {
+    fn drop(&mut self) {
+        let outbox = self.answering.outbox.clone();
+        // What handlers do when they are dropped must not wait for the loop.
+        let _here = outbox.run_here();
+        self.running.clear();
+    }
 }
 
 pub(super) async fn serve<M, F, H>(
@@ -35,9 +48,10 @@ pub(super) async fn serve<M, F, H>(
 where
     M: MessageServer,
     F: Future<Output = ()>,
-    H: FnMut(Request, Responder) -> F,
+    H: FnMut(Request, Kept) -> F,
 {
-    let mut looping = Looping { running, answering, wait, at_once, handler };
+    let count = Arc::default();
+    let mut looping = Looping { running, answering, wait, count, at_once, handler };
     poll_fn(|context| looping.poll(context)).await
 }
 
@@ -45,7 +59,7 @@ impl<M, F, H> Looping<M, F, H>
 where
     M: MessageServer,
     F: Future<Output = ()>,
-    H: FnMut(Request, Responder) -> F,
+    H: FnMut(Request, Kept) -> F,
 {
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Error>> {
         let outbox = self.answering.outbox.clone();
@@ -63,6 +77,10 @@ where
                     let left = self.answering.timeout();
                     let at = left.map(|left| Instant::now() + left);
                     let at = at.into_iter().chain(self.answering.messages.poll_at()).min();
+                    if at.is_some_and(|at| at <= Instant::now()) {
+                        // The runtime's timer would round that up to its next millisecond.
+                        continue;
+                    }
                     match self.wait.poll(context, at) {
                         Poll::Ready(Ok(())) => {}
                         Poll::Ready(Err(source)) => {
@@ -81,12 +99,10 @@ where
 
     /// Handles some events, without waiting for any.
     fn turns(&mut self) -> Result<Turn, Error> {
-        let Looping { running, handler, at_once, .. } = self;
-        let mut begin = |request, responder: Responder| {
-            if running.len() >= *at_once {
-                return responder.refuse(busy(*at_once));
-            }
-            running.begin(request, responder, handler);
+        let Looping { running, handler, at_once, count, .. } = self;
+        let mut begin = |request, responder: Responder| match Slot::take(count, *at_once) {
+            Some(slot) => running.begin(request, Kept::new(slot, responder), handler),
+            None => responder.refuse(busy(*at_once)),
         };
         for _ in 0..TURNS {
             let turn = self.answering.turn(Some(Duration::ZERO), &mut |request, answer| {

@@ -1,8 +1,10 @@
 //! The handlers that run: each is a future, and all are polled by one task.
 
 use crate::error::ErrorReply;
+use crate::guard::discard;
 use crate::message_server::ConnectionId;
 use crate::nesting::Handling;
+use crate::server::IntoReply;
 use crate::server::hooks::{Hooks, OnPanic};
 use crate::server::interrupt::Watch;
 use crate::server::responder::{Request, Responder};
@@ -11,6 +13,7 @@ use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 
 pub(super) struct Running<F> {
@@ -19,9 +22,51 @@ pub(super) struct Running<F> {
     hooks: Hooks,
 }
 
+/// The place of a handler among those that run at once; given back when it is dropped.
+pub(super) struct Slot(Arc<AtomicUsize>);
+
+impl Slot {
+    /// `None`: so many run.
+    pub fn take(running: &Arc<AtomicUsize>, at_once: usize) -> Option<Slot> {
+        let slot = Slot(running.clone());
+        // If there are too many, its drop takes it back.
+        (running.fetch_add(1, Ordering::SeqCst) < at_once).then_some(slot)
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+/// What a handler's future holds until the reply. The place is given back first: a client whose reply has come may send its
+/// next request.
+pub(super) struct Kept {
+    slot: Slot,
+    responder: Responder,
+}
+
+impl Kept {
+    /// For a handler that replies at any time: its place is kept until its future has ended.
+    pub fn into_parts(self) -> (Slot, Responder) {
+        (self.slot, self.responder)
+    }
+
+    pub fn new(slot: Slot, responder: Responder) -> Kept {
+        Kept { slot, responder }
+    }
+
+    pub fn reply(self, reply: impl IntoReply) {
+        drop(self.slot);
+        self.responder.reply(reply);
+    }
+}
+
 /// The handling of one request.
 struct Task<F> {
-    future: Pin<Box<F>>,
+    /// `None`: it has ended.
+    future: Option<Pin<Box<F>>>,
     connection: ConnectionId,
     handling: Handling,
     /// It ends when the call is over.
@@ -39,14 +84,42 @@ impl<F: Future<Output = ()>> Future for Task<F> {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Panicked>> {
         if self.watch.as_ref().is_some_and(|it| it.is_over_or_watched(context.waker())) {
-            return Poll::Ready(None);
+            return Poll::Ready(self.end());
         }
         let _handling = self.handling.clone().enter();
+        let Some(future) = &mut self.future else {
+            return Poll::Ready(None);
+        };
         // What it holds, its responder too, is dropped by the panic.
-        match catch_unwind(AssertUnwindSafe(|| self.future.as_mut().poll(context))) {
-            Ok(polled) => polled.map(|()| None),
+        match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(context))) {
+            Ok(Poll::Pending) => Poll::Pending,
+            Ok(Poll::Ready(())) => Poll::Ready(self.end()),
             Err(panic) => Poll::Ready(Some(Panicked { connection: self.connection, panic })),
         }
+    }
+}
+
+impl<F> Task<F> {
+    /// Drops the future, which is the application's code too.
+    fn end(&mut self) -> Option<Panicked> {
+        let future = self.future.take()?;
+        let dropped = catch_unwind(AssertUnwindSafe(|| drop(future)));
+        dropped.err().map(|panic| Panicked { connection: self.connection, panic })
+    }
+}
+
+impl<F> Drop for Task<F> {
+    fn drop(&mut self) {
+        if let Some(Panicked { panic, .. }) = self.end() {
+            discard(panic);
+        }
+    }
+}
+
+impl<F> Running<F> {
+    /// Drops all handlers.
+    pub fn clear(&mut self) {
+        self.tasks.clear();
     }
 }
 
@@ -64,17 +137,19 @@ impl<F: Future<Output = ()>> Running<F> {
     pub fn begin(
         &mut self,
         request: Request,
-        responder: Responder,
-        handler: &mut impl FnMut(Request, Responder) -> F,
+        kept: Kept,
+        handler: &mut impl FnMut(Request, Kept) -> F,
     ) {
         let connection = request.connection_id();
         let handling = request.handling();
         let watch = request.watch.clone().filter(|_| self.drops_cancelled);
         let entered = handling.clone().enter();
-        let future = catch_unwind(AssertUnwindSafe(|| Box::pin(handler(request, responder))));
+        let future = catch_unwind(AssertUnwindSafe(|| Box::pin(handler(request, kept))));
         drop(entered);
         match future {
-            Ok(future) => self.tasks.push(Task { future, connection, handling, watch }),
+            Ok(future) => {
+                self.tasks.push(Task { future: Some(future), connection, handling, watch });
+            }
             Err(panic) => self.hooks.panicked(connection, panic),
         }
     }
