@@ -30,9 +30,22 @@ pub struct Identity {
 
 impl Authority {
     pub fn new() -> Result<Authority, Failure> {
+        Authority::with(KeyPair::generate()?)
+    }
+
+    /// The authority that has this key: what it has signed is good for all that have it.
+    pub fn of_key(pem: &str) -> Result<Authority, Failure> {
+        Authority::with(KeyPair::from_pem(pem)?)
+    }
+
+    /// Its key, as PEM: a secret.
+    pub fn key(&self) -> String {
+        self.key.serialize_pem()
+    }
+
+    fn with(key: KeyPair) -> Result<Authority, Failure> {
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
-        let key = KeyPair::generate()?;
         Ok(Authority { certificate: params.self_signed(&key)?, key })
     }
 
