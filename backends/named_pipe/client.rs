@@ -149,8 +149,8 @@ impl PipeClient {
             read_done,
             is_closed: AtomicBool::new(false),
             closed: Signal::manual_reset()?,
-            woken: Signal::auto_reset()?,
-            writer_woken: Signal::auto_reset()?,
+            woken: Signal::manual_reset()?,
+            writer_woken: Signal::manual_reset()?,
             readiness: OnceLock::new(),
             peer,
         })
@@ -167,7 +167,11 @@ impl PipeClient {
     /// Waits until a read has completed or this end is shut down; `Interrupted` after a `wake`.
     fn wait_for_read(&self, deadline: Option<Instant>) -> io::Result<()> {
         let waited = match wait_any(&[&self.read_done, &self.closed, &self.woken], deadline) {
-            Ok(2) => Err(ErrorKind::Interrupted.into()),
+            Ok(2) => {
+                // By hand: the reset by a wait has been lost together with its outcome (Wine, busy).
+                self.woken.reset()?;
+                Err(ErrorKind::Interrupted.into())
+            }
             waited => waited.map(drop),
         };
         if let Some(readiness) = self.readiness.get().filter(|_| waited.is_err()) {
@@ -352,7 +356,10 @@ impl ClientStream for PipeClient {
             }
             signals.push(&self.read_done);
         }
-        wait_any(&signals, deadline).map(drop)
+        if wait_any(&signals, deadline)? == 2 {
+            self.writer_woken.reset()?;
+        }
+        Ok(())
     }
 
     fn wake(&self) {
