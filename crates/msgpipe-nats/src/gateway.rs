@@ -262,14 +262,14 @@ async fn serve(server: Arc<Client>, request: Request) {
         }
     };
     let size = reply.len();
-    if let Err(why) = request.respond(Ok(reply)).await {
-        if why.kind() == PublishErrorKind::MaxPayloadExceeded {
-            let text = format!(
-                "a reply of {size} bytes is over the engine's limit: raise max_payload of the NATS server; the request was carried out"
-            );
-            let error = ErrorReply::new(ErrorReply::REPLY_TOO_LARGE, text);
-            refuse(&request, &error, false).await;
-        }
+    if let Err(why) = request.respond(Ok(reply)).await
+        && why.kind() == PublishErrorKind::MaxPayloadExceeded
+    {
+        let text = format!(
+            "a reply of {size} bytes is over the engine's limit: raise max_payload of the NATS server; the request was carried out"
+        );
+        let error = ErrorReply::new(ErrorReply::REPLY_TOO_LARGE, text);
+        refuse(&request, &error, false).await;
     }
 }
 
