@@ -103,8 +103,7 @@ pub(super) struct PipeClient {
     /// `shutdown` was called: a flag to check, and a signal that ends a wait.
     is_closed: AtomicBool,
     closed: Signal,
-    /// `wake` was called, and neither a read nor a wait to write has returned for it yet. With one signal for both, one of
-    /// two threads could take what was for the other.
+    /// `wake` was called, and a read, or a wait to write, has not returned for it yet: one for each of two threads.
     woken: Signal,
     writer_woken: Signal,
     /// For an application's own loop, once it has asked for it.
@@ -356,10 +355,10 @@ impl ClientStream for PipeClient {
             }
             signals.push(&self.read_done);
         }
-        if wait_any(&signals, deadline)? == 2 {
-            self.writer_woken.reset()?;
+        match wait_any(&signals, deadline)? {
+            2 => self.writer_woken.reset(),
+            _ => Ok(()),
         }
-        Ok(())
     }
 
     fn wake(&self) {
