@@ -1,7 +1,7 @@
 //! The client's end of a pipe: blocking, with deadlines.
 
 use super::QUOTA;
-use super::handle::{check, code, is_disconnected};
+use super::handle::{check, clone_error, code, is_disconnected};
 use super::identity::{own_sid, server_of, trusts};
 
 use super::messages::Messages;
@@ -207,13 +207,6 @@ impl Sending {
             }
         }
         self.failed.as_ref().map_or(Ok(!self.is_cut), |error| Err(clone_error(error)))
-    }
-}
-
-fn clone_error(error: &io::Error) -> io::Error {
-    match error.raw_os_error() {
-        Some(code) => io::Error::from_raw_os_error(code),
-        None => io::Error::new(error.kind(), error.to_string()),
     }
 }
 

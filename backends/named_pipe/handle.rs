@@ -50,3 +50,11 @@ pub(super) fn millis_until(deadline: Option<Instant>) -> u32 {
     let millis = left.as_nanos().div_ceil(Duration::from_millis(1).as_nanos());
     u32::try_from(millis).map_or(INFINITE - 1, |millis| millis.min(INFINITE - 1))
 }
+
+/// The same error again.
+pub(super) fn clone_error(error: &io::Error) -> io::Error {
+    match error.raw_os_error() {
+        Some(code) => io::Error::from_raw_os_error(code),
+        None => io::Error::new(error.kind(), error.to_string()),
+    }
+}
