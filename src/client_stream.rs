@@ -109,6 +109,14 @@ pub trait ClientStream: Send + Sync {
     /// later call finds the stream closed.
     fn shutdown(&self);
 
+    /// Why the stream has ended, if the transport knows more than that a read or write failed with this kind of error
+    /// (`UnexpectedEof`: the peer has closed): a child process has an exit status. May wait for it, until `deadline` at
+    /// the latest. Default: `None`.
+    fn why_ended(&self, kind: ErrorKind, deadline: Option<Instant>) -> Option<io::Error> {
+        let _ = (kind, deadline);
+        None
+    }
+
     /// The identity of the server.
     fn peer(&self) -> &Peer;
 }

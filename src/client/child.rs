@@ -181,42 +181,13 @@ pub(super) struct ChildStream {
     pub is_closed: AtomicBool,
 }
 
-impl ChildStream {
-    /// The end of the stream as an error of this kind, if the child has ended, or does so until `deadline`: its streams
-    /// are closed a moment before.
-    fn ended(&self, kind: ErrorKind, deadline: Option<Instant>) -> Option<io::Error> {
-        let is_ours = self.is_closed.load(Ordering::SeqCst) || self.child.is_released();
-        if is_ours || !is_lasting(kind) {
-            return None;
-        }
-        let most = Instant::now() + ENDING;
-        let status =
-            self.child.wait(Some(deadline.map_or(most, |it| it.min(most)))).ok().flatten()?;
-        let id = self.peer.pid.unwrap_or_default();
-        Some(io::Error::new(kind, format!("the child process {id} has ended ({status})")))
-    }
-
-    /// An error, explained if the child has ended.
-    fn explained<T>(&self, result: io::Result<T>, deadline: Option<Instant>) -> io::Result<T> {
-        result.map_err(|error| self.ended(error.kind(), deadline).unwrap_or(error))
-    }
-}
-
-fn is_lasting(kind: ErrorKind) -> bool {
-    !matches!(kind, ErrorKind::TimedOut | ErrorKind::Interrupted | ErrorKind::WouldBlock)
-}
-
 impl ClientStream for ChildStream {
     fn read(&self, buffer: &mut BytesMut, deadline: Option<Instant>) -> io::Result<usize> {
-        match self.explained(self.stream.read(buffer, deadline), deadline) {
-            Ok(0) => self.ended(ErrorKind::UnexpectedEof, deadline).map_or(Ok(0), Err),
-            read => read,
-        }
+        self.stream.read(buffer, deadline)
     }
 
     fn write(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        // Whether it is a write or a read that finds the end first is a matter of chance.
-        self.explained(self.stream.write(slices), Some(Instant::now()))
+        self.stream.write(slices)
     }
 
     fn is_sent(&self) -> bool {
@@ -224,7 +195,7 @@ impl ClientStream for ChildStream {
     }
 
     fn wait_writable(&self, or_readable: bool, deadline: Option<Instant>) -> io::Result<()> {
-        self.explained(self.stream.wait_writable(or_readable, deadline), deadline)
+        self.stream.wait_writable(or_readable, deadline)
     }
 
     fn wake(&self) {
@@ -246,6 +217,18 @@ impl ClientStream for ChildStream {
     fn shutdown(&self) {
         self.is_closed.store(true, Ordering::SeqCst);
         self.stream.shutdown();
+    }
+
+    /// The child has ended, or does so until `deadline`: its streams are closed a moment before.
+    fn why_ended(&self, kind: ErrorKind, deadline: Option<Instant>) -> Option<io::Error> {
+        if self.is_closed.load(Ordering::SeqCst) || self.child.is_released() {
+            return None;
+        }
+        let most = Instant::now() + ENDING;
+        let status =
+            self.child.wait(Some(deadline.map_or(most, |it| it.min(most)))).ok().flatten()?;
+        let id = self.peer.pid.unwrap_or_default();
+        Some(io::Error::new(kind, format!("the child process {id} has ended ({status})")))
     }
 
     fn peer(&self) -> &Peer {

@@ -75,7 +75,7 @@ impl Inner {
     /// Reads arrived bytes and delivers the replies in them. `false`: no bytes had arrived. Sends what they allow to
     /// be sent: nobody else may come to do it.
     fn read_arrived(&self, lead: &Lead<'_>) -> bool {
-        let received = self.channel.receive_now(lead);
+        let received = self.channel.receive_now(lead, Some(Instant::now()));
         self.channel.send_left(&self.pending);
         match received {
             Ok(read) => read > 0,

@@ -30,23 +30,33 @@ impl Channel {
     ) -> Result<(), Failure> {
         match self.send_unsent(lead.inbox, None) {
             Ok(_) if is_met() => Ok(()),
-            Ok(false) => self.receive_until(lead, deadline).map(drop),
+            Ok(false) => self.receive_until(lead, deadline, deadline).map(drop),
             Ok(true) => self.wait_and_read(lead, deadline),
             // The read returns the reason.
             Err(_) => {
                 self.has_unsent.store(false, Ordering::SeqCst);
-                self.receive_until(lead, deadline).map(drop)
+                self.receive_until(lead, deadline, deadline).map(drop)
             }
         }
     }
 
-    /// Reads arrived bytes without waiting.
-    pub fn receive_now(&self, lead: &Lead<'_>) -> Result<usize, Failure> {
-        self.receive_until(lead, Some(Instant::now()))
+    /// Reads arrived bytes without waiting. If the stream has ended, waits until `deadline` at most to learn why.
+    pub fn receive_now(
+        &self,
+        lead: &Lead<'_>,
+        deadline: Option<Instant>,
+    ) -> Result<usize, Failure> {
+        self.receive_until(lead, Some(Instant::now()), deadline)
     }
 
-    /// Reads once and returns the number of bytes; 0 if the wait was interrupted.
-    fn receive_until(&self, lead: &Lead<'_>, deadline: Option<Instant>) -> Result<usize, Failure> {
+    /// Reads once and returns the number of bytes; 0 if the wait was interrupted. Waits until `deadline` for bytes, and
+    /// until `why_until` for why the stream has ended.
+    fn receive_until(
+        &self,
+        lead: &Lead<'_>,
+        deadline: Option<Instant>,
+        why_until: Option<Instant>,
+    ) -> Result<usize, Failure> {
         let mut receiver = self.inbound.lock().unwrap_or_else(PoisonError::into_inner);
         let Receiver { inbound, buffers, messages, pauses } = &mut *receiver;
         let mut input = inbound.read_buffer(buffers);
@@ -85,6 +95,7 @@ impl Channel {
         }
         outcome.map_err(|failure| match failure {
             Failure::Closed(reason) => {
+                let reason = self.explained(reason, why_until);
                 let reason = why_ended(reason, inbound, pauses.last());
                 // Before another thread can read: it would report a later error as the reason.
                 lead.inbox.end(&reason);
@@ -92,6 +103,16 @@ impl Channel {
             }
             failure => failure,
         })
+    }
+
+    /// The reason for the end with what the transport knows of it.
+    pub(super) fn explained(&self, reason: CloseReason, deadline: Option<Instant>) -> CloseReason {
+        let kind = match &reason {
+            CloseReason::PeerClosed => ErrorKind::UnexpectedEof,
+            CloseReason::Broken(error) => error.kind(),
+            _ => return reason,
+        };
+        self.stream.why_ended(kind, deadline).map_or(reason, CloseReason::from)
     }
 
     /// Reads some bytes, or one message.

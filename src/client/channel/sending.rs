@@ -3,7 +3,6 @@
 use super::{Channel, Failure, SLICES, Sender};
 use crate::body::Body;
 use crate::client::lead::{Inbox, Lead, panicked};
-use crate::error::CloseReason;
 use crate::framing::{FramingError, Outbound, SendQueue};
 use bytes::Bytes;
 use std::io::{self, ErrorKind, IoSlice};
@@ -287,7 +286,7 @@ impl Channel {
         deadline: Option<Instant>,
     ) -> Result<(), Failure> {
         self.stream.wait_writable(true, deadline)?;
-        match self.receive_now(lead) {
+        match self.receive_now(lead, deadline) {
             Err(Failure::Deadline) => Ok(()),
             received => received.map(drop),
         }
@@ -313,13 +312,13 @@ impl Channel {
                     Err(_) => break,
                 }
             };
-            match self.receive_now(&lead) {
+            match self.receive_now(&lead, deadline) {
                 Ok(bytes) => read += bytes,
                 Err(Failure::Closed(reason)) => return Failure::Closed(reason),
                 Err(_) => break,
             }
         }
-        let reason = CloseReason::from(error);
+        let reason = self.explained(error.into(), deadline);
         inbox.end(&reason);
         Failure::Closed(reason)
     }

@@ -26,6 +26,8 @@ struct State {
     heard: Vec<u8>,
     /// The address of the last slice of a write.
     last: usize,
+    /// Says why it has ended, to those who wait for it.
+    explains: bool,
 }
 
 #[derive(Clone, Default)]
@@ -79,6 +81,12 @@ impl ClientStream for Script {
     fn wake(&self) {}
 
     fn shutdown(&self) {}
+
+    fn why_ended(&self, kind: ErrorKind, deadline: Option<Instant>) -> Option<io::Error> {
+        let waits = deadline.is_none_or(|at| at > Instant::now());
+        let explains = self.0.lock().unwrap().explains && waits;
+        explains.then(|| io::Error::new(kind, "it was switched off"))
+    }
 
     fn peer(&self) -> &Peer {
         &self.1
@@ -276,4 +284,36 @@ fn the_lead_is_released_in_any_case_and_a_panic_ends_the_connection() {
     assert!(panicked.is_err());
     assert!(matches!(inbox.closed(), Some(CloseReason::Broken(_))));
     assert!(inbox.try_lead(), "it is still taken");
+}
+
+/// Whichever finds the end first, a read or a write, and whatever it finds.
+#[test]
+fn whoever_may_wait_learns_why_the_stream_has_ended() {
+    let write_fails = [Err(ErrorKind::BrokenPipe)];
+    let ends = [Ok(Bytes::new()), Err(ErrorKind::ConnectionReset), Err(ErrorKind::TimedOut)];
+    let check = |failure: Failure| {
+        assert!(
+            matches!(&failure, Failure::Closed(CloseReason::Broken(error)) if error.to_string().contains("switched off")),
+            "{failure:?}"
+        );
+    };
+    for end in &ends {
+        let (script, channel, inbox) = lines();
+        script.0.lock().unwrap().explains = true;
+        script.writes(write_fails);
+        script.reads([end.clone()]);
+        check(send(&channel, &inbox, &["hi"]).unwrap_err());
+        assert!(inbox.closed().unwrap().to_string().contains("switched off"));
+        if *end != Err(ErrorKind::TimedOut) {
+            let (script, channel, inbox) = lines();
+            script.0.lock().unwrap().explains = true;
+            script.reads([end.clone()]);
+            check(receive(&channel, &inbox).unwrap_err());
+        }
+    }
+    let (script, channel, inbox) = lines();
+    script.0.lock().unwrap().explains = true;
+    script.reads([Ok(Bytes::new())]);
+    let failure = channel.receive_now(&Lead::take(&channel, &inbox).unwrap(), Some(Instant::now()));
+    assert!(matches!(failure, Err(Failure::Closed(CloseReason::PeerClosed))), "{failure:?}");
 }
