@@ -67,6 +67,7 @@ mod ids;
 mod layer;
 mod limits;
 mod message_server;
+pub mod monitor;
 mod nesting;
 mod peer;
 pub mod recipes;

@@ -1,7 +1,8 @@
 //! Connections over any two streams of bytes: streams that fail, that panic, that stop. `tests/suite` runs its cases on one.
 
 use msgpipe::{
-    ByteStream, Client, ClientOptions, CloseReason, Error, Limits, Server, ServerOptions,
+    ByteStream, Client, ClientOptions, CloseReason, Error, ErrorReply, Limits, Server,
+    ServerOptions, monitor,
 };
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -270,5 +271,22 @@ fn a_half_closed_stream_is_answered_if_enabled() {
     half.shutdown(Shutdown::Write).unwrap();
     responder.reply(request.into_body());
     assert_eq!(call.wait().unwrap(), "hello");
+    serving.join().unwrap().unwrap();
+}
+
+/// A stream does not say whose program is at its other end.
+#[test]
+fn a_server_shows_nothing_of_itself_to_a_stranger() {
+    let (one, other) = sockets();
+    let server = Server::over_stream(over(other)).unwrap();
+    let serving = thread::spawn(move || server.serve(|request| request.body()));
+    let client = client(over(one));
+    assert_eq!(client.with_method(monitor::PING).call("hello").unwrap(), "hello");
+    let error = client.with_method(monitor::INFO).call("").unwrap_err();
+    assert_eq!(error.reply().map(|reply| reply.code), Some(ErrorReply::NOT_ALLOWED), "{error}");
+    let mut parts = client.with_method(monitor::TAP).stream("").unwrap();
+    let error = parts.next_within(PATIENCE).unwrap_err();
+    assert_eq!(error.reply().map(|reply| reply.code), Some(ErrorReply::NOT_ALLOWED), "{error}");
+    drop((parts, client));
     serving.join().unwrap().unwrap();
 }

@@ -52,6 +52,10 @@ impl ErrorReply {
     /// The request has parts, and the server takes only requests of one message
     /// ([`Server::accept_streams`](crate::Server::accept_streams)). The request was not begun.
     pub const PARTS_REFUSED: u16 = 10;
+    /// The server does not show this to the client ([`monitor`](crate::monitor)). The request was not begun.
+    pub const NOT_ALLOWED: u16 = 11;
+    /// The server has no such method. The request was not begun.
+    pub const NO_METHOD: u16 = 12;
 
     /// An error reply with this code and text.
     pub fn new(code: u16, text: impl Into<String>) -> ErrorReply {
@@ -72,7 +76,9 @@ impl ErrorReply {
 
     /// Whether the server has refused the request before it was begun.
     pub(super) fn is_not_begun(&self) -> bool {
-        const REFUSED: [u16; 5] = [
+        const REFUSED: [u16; 7] = [
+            ErrorReply::NOT_ALLOWED,
+            ErrorReply::NO_METHOD,
             ErrorReply::PARTS_REFUSED,
             ErrorReply::TOO_MANY_REQUESTS,
             ErrorReply::STOPPING,
@@ -92,7 +98,9 @@ impl ErrorReply {
             | ErrorReply::TOO_NESTED
             | ErrorReply::LAGGED => Fault::Limit,
             ErrorReply::STOPPING => Fault::Nobody,
-            ErrorReply::PARTS_REFUSED => Fault::Caller,
+            ErrorReply::PARTS_REFUSED | ErrorReply::NOT_ALLOWED | ErrorReply::NO_METHOD => {
+                Fault::Caller
+            }
             _ => Fault::Peer,
         }
     }

@@ -15,6 +15,7 @@ mod flow;
 mod hooks;
 mod inflow;
 mod interrupt;
+mod monitoring;
 mod nested;
 mod notification;
 mod of_one;

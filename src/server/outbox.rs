@@ -3,6 +3,7 @@
 use super::calling::{Calling, Outcome};
 use super::flow::Flow;
 use super::inflow::Inflow;
+use super::monitoring::Tap;
 use super::tally::Tally;
 use crate::error::{CloseReason, ErrorReply, Progress};
 use crate::exchange::{Metadata, Opening};
@@ -108,6 +109,8 @@ pub(super) struct Outbox {
     /// The number of the thread that runs the loop; 0 while none does.
     thread: AtomicUsize,
     pub tally: Tally,
+    /// For those who look on.
+    pub tap: Tap,
 }
 
 impl Outbox {
@@ -124,6 +127,7 @@ impl Outbox {
             call_bytes: limits.connection_window,
             thread: AtomicUsize::new(0),
             tally: Tally::default(),
+            tap: Tap::default(),
         }
     }
 

@@ -195,7 +195,8 @@ pub struct ServerCounts {
     pub connected: u64,
     /// Those of them whose connections have ended.
     pub closed: u64,
-    /// The requests of clients that were given to the handler, or to workers.
+    /// The requests of clients that were given to the handler, or to workers, and those that the server has answered itself
+    /// ([`monitor`](crate::monitor)).
     pub requests: CallCounts,
     /// Requests that were not begun: too many of a client were open, there was no memory, or the server was stopping.
     /// What workers refuse counts as begun and failed.

@@ -34,6 +34,7 @@ mod incoming_limits;
 mod instances;
 mod killed;
 mod listening;
+mod monitor;
 #[cfg(windows)]
 mod named_pipe;
 mod nested_calls;

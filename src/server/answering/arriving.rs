@@ -26,6 +26,9 @@ impl<M: MessageServer> Answering<M> {
         }
         let caller = self.callers.get_mut(&connection)?;
         self.outbox.tally.received.add(message.len());
+        if !caller.is_hidden {
+            self.outbox.tap.frame(connection, false, [&message, &[]]);
+        }
         caller.machine.set_full(caller.share().room() == 0);
         let time = || self.messages.event_time();
         match caller.machine.receive_brief(&mut message, time) {

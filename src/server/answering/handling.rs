@@ -7,9 +7,11 @@ use crate::server::IntoReply;
 use crate::server::caller::{InFlight, Owner, keep};
 use crate::server::connection::Connection;
 use crate::server::interrupt::Watch;
+use crate::server::outbox::Answer;
 use crate::server::responder::{Request, Responder, of_application};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::time::Instant;
 
 /// The cost of a request in flight besides its body: its entries here and its responder.
 const REQUEST_COST: usize = 256;
@@ -30,12 +32,36 @@ impl<M: MessageServer> Answerer<'_, M> {
                 self.server.hooks.panicked(self.connection, panic);
                 Err(ErrorReply::panicked().into())
             });
+        self.finish(method, began, answer);
+    }
+
+    /// Answers a request that the handler does not see.
+    pub fn reply(self, method: u32, answer: Answer) {
+        let began = self.server.outbox.tally.begins();
+        self.finish(method, began, answer);
+    }
+
+    fn finish(self, method: u32, began: Option<Instant>, answer: Answer) {
         let end = self.server.answer(self.connection, self.id, answer);
         let caller = self.server.callers.get(&self.connection);
         if let Some(caller) = caller {
             let whose = || (Connection::new(caller.origin.clone()), method);
             self.server.outbox.tally.ends(end, began, whose);
         }
+    }
+
+    /// The caller is shown what is sent from now on, but for what concerns itself.
+    pub fn tap(mut self, mut request: Request) {
+        let responder = self.responder(&mut request);
+        if let Some(caller) = self.server.callers.get_mut(&self.connection) {
+            caller.is_hidden = true;
+        }
+        self.server.lookers_on.subscribe(responder);
+    }
+
+    /// What the server says of itself.
+    pub fn info(&self) -> String {
+        self.server.info()
     }
 
     /// Passes the request to a handler that replies at any time. If the handler panics, the drop of its responder

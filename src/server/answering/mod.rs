@@ -3,6 +3,8 @@
 mod arriving;
 mod given;
 mod handling;
+mod info;
+mod own;
 mod stopping;
 mod timed;
 
@@ -14,6 +16,7 @@ use super::hooks::Hooks;
 use super::outbox::{Given, Outbox};
 use super::responder::Request;
 use super::rooms::Rooms;
+use super::topic::{Topic, WhenFull};
 use super::{Connections, Server, Stopper};
 use crate::account::Account;
 use crate::error::{CloseReason, Error};
@@ -23,6 +26,7 @@ use crate::goodbye::Goodbye;
 use crate::ids::IdMap;
 use crate::limits::Limits;
 use crate::message_server::{ConnectionId, Event, MessageServer};
+use crate::monitor;
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -64,6 +68,10 @@ pub(super) struct Answering<M> {
     stopping: Option<Instant>,
     /// All requests have been answered: connections are closed once their queues are sent.
     says_goodbye: bool,
+    /// Those who look on.
+    lookers_on: Topic,
+    /// When it began to serve.
+    started: Instant,
 }
 
 /// The pause between two looks for memory for parts of replies: it can become free without an event.
@@ -126,6 +134,8 @@ impl<M: MessageServer> Answering<M> {
             fed: None,
             stopping: None,
             says_goodbye: false,
+            lookers_on: Topic::new(WhenFull::DropNewest),
+            started: Instant::now(),
         }
     }
 
@@ -169,7 +179,11 @@ impl<M: MessageServer> Answering<M> {
             Event::Message(connection, message) => {
                 let mut next = self.received(connection, message);
                 while let Some(Begun { id, request, is_last }) = next {
-                    handler(request, Answerer { server: self, connection, id });
+                    let answer = Answerer { server: self, connection, id };
+                    match monitor::is_reserved(request.method) {
+                        true => own::answer(request, answer),
+                        false => handler(request, answer),
+                    }
                     next = if is_last { None } else { self.next_request(connection) };
                 }
             }
@@ -192,6 +206,7 @@ impl<M: MessageServer> Answering<M> {
         let origin = Origin::new(connection, peer, share.clone(), self.outbox.clone());
         let origin = Arc::new(origin);
         self.connections.add(&origin);
+        self.outbox.tap.change(connection, true, &origin.peer);
         let mut caller = Caller::new(origin.clone(), self.config.clone(), share);
         if self.stopping.is_some() {
             caller.machine.drain();
@@ -216,6 +231,7 @@ impl<M: MessageServer> Answering<M> {
         // After its requests: who sees that it has gone sees how they have ended.
         self.outbox.tally.disconnected.add(1);
         self.connections.remove(connection);
+        self.outbox.tap.change(connection, false, reason);
         self.hooks.closed(&Connection::new(caller.origin.clone()), reason);
         self.admit();
     }

@@ -65,6 +65,8 @@ pub(super) struct Caller {
     pub why: Option<Box<CloseReason>>,
     /// It has half-closed: it sends nothing more.
     pub finished: bool,
+    /// It looks on what is sent: what concerns itself is not shown to it.
+    pub is_hidden: bool,
 }
 
 impl Caller {
@@ -89,6 +91,7 @@ impl Caller {
             early: Vec::new(),
             why: None,
             finished: false,
+            is_hidden: false,
         }
     }
 

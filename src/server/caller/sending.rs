@@ -28,8 +28,12 @@ impl Caller {
         let (request, end) = match (answered, answer) {
             (Some((whole, request)), Ok(body)) => {
                 let (head, size) = (whole.head(), body.len());
+                let seen = self.is_seen().then(|| body.clone());
                 let sent = messages.send_with_head(connection, &head, body);
                 if sent.is_ok() {
+                    if let Some(body) = seen {
+                        self.origin.outbox.tap.frame(connection, true, [&head, &body]);
+                    }
                     self.origin.outbox.tally.sent.add(head.len() + size);
                 }
                 self.refused =
@@ -91,8 +95,13 @@ impl Caller {
                 },
             };
             let size = frame.size();
+            let seen = self.is_seen().then(|| frame.clone());
             let unsent = send(messages, connection, frame);
             if unsent.is_none() {
+                if let Some(frame) = seen {
+                    let head = [frame.head().as_slice(), frame.metadata()].concat();
+                    self.origin.outbox.tap.frame(connection, true, [&head, &frame.into_body()]);
+                }
                 self.origin.outbox.tally.sent.add(size);
             }
             if let Some(refused) = unsent {
@@ -100,6 +109,11 @@ impl Caller {
                 return self.block();
             }
         }
+    }
+
+    /// Whether somebody looks on what is sent to it.
+    fn is_seen(&self) -> bool {
+        !self.is_hidden && self.origin.outbox.tap.is_on()
     }
 
     /// It is not read until it has read more.
