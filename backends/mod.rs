@@ -40,7 +40,7 @@ pub use blocking_stream::StreamServer;
 pub(crate) use blocking_stream::{over_stream, stream_client};
 pub use local_server::LocalServer;
 pub use os::ListeningSocket;
-pub(crate) use os::{StartLock, connect, locate, spawn};
+pub(crate) use os::{StartLock, connect, locate, names, spawn};
 pub(crate) use standard_streams::stdio;
 #[cfg(feature = "tokio")]
 pub(crate) use tokio_io::{TokioIo, open_tokio, retries};

@@ -46,6 +46,7 @@ mod messages;
 #[cfg(test)]
 mod mio_internals;
 mod mio_pipe;
+mod names;
 mod nonblocking;
 mod opening;
 #[cfg(test)]
@@ -70,6 +71,7 @@ pub use handed_over::ListeningSocket;
 pub(crate) use inherited::spawn;
 pub(super) use inherited::{check_standard_streams, inherit};
 pub(super) use listener::Listener;
+pub(crate) use names::names;
 pub(super) use standard::take_standard_streams;
 pub(crate) use start_lock::StartLock;
 #[cfg(feature = "tokio")]

@@ -57,6 +57,11 @@ fn directories<S: Environment>(environment: S) -> impl Iterator<Item = PathBuf> 
     })
 }
 
+/// The directories of plain names that this user has.
+pub(super) fn own_directories() -> impl Iterator<Item = PathBuf> {
+    directories(ProcessEnvironment)
+}
+
 /// The addresses of an endpoint, in order; only a plain name has more than one. An error stands for a place
 /// that cannot be used: the path would be too long for a socket, or there is no directory. Never empty.
 pub(super) fn addresses(
@@ -82,7 +87,7 @@ pub(super) fn addresses(
         return Box::new(std::iter::once(absolute));
     }
     let mut is_empty = true;
-    let steps = directories(ProcessEnvironment).map(Some).chain([None]);
+    let steps = own_directories().map(Some).chain([None]);
     Box::new(steps.filter_map(move |directory| match directory {
         Some(directory) => {
             is_empty = false;

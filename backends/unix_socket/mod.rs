@@ -11,6 +11,7 @@ mod identity;
 mod inherited;
 mod interest;
 mod listener;
+mod names;
 mod place;
 mod readiness;
 mod socket;
@@ -30,6 +31,7 @@ pub use handed_over::ListeningSocket;
 pub(crate) use inherited::spawn;
 pub(super) use inherited::{check_standard_streams, inherit};
 pub(super) use listener::Listener;
+pub(crate) use names::names;
 pub(super) use standard::take_standard_streams;
 pub(crate) use start_lock::StartLock;
 #[cfg(feature = "tokio")]

@@ -1,4 +1,4 @@
-//! The path of an endpoint on the running system: the only part of names that asks the system.
+//! The paths of endpoints on the running system, and the names there: the only part of names that asks the system.
 
 use super::Endpoint;
 use crate::error::Error;
@@ -21,5 +21,25 @@ impl Endpoint {
     /// ```
     pub fn locate(&self) -> Result<PathBuf, Error> {
         crate::backends::locate(self)
+    }
+
+    /// The plain names that servers of this user have now, or have left behind: a server that was killed leaves its socket
+    /// file. Sorted. Only connecting shows whether a server is there, and a name may be another program's: a file or pipe
+    /// that is called so.
+    ///
+    /// Unix: sockets in the directories for plain names that [`Endpoint`] lists. Windows: the pipes of the machine whose
+    /// names end with the user's security identifier.
+    ///
+    /// # Errors
+    /// [`Error::System`] if a directory cannot be read. One that does not exist is empty.
+    ///
+    /// ```
+    /// for name in msgpipe::Endpoint::names()? {
+    ///     println!("{name}: {}", msgpipe::Client::connect(name.as_str()).is_ok());
+    /// }
+    /// # Ok::<_, msgpipe::Error>(())
+    /// ```
+    pub fn names() -> Result<Vec<String>, Error> {
+        crate::backends::names()
     }
 }
