@@ -1,0 +1,118 @@
+//! `msgpipe call`.
+
+use crate::args::{Call, Common};
+use crate::exit::Exit;
+use crate::foreign;
+use crate::output;
+use crate::{body, target};
+use msgpipe::Client;
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::path::Path;
+
+/// The bytes of a part of an upload: as much as a system's buffer of a connection holds.
+const PART: usize = 64 * 1024;
+
+pub fn run(common: &Common, args: &Call) -> Result<(), Exit> {
+    let mut sink = Sink::new(args)?;
+    let body = || body::read(args.body.as_deref(), args.file.as_deref(), common.message_limit);
+    if let Some(framing) = common.framing {
+        if args.upload.is_some() || args.stream || args.method != 0 {
+            let text =
+                "--framing is for servers without calls: they have no methods, parts or uploads";
+            return Err(Exit::Usage(text.to_owned()));
+        }
+        return sink.take(&foreign::call(common, &args.name, framing, body()?)?, false);
+    }
+    if args.upload.is_some() && args.stream {
+        return Err(Exit::Usage("--upload and --stream do not go together".to_owned()));
+    }
+    // Before it connects: what cannot be read is not the server's affair.
+    let upload = args.upload.as_deref().map(body::open).transpose()?;
+    let body = if upload.is_none() { body()? } else { Vec::new() };
+    let client = target::client(common, &args.name)?.with_method(args.method);
+    match (upload, &args.upload) {
+        (Some((reader, size)), Some(path)) => {
+            sink.take(&send_parts(&client, reader, size, path)?, false)
+        }
+        _ if args.stream => {
+            let mut parts = client.stream(body)?;
+            let bar = output::bar("received", None);
+            while let Some(part) = parts.next_within(common.timeout)? {
+                bar.inc(part.len() as u64);
+                bar.suspend(|| sink.take(&part, true))?;
+            }
+            bar.finish_and_clear();
+            Ok(())
+        }
+        _ => sink.take(&client.call(body)?, false),
+    }?;
+    sink.finish()
+}
+
+fn send_parts(
+    client: &Client,
+    mut reader: Box<dyn Read>,
+    size: Option<u64>,
+    path: &Path,
+) -> Result<msgpipe::bytes::Bytes, Exit> {
+    let mut upload = client.upload()?;
+    let bar = output::bar("sent", size);
+    let mut buffer = vec![0; PART];
+    loop {
+        let read = match reader.read(&mut buffer) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            read => read,
+        };
+        let read =
+            read.map_err(|error| Exit::System(format!("reading {}", path.display()), error))?;
+        if read == 0 {
+            break;
+        }
+        match upload.send(&buffer[..read]) {
+            // Its reply says why it takes no more.
+            Err(msgpipe::Error::Stopped { .. }) => break,
+            sent => sent?,
+        }
+        bar.inc(read as u64);
+    }
+    let reply = upload.finish()?.wait();
+    bar.finish_and_clear();
+    Ok(reply?)
+}
+
+/// Where a reply goes.
+struct Sink {
+    file: Option<(File, String)>,
+    raw: bool,
+}
+
+impl Sink {
+    fn new(args: &Call) -> Result<Sink, Exit> {
+        let file = args.output.as_deref().map(|path| {
+            let name = format!("writing {}", path.display());
+            match File::create(path) {
+                Ok(file) => Ok((file, name)),
+                Err(error) => Err(Exit::System(name, error)),
+            }
+        });
+        Ok(Sink { file: file.transpose()?, raw: args.raw })
+    }
+
+    /// Takes a reply, or a part of one, which is a line of its own.
+    fn take(&mut self, bytes: &[u8], is_line: bool) -> Result<(), Exit> {
+        match &mut self.file {
+            Some((file, name)) => {
+                file.write_all(bytes).map_err(|error| Exit::System(name.clone(), error))
+            }
+            None => output::message(bytes, is_line, self.raw),
+        }
+    }
+
+    fn finish(self) -> Result<(), Exit> {
+        match self.file {
+            Some((mut file, name)) => file.flush().map_err(|error| Exit::System(name, error)),
+            None => Ok(()),
+        }
+    }
+}

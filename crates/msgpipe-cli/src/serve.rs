@@ -1,0 +1,45 @@
+//! `msgpipe serve`.
+
+mod exec;
+
+use crate::args::{Common, Serve};
+use crate::exit::Exit;
+use crate::{foreign, output, target};
+use msgpipe::{ServerOptions, Workers};
+
+pub fn run(common: &Common, args: &Serve) -> Result<(), Exit> {
+    if let Some(framing) = common.framing {
+        return match args.echo {
+            true => foreign::echo(common, &args.name, framing),
+            false => Err(Exit::Usage("--framing goes with --echo only".to_owned())),
+        };
+    }
+    let endpoint = target::endpoint(&args.name)?;
+    let server = ServerOptions::new().limits(target::limits(common)?).bind(endpoint)?;
+    let stopper = server.stopper();
+    at_ctrl_c(move || stopper.stop())?;
+    announce(server.endpoint())?;
+    match args.exec.split_first() {
+        None => server.serve(|request| request.into_body())?,
+        Some((program, arguments)) => {
+            let (program, arguments) = (program.clone(), arguments.to_vec());
+            let limit = common.message_limit;
+            server.serve_workers_deferred(Workers::new(), move |request, responder| {
+                exec::run(&program, &arguments, request, responder, limit);
+            })?;
+        }
+    }
+    Ok(())
+}
+
+/// Stops at Ctrl-C, and when the system asks the process to end.
+pub fn at_ctrl_c(stop: impl FnMut() + Send + 'static) -> Result<(), Exit> {
+    ctrlc::set_handler(stop).map_err(|error| {
+        Exit::System("setting what Ctrl-C does".to_owned(), std::io::Error::other(error))
+    })
+}
+
+/// Says where it listens, for those who wait for it.
+pub fn announce(endpoint: &str) -> Result<(), Exit> {
+    output::line(&format!("listening at {endpoint}"))
+}
