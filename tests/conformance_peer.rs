@@ -1,6 +1,6 @@
 //! Plays one side of the calls layer against any implementation at a Unix socket, and says for each rule of
-//! `docs/PROTOCOL.md` whether the other side did what it must. This crate's server and client, and the client in
-//! Python, are tested with it. For another implementation:
+//! `docs/PROTOCOL.md` whether the other side did what it must. This crate's server and client, and the clients in
+//! Python and Node, are tested with it. For another implementation:
 //!
 //! ```sh
 //! # A server that answers each request with one message, at this path:
@@ -294,6 +294,18 @@ fn the_client_in_python() {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/python/client.py");
     let command = format!("python3 -S -E '{script}' \"$MSGPIPE_SOCKET\" ping");
     test_client("python", &|path| program(&command, path)).end(75);
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn the_client_in_node() {
+    if Command::new("node").arg("--version").output().is_err() {
+        println!("skipped: node is not installed");
+        return;
+    }
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/clients/node/test/call.mjs");
+    let command = format!("node '{script}' \"$MSGPIPE_SOCKET\"");
+    test_client("node", &|path| program(&command, path)).end(75);
 }
 
 /// Whatever is named by the environment; nothing by default.

@@ -1,0 +1,212 @@
+// A client of msgpipe servers, over Unix domain sockets and Windows named pipes. Nothing but Node is needed.
+import { EventEmitter } from "node:events";
+import { Connection } from "./connection.mjs";
+import { openFirst, pathsOf } from "./places.mjs";
+import { DATA, LAST, REQUEST, metadataOf } from "./wire.mjs";
+
+// Codes of errors that say that the request was not begun (docs/PROTOCOL.md, "Codes of errors").
+const NOT_BEGUN = [3, 4, 7, 8, 10, 11, 12];
+const TIME_MAX = 2 ** 31 - 1; // of a timer of Node, in milliseconds
+
+/** An error that the server has replied with. */
+export class CallError extends Error {
+  constructor(code, text, details) {
+    super(`error ${code}: ${text}`);
+    Object.assign(this, { name: "CallError", code, text, details, notBegun: NOT_BEGUN.includes(code) });
+  }
+}
+
+/** The connection has ended while a call was open, or before. */
+export class ClosedError extends Error {
+  constructor(cause, path, notBegun = false) {
+    const what = notBegun ? "the request was not sent" : "the request may have been carried out";
+    super(`${path}: ${cause.message}; ${what}`, { cause });
+    Object.assign(this, { name: "ClosedError", notBegun, goodbye: cause.goodbye });
+  }
+}
+
+/** The time of a call is over, or it was aborted. */
+export class TimeoutError extends Error {
+  constructor(time) {
+    super(`timed out after ${time} ms; the request may have been carried out`);
+    Object.assign(this, { name: "TimeoutError", notBegun: false });
+  }
+}
+
+const hooks = (client) => ({
+  closed: (error, path, notBegun) => new ClosedError(error, path, notBegun),
+  answered: (code, text, details) => new CallError(code, text, details),
+  aborted: (code, path) =>
+    code === 4 ? new TimeoutError("its limit of") : new ClosedError(new Error(`the reply was aborted with code ${code}`), path),
+  notified: (body, method) => client().emit("notification", body, method),
+  hasEnded: (error) => client()?.emit("close", error),
+});
+
+/** Connects to a server: a name, a path of a socket, or a pipe. */
+export async function connect(endpoint, { timeout = 10_000 } = {}) {
+  const deadline = Date.now() + timeout;
+  const [path, socket] = await openFirst(await pathsOf(endpoint), deadline);
+  let client;
+  const connection = new Connection(path, socket, hooks(() => client));
+  const late = setTimeout(() => connection.finish(new Error(`the server said nothing for ${timeout} ms`)), timeout);
+  try {
+    await connection.ready;
+  } finally {
+    clearTimeout(late);
+  }
+  client = new Client(connection);
+  return client;
+}
+
+export class Client extends EventEmitter {
+  #connection;
+
+  constructor(connection) {
+    super();
+    this.#connection = connection;
+  }
+
+  /** The path of the socket or pipe. */
+  get path() {
+    return this.#connection.path;
+  }
+
+  /** Why the connection has ended; undefined while it has not. */
+  get closed() {
+    return this.#connection.ended;
+  }
+
+  /** Sends a request, and returns the reply. */
+  async call(body = "", options = {}) {
+    const call = this.#begin(body, options, true);
+    return this.#only(call, options);
+  }
+
+  /** Sends a request, and returns the parts of the reply as they come. Leaving the loop cancels the call. */
+  async *stream(body = "", options = {}) {
+    const call = this.#begin(body, { timeout: 0, ...options }, true);
+    try {
+      for (;;) {
+        await this.#within(call, options.timeout ?? 0, options.signal);
+        const part = this.#take(call);
+        if (part === undefined) return;
+        yield part;
+      }
+    } finally {
+      this.#connection.cancel(call);
+    }
+  }
+
+  /** Begins a request of any number of parts. */
+  upload(options = {}) {
+    return new Upload(this.#connection, this.#opened(), options, (call) => this.#only(call, options));
+  }
+
+  /** Sends a message that asks for no reply. Returns once it was given to the system. */
+  async notify(body = "", { method = 0, metadata = {} } = {}) {
+    if (this.closed) throw new ClosedError(this.closed, this.path, true);
+    const connection = this.#connection;
+    const bytes = sized(body, connection);
+    await connection.put(connection.lane(), { body: bytes, first: method, metadata: metadataOf(metadata), last: false });
+  }
+
+  /** Closes the connection. Open calls end with an error. */
+  close() {
+    this.#connection.finish(new Error("this side has closed the connection"));
+  }
+
+  #opened() {
+    if (this.closed) throw new ClosedError(this.closed, this.path, true);
+    return this.#connection.begin();
+  }
+
+  #begin(body, { method = 0, metadata = {}, timeout = 30_000 }, last) {
+    const bytes = sized(body, this.#connection);
+    const pairs = metadataOf(metadata);
+    const call = this.#opened();
+    const second = Math.min(timeout, TIME_MAX);
+    this.#connection.put(call, { body: bytes, metadata: pairs, last, kind: REQUEST, first: method, second });
+    return call;
+  }
+
+  async #only(call, { timeout = 30_000, signal }) {
+    try {
+      await this.#within(call, timeout, signal);
+      return this.#take(call) ?? Buffer.alloc(0);
+    } finally {
+      this.#connection.cancel(call);
+    }
+  }
+
+  // Waits for a message or the end, at most for so many milliseconds; 0: for any time.
+  #within(call, timeout, signal) {
+    return new Promise((resolve, reject) => {
+      const aborted = () => reject(signal.reason);
+      if (signal?.aborted) return aborted();
+      signal?.addEventListener("abort", aborted, { once: true });
+      const timer = timeout && setTimeout(() => reject(new TimeoutError(timeout)), Math.min(timeout, TIME_MAX));
+      call.arrives().then(() => {
+        clearTimeout(timer);
+        signal?.removeEventListener("abort", aborted);
+        resolve();
+      });
+    });
+  }
+
+  #take(call) {
+    const message = call.messages.shift();
+    if (message !== undefined) this.#connection.taken(call, message);
+    else if (call.end.error) throw call.end.error;
+    return message;
+  }
+}
+
+/** A request of any number of parts. */
+class Upload {
+  #connection;
+  #call;
+  #reply;
+  #opening;
+
+  constructor(connection, call, { method = 0, metadata = {} }, reply) {
+    this.#opening = { kind: REQUEST, first: method, metadata: metadataOf(metadata) };
+    [this.#connection, this.#call, this.#reply] = [connection, call, reply];
+  }
+
+  /** Sends a part. Returns once it was given to the system: wait for that, so that a slow server slows this side. */
+  async send(part) {
+    await this.#put(sized(part, this.#connection), false);
+  }
+
+  /** Ends the request, and returns the reply. */
+  async finish() {
+    if (this.#opening) await this.#put(Buffer.alloc(0), true);
+    else if (!this.#call.closed) this.#end();
+    return this.#reply(this.#call);
+  }
+
+  /** Gives it up: the server learns that it is incomplete. */
+  cancel() {
+    this.#connection.cancel(this.#call);
+  }
+
+  #put(body, last) {
+    const opening = this.#opening ?? { kind: DATA };
+    this.#opening = undefined;
+    return this.#connection.put(this.#call, { ...opening, body, last });
+  }
+
+  // The end of a direction without another message.
+  #end() {
+    this.#connection.send({ kind: DATA, id: this.#call.id, flags: LAST });
+    this.#call.closed = true;
+    this.#connection.forget(this.#call);
+  }
+}
+
+function sized(body, connection) {
+  const bytes = typeof body === "string" ? Buffer.from(body) : Buffer.from(body.buffer ?? body, body.byteOffset, body.byteLength);
+  const limit = connection.theirs.body;
+  if (bytes.length > limit) throw new RangeError(`a message of ${bytes.length} bytes: the server takes up to ${limit}`);
+  return bytes;
+}
