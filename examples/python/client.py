@@ -1,5 +1,4 @@
-"""Calls a msgpipe server on a Unix domain socket. Written from docs/PROTOCOL.md, with the files beside it; standard
-library only.
+"""Calls a msgpipe server on a Unix domain socket, with the package in clients/python.
 
     python3 client.py [--stream] [--notify] [--cancel N] ENDPOINT TEXT...
 
@@ -14,8 +13,9 @@ import os
 import sys
 
 sys.dont_write_bytecode = True  # nothing is left beside these files
-from calls import Connection
-from places import Ended, paths_of
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "clients", "python"))
+from msgpipe._calls import Connection
+from msgpipe._places import Ended, paths_of
 
 
 def main(endpoint, texts, stream, notify, cancel):

@@ -1,4 +1,4 @@
-// Run by tests/node_client.rs with the endpoint of a server that offers what is called here.
+// Run by tests/packages.rs with the endpoint of a server that offers what is called here.
 import assert from "node:assert/strict";
 import { CallError, ClosedError, TimeoutError, connect } from "../index.mjs";
 

@@ -1,10 +1,11 @@
-//! `clients/node`: a client for Node that needs nothing but Node.
+//! The clients in `clients/`, for Node and Python, with a server that offers all that there is.
 #![cfg(target_os = "linux")]
 
 use msgpipe::{
     ErrorReply, Failure, Limits, Metadata, Request, Responder, Server, Stopper, Workers,
 };
-use std::process::{Command, Output};
+use std::path::Path;
+use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::thread;
@@ -12,7 +13,7 @@ use std::time::Duration;
 
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// What the cases in `clients/node/test/cases.mjs` call.
+/// What the cases in `clients/node/test/cases.mjs` and `clients/python/tests/cases.py` call.
 struct Service {
     stopper: OnceLock<Stopper>,
     cancelled: Arc<AtomicUsize>,
@@ -87,21 +88,13 @@ fn in_words(metadata: &Metadata) -> String {
     pairs.collect::<Vec<_>>().join(" ")
 }
 
-/// `None`: Node is not here.
-fn node(arguments: &[&str]) -> Option<Output> {
-    let timeout = PATIENCE.as_secs().to_string();
-    let mut command = Command::new("timeout");
-    let node = Command::new("node").arg("--version").output();
-    if node.is_err() {
-        println!("skipped: node is not installed");
-        return None;
+/// Runs the cases of a client, of which there are so many. It stops the server at its end.
+fn run_cases(program: &str, script: &str, count: usize) {
+    if Command::new(program).arg("--version").output().is_err() {
+        println!("skipped: {program} is not installed");
+        return;
     }
-    Some(command.arg(timeout).arg("node").args(arguments).output().unwrap())
-}
-
-#[test]
-fn the_client_in_node_does_what_its_page_says() {
-    let name = format!("msgpipe.node.{}", std::process::id());
+    let name = format!("msgpipe.{program}.{}", std::process::id());
     let service = Arc::new(Service {
         stopper: OnceLock::new(),
         cancelled: Arc::default(),
@@ -123,13 +116,25 @@ fn the_client_in_node_does_what_its_page_says() {
             service.answer(request, responder);
         })
     });
-    let cases = concat!(env!("CARGO_MANIFEST_DIR"), "/clients/node/test/cases.mjs");
-    let Some(output) = node(&[cases, &name]) else { return };
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("clients").join(script);
+    let timeout = PATIENCE.as_secs().to_string();
+    let mut command = Command::new("timeout");
+    let output = command.args([&timeout, program]).arg(script).arg(&name).output().unwrap();
     let (said, errors) =
         (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{said}{errors}");
-    assert_eq!(said.lines().filter(|line| line.starts_with("ok ")).count(), 12, "{said}");
+    assert_eq!(said.lines().filter(|line| line.starts_with("ok ")).count(), count, "{said}");
     serving.join().unwrap().unwrap();
+}
+
+#[test]
+fn the_client_in_node_does_what_its_page_says() {
+    run_cases("node", "node/test/cases.mjs", 12);
+}
+
+#[test]
+fn the_client_in_python_does_what_its_page_says() {
+    run_cases("python3", "python/tests/cases.py", 10);
 }
 
 /// The declarations for TypeScript say what the module offers, and refuse what it does not take.

@@ -13,6 +13,10 @@ class Ended(Exception):
     """There is no connection, or it has ended, or it must end."""
 
 
+class Late(Exception):
+    """The time of a call is over; the request may have been carried out."""
+
+
 def is_safe(directory):  # only this user can write to it
     try:
         found = os.stat(directory)

@@ -3,10 +3,11 @@
 import binascii
 import select
 import struct
+import time
 from collections import deque
 from contextlib import suppress
 
-from places import Ended
+from ._places import Ended, Late
 
 MAGIC, VERSION, CALLS = b"\xe5msg", 1, 1
 MESSAGE, GOODBYE = 0, 1  # kinds of frame of the stream
@@ -22,7 +23,6 @@ SIZES = {BODY: 4, OPEN: 4, WINDOW: 8, CONNECTION: 8}
 ASSUMED = {BODY: 240, OPEN: 128, WINDOW: 64 << 10, CONNECTION: 256 << 10}
 OURS = {BODY: 16 << 20, OPEN: 128, WINDOW: 2 << 20, CONNECTION: 8 << 20}
 LIMIT = (1 << 20) + HEAD  # the largest frame that this client accepts
-TIME = 30_000  # milliseconds for each call: the server ends those that take longer
 
 
 class Broken(Exception):
@@ -93,6 +93,8 @@ class Call:  # or a lane of notifications: two directions
     def __init__(self, credit):
         self.credit, self.used, self.admitted = credit, 0, False
         self.closed = False  # nothing more is sent
+        self.begun, self.is_left = False, False  # something was sent; nobody waits for the reply
+        self.details = b""  # of an error
         self.granted, self.received, self.taken = OURS[WINDOW], 0, 0
         self.total, self.body, self.asks = None, b"", False  # of the message that arrives
         self.messages, self.end = deque(), None  # how what arrives has ended
@@ -136,32 +138,45 @@ class Call:  # or a lane of notifications: two directions
 class Stream:  # bytes, and the frames in them
     def __init__(self, connected):
         self.socket, self.arrived, self.at_end = connected, b"", False
+        self.until = None  # by time.monotonic: reading does not wait longer
         self.socket.setblocking(False)
 
     def write_frame(self, kind, payload):
         self.write(with_check(struct.pack("<IBB", len(payload), kind, 0)) + payload)
 
     def read_frame(self):
-        header = self.read(8)
+        header = self.peek(8)
         length, kind, zero = struct.unpack("<IBB", header[:6])
         if header != with_check(header[:6]) or zero or kind not in (MESSAGE, GOODBYE):
             raise Ended("a damaged header, or an unknown kind of frame")
         if length > (LIMIT if kind == MESSAGE else 514):
             raise Ended(f"a frame of {length} bytes")
-        payload = self.read(length)
+        self.peek(8 + length)  # at a deadline nothing has been taken
+        payload = self.read(8 + length)[8:]
         if kind == GOODBYE:
             code = struct.unpack("<H", payload[:2])[0] if length >= 2 else 1
             raise Ended(f"the server said goodbye with code {code}: {payload[2:].decode(errors='replace')}")
         return payload
 
-    def read(self, size):
+    def peek(self, size):
         while len(self.arrived) < size:
-            select.select([self.socket], [], [])
+            self.wait([])
             self.read_some()
             if self.at_end and len(self.arrived) < size:
                 raise Ended("the server has closed the connection")
-        data, self.arrived = self.arrived[:size], self.arrived[size:]
+        return self.arrived[:size]
+
+    def read(self, size):
+        data = self.peek(size)
+        self.arrived = self.arrived[size:]
         return data
+
+    def wait(self, writers):
+        left = None if self.until is None else max(0, self.until - time.monotonic())
+        readable, writable, _ = select.select([self.socket], writers, [], left)
+        if not readable and not writable and left is not None:
+            raise Late("the time of the call is over; the request may have been carried out")
+        return readable, writable
 
     def read_some(self):
         with suppress(ConnectionResetError, BlockingIOError):
@@ -171,8 +186,16 @@ class Stream:  # bytes, and the frames in them
         self.at_end = True
 
     def write(self, data):  # reads meanwhile: a server does not read from who does not
+        sent = False
         while data and not self.at_end:
-            readable, writable, _ = select.select([self.socket], [self.socket], [])
+            try:
+                readable, writable = self.wait([self.socket])
+            except Late:
+                if not sent:
+                    raise
+                self.at_end = True  # a frame is cut: nothing more can be sent
+                raise Ended("the server did not read in time, in the middle of a message") from None
+            sent = sent or bool(writable)
             if readable:
                 self.read_some()
             if writable:

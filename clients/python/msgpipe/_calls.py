@@ -2,20 +2,21 @@
 
 import struct
 
-from frames import (ABORT, ADMIT, ASSUMED, BODY, CALLS, CANCEL, CONNECTION, CONNECTION_CREDIT, COST, CREDIT, DATA,
-                    DRAIN, ENVELOPE, ERROR, GOODBYE, HEAD, LAST, LAST_PIECE, LIMIT, MAGIC, MESSAGE, OURS, PIECE,
-                    REQUEST, SETTINGS, SIZES, STOP, TIME, TOTAL, VERSION, WINDOW, Broken, Call, Stream, decode, must, settings,
-                    with_check)
-from places import Ended, check_server, connect
+from ._frames import (ABORT, ADMIT, ASSUMED, BODY, CALLS, CANCEL, CONNECTION, CONNECTION_CREDIT, COST, CREDIT, DATA,
+                      DRAIN, ENVELOPE, ERROR, GOODBYE, HEAD, LAST, LAST_PIECE, LIMIT, MAGIC, MESSAGE, METADATA, OURS,
+                      PIECE, REQUEST, SETTINGS, SIZES, STOP, TOTAL, VERSION, WINDOW, Broken, Call, Stream, decode, must, settings,
+                      with_check)
+from ._places import Ended, check_server, connect
 
 
 class Connection:
-    def __init__(self, paths):
+    def __init__(self, paths, until=None, notified=lambda body, method: None):
         self.last_id, self.last_of_server, self.calls, self.theirs, self.drains = 0, 1, {}, None, False
         self.credit, self.used, self.granted, self.taken = ASSUMED[CONNECTION], 0, OURS[CONNECTION], 0
         path, connected = connect(paths)
         check_server(path, connected)
-        self.stream = Stream(connected)
+        self.stream, self.notified = Stream(connected), notified
+        self.stream.until = until
         self.stream.write(with_check(struct.pack("<4sBBBxIxx", MAGIC, VERSION, VERSION, CALLS, LIMIT)))
         self.send(SETTINGS, body=b"".join(struct.pack("<HH", kind, SIZES[kind]) + value.to_bytes(SIZES[kind], "little")
                                           for kind, value in OURS.items()))
@@ -30,20 +31,21 @@ class Connection:
         while self.theirs is None:
             self.step()
 
-    def open(self, body, last):  # a call with its first message
+    def open(self, body, last, method=0, metadata=b"", milliseconds=30_000):  # a call with its first message
         if self.drains:
             raise Ended("the server begins no more calls")
         self.last_id += 2
         call = self.calls[self.last_id] = Call(self.theirs[WINDOW])
-        self.put(self.last_id, body, last, REQUEST, second=TIME)
+        self.put(self.last_id, body, last, REQUEST, first=method, second=milliseconds, metadata=metadata)
         return self.last_id, call
 
-    def notify(self, body):
+    def notify(self, body, method=0, metadata=b""):
         self.calls.setdefault(0, Call(self.theirs[WINDOW]))
-        self.put(0, body, False)
+        self.put(0, body, False, first=method, metadata=metadata)
 
     def put(self, id, body, last, kind=DATA, **fields):  # sends a message
-        call, cost, end = self.calls[id], len(body) + COST, LAST_PIECE + (LAST if last else 0)
+        call, end = self.calls[id], LAST_PIECE + (LAST if last else 0)
+        cost = len(body) + len(fields.get("metadata", b"")) + COST
         if len(body) > self.theirs[BODY]:
             raise Ended(f"a request of {len(body)} bytes, the server takes {self.theirs[BODY]}")
         if call.closed:
@@ -51,7 +53,7 @@ class Connection:
         if is_large := cost > self.theirs[WINDOW] // 2:  # there may never be so much credit
             call.admitted = False
             self.send(kind, id, TOTAL, total=len(body), **fields)
-            kind, fields = DATA, {}
+            kind, fields, call.begun = DATA, {}, True
             while not call.admitted and not call.closed:
                 self.step()
         else:
@@ -65,7 +67,7 @@ class Connection:
             piece, is_last = body[at : at + size], at + size >= len(body)
             total = len(body) if not (at or is_last or is_large) else None
             self.send(kind, id, end if is_last else 0, total=total, body=piece, **fields)
-            kind, fields = DATA, {}
+            kind, fields, call.begun = DATA, {}, True
         call.closed = last
 
     def next(self, id):  # the next message of the reply, or None after the last
@@ -145,14 +147,17 @@ class Connection:
             if call.asks and call.total is not None and not call.body:
                 call.asks = False
                 self.send(ADMIT, id)
-            if id & 1:  # nobody waits for it
+            if id & 1 or call.is_left:  # nobody waits for it
                 while call.messages:
-                    self.next(id)
+                    message = self.next(id)
+                    if id == 1:
+                        self.notified(message, method)
         elif kind == ERROR:
             must("M5", call.total is None)
             length = int.from_bytes(body[:2], "little")
             must("E8", len(body) >= 2 + length)
             call.end = ("error", code, body[2 : 2 + length].decode(errors="replace"))
+            call.details = body[2 + length :]
         elif kind == ABORT:
             call.end = ("aborted", code, "the reply is incomplete")
         elif kind in (STOP, CANCEL) and not call.closed:
@@ -171,12 +176,28 @@ class Connection:
             self.granted = OURS[CONNECTION] + self.taken
             self.send(CONNECTION_CREDIT, limit=self.granted)
 
-    def forget(self, id):  # a call of the server that is over
-        if id & 1 and id > 1 and self.calls[id].end is not None:
+    def forget(self, id):  # a call that is over, and that nobody waits for
+        call = self.calls[id]
+        if id > 1 and (id & 1 or call.is_left) and call.end is not None:
             del self.calls[id]
 
-    def send(self, kind, id=0, flags=0, code=0, second=0, total=None, body=b"", limit=None):
-        first, second = (limit & 0xFFFFFFFF, limit >> 32) if limit is not None else (0, second)
-        head = ENVELOPE.pack(kind, flags | (TOTAL if total is not None else 0), code, id, first, second)
-        frame = head + (struct.pack("<I", total) if total is not None else b"") + body
-        self.stream.write_frame(MESSAGE, frame)
+    def leave(self, id):  # nobody waits for the reply any more
+        call = self.calls[id]
+        call.is_left = True
+        call.messages.clear()
+        if not call.begun:  # the server does not know of it
+            del self.calls[id]
+            return
+        self.cancel(id)
+        if not call.closed:  # the reply has ended before the request
+            self.send(ABORT, id, code=1)
+            call.closed = True
+        self.forget(id)
+
+    def send(self, kind, id=0, flags=0, code=0, first=0, second=0, total=None, metadata=b"", body=b"", limit=None):
+        first, second = (limit & 0xFFFFFFFF, limit >> 32) if limit is not None else (first, second)
+        flags |= (TOTAL if total is not None else 0) | (METADATA if metadata else 0)
+        fields = struct.pack("<I", total) if total is not None else b""
+        fields += struct.pack("<H", len(metadata)) + metadata if metadata else b""
+        head = ENVELOPE.pack(kind, flags, code, id, first, second)
+        self.stream.write_frame(MESSAGE, head + fields + body)
