@@ -2,7 +2,9 @@
 
 mod common;
 
-use common::{Running, name, output, run, scratch, succeeds};
+#[cfg(unix)]
+use common::output;
+use common::{Running, name, run, scratch, succeeds};
 use std::fs;
 
 #[test]
