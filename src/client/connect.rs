@@ -82,19 +82,47 @@ impl ClientOptions {
         let mut limits = self.limits.clamped();
         limits.connect = left.map_or(limits.connect, |left| limits.connect.min(left));
         let until = Limits::until(left.map_or(limits.start, |left| left.min(SLICE)));
-        let carrier = framing.carrier();
-        let connect = || connect(endpoint, &limits, carrier, &self.trust);
+        let connect = || connect(endpoint, &limits, framing.carrier(), &self.trust);
         if starting.is_none() {
-            match (connect(), &self.start) {
-                (Err(Error::NoServer { endpoint: name, .. }), Some(start)) => {
-                    *starting = Some(Starting::new(start, endpoint, name, limits.start));
-                }
-                (connected, _) => return Some(connected),
+            let connected = self.or_start(endpoint, starting, connect());
+            if connected.is_some() {
+                return connected;
             }
         }
         let done = starting.as_mut()?.go_on(&connect, until)?;
         *starting = None;
         Some(done)
+    }
+
+    /// Connects without waiting. `None`: a server is to be started; nothing is run yet.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn look<T>(
+        &self,
+        endpoint: &Endpoint,
+        framing: &dyn Framing,
+        starting: &mut Option<Starting>,
+        connect: impl Fn(&Endpoint, &Limits, Carrier, &Trust) -> Result<T, Error>,
+    ) -> Option<Result<T, Error>> {
+        let limits = self.limits.clamped().with_connect(Duration::ZERO);
+        let connected = connect(endpoint, &limits, framing.carrier(), &self.trust);
+        self.or_start(endpoint, starting, connected)
+    }
+
+    /// What has become of connecting. `None`: there is no server, and one is to be started.
+    fn or_start<T>(
+        &self,
+        endpoint: &Endpoint,
+        starting: &mut Option<Starting>,
+        connected: Result<T, Error>,
+    ) -> Option<Result<T, Error>> {
+        match (connected, &self.start) {
+            (Err(Error::NoServer { endpoint: name, .. }), Some(start)) => {
+                let given = self.limits.clamped().start;
+                *starting = Some(Starting::new(start, endpoint, name, given));
+                None
+            }
+            (connected, _) => Some(connected),
+        }
     }
 
     /// As [`connect`](ClientOptions::connect), at most for `left`. `None`: the server is still being started, and a later

@@ -24,11 +24,11 @@ mod options;
 mod over;
 mod parts;
 mod pending;
-mod reconnecting;
+pub(crate) mod reconnecting;
 mod server_message;
 mod spawn;
 mod start;
-mod starting;
+pub(crate) mod starting;
 mod stderr_tail;
 mod upload;
 #[cfg(test)]

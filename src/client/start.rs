@@ -77,7 +77,8 @@ impl Start {
     }
 
     /// Calls this function, which starts the server in a way of its own: a service manager, a thread. It runs
-    /// on the thread that connects, and its time counts: it should not block. It need not wait until the server serves.
+    /// on the thread that connects (for the async client on one that may block, not on a thread of the runtime), and its time
+    /// counts: it should not block. It need not wait until the server serves.
     /// An error of it is returned in [`Error::NotStarted`](crate::Error::NotStarted); a panic of it goes on to the caller.
     ///
     /// ```no_run

@@ -3,6 +3,7 @@
 use super::Endpoint;
 use crate::error::Error;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 impl Endpoint {
     /// The path of the socket or pipe that a server of this endpoint would use, on this system and for this
@@ -41,5 +42,11 @@ impl Endpoint {
     /// ```
     pub fn names() -> Result<Vec<String>, Error> {
         crate::backends::names()
+    }
+
+    /// The name as the errors of a connection have it.
+    pub(crate) fn named(&self) -> Arc<str> {
+        let place = self.locate().ok();
+        place.map_or_else(|| self.to_string(), |place| place.display().to_string()).into()
     }
 }

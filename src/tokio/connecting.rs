@@ -1,45 +1,13 @@
 //! Connecting in a runtime of tokio.
 
-use crate::backends::{TokioIo, open_tokio, retries};
+use super::driver::Driver;
+use super::opening::{Opening, in_runtime};
 use crate::client::ClientOptions;
-use crate::client::driven::{self, Client};
+use crate::client::driven::Client;
 use crate::endpoint::Endpoint;
-use crate::error::{CloseReason, Error};
-use crate::exchange::carries_calls;
-use crate::framing::Native;
+use crate::error::Error;
+#[cfg(doc)]
 use crate::limits::Limits;
-use std::fmt;
-use std::future::Future;
-use std::pin::Pin;
-use std::task::{Context, Poll};
-use std::time::Duration;
-use tokio::runtime::Handle;
-use tokio::time::{Instant, sleep};
-
-/// The pause between two tries while the server is busy or is being started. It doubles: one that has a free place at once
-/// is reached at once, and one that takes seconds costs little.
-const FIRST_PAUSE: Duration = Duration::from_millis(1);
-const LONGEST_PAUSE: Duration = Duration::from_millis(50);
-
-/// The task that reads and writes for a [`Client`]; [`Client::connect_with_driver`] returns it. It ends when the connection
-/// does, with the reason. Nothing is sent, and no deadline is noticed, while nobody polls it. Dropped, it ends the
-/// connection and all calls.
-#[must_use = "nothing happens on a connection whose driver is not polled"]
-pub struct Driver(driven::Driver<TokioIo>);
-
-impl Future for Driver {
-    type Output = CloseReason;
-
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<CloseReason> {
-        Pin::new(&mut self.0).poll(context)
-    }
-}
-
-impl fmt::Debug for Driver {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Driver").finish_non_exhaustive()
-    }
-}
 
 impl Client {
     /// Connects to the server at `endpoint` with the default [`Limits`], and spawns the driver in the runtime that this is
@@ -48,6 +16,9 @@ impl Client {
     /// Waits while the server is busy, at most for [`Limits::connect`].
     ///
     /// Cancel safety: dropped before it is done, there is no connection. A server that it has started is left to itself.
+    ///
+    /// A server is [started](ClientOptions::start_with) by a thread of the runtime that may block (`spawn_blocking`), also by
+    /// a [hook](crate::Start::hook).
     ///
     /// # Errors
     /// As [`msgpipe::Client::connect`](crate::Client::connect); [`Error::Misuse`] outside of a runtime of tokio.
@@ -123,42 +94,12 @@ impl Client {
 }
 
 async fn open(endpoint: &Endpoint, options: &ClientOptions) -> Result<(Client, Driver), Error> {
-    if Handle::try_current().is_err() {
-        let problem = "connecting needs a runtime of tokio: poll it in one".to_owned();
-        return Err(Error::Misuse { endpoint: endpoint.to_string().into(), problem });
-    }
-    let limits = options.limits_of_calls();
-    let framing = options.framing_or(Native::for_calls(limits.message));
-    carries_calls(Some(&*framing), endpoint)?;
-    let (mut starting, mut busy_since, mut pause) = (None, None, FIRST_PAUSE);
+    in_runtime(endpoint)?;
+    let mut opening = Opening::new(endpoint, options)?;
     loop {
-        let at_once = Some(Duration::ZERO);
-        match options.try_open(endpoint, &*framing, &mut starting, at_once, open_tokio) {
-            Some(Ok((io, server, name))) => {
-                let (client, driver) = Client::over_io(io, &*framing, name, server, &limits);
-                return Ok((client, Driver(driver)));
-            }
-            Some(Err(error)) => {
-                let Some(most) = retries(&error, &limits) else {
-                    return Err(error);
-                };
-                let since = *busy_since.get_or_insert_with(Instant::now);
-                if since.elapsed() >= most {
-                    return Err(late(error, &limits));
-                }
-            }
-            // The server is being started.
-            None => busy_since = None,
+        if let Some(opened) = opening.attempt().await {
+            return opened;
         }
-        sleep(pause).await;
-        pause = (pause * 2).min(LONGEST_PAUSE);
-    }
-}
-
-/// Each try had no time to wait; all of them had this.
-fn late(error: Error, limits: &Limits) -> Error {
-    match error {
-        Error::Busy { endpoint, .. } => Error::busy(&endpoint, limits.connect),
-        error => error,
+        opening.pause().await;
     }
 }

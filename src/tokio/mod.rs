@@ -15,7 +15,9 @@
 
 mod adapters;
 mod connecting;
+mod driver;
+mod opening;
 
 pub use crate::client::driven::{Call, Client, Incoming, Parts, Upload};
 pub use crate::server::Tasks;
-pub use connecting::Driver;
+pub use driver::Driver;

@@ -61,7 +61,7 @@ impl Backoff {
     }
 
     /// The values as they are applied.
-    pub(super) fn clamped(&self) -> Backoff {
+    pub(crate) fn clamped(&self) -> Backoff {
         let longest = Limits::clamp(self.longest);
         Backoff { first: self.first.min(longest), longest, tries: self.tries.max(1) }
     }

@@ -1,17 +1,16 @@
 //! The present connection of a client that reconnects, which all its threads share.
 
-use super::backoff::{Backoff, random};
-use super::tries::{Tries, may_connect_later};
+use super::backoff::Backoff;
+use super::patience::Patience;
+use super::tries::Tries;
+use super::turns::{OneConnection, Step, Turn, Turns};
 use crate::client::starting::Starting;
 use crate::client::{Client, ClientOptions};
 use crate::endpoint::Endpoint;
-use crate::error::{CloseReason, Error, Progress};
+use crate::error::Error;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
-
-/// The longest single wait of who has no deadline.
-const WAIT: Duration = Duration::from_secs(3600);
 
 /// The longest single wait of the thread that keeps a start going: it ends so long after the last client was dropped.
 const WAIT_OF_KEEPER: Duration = Duration::from_millis(100);
@@ -26,152 +25,83 @@ pub(super) struct Link {
 }
 
 struct State {
-    client: Option<Client>,
-    /// A thread makes a connection.
-    is_connecting: bool,
+    turns: Turns<Client>,
     /// A server that is being started. Who goes on with it has taken it.
     starting: Option<Starting>,
-    /// The connections that could not be made: who waits for one that another thread makes counts it as its own.
-    failed: u64,
-    last: Option<Arc<Error>>,
     /// The threads that want a connection.
     inside: usize,
     /// A thread goes on with `starting` when no other does.
     has_keeper: bool,
-    is_closed: bool,
 }
 
-/// Until when a thread waits, and for how long that is.
-#[derive(Clone, Copy)]
-pub(super) struct Patience {
-    pub began: Instant,
-    /// `None`: only the number of tries ends it.
-    pub given: Option<Duration>,
-}
-
-impl Patience {
-    pub fn until(&self) -> Option<Instant> {
-        self.given.map(|given| self.began + given)
+impl OneConnection for Client {
+    fn is_usable(&self) -> bool {
+        !self.is_closed() && !self.server_stops()
     }
 
-    fn left(&self) -> Duration {
-        self.until().map_or(WAIT, |until| until.saturating_duration_since(Instant::now()))
+    fn is_same(&self, other: &Client) -> bool {
+        Arc::ptr_eq(&self.inner, &other.inner)
     }
 }
 
 impl Link {
     pub fn new(options: ClientOptions, endpoint: Endpoint, backoff: Backoff) -> Link {
-        let state = State {
-            client: None,
-            is_connecting: false,
-            starting: None,
-            failed: 0,
-            last: None,
-            inside: 0,
-            has_keeper: false,
-            is_closed: false,
-        };
+        let state = State { turns: Turns::new(), starting: None, inside: 0, has_keeper: false };
         Link { options, endpoint, backoff, state: Mutex::new(state), changed: Condvar::new() }
     }
 
-    /// The present connection, or a new one. Connections that could not be made count as tries of the caller. The first try
-    /// is made at once, whatever became of those of other calls; between the others there are pauses.
+    /// The present connection, or a new one.
     pub fn client(
         self: &Arc<Link>,
         tries: &mut Tries,
         patience: Patience,
     ) -> Result<Client, Error> {
         let _inside = Inside::new(self);
-        let mut state = self.state();
-        // While another thread makes the connection in the place of this one: what had failed before.
-        let mut awaited: Option<u64> = None;
+        let (mut turn, mut state) = (Turn::default(), self.state());
+        let name = || self.name();
         loop {
-            if state.is_closed {
-                return Err(tries.end(self.was_closed()));
-            }
-            if let Some(client) = state.usable() {
-                return Ok(client);
-            }
-            if awaited.is_some_and(|before| before < state.failed) {
-                awaited = None;
-                tries.count(state.last.clone().expect("a try has failed"), &self.backoff)?;
-                tries.wait_from_now(&self.backoff);
-            }
-            let left = patience.left();
-            if left.is_zero() {
-                return Err(self.late(tries, patience));
-            }
-            let pause = tries.pause_left();
-            if !pause.is_zero() {
-                awaited = None;
-                state = self.wait(state, pause.min(left));
-                continue;
-            }
-            if state.is_connecting {
-                awaited = awaited.or(Some(state.failed));
-                state = self.wait(state, left);
-                continue;
-            }
-            let outcome = self.connect(state, left);
-            awaited = None;
-            match outcome {
-                Some(Err(error)) if may_connect_later(&error) => {
-                    tries.count(error, &self.backoff)?;
-                    tries.wait_from_now(&self.backoff);
+            let (turns, now) = (&mut state.turns, Instant::now());
+            match turns.step(&mut turn, tries, &self.backoff, patience, now, &name)? {
+                Step::Use(client) => return Ok(client),
+                Step::Wait(most) => state = self.wait(state, most),
+                Step::Connect(left) => {
+                    if let Some(error) = self.connect(state, left) {
+                        return Err(tries.end(error));
+                    }
+                    state = self.state();
                 }
-                Some(Err(error)) => {
-                    return Err(tries.end(Arc::into_inner(error).expect("it is not shared")));
-                }
-                Some(Ok(())) | None => {}
             }
-            state = self.state();
         }
     }
 
-    /// Makes the connection, or goes on with that for a while, at most for `left`. `None`: a server is still being
-    /// started. Errors that lead to other tries are those of who waits, too.
-    fn connect(
-        &self,
-        mut state: MutexGuard<'_, State>,
-        left: Duration,
-    ) -> Option<Result<(), Arc<Error>>> {
-        state.is_connecting = true;
+    /// Makes the connection, or goes on with that for a while, at most for `left`: afterwards a server may still be being
+    /// started. Returns an error that no other try mends.
+    fn connect(&self, mut state: MutexGuard<'_, State>, left: Duration) -> Option<Error> {
+        state.turns.is_connecting = true;
         let mut starting = state.starting.take();
         drop(state);
         let mut connecting = Connecting { link: self, is_done: false };
         let made = self.options.attempt(&self.endpoint, &mut starting, left);
         // The state is changed before others are woken by the drop.
         let mut state = self.state();
-        (state.is_connecting, connecting.is_done) = (false, true);
-        if !state.is_closed {
+        (state.turns.is_connecting, connecting.is_done) = (false, true);
+        if !state.turns.is_closed {
             state.starting = starting;
         }
-        let outcome = made.map(|made| {
-            let client = made.map_err(Arc::new)?;
-            if !state.is_closed {
-                state.client = Some(client);
-            }
-            Ok::<_, Arc<Error>>(())
-        });
-        if let Some(Err(error)) = &outcome {
-            if may_connect_later(error) {
-                state.failed += 1;
-                state.last = Some(error.clone());
-            }
-        }
+        let error = made.and_then(|made| state.turns.settle(made));
         drop((state, connecting));
-        outcome
+        error
     }
 
     /// The thread that keeps a start going goes on with it, for a while, if no other does. `false`: there is nothing to do
     /// any more.
     fn keep(&self) -> bool {
         let mut state = self.state();
-        if state.is_closed || state.starting.is_none() && !state.is_connecting {
+        if state.turns.is_closed || state.starting.is_none() && !state.turns.is_connecting {
             state.has_keeper = false;
             return false;
         }
-        if state.is_connecting {
+        if state.turns.is_connecting {
             drop(self.wait(state, WAIT_OF_KEEPER));
             return true;
         }
@@ -184,7 +114,7 @@ impl Link {
             return false;
         }
         // Nobody waits for the outcome: the next call finds the connection, or starts again.
-        drop(self.connect(state, WAIT));
+        drop(self.connect(state, Duration::MAX));
         true
     }
 
@@ -195,7 +125,7 @@ impl Link {
     fn leave(self: &Arc<Link>) {
         let mut state = self.state();
         state.inside -= 1;
-        if state.is_connecting {
+        if state.turns.is_connecting {
             return;
         }
         let Some(starting) = &state.starting else { return };
@@ -218,19 +148,17 @@ impl Link {
 
     /// This connection is not used any more: it has ended, or its server stops.
     pub fn lost(&self, client: &Client) {
-        let mut state = self.state();
-        if state.client.as_ref().is_some_and(|present| Arc::ptr_eq(&present.inner, &client.inner)) {
-            state.client = None;
-        }
+        self.state().turns.lost(client);
     }
 
     /// Pauses before a call is sent again.
     pub fn pause(&self, tries: &Tries, patience: Patience) {
-        let until = Instant::now() + self.backoff.pause(tries.failed, random());
+        let until = tries.again_at(Instant::now(), &self.backoff);
         let mut state = self.state();
         loop {
-            let left = until.saturating_duration_since(Instant::now()).min(patience.left());
-            if left.is_zero() || state.is_closed {
+            let now = Instant::now();
+            let left = until.saturating_duration_since(now).min(patience.left(now));
+            if left.is_zero() || state.turns.is_closed {
                 return;
             }
             state = self.wait(state, left);
@@ -240,8 +168,8 @@ impl Link {
     /// Ends the connection, and all waits for another one.
     pub fn close(&self) {
         let mut state = self.state();
-        state.is_closed = true;
-        let client = state.client.take();
+        state.turns.is_closed = true;
+        let client = state.turns.client.take();
         let starting = state.starting.take();
         drop(state);
         self.changed.notify_all();
@@ -252,30 +180,12 @@ impl Link {
     }
 
     pub fn is_closed(&self) -> bool {
-        self.state().is_closed
+        self.state().turns.is_closed
     }
 
     /// The endpoint as the errors of a connection name it.
     pub fn name(&self) -> Arc<str> {
-        let place = self.endpoint.locate().ok();
-        place.map_or_else(|| self.endpoint.to_string(), |place| place.display().to_string()).into()
-    }
-
-    fn was_closed(&self) -> Error {
-        Error::closed(&self.name(), CloseReason::Local, Progress::NotBegun)
-    }
-
-    /// The error at the end of the time: the last one, if there is one.
-    pub fn late(&self, tries: &Tries, patience: Patience) -> Error {
-        if tries.last.is_some() {
-            return tries.give_up(patience.given);
-        }
-        Error::late(
-            &self.name(),
-            patience.given.unwrap_or(WAIT),
-            patience.began,
-            Progress::NotBegun,
-        )
+        self.endpoint.named()
     }
 
     fn wait<'s>(&self, state: MutexGuard<'s, State>, most: Duration) -> MutexGuard<'s, State> {
@@ -285,15 +195,6 @@ impl Link {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl State {
-    fn usable(&mut self) -> Option<Client> {
-        if self.client.as_ref().is_some_and(|client| client.is_closed() || client.server_stops()) {
-            self.client = None;
-        }
-        self.client.clone()
     }
 }
 
@@ -342,7 +243,7 @@ struct Connecting<'l> {
 impl Drop for Connecting<'_> {
     fn drop(&mut self) {
         if !self.is_done {
-            self.link.state().is_connecting = false;
+            self.link.state().turns.is_connecting = false;
         }
         self.link.changed.notify_all();
     }

@@ -2,11 +2,15 @@
 
 mod backoff;
 mod link;
+pub(crate) mod patience;
+pub(crate) mod resuming;
 mod subscription;
-mod tries;
+pub(crate) mod tries;
+pub(crate) mod turns;
 
 pub use backoff::Backoff;
-pub use subscription::{Received, Subscription};
+pub use resuming::Received;
+pub use subscription::Subscription;
 
 use super::{Client, ClientOptions};
 use crate::body::IntoBody;
@@ -16,7 +20,8 @@ use crate::exchange::{Metadata, carries_calls};
 use crate::limits::Limits;
 use crate::nesting;
 use bytes::Bytes;
-use link::{Link, Patience};
+use link::Link;
+use patience::Patience;
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -188,15 +193,10 @@ impl ReconnectingClient {
             Ok(done) => return Ok(Some(done)),
             Err(error) => error,
         };
-        let loss = loss(&error);
-        if loss != Loss::None {
+        if loss(&error) != Loss::None {
             self.link.lost(&client);
         }
-        if loss == Loss::None || loss == Loss::Unknown && !self.is_idempotent {
-            return Err(tries.end(error));
-        }
-        tries.may_have_begun |= loss == Loss::Unknown;
-        tries.count(error.into(), &self.link.backoff)?;
+        tries.after(error, self.is_idempotent, &self.link.backoff)?;
         self.link.pause(tries, patience);
         Ok(None)
     }

@@ -1,6 +1,7 @@
 //! Which errors lead to another try, and how many there may be.
 
 use super::backoff::{Backoff, random};
+use super::patience::Patience;
 use crate::error::{CloseReason, Error, ErrorReply, Progress};
 use crate::framing::{FramingError, GoodbyeCode};
 use std::sync::Arc;
@@ -8,26 +9,45 @@ use std::time::{Duration, Instant};
 
 /// The tries of one call, or of a subscription since it last had something.
 #[derive(Debug, Default)]
-pub(super) struct Tries {
+pub(crate) struct Tries {
     /// Those that have failed.
     pub failed: u32,
     /// An earlier try may have been begun by the server.
     pub may_have_begun: bool,
-    pub last: Option<Arc<Error>>,
+    last: Option<Arc<Error>>,
     /// The next connection is not tried before.
     not_before: Option<Instant>,
 }
 
 impl Tries {
     /// From now on there is a pause before the next connection is tried.
-    pub fn wait_from_now(&mut self, backoff: &Backoff) {
-        self.not_before = Some(Instant::now() + backoff.pause(self.failed, random()));
+    pub fn wait_from(&mut self, now: Instant, backoff: &Backoff) {
+        self.not_before = Some(self.again_at(now, backoff));
     }
 
     /// What is left of the pause.
-    pub fn pause_left(&self) -> Duration {
-        self.not_before
-            .map_or(Duration::ZERO, |then| then.saturating_duration_since(Instant::now()))
+    pub fn pause_left(&self, now: Instant) -> Duration {
+        self.not_before.map_or(Duration::ZERO, |then| then.saturating_duration_since(now))
+    }
+
+    /// When a call is sent again that was lost with its connection.
+    pub fn again_at(&self, now: Instant, backoff: &Backoff) -> Instant {
+        now + backoff.pause(self.failed, random())
+    }
+
+    /// A call that was sent has failed. `Err`: it is not sent again.
+    pub fn after(
+        &mut self,
+        error: Error,
+        is_idempotent: bool,
+        backoff: &Backoff,
+    ) -> Result<(), Error> {
+        let loss = loss(&error);
+        if loss == Loss::None || loss == Loss::Unknown && !is_idempotent {
+            return Err(self.end(error));
+        }
+        self.may_have_begun |= loss == Loss::Unknown;
+        self.count(error.into(), backoff)
     }
 
     /// A try has failed with an error that leads to another one. `Err`: there have been as many as may be.
@@ -38,7 +58,7 @@ impl Tries {
     }
 
     /// The error of a call that is not tried again; with its time, if that has ended it.
-    pub fn give_up(&self, time: Option<Duration>) -> Error {
+    fn give_up(&self, time: Option<Duration>) -> Error {
         let last = self.last.clone().expect("a try has failed");
         let progress = match self.may_have_begun {
             true => Progress::Unknown,
@@ -46,6 +66,15 @@ impl Tries {
             false => Progress::NoRequest,
         };
         Error::GaveUp { tries: self.failed, time, last, progress }
+    }
+
+    /// The error at the end of the time: the last one, if there is one.
+    pub fn late(&self, endpoint: &Arc<str>, patience: Patience) -> Error {
+        let given = patience.given.unwrap_or_default();
+        match self.last {
+            Some(_) => self.give_up(patience.given),
+            None => Error::late(endpoint, given, patience.began, Progress::NotBegun),
+        }
     }
 
     /// An error that ends the call at once. If an earlier try may have been begun, it must not say that none was.
@@ -70,7 +99,7 @@ pub(super) fn may_connect_later(error: &Error) -> bool {
 
 /// What an error says of a call that was sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Loss {
+pub(crate) enum Loss {
     /// The connection is lost, or the server stops; the request was not begun.
     NotBegun,
     /// The connection is lost, and the request may have been carried out.
@@ -79,7 +108,7 @@ pub(super) enum Loss {
     None,
 }
 
-pub(super) fn loss(error: &Error) -> Loss {
+pub(crate) fn loss(error: &Error) -> Loss {
     match error {
         Error::Busy { .. } => Loss::NotBegun,
         Error::Answered { reply, .. } if reply.code == ErrorReply::STOPPING => Loss::NotBegun,
