@@ -5,13 +5,17 @@ mod tokio_cases {
     mod cancelling;
     mod common;
     mod connecting;
+    mod connecting_again;
     mod ends;
     mod fairness;
     mod handler_ends;
     mod handlers;
+    mod killed;
     mod parts;
     mod places;
     mod processes;
+    mod reconnecting;
     mod runtimes;
+    mod subscribing;
     mod unasked;
 }

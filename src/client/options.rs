@@ -82,6 +82,11 @@ impl ClientOptions {
     pub(crate) fn limits_of_calls(&self) -> Limits {
         self.limits.clamped()
     }
+
+    /// The framing, if it is another than the native one.
+    pub(crate) fn own_framing(&self) -> Option<&dyn Framing> {
+        self.framing.as_deref()
+    }
 }
 
 impl fmt::Debug for ClientOptions {

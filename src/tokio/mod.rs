@@ -17,7 +17,9 @@ mod adapters;
 mod connecting;
 mod driver;
 mod opening;
+mod reconnecting;
 
 pub use crate::client::driven::{Call, Client, Incoming, Parts, Upload};
 pub use crate::server::Tasks;
 pub use driver::Driver;
+pub use reconnecting::{ReconnectingClient, Subscription};

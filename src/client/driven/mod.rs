@@ -22,6 +22,7 @@ pub use upload::Upload;
 
 use super::counts::ClientCounts;
 use super::pending::Terms;
+use super::reconnecting::turns::OneConnection;
 use crate::async_io::AsyncIo;
 use crate::body::IntoBody;
 use crate::error::{CloseReason, Error, Progress};
@@ -217,6 +218,11 @@ impl Client {
         nested.map_err(|why| why.error(&self.inner.endpoint))
     }
 
+    /// The same connection with these settings.
+    pub(crate) fn with_own(&self, timeout: Duration, method: u32, metadata: Metadata) -> Client {
+        Client { inner: self.inner.clone(), timeout, method, metadata }
+    }
+
     /// The identity of the server, which the operating system gave when the connection was made.
     pub fn server(&self) -> &Peer {
         &self.inner.server
@@ -245,6 +251,16 @@ impl Client {
     /// What this client has counted, with all its clones.
     pub fn counts(&self) -> ClientCounts {
         self.inner.pending.counts()
+    }
+}
+
+impl OneConnection for Client {
+    fn is_usable(&self) -> bool {
+        !self.is_closed() && !self.inner.pending.is_draining()
+    }
+
+    fn is_same(&self, other: &Client) -> bool {
+        Arc::ptr_eq(&self.inner, &other.inner)
     }
 }
 

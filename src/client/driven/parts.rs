@@ -93,7 +93,19 @@ impl Parts {
         self.inner.pending.metadata(self.id)
     }
 
-    fn poll_part(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, Error>>> {
+    /// Whether the server has said that it begins no more calls.
+    pub(crate) fn server_stops(&self) -> bool {
+        self.inner.pending.is_draining()
+    }
+
+    pub(crate) fn endpoint(&self) -> &Arc<str> {
+        &self.inner.endpoint
+    }
+
+    pub(crate) fn poll_part(
+        &mut self,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Bytes, Error>>> {
         loop {
             if let Some(next) = self.try_next() {
                 return Poll::Ready(next.transpose());
