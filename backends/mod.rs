@@ -24,7 +24,11 @@ mod named_pipe;
 pub(crate) mod processes;
 mod standard_streams;
 #[cfg(feature = "tokio")]
+mod tokio_bytes;
+#[cfg(feature = "tokio")]
 mod tokio_io;
+#[cfg(feature = "tokio")]
+mod tokio_poll;
 #[cfg(feature = "tokio")]
 mod tokio_wait;
 #[cfg(unix)]
@@ -43,7 +47,9 @@ pub use os::ListeningSocket;
 pub(crate) use os::{StartLock, connect, locate, names, spawn};
 pub(crate) use standard_streams::stdio;
 #[cfg(feature = "tokio")]
-pub(crate) use tokio_io::{TokioIo, open_tokio, retries};
+pub(crate) use tokio_bytes::TokioStream;
+#[cfg(feature = "tokio")]
+pub(crate) use tokio_io::{TokioIo, open_tokio, retries, tokio_over};
 #[cfg(feature = "tokio")]
 pub(crate) use tokio_wait::TokioWait;
 pub use waitable::Waitable;

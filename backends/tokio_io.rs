@@ -1,6 +1,7 @@
-//! The streams of this system with tokio: its sockets and pipes, and its timer.
+//! The streams of this system with tokio, or one of the application, and tokio's timer.
 
 use super::os;
+use super::tokio_bytes::{TokioBytes, TokioStream};
 use crate::access::Trust;
 use crate::async_io::AsyncIo;
 use crate::endpoint::Endpoint;
@@ -19,8 +20,13 @@ use tokio::time::Sleep;
 
 /// A connected stream, and the timer of its driver.
 pub(crate) struct TokioIo {
-    stream: os::TokioStream,
+    stream: Stream,
     timer: TokioTimer,
+}
+
+enum Stream {
+    Os(os::TokioStream),
+    Bytes(TokioBytes),
 }
 
 /// A timer of the runtime.
@@ -54,7 +60,12 @@ pub(crate) fn open_tokio(
     let mut at_once = limits.clone();
     at_once.connect = Duration::ZERO;
     let (stream, peer, name) = os::open_tokio(endpoint, &at_once, trust)?;
-    Ok((TokioIo { stream, timer: TokioTimer::default() }, peer, name))
+    Ok((TokioIo { stream: Stream::Os(stream), timer: TokioTimer::default() }, peer, name))
+}
+
+/// A stream of the application. Needs no runtime yet.
+pub(crate) fn tokio_over(stream: Pin<Box<dyn TokioStream>>) -> TokioIo {
+    TokioIo { stream: Stream::Bytes(TokioBytes::new(stream)), timer: TokioTimer::default() }
 }
 
 /// For how long connecting is tried again after this error. `None`: it is not.
@@ -75,7 +86,10 @@ impl AsyncIo for TokioIo {
         context: &mut Context<'_>,
         buffer: &mut BytesMut,
     ) -> Poll<io::Result<usize>> {
-        self.stream.poll_read(context, buffer)
+        match &mut self.stream {
+            Stream::Os(stream) => stream.poll_read(context, buffer),
+            Stream::Bytes(stream) => stream.poll_read(context, buffer),
+        }
     }
 
     fn poll_write(
@@ -83,7 +97,25 @@ impl AsyncIo for TokioIo {
         context: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.stream.poll_write(context, slices)
+        match &mut self.stream {
+            Stream::Os(stream) => stream.poll_write(context, slices),
+            Stream::Bytes(stream) => stream.poll_write(context, slices),
+        }
+    }
+
+    fn poll_flush(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.stream {
+            // What the system has taken is on its way.
+            Stream::Os(_) => Poll::Ready(Ok(())),
+            Stream::Bytes(stream) => stream.poll_flush(context),
+        }
+    }
+
+    fn end(&mut self, context: &mut Context<'_>) {
+        match &mut self.stream {
+            Stream::Os(_) => {}
+            Stream::Bytes(stream) => stream.end(context),
+        }
     }
 
     fn poll_sleep(&mut self, context: &mut Context<'_>, until: Instant) -> Poll<()> {

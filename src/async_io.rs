@@ -26,6 +26,14 @@ pub(crate) trait AsyncIo: Send + Unpin + 'static {
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>>;
 
+    /// Sees to it that what was written does not stay in the stream. Polled after writes, until it is ready.
+    fn poll_flush(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    /// The connection ends on this side: tells the other end, if that can be done at once.
+    fn end(&mut self, _: &mut Context<'_>) {}
+
     /// Waits until this time. Each poll may name another one, which counts from then on.
     fn poll_sleep(&mut self, context: &mut Context<'_>, until: Instant) -> Poll<()>;
 }

@@ -6,11 +6,13 @@ mod tokio_cases {
     mod common;
     mod connecting;
     mod connecting_again;
+    mod counters;
     mod ends;
     mod fairness;
     mod handler_ends;
     mod handlers;
     mod killed;
+    mod over_stream;
     mod parts;
     mod places;
     mod processes;

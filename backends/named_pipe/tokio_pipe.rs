@@ -4,25 +4,23 @@ use super::client::{Opened, open_trusted};
 use super::handle::is_disconnected;
 use super::stream::disconnected_to_broken_pipe;
 use crate::access::Trust;
+use crate::backends::tokio_poll::{gathered, when_ready};
 use crate::endpoint::Endpoint;
 use crate::error::Error;
 use crate::limits::Limits;
 use crate::peer::Peer;
 use bytes::BytesMut;
-use std::io::{self, ErrorKind, IoSlice};
+use std::io::{self, IoSlice};
 use std::os::windows::io::IntoRawHandle;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::net::windows::named_pipe::NamedPipeClient;
-
-/// The bytes of one write. The pipe takes one write at a time, so that small slices go together; mio copies them anyway.
-const WRITE_MAX: usize = 64 * 1024;
 
 /// A client's open end. A write outlives it: mio sees it through before it closes the handle.
 pub(crate) struct TokioStream {
     pipe: NamedPipeClient,
-    /// The slices of a write, in one piece.
+    /// The slices of a write, in one piece: the pipe takes one at a time, and mio copies them anyway.
     gathered: Vec<u8>,
 }
 
@@ -50,14 +48,14 @@ impl TokioStream {
         context: &mut Context<'_>,
         buffer: &mut BytesMut,
     ) -> Poll<io::Result<usize>> {
-        loop {
-            ready!(self.pipe.poll_read_ready(context))?;
-            match self.pipe.try_read_buf(buffer) {
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
-                Err(error) if is_disconnected(&error) => return Poll::Ready(Ok(0)),
-                read => return Poll::Ready(read),
-            }
-        }
+        let pipe = &self.pipe;
+        when_ready(
+            || pipe.poll_read_ready(context),
+            || match pipe.try_read_buf(buffer) {
+                Err(error) if is_disconnected(&error) => Ok(0),
+                read => read,
+            },
+        )
     }
 
     pub fn poll_write(
@@ -65,23 +63,8 @@ impl TokioStream {
         context: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        loop {
-            ready!(self.pipe.poll_write_ready(context))?;
-            let written = match slices {
-                [slice] => self.pipe.try_write(&slice[..slice.len().min(WRITE_MAX)]),
-                slices => {
-                    self.gathered.clear();
-                    for slice in slices {
-                        let room = WRITE_MAX - self.gathered.len();
-                        self.gathered.extend_from_slice(&slice[..slice.len().min(room)]);
-                    }
-                    self.pipe.try_write(&self.gathered)
-                }
-            };
-            match written {
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
-                written => return Poll::Ready(written.map_err(disconnected_to_broken_pipe)),
-            }
-        }
+        let bytes = gathered(slices, &mut self.gathered);
+        when_ready(|| self.pipe.poll_write_ready(context), || self.pipe.try_write(bytes))
+            .map_err(disconnected_to_broken_pipe)
     }
 }

@@ -4,6 +4,7 @@ use super::client::{Opened, open};
 use super::socket::{BACKLOG_RETRY, REFUSED_IS_STALE};
 use super::stream::{receive, send};
 use crate::access::Trust;
+use crate::backends::tokio_poll::when_ready;
 use crate::endpoint::Endpoint;
 use crate::error::Error;
 use crate::framing::Carrier;
@@ -13,7 +14,7 @@ use bytes::BytesMut;
 use rustix::net::{RecvFlags, SendFlags};
 use std::io::{self, ErrorKind, IoSlice};
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::Interest;
 use tokio::net::UnixStream;
@@ -54,28 +55,28 @@ impl TokioStream {
         context: &mut Context<'_>,
         buffer: &mut BytesMut,
     ) -> Poll<io::Result<usize>> {
-        loop {
-            ready!(self.0.poll_read_ready(context))?;
-            let mut read = 0;
-            let tried = self.0.try_io(Interest::READABLE, || {
-                let room = buffer.capacity() - buffer.len();
-                let received = receive(&self.0, buffer, RecvFlags::DONTWAIT)?;
-                read = received.bytes;
-                // Said in here, it withdraws the readiness from before the read, and none that came since.
-                let is_empty = 0 < read && read < room && !received.stopped_short;
-                if SHORT_IS_EMPTY && is_empty {
-                    return Err(ErrorKind::WouldBlock.into());
+        let socket = &self.0;
+        when_ready(
+            || socket.poll_read_ready(context),
+            || {
+                let mut read = 0;
+                let tried = socket.try_io(Interest::READABLE, || {
+                    let room = buffer.capacity() - buffer.len();
+                    let received = receive(socket, buffer, RecvFlags::DONTWAIT)?;
+                    read = received.bytes;
+                    // Said in here, it withdraws the readiness from before the read, and none that came since.
+                    let is_empty = 0 < read && read < room && !received.stopped_short;
+                    if SHORT_IS_EMPTY && is_empty {
+                        return Err(ErrorKind::WouldBlock.into());
+                    }
+                    Ok(())
+                });
+                match tried {
+                    Err(error) if read == 0 => Err(error),
+                    _ => Ok(read),
                 }
-                Ok(())
-            });
-            match tried {
-                Err(error) if error.kind() == ErrorKind::WouldBlock && read == 0 => {}
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    return Poll::Ready(Ok(read));
-                }
-                tried => return Poll::Ready(tried.map(|()| read)),
-            }
-        }
+            },
+        )
     }
 
     pub fn poll_write(
@@ -83,14 +84,10 @@ impl TokioStream {
         context: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        loop {
-            ready!(self.0.poll_write_ready(context))?;
-            let tried =
-                self.0.try_io(Interest::WRITABLE, || send(&self.0, slices, SendFlags::DONTWAIT));
-            match tried {
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
-                tried => return Poll::Ready(tried),
-            }
-        }
+        let socket = &self.0;
+        when_ready(
+            || socket.poll_write_ready(context),
+            || socket.try_io(Interest::WRITABLE, || send(socket, slices, SendFlags::DONTWAIT)),
+        )
     }
 }

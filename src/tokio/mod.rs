@@ -17,9 +17,11 @@ mod adapters;
 mod connecting;
 mod driver;
 mod opening;
+mod over;
 mod reconnecting;
 
 pub use crate::client::driven::{Call, Client, Incoming, Parts, Upload};
 pub use crate::server::Tasks;
 pub use driver::Driver;
+pub use over::ByteStream;
 pub use reconnecting::{ReconnectingClient, Subscription};

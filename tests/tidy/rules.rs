@@ -6,13 +6,15 @@ use super::source::{File, Word, words};
 pub const BACKENDS: [&str; 4] = ["blocking_stream", "memory", "named_pipe", "unix_socket"];
 /// What else is in backends/, each with what there may use it. It knows no backend itself; `os` is the
 /// name that backends/mod.rs gives to the one of this system.
-pub const SHARED: [(&str, &[&str]); 8] = [
+pub const SHARED: [(&str, &[&str]); 10] = [
     ("event_loop", &["local_server", "named_pipe", "unix_socket"]),
     ("local_server", &[]),
     ("os", &["local_server", "standard_streams", "tokio_io", "waitable"]),
     ("processes", &[]),
     ("standard_streams", &["local_server"]),
+    ("tokio_bytes", &["tokio_io"]),
     ("tokio_io", &["tokio_wait"]),
+    ("tokio_poll", &["named_pipe", "tokio_bytes", "unix_socket"]),
     ("tokio_wait", &[]),
     ("waitable", &["named_pipe", "unix_socket"]),
 ];

@@ -2,8 +2,8 @@
 
 use msgpipe::tokio::Client;
 use msgpipe::{
-    ClientOptions, ErrorReply, Failure, Interrupt, Limits, Request, Responder, Server,
-    ServerOptions, Stopper,
+    ClientOptions, ErrorReply, Failure, Interrupt, Limits, MessageServer, Request, Responder,
+    Server, ServerOptions, Stopper,
 };
 use std::future::Future;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -114,7 +114,7 @@ pub fn options() -> ClientOptions {
 }
 
 /// Serves until it is stopped.
-pub fn serve(server: Server, see: UnboundedSender<Seen>) {
+pub fn serve<M: MessageServer>(server: Server<M>, see: UnboundedSender<Seen>) {
     let mut held = Vec::new();
     let notified = see.clone();
     let server = server.accept_streams().on_notification(move |notification| {

@@ -44,6 +44,8 @@ pub(crate) struct Driver<T: AsyncIo> {
     queue: SendQueue<'static>,
     /// The number of bytes that the system has taken.
     sent: u64,
+    /// None of them stays in the stream.
+    is_flushed: bool,
     /// A write has failed, and nothing more is sent. What the server has sent before is still read: perhaps it says why.
     unwritable: Option<io::Error>,
     /// How much has been read since.
@@ -74,6 +76,7 @@ impl<T: AsyncIo> Driver<T> {
             pauses: Pauses::new(),
             queue: SendQueue::default(),
             sent: 0,
+            is_flushed: true,
             unwritable: None,
             searched: 0,
             searched_until: None,
@@ -111,7 +114,7 @@ impl<T: AsyncIo> Driver<T> {
     /// Without handles: whether all has been sent, or the time for it is over.
     fn has_lingered(&mut self, now: Instant) -> bool {
         let until = *self.lingers_until.get_or_insert(now + LINGER);
-        let is_sent = self.queue.is_empty() && !self.shared.has_unsent();
+        let is_sent = self.queue.is_empty() && self.is_flushed && !self.shared.has_unsent();
         is_sent || self.unwritable.is_some() || until <= now
     }
 
@@ -158,6 +161,16 @@ impl<T: AsyncIo> Driver<T> {
             }
             if self.unwritable.is_some() {
                 break;
+            }
+        }
+        if self.queue.is_empty() && self.unwritable.is_none() {
+            match io.poll_flush(context) {
+                Poll::Pending => self.is_flushed = false,
+                Poll::Ready(Ok(())) => self.is_flushed = true,
+                Poll::Ready(Err(error)) if error.kind() == ErrorKind::Interrupted => {
+                    (self.is_flushed, has_worked) = (false, true);
+                }
+                Poll::Ready(Err(error)) => self.unwritable = Some(error),
             }
         }
         Ok(has_worked)
@@ -216,6 +229,7 @@ impl<T: AsyncIo> Driver<T> {
                 // An error is ignored: the connection ends in any case.
                 let _ = io.poll_write(context, &slices[..filled]);
             }
+            io.end(context);
         }
         self.queue = SendQueue::default();
         self.inbound.discard();

@@ -223,7 +223,8 @@ impl Client {
         Client { inner: self.inner.clone(), timeout, method, metadata }
     }
 
-    /// The identity of the server, which the operating system gave when the connection was made.
+    /// The identity of the server, which the operating system gave when the connection was made; over a stream, what the
+    /// application knows of it.
     pub fn server(&self) -> &Peer {
         &self.inner.server
     }
