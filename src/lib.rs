@@ -79,6 +79,8 @@ mod text;
 pub mod tokio;
 #[cfg(feature = "tower")]
 pub mod tower;
+#[cfg(feature = "typed")]
+pub mod typed;
 mod waker;
 
 // Code for an operating system is beside `src/`, not in it. This is the only path attribute of the

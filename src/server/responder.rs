@@ -66,8 +66,26 @@ impl Request {
     /// Only a server that [accepts them](super::Server::accept_streams) gets requests of any number of parts; their
     /// [`body`](Request::body) is empty. [`RequestParts`] has an example.
     pub fn into_parts(mut self) -> RequestParts {
+        self.take_parts()
+    }
+
+    /// As [`into_parts`](Request::into_parts), for who needs the request meanwhile. Its body is empty then, and a second call
+    /// returns one part without bytes.
+    ///
+    /// ```no_run
+    /// let server = msgpipe::Server::bind("com.example.store")?.accept_streams();
+    /// server.serve_workers_deferred(msgpipe::Workers::new(), |mut request, responder| {
+    ///     let mut parts = request.take_parts();
+    ///     while let (false, Some(Ok(part))) = (request.is_cancelled(), parts.next()) {
+    ///         println!("{part:?}");
+    ///     }
+    ///     responder.reply("");
+    /// })?;
+    /// # Ok::<_, msgpipe::Error>(())
+    /// ```
+    pub fn take_parts(&mut self) -> RequestParts {
         let parts = self.parts.take().map(|parts| *parts);
-        parts.unwrap_or_else(|| RequestParts::of_one(self.body))
+        parts.unwrap_or_else(|| RequestParts::of_one(std::mem::take(&mut self.body)))
     }
 
     /// Whether the request has any number of parts.

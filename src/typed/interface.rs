@@ -1,0 +1,189 @@
+//! What a server says of itself.
+
+use super::method::{DESCRIBE, Method, number};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// Types that can describe the methods of a service: `NotesClient` and `NotesServer` of a `trait Notes`, and tuples.
+pub trait Described {
+    /// Adds the methods.
+    fn describe(interface: &mut Interface);
+}
+
+/// The methods of a typed server. Each server has the method `msgpipe.describe`, which takes no arguments and returns this as
+/// JSON.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Interface {
+    /// The names of the services.
+    pub services: Vec<String>,
+    /// The methods by name.
+    pub methods: BTreeMap<String, MethodDescription>,
+}
+
+/// A method of an [`Interface`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct MethodDescription {
+    /// On the wire.
+    pub number: u32,
+    /// `call`, `replies`, `upload`, `duplex`, `progress`, `subscription` or `one way`.
+    pub kind: String,
+    /// Whether it may be sent again.
+    #[serde(default)]
+    pub idempotent: bool,
+    /// Its arguments.
+    pub arguments: Vec<ArgumentDescription>,
+    /// The type of the items that the client sends.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sends: Option<String>,
+    /// The type of its reply.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reply: Option<String>,
+    /// The type of the items of its reply.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub items: Option<String>,
+    /// The type of its progress.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub progress: Option<String>,
+    /// The type of its error.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
+/// An argument of a [`MethodDescription`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct ArgumentDescription {
+    /// Its name.
+    pub name: String,
+    /// Its type.
+    #[serde(rename = "type")]
+    pub kind: String,
+}
+
+impl Interface {
+    /// The interface of a service.
+    ///
+    /// ```
+    /// use msgpipe::typed::{self, Interface};
+    ///
+    /// #[typed::service]
+    /// trait Sums {
+    ///     fn add(&self, a: u64, b: u64) -> u64;
+    /// }
+    ///
+    /// let sums = Interface::of::<SumsClient>();
+    /// assert_eq!(sums.methods["Sums.add"].arguments[1].name, "b");
+    /// ```
+    pub fn of<D: Described + ?Sized>() -> Interface {
+        let mut interface = Interface::default();
+        D::describe(&mut interface);
+        interface
+    }
+
+    /// As JSON, for people to read too.
+    pub fn to_json(&self) -> String {
+        let json = serde_json::to_string_pretty(self);
+        json.expect("names and numbers can be written")
+    }
+
+    /// Adds the name of a service.
+    #[doc(hidden)]
+    pub fn service(&mut self, name: &str) {
+        self.services.push(name.to_owned());
+    }
+
+    /// Begins the description of a method.
+    #[doc(hidden)]
+    pub fn method(&mut self, method: &Method) -> Describing<'_> {
+        let described = MethodDescription {
+            number: method.number,
+            kind: method.kind.text().to_owned(),
+            idempotent: method.is_idempotent,
+            arguments: Vec::new(),
+            sends: None,
+            reply: None,
+            items: None,
+            progress: None,
+            error: None,
+        };
+        let described = self.methods.entry(method.name.to_owned()).or_insert(described);
+        Describing { names: method.arguments, described }
+    }
+
+    /// Two methods that nobody can tell from each other.
+    pub(super) fn same_number(&self) -> Option<(String, String)> {
+        let mut seen = BTreeMap::from([(number(DESCRIBE), DESCRIBE)]);
+        self.methods.iter().find_map(|(name, method)| {
+            let other = seen.insert(method.number, name)?;
+            Some((name.clone(), other.to_owned()))
+        })
+    }
+}
+
+/// The description of a method, which the attribute's code fills in.
+#[doc(hidden)]
+#[derive(Debug)]
+pub struct Describing<'i> {
+    names: &'static [&'static str],
+    described: &'i mut MethodDescription,
+}
+
+#[doc(hidden)]
+impl Describing<'_> {
+    /// The next argument.
+    pub fn argument<T>(self) -> Self {
+        let name = self.names[self.described.arguments.len()].to_owned();
+        self.described.arguments.push(ArgumentDescription { name, kind: name_of::<T>() });
+        self
+    }
+
+    /// The reply.
+    pub fn reply<T>(self) -> Self {
+        self.described.reply = Some(name_of::<T>());
+        self
+    }
+
+    /// The items of the reply.
+    pub fn items<T>(self) -> Self {
+        self.described.items = Some(name_of::<T>());
+        self
+    }
+
+    /// The items of the request.
+    pub fn sent_items<T>(self) -> Self {
+        self.described.sends = Some(name_of::<T>());
+        self
+    }
+
+    /// The progress.
+    pub fn progress<T>(self) -> Self {
+        self.described.progress = Some(name_of::<T>());
+        self
+    }
+
+    /// The error.
+    pub fn error<T>(self) -> Self {
+        self.described.error = Some(name_of::<T>());
+        self
+    }
+}
+
+/// The name of a type without its modules.
+fn name_of<T>() -> String {
+    let mut name = String::new();
+    let mut word = String::new();
+    for c in std::any::type_name::<T>().chars() {
+        match c {
+            ':' => word.clear(),
+            c if c.is_alphanumeric() || c == '_' => word.push(c),
+            c => {
+                name.push_str(&word);
+                word.clear();
+                name.push(c);
+            }
+        }
+    }
+    name + &word
+}

@@ -1,0 +1,10 @@
+//! Typed services: what a method can be, how it fails, and what an attacker or another version can do. Each case runs over the
+//! memory transport and over that of the system.
+
+mod typed_cases {
+    mod calls;
+    pub mod common;
+    mod errors;
+    mod hostile;
+    mod streams;
+}
