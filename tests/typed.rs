@@ -2,6 +2,8 @@
 //! memory transport and over that of the system.
 
 mod typed_cases {
+    #[cfg(feature = "tokio")]
+    mod asynchronous;
     mod calls;
     pub mod common;
     mod errors;

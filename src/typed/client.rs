@@ -4,7 +4,7 @@ use super::arguments::{Arguments, Named};
 use super::codec::Codec;
 use super::error::{CallError, Never, ServiceError};
 use super::interface::Interface;
-use super::method::{DESCRIBE, Kind, Method};
+use super::method::{DESCRIBE_METHOD, Method};
 use super::received::{failed, no_reply, reply, step, unsendable};
 use super::replies::{Replies, Sender, Subscription};
 use super::step::Step;
@@ -48,8 +48,6 @@ impl From<ReconnectingClient> for Caller {
         Caller { link: Link::Reconnecting(client), codec: Codec::default() }
     }
 }
-
-static DESCRIBE_METHOD: Method = Method::new(DESCRIBE, &[], Kind::Unary, true);
 
 impl Caller {
     /// The same connection with another codec.

@@ -82,6 +82,8 @@ pub const fn number(name: &str) -> u32 {
 /// The method that every typed server has; see [`Interface`](super::Interface).
 pub const DESCRIBE: &str = "msgpipe.describe";
 
+pub(super) static DESCRIBE_METHOD: Method = Method::new(DESCRIBE, &[], Kind::Unary, true);
+
 #[cfg(test)]
 mod tests {
     use super::*;

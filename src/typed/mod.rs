@@ -69,6 +69,9 @@
 //! `#[idempotent]`: over a [`ReconnectingClient`](crate::ReconnectingClient) the call is sent again also if it may have been carried
 //! out.
 //!
+//! With the feature `tokio` there is `NotesAsyncClient` too, over a `msgpipe::tokio::Client`: the same
+//! methods, to be awaited. Items that are sent are a `Stream`, and those that come are one: `AsyncReplies`.
+//!
 //! # On the wire
 //!
 //! A method has a [number] made of its name, as `Notes.add`: the order in the trait means nothing. Arguments are a map from
@@ -77,6 +80,10 @@
 #![forbid(unsafe_code)]
 
 mod arguments;
+#[cfg(feature = "tokio")]
+mod async_client;
+#[cfg(feature = "tokio")]
+mod async_replies;
 mod client;
 mod codec;
 mod context;
@@ -94,6 +101,10 @@ mod serving;
 mod step;
 mod topic;
 
+#[cfg(feature = "tokio")]
+pub use async_client::AsyncCaller;
+#[cfg(feature = "tokio")]
+pub use async_replies::{AsyncReplies, AsyncSender};
 pub use client::Caller;
 pub use codec::{Codec, CodecError};
 pub use context::Context;
@@ -110,8 +121,27 @@ pub use topic::{Subscriber, Topic};
 /// What the code of the attribute uses. Not for others.
 #[doc(hidden)]
 pub mod hidden {
+    #[cfg(feature = "tokio")]
+    pub use futures_core::Stream;
+
     pub use super::method::Method;
     pub use super::serving::{
         ServerCall, Told, duplex, one_way, progress, replies, subscription, unary, upload,
     };
+}
+
+/// The code of the attribute cannot see the features of this crate: with the feature `tokio` this is what it is given.
+#[cfg(feature = "tokio")]
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __with_tokio {
+    ($($code:tt)*) => { $($code)* };
+}
+
+/// Without the feature `tokio` it is nothing.
+#[cfg(not(feature = "tokio"))]
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __with_tokio {
+    ($($code:tt)*) => {};
 }

@@ -205,6 +205,8 @@ impl Notes for Store {
         match topic.as_str() {
             "news" => self.news.subscribe(news),
             "state" => {
+                // Nothing is published between the state and what follows it.
+                let _unchanged = self.notes.lock().unwrap();
                 let first = Note { id: 0, text: "state".into(), tags: Vec::new(), place: None };
                 self.news.subscribe_with(news, &first);
             }
@@ -230,12 +232,12 @@ pub struct Serving {
     connect: Box<dyn Fn() -> Client + Send + Sync>,
 }
 
-fn unique_name() -> String {
+pub fn unique_name() -> String {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     format!("msgpipe.typed.{}.{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
-fn limits() -> Limits {
+pub fn limits() -> Limits {
     Limits::new().with_call(PATIENCE)
 }
 

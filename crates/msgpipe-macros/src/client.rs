@@ -12,8 +12,9 @@ pub fn expand(service: &Service, typed: &TokenStream) -> TokenStream {
     let docs = format!(
         "Calls a server of [`{name}`]. It blocks; a clone is cheap and uses the same connection."
     );
+    let form = Form { typed, is_async: false };
     let methods =
-        service.methods.iter().enumerate().map(|(index, it)| method(service, index, it, typed));
+        service.methods.iter().enumerate().map(|(index, it)| method(service, index, it, &form));
     quote! {
         #[doc = #docs]
         #[allow(dead_code)]
@@ -42,7 +43,14 @@ pub fn expand(service: &Service, typed: &TokenStream) -> TokenStream {
     }
 }
 
-fn method(service: &Service, index: usize, method: &Method, typed: &TokenStream) -> TokenStream {
+/// Which client a method is for.
+struct Form<'p> {
+    typed: &'p TokenStream,
+    is_async: bool,
+}
+
+fn method(service: &Service, index: usize, method: &Method, form: &Form<'_>) -> TokenStream {
+    let typed = form.typed;
     let (visibility, table) = (&service.item.vis, service.table());
     let (docs, ident) = (&method.docs, &method.ident);
     let docs = match docs.is_empty() {
@@ -60,6 +68,9 @@ fn method(service: &Service, index: usize, method: &Method, typed: &TokenStream)
             Some(quote!(#name: #kind))
         }
         (Place::Special, Some((name, _))) => match method.kind {
+            Kind::Upload if form.is_async => {
+                Some(quote!(#name: impl #typed::hidden::Stream<Item = #of_special>))
+            }
             Kind::Upload => Some(quote!(#name: impl IntoIterator<Item = #of_special>)),
             Kind::Progress => Some(quote!(#name: impl FnMut(#of_special))),
             _ => None,
@@ -72,32 +83,82 @@ fn method(service: &Service, index: usize, method: &Method, typed: &TokenStream)
     let result = |kind: TokenStream| quote!(Result<#kind, #typed::CallError<#error>>);
     let special = method.special.as_ref().map(|(name, _)| name);
     let about = quote!(&#table[#index]);
+    let [replies, sender, subscription] = match form.is_async {
+        true => ["AsyncReplies", "AsyncSender", "AsyncReplies"],
+        false => ["Replies", "Sender", "Subscription"],
+    }
+    .map(|name| format_ident!("{name}"));
     let (returned, called) = match method.kind {
         Kind::Unary => (result(reply), quote!(unary(#about, &#tuple))),
         Kind::OneWay => (result(quote!(())), quote!(one_way(#about, &#tuple))),
         Kind::Replies => {
-            (result(quote!(#typed::Replies<#reply, #error>)), quote!(replies(#about, &#tuple)))
+            (result(quote!(#typed::#replies<#reply, #error>)), quote!(replies(#about, &#tuple)))
         }
         Kind::Upload => (result(reply), quote!(upload(#about, &#tuple, #special))),
         Kind::Duplex => (
-            result(quote!((#typed::Sender<#of_special, #error>, #typed::Replies<#reply, #error>))),
+            result(
+                quote!((#typed::#sender<#of_special, #error>, #typed::#replies<#reply, #error>)),
+            ),
             quote!(duplex(#about, &#tuple)),
         ),
         Kind::Progress => (result(reply), quote!(progress(#about, &#tuple, #special))),
         Kind::Subscription => (
-            result(quote!(#typed::Subscription<#of_special, #error>)),
-            quote!(subscription(#about, &#tuple)),
+            result(quote!(#typed::#subscription<#of_special, #error>)),
+            match form.is_async {
+                true => quote!(replies(#about, &#tuple)),
+                false => quote!(subscription(#about, &#tuple)),
+            },
         ),
+    };
+    let (asyncness, awaited) = match form.is_async {
+        true => (quote!(async), quote!(.await)),
+        false => (quote!(), quote!()),
     };
     quote! {
         #docs
-        #visibility fn #ident(&self, #(#arguments),*) -> #returned {
-            self.0.#called
+        #visibility #asyncness fn #ident(&self, #(#arguments),*) -> #returned {
+            self.0.#called #awaited
         }
     }
 }
 
-/// Nothing yet.
-pub fn expand_async(_: &Service, _: &Path) -> TokenStream {
-    TokenStream::new()
+/// The async client, which is there with msgpipe's feature `tokio`.
+pub fn expand_async(service: &Service, msgpipe: &Path) -> TokenStream {
+    let typed = quote!(#msgpipe::typed);
+    let (visibility, name) = (&service.item.vis, &service.item.ident);
+    let client = format_ident!("{}AsyncClient", plain(name));
+    let docs = format!(
+        "Calls a server of [`{name}`], in tasks. A clone is cheap and uses the same connection."
+    );
+    let form = Form { typed: &typed, is_async: true };
+    let methods =
+        service.methods.iter().enumerate().map(|(index, it)| method(service, index, it, &form));
+    quote! {
+        #msgpipe::__with_tokio! {
+            #[doc = #docs]
+            #[allow(dead_code)]
+            #[derive(Clone, Debug)]
+            #visibility struct #client(#typed::AsyncCaller);
+
+            #[allow(dead_code)]
+            impl #client {
+                /// Calls over this connection: a `msgpipe::tokio::Client`.
+                #visibility fn new(client: impl Into<#typed::AsyncCaller>) -> Self {
+                    Self(client.into())
+                }
+
+                /// The same client with another codec for its calls.
+                #visibility fn with_codec(&self, codec: #typed::Codec) -> Self {
+                    Self(self.0.with_codec(codec))
+                }
+
+                /// The connection.
+                #visibility fn caller(&self) -> &#typed::AsyncCaller {
+                    &self.0
+                }
+
+                #(#methods)*
+            }
+        }
+    }
 }
