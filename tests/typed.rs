@@ -7,6 +7,8 @@ mod typed_cases {
     mod calls;
     pub mod common;
     mod errors;
+    mod evolution;
     mod hostile;
+    mod interface;
     mod streams;
 }

@@ -110,7 +110,10 @@ pub use codec::{Codec, CodecError};
 pub use context::Context;
 pub use error::{CallError, Mismatch, Never, ServiceError, What, code};
 pub use incoming::{Incoming, IncomingError};
-pub use interface::{ArgumentDescription, Described, Interface, MethodDescription};
+pub use interface::{
+    ArgumentDescription, Break, Described, Direction, Field, Interface, MethodDescription, Shape,
+    TypeDescription, Variant, check_interface, compat,
+};
 pub use method::{DESCRIBE, Kind, number};
 pub use msgpipe_macros::service;
 pub use progress::Progress;

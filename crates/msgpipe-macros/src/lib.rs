@@ -6,6 +6,8 @@ mod method;
 mod number;
 mod reading;
 mod server;
+#[cfg(test)]
+mod tests;
 
 use proc_macro2::TokenStream;
 use quote::quote;

@@ -1,6 +1,18 @@
 //! What a server says of itself.
 
+mod compat;
+mod golden;
+mod probe;
+mod shape;
+mod walk;
+
+pub use compat::{Break, Direction, compat};
+pub use golden::check_interface;
+pub use shape::{Field, Shape, TypeDescription, Variant};
+
+use super::codec::CodecError;
 use super::method::{DESCRIBE, Method, number};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -19,6 +31,9 @@ pub struct Interface {
     pub services: Vec<String>,
     /// The methods by name.
     pub methods: BTreeMap<String, MethodDescription>,
+    /// The types with a name. Two different ones of the same name in one service are told apart by a `'`.
+    #[serde(default)]
+    pub types: BTreeMap<String, TypeDescription>,
 }
 
 /// A method of an [`Interface`].
@@ -36,19 +51,19 @@ pub struct MethodDescription {
     pub arguments: Vec<ArgumentDescription>,
     /// The type of the items that the client sends.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub sends: Option<String>,
+    pub sends: Option<Shape>,
     /// The type of its reply.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub reply: Option<String>,
+    pub reply: Option<Shape>,
     /// The type of the items of its reply.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub items: Option<String>,
+    pub items: Option<Shape>,
     /// The type of its progress.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub progress: Option<String>,
+    pub progress: Option<Shape>,
     /// The type of its error.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub error: Option<String>,
+    pub error: Option<Shape>,
 }
 
 /// An argument of a [`MethodDescription`].
@@ -57,9 +72,9 @@ pub struct MethodDescription {
 pub struct ArgumentDescription {
     /// Its name.
     pub name: String,
-    /// Its type.
-    #[serde(rename = "type")]
-    pub kind: String,
+    /// Its value.
+    #[serde(flatten)]
+    pub field: Field,
 }
 
 impl Interface {
@@ -109,7 +124,15 @@ impl Interface {
             error: None,
         };
         let described = self.methods.entry(method.name.to_owned()).or_insert(described);
-        Describing { names: method.arguments, described }
+        Describing { names: method.arguments, described, types: &mut self.types }
+    }
+
+    /// Reads what [`to_json`](Interface::to_json) has written.
+    ///
+    /// # Errors
+    /// It is something else.
+    pub fn from_json(json: &str) -> Result<Interface, CodecError> {
+        serde_json::from_str(json).map_err(|error| CodecError::whole(error.to_string()))
     }
 
     /// Two methods that nobody can tell from each other.
@@ -128,62 +151,54 @@ impl Interface {
 pub struct Describing<'i> {
     names: &'static [&'static str],
     described: &'i mut MethodDescription,
+    types: &'i mut BTreeMap<String, TypeDescription>,
 }
 
 #[doc(hidden)]
 impl Describing<'_> {
     /// The next argument.
-    pub fn argument<T>(self) -> Self {
+    pub fn argument<T: DeserializeOwned>(mut self) -> Self {
         let name = self.names[self.described.arguments.len()].to_owned();
-        self.described.arguments.push(ArgumentDescription { name, kind: name_of::<T>() });
+        let field = Field::new(self.shape_of::<T>());
+        self.described.arguments.push(ArgumentDescription { name, field });
         self
     }
 
     /// The reply.
-    pub fn reply<T>(self) -> Self {
-        self.described.reply = Some(name_of::<T>());
+    pub fn reply<T: DeserializeOwned>(mut self) -> Self {
+        self.described.reply = Some(self.shape_of::<T>());
         self
     }
 
     /// The items of the reply.
-    pub fn items<T>(self) -> Self {
-        self.described.items = Some(name_of::<T>());
+    pub fn items<T: DeserializeOwned>(mut self) -> Self {
+        self.described.items = Some(self.shape_of::<T>());
         self
     }
 
     /// The items of the request.
-    pub fn sent_items<T>(self) -> Self {
-        self.described.sends = Some(name_of::<T>());
+    pub fn sent_items<T: DeserializeOwned>(mut self) -> Self {
+        self.described.sends = Some(self.shape_of::<T>());
         self
     }
 
     /// The progress.
-    pub fn progress<T>(self) -> Self {
-        self.described.progress = Some(name_of::<T>());
+    pub fn progress<T: DeserializeOwned>(mut self) -> Self {
+        self.described.progress = Some(self.shape_of::<T>());
         self
     }
 
     /// The error.
-    pub fn error<T>(self) -> Self {
-        self.described.error = Some(name_of::<T>());
+    pub fn error<T: DeserializeOwned>(mut self) -> Self {
+        self.described.error = Some(self.shape_of::<T>());
         self
     }
-}
 
-/// The name of a type without its modules.
-fn name_of<T>() -> String {
-    let mut name = String::new();
-    let mut word = String::new();
-    for c in std::any::type_name::<T>().chars() {
-        match c {
-            ':' => word.clear(),
-            c if c.is_alphanumeric() || c == '_' => word.push(c),
-            c => {
-                name.push_str(&word);
-                word.clear();
-                name.push(c);
-            }
+    fn shape_of<T: DeserializeOwned>(&mut self) -> Shape {
+        let (shape, types) = probe::probe::<T>();
+        for (name, description) in types {
+            self.types.entry(name).or_insert(description);
         }
+        shape
     }
-    name + &word
 }
