@@ -236,7 +236,7 @@ impl Responder {
     }
 
     /// The server does not begin the request.
-    pub(super) fn refuse(mut self, why: ErrorReply) {
+    pub(crate) fn refuse(mut self, why: ErrorReply) {
         self.answered = true;
         self.give(Given::Answer(Err(why.into())));
     }

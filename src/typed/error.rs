@@ -9,7 +9,7 @@ use std::fmt::{self, Display};
 /// The codes of the error replies that the typed layer gives itself. Those of a service are from 100 to 65 499.
 pub mod code {
     /// The server has no such method. It was not begun.
-    pub const UNKNOWN_METHOD: u16 = 65_500;
+    pub const UNKNOWN_METHOD: u16 = crate::error::ErrorReply::NO_METHOD;
     /// The arguments cannot be decoded. The method was not begun.
     pub const BAD_ARGUMENTS: u16 = 65_501;
     /// The method was carried out, and its reply cannot be encoded.

@@ -1,6 +1,7 @@
 //! What is known of a method before any call.
 
 use super::error::{CallError, Mismatch};
+use crate::monitor::is_reserved;
 
 /// How often a method is sent and answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -65,7 +66,7 @@ impl Method {
 }
 
 /// The number of the method of this name on the wire: FNV-1a with 32 bits of the name in UTF-8. A hash of 0, which would mean no
-/// method, becomes 1.
+/// method, becomes 1; one of the last 256 numbers, which are [reserved](crate::monitor::is_reserved), becomes that less 256.
 ///
 /// ```
 /// assert_eq!(msgpipe::typed::number("Notes.add"), 0xf7a6_1617);
@@ -76,13 +77,21 @@ pub const fn number(name: &str) -> u32 {
         hash = (hash ^ bytes[at] as u32).wrapping_mul(0x0100_0193);
         at += 1;
     }
-    if hash == 0 { 1 } else { hash }
+    match hash {
+        0 => 1,
+        hash if is_reserved(hash) => hash - 256,
+        hash => hash,
+    }
 }
 
-/// The method that every typed server has; see [`Interface`](super::Interface).
-pub const DESCRIBE: &str = "msgpipe.describe";
-
-pub(super) static DESCRIBE_METHOD: Method = Method::new(DESCRIBE, &[], Kind::Unary, true);
+/// The [reserved method](crate::monitor::DESCRIBE) by which a server says what it serves; see [`Interface`](super::Interface).
+pub(super) static DESCRIBE_METHOD: Method = Method {
+    name: "msgpipe.describe",
+    number: crate::monitor::DESCRIBE,
+    arguments: &[],
+    kind: Kind::Unary,
+    is_idempotent: true,
+};
 
 #[cfg(test)]
 mod tests {
@@ -94,5 +103,9 @@ mod tests {
         assert_eq!(number(""), 0x811c_9dc5);
         assert_eq!(number("a"), 0xe40c_292c);
         assert_eq!(number("foobar"), 0xbf9c_f968);
+        // Their hashes are 0xffff_feff, 0xffff_ff00 and 0xffff_ffff; the last two are among those of tools.
+        assert_eq!(number("N.pxicbhvn"), 0xffff_feff);
+        assert_eq!(number("N.kscmaihk"), 0xffff_fe00);
+        assert_eq!(number("N.yiyrails"), 0xffff_feff);
     }
 }

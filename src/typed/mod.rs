@@ -114,7 +114,7 @@ pub use interface::{
     ArgumentDescription, Break, Described, Direction, Field, Interface, MethodDescription, Shape,
     TypeDescription, Variant, check_interface, compat,
 };
-pub use method::{DESCRIBE, Kind, number};
+pub use method::{Kind, number};
 pub use msgpipe_macros::service;
 pub use progress::Progress;
 pub use replies::{Replies, Sender, Subscription, Update};

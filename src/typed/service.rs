@@ -2,7 +2,6 @@
 
 use super::error::code;
 use super::interface::{Described, Interface};
-use super::method::{DESCRIBE, number};
 use super::serving::{ServerCall, Told};
 use crate::error::{Error, ErrorReply};
 use crate::message_server::MessageServer;
@@ -32,6 +31,7 @@ pub trait Service: Described + Send + Sync + 'static {
     ///
     /// let sums = SumsServer::new(Adding);
     /// let server = msgpipe::Server::bind("com.example.sums")?;
+    /// let server = server.describe(typed::Interface::of::<SumsServer<Adding>>().to_json());
     /// server.serve_deferred(move |request, responder| match request.method() {
     ///     0 => responder.reply("not typed"),
     ///     _ => sums.handle(request, responder),
@@ -40,14 +40,11 @@ pub trait Service: Described + Send + Sync + 'static {
     /// ```
     fn handle(&self, request: Request, responder: Responder) {
         let Some(call) = self.dispatch(ServerCall::new(request, responder)) else { return };
-        if call.number() == number(DESCRIBE) {
-            return call.answer(Ok(Interface::of::<Self>().to_json()));
-        }
         let text = format!(
-            "no method has the number {:#010x} here: the server is older than the client, or serves something else ({DESCRIBE} says what)",
+            "no method has the number {:#010x} here: the server is older than the client, or serves something else (`msgpipe inspect` says what)",
             call.number()
         );
-        call.answer(Err(ErrorReply::new(code::UNKNOWN_METHOD, text)));
+        call.refuse(ErrorReply::new(code::UNKNOWN_METHOD, text));
     }
 
     /// Passes a notification to its method, on this thread. One that is wrong, or of no method, is dropped.
@@ -94,7 +91,8 @@ impl<M: MessageServer> Server<M> {
     /// # Errors
     /// As [`serve_workers`](Server::serve_workers); [`Error::Misuse`] if two methods of several services have the same number.
     pub fn serve_typed(self, workers: Workers, service: impl Service) -> Result<(), Error> {
-        if let Some((one, other)) = interface_of(&service).same_number() {
+        let interface = interface_of(&service);
+        if let Some((one, other)) = interface.same_number() {
             let problem = format!(
                 "the methods {one} and {other} have the same number on the wire: give one of them another name"
             );
@@ -102,7 +100,8 @@ impl<M: MessageServer> Server<M> {
         }
         let service = Arc::new(service);
         let told = service.clone();
-        let server = self.accept_streams().on_notification(move |it| told.handle_notification(&it));
+        let server = self.describe(interface.to_json()).accept_streams();
+        let server = server.on_notification(move |it| told.handle_notification(&it));
         server.serve_workers_deferred(workers, move |request, responder| {
             service.handle(request, responder);
         })

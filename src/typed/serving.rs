@@ -61,6 +61,11 @@ impl ServerCall {
         self.responder.reply(reply);
     }
 
+    /// Answers that it is not begun.
+    pub(super) fn refuse(self, why: ErrorReply) {
+        self.responder.refuse(why);
+    }
+
     /// Answers a call of a method that has no reply.
     pub fn refuse_one_way(self, method: &'static Method) {
         let text = format!("{} has no reply: it is sent as a notification", method.name);

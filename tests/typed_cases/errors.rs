@@ -151,7 +151,7 @@ fn a_server_that_is_not_typed_is_told_by_the_error() {
     let echoed = mismatch(notes.get(7), What::Reply);
     assert!(echoed.to_string().contains("Notes.get"), "{echoed}");
     assert!(
-        mismatch(notes.caller().describe(), What::Reply).to_string().contains("msgpipe.describe")
+        mismatch(notes.caller().describe(), What::Method).to_string().contains("msgpipe.describe")
     );
     mismatch(notes.numbers(3).unwrap().next().unwrap(), What::Reply);
     mismatch(notes.export("".into(), |_| ()), What::Reply);

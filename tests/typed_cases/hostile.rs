@@ -26,7 +26,7 @@ fn refused(reply: Result<msgpipe::bytes::Bytes, Error>) -> ErrorReply {
 
 /// Every method that takes arguments.
 const METHODS: [&str; 10] =
-    ["add", "get", "echo", "peer", "list", "numbers", "export", "watch", "import", "new_name"];
+    ["add", "get", "echo", "peer", "list", "numbers", "export", "watch", "import", "old_name"];
 
 fn bodies() -> Vec<Vec<u8>> {
     let mut bodies: Vec<Vec<u8>> = (0..=255).map(|byte| vec![byte]).collect();

@@ -11,7 +11,7 @@ use std::panic::catch_unwind;
 fn a_server_describes_its_methods_in_json() {
     let (store, _told) = Store::new();
     Serving::each(NotesServer::new(store), |serving| {
-        let json = serving.client().with_method(number("msgpipe.describe")).call("").unwrap();
+        let json = serving.client().with_method(msgpipe::monitor::DESCRIBE).call("").unwrap();
         let described = Interface::from_json(std::str::from_utf8(&json).unwrap()).unwrap();
         assert_eq!(described, Interface::of::<NotesClient>());
         assert_eq!(described, NotesClient::new(serving.client()).caller().describe().unwrap());

@@ -7,9 +7,6 @@ use quote::{ToTokens, format_ident, quote};
 use std::collections::BTreeMap;
 use syn::{ItemTrait, TraitItem};
 
-/// The method that every server has.
-const DESCRIBE: &str = "msgpipe.describe";
-
 pub struct Service {
     /// The trait, without this crate's attributes.
     pub item: ItemTrait,
@@ -47,7 +44,7 @@ impl Service {
 
     /// Two names may have the same number, as may two methods the same name.
     fn check_numbers(&self) -> syn::Result<()> {
-        let mut seen = BTreeMap::from([(number(DESCRIBE), DESCRIBE)]);
+        let mut seen = BTreeMap::new();
         for method in &self.methods {
             if let Some(other) = seen.insert(number(&method.name), &method.name) {
                 let text = format!(

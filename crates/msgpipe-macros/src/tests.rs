@@ -96,4 +96,7 @@ fn eight_arguments_beside_the_others_are_taken() {
 fn the_number_is_that_of_fnv_1a() {
     assert_eq!(number(""), 0x811c_9dc5);
     assert_eq!(number("Notes.add"), 0xf7a6_1617);
+    assert_eq!(number("N.pxicbhvn"), 0xffff_feff);
+    assert_eq!(number("N.kscmaihk"), 0xffff_fe00);
+    assert_eq!(number("N.yiyrails"), 0xffff_feff);
 }

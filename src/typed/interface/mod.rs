@@ -11,7 +11,7 @@ pub use golden::check_interface;
 pub use shape::{Field, Shape, TypeDescription, Variant};
 
 use super::codec::CodecError;
-use super::method::{DESCRIBE, Method, number};
+use super::method::Method;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -137,10 +137,10 @@ impl Interface {
 
     /// Two methods that nobody can tell from each other.
     pub(super) fn same_number(&self) -> Option<(String, String)> {
-        let mut seen = BTreeMap::from([(number(DESCRIBE), DESCRIBE)]);
+        let mut seen = BTreeMap::new();
         self.methods.iter().find_map(|(name, method)| {
-            let other = seen.insert(method.number, name)?;
-            Some((name.clone(), other.to_owned()))
+            let other: &String = seen.insert(method.number, name)?;
+            Some((name.clone(), other.clone()))
         })
     }
 }
