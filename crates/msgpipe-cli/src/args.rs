@@ -68,6 +68,8 @@ pub enum Command {
     Tap(Tap),
     /// Measures the time of calls to a server, or to one that it starts for that
     Bench(Bench),
+    /// Says what a new version of a typed service breaks for clients or servers of an old one
+    Compat(Compat),
     /// Checks what names, directories, permissions and limits are here, and says what is wrong
     Doctor,
     /// Prints the completions for a shell
@@ -108,6 +110,9 @@ pub struct Call {
     /// The number of the method, as 7 or 0x1f
     #[arg(long, short = 'm', value_name = "NUMBER", default_value = "0", value_parser = number)]
     pub method: u32,
+    /// The name of a method of a typed service, as Notes.add; the request is its arguments in JSON, as {"text": "milk"}
+    #[arg(long, short = 'j', value_name = "METHOD", conflicts_with = "method")]
+    pub json: Option<String>,
     /// The reply has any number of parts: print each when it comes
     #[arg(long, short = 's')]
     pub stream: bool,
@@ -177,6 +182,14 @@ pub struct Tap {
     /// End after so many lines
     #[arg(long, short = 'c', value_name = "NUMBER")]
     pub count: Option<u64>,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct Compat {
+    /// The description of the old version, as `inspect --json` has it in methods, or a test's golden file
+    pub old: PathBuf,
+    /// That of the new version
+    pub new: PathBuf,
 }
 
 #[derive(Debug, clap::Args)]

@@ -17,7 +17,7 @@ pub fn run(common: &Common, args: &Call) -> Result<(), Exit> {
     let mut sink = Sink::new(args)?;
     let body = || body::read(args.body.as_deref(), args.file.as_deref(), common.message_limit);
     if let Some(framing) = common.framing {
-        if args.upload.is_some() || args.stream || args.method != 0 {
+        if args.upload.is_some() || args.stream || args.method != 0 || args.json.is_some() {
             let text =
                 "--framing is for servers without calls: they have no methods, parts or uploads";
             return Err(Exit::Usage(text.to_owned()));
@@ -30,7 +30,11 @@ pub fn run(common: &Common, args: &Call) -> Result<(), Exit> {
     // Before it connects: what cannot be read is not the server's affair.
     let upload = args.upload.as_deref().map(body::open).transpose()?;
     let body = if upload.is_none() { body()? } else { Vec::new() };
-    let client = target::client(common, &args.name)?.with_method(args.method);
+    if let Some(method) = args.json.as_deref() {
+        check_json(method, &body)?;
+    }
+    let method = args.json.as_deref().map_or(args.method, msgpipe::typed::number);
+    let client = target::client(common, &args.name)?.with_method(method);
     match (upload, &args.upload) {
         (Some((reader, size)), Some(path)) => {
             sink.take(&send_parts(&client, reader, size, path)?, false)
@@ -48,6 +52,19 @@ pub fn run(common: &Common, args: &Call) -> Result<(), Exit> {
         _ => sink.take(&client.call(body)?, false),
     }?;
     sink.finish()
+}
+
+/// A server would say so too, but in the words of a program.
+fn check_json(method: &str, body: &[u8]) -> Result<(), Exit> {
+    if body.is_empty() {
+        return Ok(());
+    }
+    let parsed: Result<serde_json::Map<String, serde_json::Value>, _> =
+        serde_json::from_slice(body);
+    parsed.map(drop).map_err(|error| {
+        let text = "the arguments are an object in JSON, as {\"text\": \"milk\"}";
+        Exit::Usage(format!("{method}: {text}: {error}"))
+    })
 }
 
 fn send_parts(

@@ -4,6 +4,7 @@ mod args;
 mod bench;
 mod body;
 mod call;
+mod compat;
 mod doctor;
 mod exit;
 mod foreign;
@@ -48,6 +49,7 @@ fn run(args: &Args) -> Result<(), Exit> {
         Command::Inspect(inspect) => inspect::run(common, inspect),
         Command::Tap(tap) => tap::run(common, tap),
         Command::Bench(bench) => bench::run(common, bench),
+        Command::Compat(compat) => compat::run(compat),
         Command::Doctor => doctor::run(),
         Command::Completions { shell } => {
             let mut command = Args::command();
