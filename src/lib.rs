@@ -79,6 +79,9 @@ mod text;
 pub mod tokio;
 #[cfg(feature = "tower")]
 pub mod tower;
+mod trace;
+#[cfg(feature = "tracing")]
+pub mod tracing;
 #[cfg(feature = "typed")]
 pub mod typed;
 mod waker;

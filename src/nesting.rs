@@ -4,6 +4,7 @@
 
 use crate::error::{Error, ErrorReply};
 use crate::exchange::Metadata;
+use crate::trace::{self, CallSpan, RequestSpan};
 use bytes::Bytes;
 use std::cell::{Cell, RefCell};
 use std::collections::hash_map::RandomState;
@@ -75,6 +76,7 @@ pub(crate) struct Handling {
     pub deadline: Option<Instant>,
     pub chain: Chain,
     pub worker: Option<Arc<dyn Waits>>,
+    pub span: RequestSpan,
 }
 
 thread_local! {
@@ -99,14 +101,16 @@ fn handling<T>(look: impl FnOnce(&Handling) -> Option<T>) -> Option<T> {
 #[must_use]
 pub(crate) struct Entered {
     before: Option<Handling>,
+    _span: trace::Entered,
 }
 
 impl Handling {
     /// This thread handles it from now on.
     pub fn enter(self) -> Entered {
+        let span = self.span.clone().enter();
         let before = HANDLING.replace(Some(self));
         HANDLES.set(true);
-        Entered { before }
+        Entered { before, _span: span }
     }
 }
 
@@ -154,9 +158,15 @@ impl Unmade {
     }
 }
 
+/// The metadata of a call's request; `None`: the caller's own. In a handler who waits for the call goes with it, and in a
+/// trace its context.
+pub(crate) fn outgoing(own: &Metadata, span: &CallSpan) -> Result<Option<Metadata>, Unmade> {
+    Ok(span.add_to(own, metadata(own).transpose()?))
+}
+
 /// The metadata of a call in a chain; `None`: the caller's own. The chain comes first, so that an older one that the
 /// caller hands on is not found.
-pub(crate) fn metadata(own: &Metadata) -> Option<Result<Metadata, Unmade>> {
+fn metadata(own: &Metadata) -> Option<Result<Metadata, Unmade>> {
     let chain = handling(|it| (it.chain.len() > 0).then(|| it.chain.clone()))?;
     if chain.len() > CHAIN_MAX {
         return Some(Err(Unmade::TooLong));
@@ -191,7 +201,7 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     fn enter(chain: Chain) -> Entered {
-        Handling { deadline: None, chain, worker: None }.enter()
+        Handling { deadline: None, chain, worker: None, span: RequestSpan::default() }.enter()
     }
 
     fn chain(servers: usize) -> Chain {
@@ -263,7 +273,13 @@ mod tests {
         let now = Instant::now();
         let (second, hour) = (Duration::from_secs(1), Duration::from_secs(3600));
         let deadline = Some(now + 2 * second);
-        let _entered = Handling { deadline, chain: Chain::default(), worker: None }.enter();
+        let _entered = Handling {
+            deadline,
+            chain: Chain::default(),
+            worker: None,
+            span: RequestSpan::default(),
+        }
+        .enter();
         assert_eq!(time_left(second, now), second);
         assert_eq!(time_left(hour, now), 2 * second);
         assert_eq!(time_left(hour, now + second), second);
@@ -289,7 +305,9 @@ mod tests {
     fn a_worker_is_told_while_its_thread_waits() {
         let counts = Arc::new(Counts(AtomicUsize::new(0)));
         let worker = Some(counts.clone() as Arc<dyn Waits>);
-        let _entered = Handling { deadline: None, chain: chain(1), worker }.enter();
+        let _entered =
+            Handling { deadline: None, chain: chain(1), worker, span: RequestSpan::default() }
+                .enter();
         let waiting = wait();
         assert_eq!(counts.0.load(Ordering::SeqCst), 1);
         drop(waiting);

@@ -45,9 +45,10 @@ impl<'a> Batch<'a> {
     /// the refused request; none was sent then.
     pub fn send(self) -> Result<Vec<Call>, Error> {
         let (client, began) = (self.client, Instant::now());
-        let ids = client.start_all(&self.requests, began, false)?;
+        let span = client.span();
+        let ids = client.start_all(&self.requests, began, false, &span)?;
         let deadline = began + client.time(began);
-        let call = |id| Call::new(client.inner.clone(), id, began, deadline);
+        let call = |id| Call::new(client.inner.clone(), id, began, deadline, span.clone());
         Ok(ids.into_iter().map(call).collect())
     }
 }

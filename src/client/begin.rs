@@ -7,6 +7,7 @@ use super::pending::{NotBegun, Terms, progress_of};
 use crate::body::{Body, IntoBody};
 use crate::error::{Error, Progress};
 use crate::nesting;
+use crate::trace::CallSpan;
 use std::time::{Duration, Instant};
 
 impl Client {
@@ -17,6 +18,7 @@ impl Client {
         requests: &[Body<'a>],
         began: Instant,
         has_parts: bool,
+        span: &CallSpan,
     ) -> Result<Vec<u32>, Error> {
         let (inner, timeout) = (&self.inner, self.time(began));
         let deadline = began + timeout;
@@ -34,7 +36,7 @@ impl Client {
             inner.wait_for_limit(request.len(), deadline).map_err(|why| failed(why, at))?;
         }
         // In a handler: who waits for this call goes with it.
-        let nested = nesting::metadata(&self.metadata).transpose();
+        let nested = nesting::outgoing(&self.metadata, span);
         let nested = nested.map_err(|why| why.error(&inner.endpoint))?;
         let terms = Terms {
             began,
@@ -77,6 +79,11 @@ impl Client {
     /// Abandons these calls. Returns the first position at which one of their requests ends.
     fn abandon_all(&self, ids: &[u32]) -> u64 {
         ids.iter().map(|id| self.inner.abandon(*id)).min().unwrap_or(u64::MAX)
+    }
+
+    /// The span of a call that begins.
+    pub(super) fn span(&self) -> CallSpan {
+        CallSpan::begin(&self.inner.endpoint, self.method)
     }
 
     /// The time of a call that begins: in a handler at most what is left of its request's.

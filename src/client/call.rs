@@ -2,9 +2,11 @@
 
 use super::inner::Inner;
 use super::pending::Outcome;
+use crate::counts::CallEnd;
 use crate::error::Error;
 use crate::exchange::Metadata;
 use crate::limits::Limits;
+use crate::trace::CallSpan;
 use bytes::Bytes;
 use std::fmt;
 use std::sync::Arc;
@@ -32,11 +34,18 @@ pub struct Call {
     deadline: Instant,
     /// Its outcome has been returned.
     collected: bool,
+    span: CallSpan,
 }
 
 impl Call {
-    pub(super) fn new(inner: Arc<Inner>, id: u32, began: Instant, deadline: Instant) -> Call {
-        Call { inner, id, began, deadline, collected: false }
+    pub(super) fn new(
+        inner: Arc<Inner>,
+        id: u32,
+        began: Instant,
+        deadline: Instant,
+        span: CallSpan,
+    ) -> Call {
+        Call { inner, id, began, deadline, collected: false, span }
     }
 
     /// Waits for the reply, until the call's deadline.
@@ -228,10 +237,12 @@ impl Call {
     fn collect(&mut self) -> Option<Result<Bytes, Error>> {
         let (outcome, end) = self.inner.collect(self.id)?;
         self.collected = true;
-        Some(match outcome {
+        let result = match outcome {
             Outcome::Reply(reply) => Ok(reply),
             outcome => Err(self.inner.error(outcome, end, self.began, self.deadline - self.began)),
-        })
+        };
+        self.span.outcome(&result);
+        Some(result)
     }
 
     /// If the deadline has passed and the call has not ended: ends all calls with passed deadlines.
@@ -257,6 +268,7 @@ impl fmt::Debug for Call {
 impl Drop for Call {
     fn drop(&mut self) {
         if !self.collected {
+            self.span.ends(CallEnd::Cancelled);
             self.inner.abandon(self.id);
         }
     }

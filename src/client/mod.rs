@@ -244,8 +244,9 @@ impl Client {
     /// while the request is being sent; the next thread that sends or reads sends the rest.
     pub fn start(&self, request: impl IntoBody) -> Result<Call, Error> {
         let began = Instant::now();
-        let ids = self.start_all(&[request.into_body()], began, false)?;
-        Ok(Call::new(self.inner.clone(), ids[0], began, began + self.time(began)))
+        let span = self.span();
+        let ids = self.start_all(&[request.into_body()], began, false, &span)?;
+        Ok(Call::new(self.inner.clone(), ids[0], began, began + self.time(began), span))
     }
 
     /// Sends a request with a reply of any number of parts: a listing, a download, a subscription. The parts are
@@ -269,8 +270,9 @@ impl Client {
     /// the reply is the only part, and [`Parts`] returns the error.
     pub fn stream(&self, request: impl IntoBody) -> Result<Parts, Error> {
         let began = Instant::now();
-        let ids = self.start_all(&[request.into_body()], began, true)?;
-        Ok(Parts::new(self.inner.clone(), ids[0], began))
+        let span = self.span();
+        let ids = self.start_all(&[request.into_body()], began, true, &span)?;
+        Ok(Parts::new(self.inner.clone(), ids[0], began, span))
     }
 
     /// A batch: requests that are sent together, in one write. See [`Batch`].

@@ -2,8 +2,10 @@
 
 use super::inner::Inner;
 use super::pending::Outcome;
+use crate::counts::CallEnd;
 use crate::error::{Error, Progress};
 use crate::exchange::Metadata;
+use crate::trace::CallSpan;
 use bytes::{Buf, Bytes};
 use std::fmt;
 use std::io::{self, Read};
@@ -37,11 +39,13 @@ pub struct Parts {
     has_failed: bool,
     /// Of the part that is being read.
     rest: Bytes,
+    span: CallSpan,
 }
 
 impl Parts {
-    pub(super) fn new(inner: Arc<Inner>, id: u32, began: Instant) -> Parts {
-        Parts { inner, id, began, is_over: false, has_failed: false, rest: Bytes::new() }
+    pub(super) fn new(inner: Arc<Inner>, id: u32, began: Instant, span: CallSpan) -> Parts {
+        let (is_over, has_failed, rest) = (false, false, Bytes::new());
+        Parts { inner, id, began, is_over, has_failed, rest, span }
     }
 
     /// Waits for the next part, at most for `timeout`. `None`: the reply has ended.
@@ -128,13 +132,15 @@ impl Parts {
         }
         let (outcome, end) = self.inner.collect(self.id)?;
         self.is_over = true;
-        Some(match outcome {
+        let result = match outcome {
             Outcome::End => Ok(None),
             outcome => {
                 self.has_failed = true;
                 Err(self.inner.error(outcome, end, self.began, Duration::ZERO))
             }
-        })
+        };
+        self.span.outcome(&result);
+        Some(result)
     }
 }
 
@@ -177,6 +183,7 @@ impl fmt::Debug for Parts {
 impl Drop for Parts {
     fn drop(&mut self) {
         if !self.is_over {
+            self.span.ends(CallEnd::Cancelled);
             self.inner.abandon(self.id);
         }
     }

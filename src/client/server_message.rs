@@ -5,6 +5,7 @@ use crate::error::ErrorReply;
 use crate::exchange::Metadata;
 use crate::nesting::{Chain, Handling};
 use crate::server::IntoReply;
+use crate::trace::RequestSpan;
 use bytes::Bytes;
 use std::fmt;
 use std::sync::Arc;
@@ -54,6 +55,12 @@ impl ServerMessage {
                 deadline: request.deadline(),
                 chain: Chain::of(Some(request.metadata())),
                 worker: None,
+                span: RequestSpan::begin(
+                    request.client.endpoint(),
+                    None,
+                    request.method(),
+                    Some(request.metadata()),
+                ),
             }),
             ServerMessage::Notification(_) => None,
         };

@@ -9,8 +9,10 @@ use super::lead::Inbox as _;
 use super::parts::Parts;
 use super::pending::{NotBegun, PartRefused, Terms, UPLOAD_MAX};
 use crate::body::IntoBody;
+use crate::counts::CallEnd;
 use crate::error::{Error, Progress};
 use crate::nesting;
+use crate::trace::CallSpan;
 use bytes::Bytes;
 use std::fmt;
 use std::io::{self, Write};
@@ -39,6 +41,7 @@ pub struct Upload {
     is_ended: bool,
     /// What was sent since this side last looked for what has arrived.
     unlooked: usize,
+    span: CallSpan,
 }
 
 /// So much is sent before this side looks whether the server has answered: a system call for each look.
@@ -84,13 +87,14 @@ impl Client {
     /// As [`upload`](Client::upload).
     pub fn duplex(&self) -> Result<(Upload, Parts), Error> {
         let upload = self.begin_upload(true)?;
-        let parts = Parts::new(upload.inner.clone(), upload.id, upload.began);
+        let parts = Parts::new(upload.inner.clone(), upload.id, upload.began, upload.span.clone());
         Ok((upload, parts))
     }
 
     fn begin_upload(&self, is_duplex: bool) -> Result<Upload, Error> {
         let began = Instant::now();
-        let nested = nesting::metadata(&self.metadata).transpose();
+        let span = self.span();
+        let nested = nesting::outgoing(&self.metadata, &span);
         let nested = nested.map_err(|why| why.error(&self.inner.endpoint))?;
         let terms = Terms {
             began,
@@ -104,7 +108,7 @@ impl Client {
         let id = begun.map_err(|why| self.not_begun(why, ().into_body(), began))?;
         let (inner, timeout) = (self.inner.clone(), self.time(began));
         inner.channel.send_soon(&inner.pending);
-        Ok(Upload { inner, id, began, timeout, is_duplex, is_ended: false, unlooked: 0 })
+        Ok(Upload { inner, id, began, timeout, is_duplex, is_ended: false, unlooked: 0, span })
     }
 }
 
@@ -205,7 +209,8 @@ impl Upload {
         self.is_ended = true;
         self.inner.pending.end_request(self.id, Some(deadline));
         self.inner.channel.send_soon(&self.inner.pending);
-        Ok(Call::new(self.inner.clone(), self.id, Instant::now(), deadline))
+        let span = std::mem::take(&mut self.span);
+        Ok(Call::new(self.inner.clone(), self.id, Instant::now(), deadline, span))
     }
 
     /// Ends the request of [`Client::duplex`]: all parts have been sent. What has not been sent yet is sent while a
@@ -256,6 +261,7 @@ impl Drop for Upload {
                 self.inner.channel.wake_reader();
             }
             (false, false) => {
+                self.span.ends(CallEnd::Cancelled);
                 self.inner.abandon(self.id);
             }
         }

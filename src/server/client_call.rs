@@ -4,9 +4,11 @@ use super::calling::Calling;
 use super::connection::{Connection, NoPlace, Place};
 use super::outbox::Given;
 use crate::body::IntoBody;
+use crate::counts::CallEnd;
 use crate::error::{Error, Progress};
 use crate::exchange::{Message, Opening};
 use crate::nesting;
+use crate::trace::CallSpan;
 use bytes::Bytes;
 use std::fmt;
 use std::sync::Arc;
@@ -18,6 +20,7 @@ pub struct ClientCall {
     calling: Arc<Calling>,
     connection: Connection,
     is_over: bool,
+    span: CallSpan,
 }
 
 impl Connection {
@@ -86,7 +89,8 @@ impl Connection {
         let given = self.timeout.unwrap_or(outbox.call_time());
         // In a handler: at most what is left of its request's time, and with who waits for this call.
         let given = nesting::time_left(given, Instant::now());
-        let nested = nesting::metadata(&self.metadata).transpose();
+        let span = CallSpan::begin(&endpoint, self.method);
+        let nested = nesting::outgoing(&self.metadata, &span);
         let nested = nested.map_err(|why| why.error(&endpoint))?;
         let metadata = nested.unwrap_or_else(|| self.metadata.clone());
         let calling = Arc::new(Calling::new(endpoint, given, place));
@@ -94,7 +98,7 @@ impl Connection {
         let (method, deadline, message) = (self.method, calling.deadline(), Some(message));
         let opening = Opening { method, deadline, message, ..Opening::default() };
         self.origin.give(0, Given::Call(Box::new((opening, calling.clone()))));
-        Ok(ClientCall { calling, connection: self.clone(), is_over: false })
+        Ok(ClientCall { calling, connection: self.clone(), is_over: false, span })
     }
 }
 
@@ -110,6 +114,7 @@ impl ClientCall {
         match self.calling.wait(until) {
             Some(result) => {
                 self.is_over = true;
+                self.span.outcome(&result);
                 result
             }
             None => Err(self.calling.late(Duration::ZERO, Progress::Unknown)),
@@ -140,8 +145,7 @@ impl ClientCall {
         let _waiting = nesting::wait();
         let until = until.into_iter().chain(self.calling.deadline()).min();
         let result = self.calling.wait(until);
-        self.is_over |= result.is_some();
-        result
+        self.ended(result)
     }
 
     /// Returns the reply if it has arrived; does not wait.
@@ -150,7 +154,14 @@ impl ClientCall {
     /// As [`wait`](ClientCall::wait).
     pub fn try_wait(&mut self) -> Option<Result<Bytes, Error>> {
         let result = self.calling.take();
-        self.is_over |= result.is_some();
+        self.ended(result)
+    }
+
+    fn ended(&mut self, result: Option<Result<Bytes, Error>>) -> Option<Result<Bytes, Error>> {
+        if let Some(result) = &result {
+            self.is_over = true;
+            self.span.outcome(result);
+        }
         result
     }
 
@@ -158,7 +169,11 @@ impl ClientCall {
     /// panics are caught.
     pub fn then(mut self, then: impl FnOnce(Result<Bytes, Error>) + Send + 'static) {
         self.is_over = true;
-        self.calling.set_then(Box::new(then));
+        let span = std::mem::take(&mut self.span);
+        self.calling.set_then(Box::new(move |result| {
+            span.outcome(&result);
+            then(result);
+        }));
     }
 
     /// Cancels the call: the client is told. As dropping it.
@@ -179,6 +194,7 @@ impl ClientCall {
 impl Drop for ClientCall {
     fn drop(&mut self) {
         if !self.is_over {
+            self.span.ends(CallEnd::Cancelled);
             self.connection.origin.give(0, Given::Cancel(self.calling.clone()));
         }
     }

@@ -3,6 +3,7 @@
 use crate::counts::CallEnd;
 use crate::exchange::Cancelled;
 use crate::guard::guarded;
+use crate::trace::RequestSpan;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -55,6 +56,7 @@ pub(super) struct Watch {
     /// When its request was begun, if somebody wants to know, and the request's method.
     pub began: Option<Instant>,
     pub method: u32,
+    pub span: RequestSpan,
     state: Mutex<State>,
 }
 
@@ -71,8 +73,8 @@ struct State {
 }
 
 impl Watch {
-    pub fn new(began: Option<Instant>, method: u32) -> Watch {
-        Watch { began, method, ..Watch::default() }
+    pub fn new(began: Option<Instant>, method: u32, span: RequestSpan) -> Watch {
+        Watch { began, method, span, ..Watch::default() }
     }
 
     /// Whether nobody waits for the reply.

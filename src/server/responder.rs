@@ -10,6 +10,7 @@ use crate::error::ErrorReply;
 use crate::exchange::Metadata;
 use crate::message_server::ConnectionId;
 use crate::peer::Peer;
+use crate::trace::RequestSpan;
 use bytes::Bytes;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -28,6 +29,7 @@ pub struct Request {
     pub(super) parts: Option<Box<RequestParts>>,
     /// `None` for a handler that replies at once.
     pub(super) watch: Option<Arc<Watch>>,
+    pub(super) span: RequestSpan,
 }
 
 impl Request {

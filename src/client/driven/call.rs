@@ -2,8 +2,10 @@
 
 use super::shared::Handle;
 use crate::client::pending::Outcome;
+use crate::counts::CallEnd;
 use crate::error::Error;
 use crate::exchange::Metadata;
+use crate::trace::CallSpan;
 use bytes::Bytes;
 use std::fmt;
 use std::future::{Future, poll_fn};
@@ -42,11 +44,18 @@ pub struct Call {
     time: Duration,
     /// Its outcome has been returned.
     is_collected: bool,
+    span: CallSpan,
 }
 
 impl Call {
-    pub(super) fn new(inner: Arc<Handle>, id: u32, began: Instant, time: Duration) -> Call {
-        Call { inner, id, began, time, is_collected: false }
+    pub(super) fn new(
+        inner: Arc<Handle>,
+        id: u32,
+        began: Instant,
+        time: Duration,
+        span: CallSpan,
+    ) -> Call {
+        Call { inner, id, began, time, is_collected: false, span }
     }
 
     /// Returns the reply if it has arrived. `None`: no reply yet, or it was returned before. Does not wait.
@@ -63,10 +72,12 @@ impl Call {
             // Of a reply of parts only the first was asked for: the server is told.
             self.inner.kick();
         }
-        Some(match outcome {
+        let result = match outcome {
             Outcome::Reply(reply) => Ok(reply),
             outcome => Err(self.inner.error(outcome, end, self.began, self.time)),
-        })
+        };
+        self.span.outcome(&result);
+        Some(result)
     }
 
     /// Waits for the reply, with the metadata that the server has sent beside it
@@ -145,6 +156,7 @@ impl fmt::Debug for Call {
 impl Drop for Call {
     fn drop(&mut self) {
         if !self.is_collected {
+            self.span.ends(CallEnd::Cancelled);
             self.inner.pending.abandon(self.id);
             self.inner.kick();
         }

@@ -31,6 +31,7 @@ use crate::framing::Framing;
 use crate::limits::Limits;
 use crate::nesting;
 use crate::peer::Peer;
+use crate::trace::CallSpan;
 use bytes::Bytes;
 use shared::{Handle, Shared};
 use std::fmt;
@@ -143,8 +144,9 @@ impl Client {
     pub async fn start(&self, request: impl IntoBody) -> Result<Call, Error> {
         let began = (self.inner.clock)();
         let time = nesting::time_left(self.timeout, began);
-        let id = self.begin(request.into_body().into_bytes(), began, time, false, || false).await?;
-        Ok(Call::new(self.inner.clone(), id, began, time))
+        let (span, request) = (self.span(), request.into_body().into_bytes());
+        let id = self.begin(request, began, time, false, || false, &span).await?;
+        Ok(Call::new(self.inner.clone(), id, began, time, span))
     }
 
     /// As [`call`](Client::call), with a place that is kept for it.
@@ -152,8 +154,9 @@ impl Client {
     pub(crate) async fn call_in(&self, place: Place, request: Bytes) -> Result<Bytes, Error> {
         let began = (self.inner.clock)();
         let time = nesting::time_left(self.timeout, began);
-        let id = self.begin(request, began, time, false, || place.take()).await?;
-        Call::new(self.inner.clone(), id, began, time).await
+        let span = self.span();
+        let id = self.begin(request, began, time, false, || place.take(), &span).await?;
+        Call::new(self.inner.clone(), id, began, time, span).await
     }
 
     /// Sends a request with a reply of any number of parts: a listing, a download, a subscription. The parts are taken from
@@ -179,8 +182,9 @@ impl Client {
     pub async fn stream(&self, request: impl IntoBody) -> Result<Parts, Error> {
         let began = (self.inner.clock)();
         let time = nesting::time_left(self.timeout, began);
-        let id = self.begin(request.into_body().into_bytes(), began, time, true, || false).await?;
-        Ok(Parts::new(self.inner.clone(), id, began))
+        let (span, request) = (self.span(), request.into_body().into_bytes());
+        let id = self.begin(request, began, time, true, || false, &span).await?;
+        Ok(Parts::new(self.inner.clone(), id, began, span))
     }
 
     async fn begin(
@@ -190,6 +194,7 @@ impl Client {
         time: Duration,
         has_parts: bool,
         takes_place: impl FnOnce() -> bool,
+        span: &CallSpan,
     ) -> Result<u32, Error> {
         let (inner, deadline) = (&self.inner, began + time);
         if time < self.timeout && time.is_zero() {
@@ -197,7 +202,7 @@ impl Client {
             return Err(Error::late(&inner.endpoint, time, began, Progress::NotBegun));
         }
         // In a handler: who waits for this call goes with it. Asked before the first wait, which may end elsewhere.
-        let metadata = self.metadata_to_send()?;
+        let metadata = self.metadata_to_send(span)?;
         let fits = inner.wait_for_limit(request.len(), deadline).await;
         fits.map_err(|why| inner.unfit(why, &request, time, began))?;
         let terms = Terms {
@@ -212,9 +217,14 @@ impl Client {
         inner.begin(&request, terms).map_err(|why| inner.not_begun(why, &request))
     }
 
+    /// The span of a call that begins.
+    fn span(&self) -> CallSpan {
+        CallSpan::begin(&self.inner.endpoint, self.method)
+    }
+
     /// `None`: those of this client.
-    fn metadata_to_send(&self) -> Result<Option<Metadata>, Error> {
-        let nested = nesting::metadata(&self.metadata).transpose();
+    fn metadata_to_send(&self, span: &CallSpan) -> Result<Option<Metadata>, Error> {
+        let nested = nesting::outgoing(&self.metadata, span);
         nested.map_err(|why| why.error(&self.inner.endpoint))
     }
 

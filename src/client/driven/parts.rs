@@ -2,8 +2,10 @@
 
 use super::shared::Handle;
 use crate::client::pending::Outcome;
+use crate::counts::CallEnd;
 use crate::error::Error;
 use crate::exchange::Metadata;
+use crate::trace::CallSpan;
 use bytes::Bytes;
 use futures_core::Stream;
 use std::fmt;
@@ -44,11 +46,13 @@ pub struct Parts {
     has_failed: bool,
     /// Of the part that is being read.
     rest: Bytes,
+    span: CallSpan,
 }
 
 impl Parts {
-    pub(super) fn new(inner: Arc<Handle>, id: u32, began: Instant) -> Parts {
-        Parts { inner, id, began, is_over: false, has_failed: false, rest: Bytes::new() }
+    pub(super) fn new(inner: Arc<Handle>, id: u32, began: Instant, span: CallSpan) -> Parts {
+        let (is_over, has_failed, rest) = (false, false, Bytes::new());
+        Parts { inner, id, began, is_over, has_failed, rest, span }
     }
 
     /// Waits for the next part. `None`: the reply has ended. An item that is an error is the last.
@@ -78,13 +82,15 @@ impl Parts {
         }
         let (outcome, end, _) = pending.collect(self.id)?;
         self.is_over = true;
-        Some(match outcome {
+        let result = match outcome {
             Outcome::End => Ok(None),
             outcome => {
                 self.has_failed = true;
                 Err(self.inner.error(outcome, end, self.began, Duration::ZERO))
             }
-        })
+        };
+        self.span.outcome(&result);
+        Some(result)
     }
 
     /// What the server has sent beside the first part ([`Responder::with_metadata`](crate::Responder::with_metadata)), once
@@ -161,6 +167,7 @@ impl fmt::Debug for Parts {
 impl Drop for Parts {
     fn drop(&mut self) {
         if !self.is_over {
+            self.span.ends(CallEnd::Cancelled);
             self.inner.pending.abandon(self.id);
             self.inner.kick();
         }

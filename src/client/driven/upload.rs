@@ -10,6 +10,7 @@ use crate::client::pending::{PartRefused, Terms, UPLOAD_MAX, Until, Waited};
 use crate::error::{Error, Progress};
 use crate::exchange::Settings;
 use crate::nesting;
+use crate::trace::CallSpan;
 use bytes::Bytes;
 use std::fmt;
 use std::io;
@@ -42,6 +43,7 @@ pub struct Upload {
     is_given_away: bool,
     /// Of a write that waits.
     waits: Option<u64>,
+    span: CallSpan,
 }
 
 impl Client {
@@ -71,13 +73,14 @@ impl Client {
     /// As [`upload`](Client::upload).
     pub fn duplex(&self) -> Result<(Upload, Parts), Error> {
         let upload = self.begin_upload(true)?;
-        let parts = Parts::new(upload.inner.clone(), upload.id, upload.began);
+        let parts = Parts::new(upload.inner.clone(), upload.id, upload.began, upload.span.clone());
         Ok((upload, parts))
     }
 
     fn begin_upload(&self, is_duplex: bool) -> Result<Upload, Error> {
         let (inner, began) = (self.inner.clone(), (self.inner.clock)());
-        let metadata = self.metadata_to_send()?;
+        let span = self.span();
+        let metadata = self.metadata_to_send(&span)?;
         let terms = Terms {
             began,
             deadline: None,
@@ -91,7 +94,7 @@ impl Client {
         inner.kick();
         let timeout = nesting::time_left(self.timeout, began);
         let (is_ended, is_given_away, waits) = (false, false, None);
-        Ok(Upload { inner, id, began, timeout, is_duplex, is_ended, is_given_away, waits })
+        Ok(Upload { inner, id, began, timeout, is_duplex, is_ended, is_given_away, waits, span })
     }
 }
 
@@ -176,7 +179,8 @@ impl Upload {
         let now = (inner.clock)();
         self.end_request(Some(now + self.timeout));
         self.is_given_away = true;
-        Ok(Call::new(inner, self.id, now, self.timeout))
+        let span = std::mem::take(&mut self.span);
+        Ok(Call::new(inner, self.id, now, self.timeout, span))
     }
 
     /// Ends the request of [`Client::duplex`]: all parts have been sent.

@@ -9,6 +9,7 @@ use crate::server::connection::Connection;
 use crate::server::interrupt::Watch;
 use crate::server::outbox::Answer;
 use crate::server::responder::{Request, Responder, of_application};
+use crate::trace::RequestSpan;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Instant;
@@ -21,6 +22,7 @@ pub(in crate::server) struct Answerer<'a, M> {
     pub(super) server: &'a mut Answering<M>,
     pub(super) connection: ConnectionId,
     pub(super) id: u32,
+    pub(super) span: RequestSpan,
 }
 
 impl<M: MessageServer> Answerer<'_, M> {
@@ -43,6 +45,7 @@ impl<M: MessageServer> Answerer<'_, M> {
 
     fn finish(self, method: u32, began: Option<Instant>, answer: Answer) {
         let end = self.server.answer(self.connection, self.id, answer);
+        self.span.ends(end);
         let caller = self.server.callers.get(&self.connection);
         if let Some(caller) = caller {
             let whose = || (Connection::new(caller.origin.clone()), method);
@@ -82,7 +85,7 @@ impl<M: MessageServer> Answerer<'_, M> {
         let parts = inflow.as_ref().map_or(0, |inflow| inflow.bytes());
         let held = keep(&mut request.body) + REQUEST_COST + parts;
         let began = self.server.outbox.tally.begins();
-        let watch = Arc::new(Watch::new(began, request.method));
+        let watch = Arc::new(Watch::new(began, request.method, self.span.clone()));
         request.watch = Some(watch.clone());
         if let Some(caller) = self.server.callers.get_mut(&self.connection) {
             let request = InFlight { held, watch: watch.clone(), flow: None, inflow };

@@ -27,6 +27,7 @@ use crate::ids::IdMap;
 use crate::limits::Limits;
 use crate::message_server::{ConnectionId, Event, MessageServer};
 use crate::monitor;
+use crate::trace;
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -178,8 +179,9 @@ impl<M: MessageServer> Answering<M> {
             Event::Connected(connection) => self.connected(connection),
             Event::Message(connection, message) => {
                 let mut next = self.received(connection, message);
-                while let Some(Begun { id, request, is_last }) = next {
-                    let answer = Answerer { server: self, connection, id };
+                while let Some(Begun { id, mut request, is_last }) = next {
+                    let span = request.begin_span();
+                    let answer = Answerer { server: self, connection, id, span };
                     match monitor::is_reserved(request.method) {
                         true => own::answer(request, answer),
                         false => handler(request, answer),
@@ -207,6 +209,7 @@ impl<M: MessageServer> Answering<M> {
         let origin = Arc::new(origin);
         self.connections.add(&origin);
         self.outbox.tap.change(connection, true, &origin.peer);
+        trace::connected(self.messages.endpoint(), connection, &origin.peer);
         let mut caller = Caller::new(origin.clone(), self.config.clone(), share);
         if self.stopping.is_some() {
             caller.machine.drain();
@@ -232,6 +235,7 @@ impl<M: MessageServer> Answering<M> {
         self.outbox.tally.disconnected.add(1);
         self.connections.remove(connection);
         self.outbox.tap.change(connection, false, reason);
+        trace::closed(self.messages.endpoint(), connection, reason);
         self.hooks.closed(&Connection::new(caller.origin.clone()), reason);
         self.admit();
     }

@@ -19,6 +19,7 @@ use crate::server::arrival::{Arrival, Lateness};
 use crate::server::connection::{Connection, Origin};
 use crate::server::interrupt::Interrupt;
 use crate::server::responder::Request;
+use crate::trace::RequestSpan;
 use bytes::Bytes;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -107,6 +108,7 @@ impl Caller {
             origin,
             parts: None,
             watch: None,
+            span: RequestSpan::default(),
         }
     }
 
@@ -245,6 +247,7 @@ impl Caller {
 fn count(origin: &Arc<Origin>, request: &InFlight, end: CallEnd) {
     let watch = &request.watch;
     if !watch.is_over() {
+        watch.span.ends(end);
         let whose = || (Connection::new(origin.clone()), watch.method);
         origin.outbox.tally.ends(end, watch.began, whose);
     }
