@@ -25,6 +25,43 @@
 //!   the other end. What the messages mean is up to the application. [`Incoming`] is for
 //!   what a server of calls sends unasked.
 //!
+//! # Which client
+//!
+//! | the program | takes |
+//! |---|---|
+//! | calls from threads, and may wait | [`Client`] |
+//! | has a service that starts, stops and dies | [`ReconnectingClient`], from [`ClientOptions::reconnecting`] |
+//! | should start the service if none is there | [`ClientOptions::start_with`] |
+//! | runs on tokio | `tokio::Client`, or `tokio::ReconnectingClient` (feature `tokio`) |
+//! | has an event loop of its own | [`Incoming`], with [`Client::start`] and [`Call::try_wait`] |
+//! | has the service as a child process | [`Client::spawn`] |
+//! | wants a trait with methods instead of bytes | `typed` (feature `typed`), over any of these |
+//! | speaks to a server that is not made with this crate | [`MessageClient`], with a [`framing`] |
+//!
+//! And which server:
+//!
+//! | the handler | takes |
+//! |---|---|
+//! | replies at once | [`Server::serve`] |
+//! | replies later, from anywhere | [`Server::serve_deferred`] |
+//! | blocks | [`Server::serve_workers`] |
+//! | is async | `Server::serve_tasks` (feature `tokio`) |
+//! | is a trait with methods | `Server::serve_typed` (feature `typed`) |
+//! | is a `tower::Service` | `Server::serve_service` (feature `tower`) |
+//!
+//! # Features
+//!
+//! None is on by default.
+//!
+//! | feature | adds |
+//! |---|---|
+//! | `tokio` | the async client, and async handlers |
+//! | `tower` | a client as a `tower::Service`, and servers of one; with `tokio` |
+//! | `typed` | services as traits, with MessagePack or JSON |
+//! | `tracing` | spans of calls and requests, and traces that go through them |
+//!
+//! [`recipes`] has what applications want most often, [`monitor`] what a running server shows to tools.
+//!
 //! # Promises
 //!
 //! - Only the user who started the server may connect, and root or LocalSystem, unless [`Access`]

@@ -1,11 +1,12 @@
 //! Notifications of a client to its server, on every transport.
 
 use crate::common::by_hand::{ByHand, by_hand};
-use crate::common::serving::limits;
+use crate::common::serving::{Serving, limits};
 use crate::common::{Backend, PATIENCE, pattern};
 use msgpipe::exchange::{Arrived, Event, MESSAGE_COST, Side};
 use msgpipe::{Error, Fault, MessageServer, Metadata};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ crate::on_every_transport!(
     a_thread_waits_for_room,
     threads_wait_for_room_beside_a_reading_thread,
     a_notification_over_the_limit_is_returned,
+    what_a_client_says_before_it_goes_is_heard,
 );
 crate::on_named_transports!(what_the_server_does_not_take_has_a_limit,);
 
@@ -37,6 +39,25 @@ fn notifications_arrive_in_order_with_method_and_metadata<B: Backend>() {
     assert_eq!(arrived.each_ref().map(|it| it.method), [0, 7, 8]);
     assert_eq!(arrived.each_ref().map(|it| &it.body[..]), [&b""[..], b"seven", b"eight"]);
     assert_eq!(arrived.map(|it| it.metadata), [Metadata::default(), Metadata::default(), metadata]);
+}
+
+/// A program that notifies and ends at once.
+fn what_a_client_says_before_it_goes_is_heard<B: Backend>() {
+    const MANY: usize = 500;
+    let backend = B::new();
+    let (tell, told) = mpsc::channel();
+    let server = backend.serve_calls(&limits()).unwrap();
+    let server = server.on_notification(move |it| tell.send(it.body()).unwrap());
+    let _serving = Serving::start(server, |_, responder| responder.reply(""));
+    let client = backend.client(&limits()).unwrap();
+    client.call("it is there").unwrap();
+    for number in 0..MANY {
+        client.notify(number.to_string()).unwrap();
+    }
+    drop(client);
+    for number in 0..MANY {
+        assert_eq!(told.recv_timeout(PATIENCE).unwrap(), number.to_string());
+    }
 }
 
 /// One below, at, and above it: the queue takes messages while it is not full.

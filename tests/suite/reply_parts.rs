@@ -13,6 +13,7 @@ crate::on_every_transport!(
     a_reply_of_parts_is_written_and_read_as_bytes,
     an_error_comes_after_the_parts,
     a_sender_that_gives_up_leaves_no_complete_reply,
+    what_was_sent_before_a_panic_arrives_before_the_error,
     a_client_that_takes_no_more_ends_the_sender,
     a_client_that_goes_ends_the_sender,
     a_client_that_takes_nothing_stops_its_sender_and_nobody_else,
@@ -123,6 +124,29 @@ fn a_sender_that_gives_up_leaves_no_complete_reply<B: Backend>() {
     let failed = parts.next_within(PATIENCE).unwrap_err();
     assert!(matches!(failed, Error::Answered { .. }), "{failed}");
     assert!(failed.to_string().contains("before its end"), "{failed}");
+}
+
+/// Also what waits for the client to take parts.
+fn what_was_sent_before_a_panic_arrives_before_the_error<B: Backend>() {
+    // More than the system's buffers, and less than what waits in the server before its sender does.
+    const MANY: usize = 10;
+    let backend = B::new();
+    let (_serving, senders) = passing(&backend);
+    let client = client(&backend);
+    let mut parts = client.stream("").unwrap();
+    let mut sender = senders.recv_timeout(PATIENCE).unwrap();
+    let sending = thread::spawn(move || {
+        for number in 0..MANY {
+            sender.send(pattern(70_000, number as u8)).unwrap();
+        }
+        std::panic::resume_unwind(Box::new("as it is to"));
+    });
+    sending.join().unwrap_err();
+    for number in 0..MANY {
+        assert!(next(&mut parts) == pattern(70_000, number as u8), "another part than {number}");
+    }
+    let failed = parts.next_within(PATIENCE).unwrap_err();
+    assert!(matches!(&failed, Error::Answered { reply, .. } if reply.code == ErrorReply::FAILED));
 }
 
 /// The sender is told while it waits, and also before.

@@ -22,6 +22,7 @@ impl<M: MessageServer> Answering<M> {
         mut message: Bytes,
     ) -> Option<Begun> {
         if !self.messages.is_reachable(connection) {
+            self.received_last(connection, message);
             return None;
         }
         let caller = self.callers.get_mut(&connection)?;
@@ -50,6 +51,29 @@ impl<M: MessageServer> Answering<M> {
             Err(violation) => {
                 self.close_with(connection, violation.into());
                 None
+            }
+        }
+    }
+
+    /// A message of a client that has gone. Nobody waits for what it has asked, but what it has said counts: a program that
+    /// notifies and ends is no exception.
+    fn received_last(&mut self, connection: ConnectionId, message: Bytes) {
+        let Some(caller) = self.callers.get_mut(&connection) else {
+            return;
+        };
+        self.outbox.tally.received.add(message.len());
+        let open = caller.machine.peer_open();
+        let received = caller.machine.receive(Instant::now(), message);
+        self.open = self.open + caller.machine.peer_open() - open;
+        let mut is_heard = received.is_ok();
+        while is_heard {
+            let caller = self.callers.get_mut(&connection);
+            match caller.and_then(|caller| caller.machine.next_event()) {
+                Some(event @ exchange::Event::Notification { .. }) => {
+                    self.happened(connection, event);
+                }
+                Some(_) => {}
+                None => is_heard = false,
             }
         }
     }

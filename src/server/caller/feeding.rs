@@ -3,7 +3,7 @@
 use super::Caller;
 use crate::counts::CallEnd;
 use crate::error::ErrorReply;
-use crate::exchange::{self, Message, SendError, Side};
+use crate::exchange::{Message, SendError, Side};
 use crate::message_server::{ConnectionId, MessageServer};
 use crate::server::flow::{Ending, Flow, Next};
 use crate::server::interrupt::Interrupt;
@@ -157,9 +157,10 @@ impl Caller {
         let _ = match ending {
             Ending::Complete => self.machine.end(id),
             Ending::Failed(error) => self.machine.fail(id, *error),
+            // In order, as an abort would overtake the parts that wait.
             Ending::Broken => {
-                self.machine.abort(id, exchange::abort::FAILED);
-                Ok(())
+                let text = "the server gave up the reply before its end";
+                self.machine.fail(id, ErrorReply::new(ErrorReply::FAILED, text))
             }
         };
         self.release(id, end);
