@@ -69,10 +69,9 @@ impl<M: MessageServer> Answering<M> {
         while is_heard {
             let caller = self.callers.get_mut(&connection);
             match caller.and_then(|caller| caller.machine.next_event()) {
-                Some(event @ exchange::Event::Notification { .. }) => {
-                    self.happened(connection, event);
-                }
-                Some(_) => {}
+                Some(exchange::Event::Request { .. } | exchange::Event::Announced { .. }) => {}
+                // Also the replies to what this server has asked.
+                Some(event) => drop(self.happened(connection, event)),
                 None => is_heard = false,
             }
         }
