@@ -38,7 +38,8 @@ const hooks = (client) => ({
   answered: (code, text, details) => new CallError(code, text, details),
   aborted: (code, path) =>
     code === 4 ? new TimeoutError("its limit of") : new ClosedError(new Error(`the reply was aborted with code ${code}`), path),
-  notified: (body, method) => client().emit("notification", body, method),
+  // Later: an error of a listener is the application's, and the first ones come before anyone can listen.
+  notified: (body, method) => setImmediate(() => client()?.emit("notification", body, method)),
   hasEnded: (error) => client()?.emit("close", error),
 });
 
@@ -120,7 +121,8 @@ export class Client extends EventEmitter {
     return this.#connection.begin();
   }
 
-  #begin(body, { method = 0, metadata = {}, timeout = 30_000 }, last) {
+  #begin(body, { method = 0, metadata = {}, timeout = 30_000, signal }, last) {
+    signal?.throwIfAborted();
     const bytes = sized(body, this.#connection);
     const pairs = metadataOf(metadata);
     const call = this.#opened();
@@ -205,7 +207,9 @@ class Upload {
 }
 
 function sized(body, connection) {
-  const bytes = typeof body === "string" ? Buffer.from(body) : Buffer.from(body.buffer ?? body, body.byteOffset, body.byteLength);
+  // A copy: the caller may use its buffer again before the system has taken the bytes.
+  const view = ArrayBuffer.isView(body) ? new Uint8Array(body.buffer, body.byteOffset, body.byteLength) : body;
+  const bytes = Buffer.from(typeof view === "string" ? view : new Uint8Array(view));
   const limit = connection.theirs.body;
   if (bytes.length > limit) throw new RangeError(`a message of ${bytes.length} bytes: the server takes up to ${limit}`);
   return bytes;

@@ -163,7 +163,7 @@ impl Topic {
                     published.dropped += 1;
                     subscriber.responder.count_dropped(1);
                 }
-                Err(Refused::Gone) => drop(self.shared.subscribers().remove(&key)),
+                Err(Refused::Gone) => self.shared.end(key, Ending::Broken),
             }
         }
         drop(one_at_a_time);
@@ -222,7 +222,8 @@ impl Shared {
         if let Some(shared) = shared.upgrade() {
             match why {
                 Interrupt::Stopping => shared.end(key, Ending::Complete),
-                _ => drop(shared.subscribers().remove(&key)),
+                // The loop is told too: until then the call counts as open.
+                _ => shared.end(key, Ending::Broken),
             }
         }
     }

@@ -6,7 +6,7 @@ use super::codec::Codec;
 use super::error::{CallError, Never, ServiceError};
 use super::interface::Interface;
 use super::method::{DESCRIBE_METHOD, Method};
-use super::received::{failed, no_reply, reply, step, unsendable};
+use super::received::{failed, no_reply, reply, step, unsendable, unsendable_item};
 use super::step::Step;
 use crate::client::driven::Client;
 use crate::error::Error;
@@ -130,7 +130,7 @@ impl AsyncCaller {
                 break;
             };
             let item = self.codec.encode(&item);
-            let item = item.map_err(|problem| unsendable(method, self.codec, problem))?;
+            let item = item.map_err(|problem| unsendable_item(method, self.codec, problem))?;
             sent = upload.send(item).await;
         }
         match sent {

@@ -5,7 +5,7 @@ use super::codec::Codec;
 use super::error::{CallError, Never, ServiceError};
 use super::interface::Interface;
 use super::method::{DESCRIBE_METHOD, Method};
-use super::received::{failed, no_reply, reply, step, unsendable};
+use super::received::{failed, no_reply, reply, step, unsendable, unsendable_item};
 use super::replies::{Replies, Sender, Subscription};
 use super::step::Step;
 use crate::client::{Client, ReconnectingClient};
@@ -153,7 +153,8 @@ impl Caller {
         while sent.is_ok() {
             let Some(item) = items.next() else { break };
             let item = self.codec.encode(&item);
-            sent = upload.send(item.map_err(|problem| unsendable(method, self.codec, problem))?);
+            sent =
+                upload.send(item.map_err(|problem| unsendable_item(method, self.codec, problem))?);
         }
         match sent {
             Ok(()) | Err(Error::Stopped { .. }) => {}

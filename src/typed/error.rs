@@ -112,6 +112,8 @@ pub enum What {
     Method,
     /// The server could not decode the arguments, or this side not encode them.
     Arguments,
+    /// An item of a request of many parts could not be encoded. What was sent before it may have been carried out.
+    Item,
     /// The reply, or a part of it, could not be encoded there or decoded here.
     Reply,
     /// The service's error could not be decoded here: its code and text are in [`Mismatch::reply`].
@@ -161,6 +163,7 @@ impl Display for Mismatch {
             (What::Arguments, None) => {
                 write!(f, "the arguments cannot be sent as {codec}: {problem}")
             }
+            (What::Item, _) => write!(f, "an item cannot be sent as {codec}: {problem}"),
             (What::Reply, Some(reply)) => {
                 write!(f, "the server could not send the reply: {}", reply.text)
             }

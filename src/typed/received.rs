@@ -36,7 +36,16 @@ pub fn no_reply<E>(method: &'static Method, codec: Codec) -> CallError<E> {
     method.mismatch(Mismatch::new(codec, What::Reply, problem))
 }
 
-/// Arguments or items that cannot be sent.
+/// An item that cannot be sent.
+pub fn unsendable_item<E>(
+    method: &'static Method,
+    codec: Codec,
+    problem: CodecError,
+) -> CallError<E> {
+    method.mismatch(Mismatch::new(codec, What::Item, problem))
+}
+
+/// Arguments that cannot be sent.
 pub fn unsendable<E>(method: &'static Method, codec: Codec, problem: CodecError) -> CallError<E> {
     method.mismatch(Mismatch::new(codec, What::Arguments, problem))
 }

@@ -3,7 +3,7 @@
 use super::codec::Codec;
 use super::error::{CallError, ServiceError};
 use super::method::Method;
-use super::received::{failed, reply, unsendable};
+use super::received::{failed, reply, unsendable_item};
 use crate::client as blocking;
 use crate::client::{Parts, Received, Upload};
 use crate::error::Error;
@@ -92,7 +92,7 @@ impl<T: Serialize, E: ServiceError> Sender<T, E> {
     /// one that cannot be encoded; the request goes on without it.
     pub fn send(&mut self, item: &T) -> Result<(), CallError<E>> {
         let item = self.codec.encode(item);
-        let item = item.map_err(|problem| unsendable(self.method, self.codec, problem))?;
+        let item = item.map_err(|problem| unsendable_item(self.method, self.codec, problem))?;
         self.upload.send(item).map_err(|error| failed(self.method, self.codec, error))
     }
 

@@ -21,6 +21,7 @@ crate::on_named_transports!(
     who_is_too_slow_is_told_so_and_nobody_else_waits,
     a_message_over_the_limit_ends_one_subscription,
     a_subscriber_that_leaves_is_forgotten,
+    who_subscribes_and_leaves_again_and_again_may_go_on,
 );
 
 /// The bytes of a message with which a subscriber is soon full.
@@ -281,4 +282,21 @@ fn a_server_that_stops_ends_them_at_once<B: Backend>() {
     assert_eq!(told, "the last");
     assert!(matches!(ended, Ok(true)), "{ended:?}");
     assert_eq!(topic.subscribers(), 0);
+}
+
+/// More often than calls may be open; and a server that stops then waits for nobody.
+fn who_subscribes_and_leaves_again_and_again_may_go_on<B: Backend>() {
+    let backend = B::new();
+    let topic = Topic::default();
+    let serving = serving(&backend, &topic);
+    let mut few = limits();
+    few.in_flight = 4;
+    let client = backend.client(&few).unwrap();
+    for round in 0..1100 {
+        let mut parts = client.stream("state").unwrap();
+        assert_eq!(next(&mut parts), "the state", "round {round}");
+        drop(parts);
+    }
+    assert_eq!(client.call("it goes on").unwrap(), "it goes on");
+    drop(serving);
 }

@@ -8,13 +8,13 @@ use crate::{body, target};
 use msgpipe::Client;
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// The bytes of a part of an upload: as much as a system's buffer of a connection holds.
 const PART: usize = 64 * 1024;
 
 pub fn run(common: &Common, args: &Call) -> Result<(), Exit> {
-    let mut sink = Sink::new(args)?;
+    let mut sink = Sink::new(args);
     let body = || body::read(args.body.as_deref(), args.file.as_deref(), common.message_limit);
     if let Some(framing) = common.framing {
         if args.upload.is_some() || args.stream || args.method != 0 || args.json.is_some() {
@@ -29,8 +29,12 @@ pub fn run(common: &Common, args: &Call) -> Result<(), Exit> {
     }
     // Before it connects: what cannot be read is not the server's affair.
     let upload = args.upload.as_deref().map(body::open).transpose()?;
-    let body = if upload.is_none() { body()? } else { Vec::new() };
+    let mut body = if upload.is_none() { body()? } else { Vec::new() };
     if let Some(method) = args.json.as_deref() {
+        if body.is_empty() {
+            // No arguments, and the reply in JSON.
+            body = b"{}".to_vec();
+        }
         check_json(method, &body)?;
     }
     let method = args.json.as_deref().map_or(args.method, msgpipe::typed::number);
@@ -56,9 +60,6 @@ pub fn run(common: &Common, args: &Call) -> Result<(), Exit> {
 
 /// A server would say so too, but in the words of a program.
 fn check_json(method: &str, body: &[u8]) -> Result<(), Exit> {
-    if body.is_empty() {
-        return Ok(());
-    }
     let parsed: Result<serde_json::Map<String, serde_json::Value>, _> =
         serde_json::from_slice(body);
     parsed.map(drop).map_err(|error| {
@@ -98,38 +99,36 @@ fn send_parts(
     Ok(reply?)
 }
 
-/// Where a reply goes.
+/// Where a reply goes. A file is made when a reply is there: until then an older one stays as it is.
 struct Sink {
-    file: Option<(File, String)>,
+    path: Option<PathBuf>,
+    file: Option<File>,
     raw: bool,
 }
 
 impl Sink {
-    fn new(args: &Call) -> Result<Sink, Exit> {
-        let file = args.output.as_deref().map(|path| {
-            let name = format!("writing {}", path.display());
-            match File::create(path) {
-                Ok(file) => Ok((file, name)),
-                Err(error) => Err(Exit::System(name, error)),
-            }
-        });
-        Ok(Sink { file: file.transpose()?, raw: args.raw })
+    fn new(args: &Call) -> Sink {
+        Sink { path: args.output.clone(), file: None, raw: args.raw }
     }
 
     /// Takes a reply, or a part of one, which is a line of its own.
     fn take(&mut self, bytes: &[u8], is_line: bool) -> Result<(), Exit> {
-        match &mut self.file {
-            Some((file, name)) => {
-                file.write_all(bytes).map_err(|error| Exit::System(name.clone(), error))
-            }
-            None => output::message(bytes, is_line, self.raw),
-        }
+        let Some(path) = &self.path else {
+            return output::message(bytes, is_line, self.raw);
+        };
+        let failed = |error| Exit::System(format!("writing {}", path.display()), error);
+        let file = match self.file.take() {
+            Some(file) => file,
+            None => File::create(path).map_err(failed)?,
+        };
+        self.file.insert(file).write_all(bytes).map_err(failed)
     }
 
-    fn finish(self) -> Result<(), Exit> {
-        match self.file {
-            Some((mut file, name)) => file.flush().map_err(|error| Exit::System(name, error)),
-            None => Ok(()),
+    /// A reply without parts is an empty file.
+    fn finish(mut self) -> Result<(), Exit> {
+        match self.path.is_some() && self.file.is_none() {
+            true => self.take(b"", false),
+            false => Ok(()),
         }
     }
 }

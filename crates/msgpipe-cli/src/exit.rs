@@ -2,7 +2,7 @@
 
 use msgpipe::Error;
 use std::fmt;
-use std::io;
+use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 /// What `msgpipe --help` says about the exit status.
@@ -34,7 +34,8 @@ impl Exit {
     pub fn print(&self) {
         match self {
             Exit::Found => {}
-            _ => eprintln!("msgpipe: {self}"),
+            // Nobody can be told that it cannot be said.
+            _ => drop(writeln!(io::stderr(), "msgpipe: {self}")),
         }
     }
 

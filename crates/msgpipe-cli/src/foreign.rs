@@ -5,6 +5,7 @@ use crate::exit::Exit;
 use crate::target;
 use msgpipe::bytes::Bytes;
 use msgpipe::{Error, Event, MessageServer};
+use std::io::{self, Write as _};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -55,7 +56,7 @@ pub fn echo(common: &Common, name: &str, framing: FramingName) -> Result<(), Exi
         match server.poll(None)? {
             // A client that does not read, or has gone, gets no reply.
             Some(Event::Message(client, message)) => drop(server.send(client, message)),
-            Some(Event::AcceptFailed(error)) => eprintln!("msgpipe: {error}"),
+            Some(Event::AcceptFailed(error)) => drop(writeln!(io::stderr(), "msgpipe: {error}")),
             _ => {}
         }
     }

@@ -34,7 +34,7 @@ pub fn run(common: &Common, args: &Tap) -> Result<(), Exit> {
         let Some(part) = part else { break };
         let Some(seen) = Seen::decode(part.clone()) else { continue };
         let missed = expected.map_or(0, |expected| seen.number.saturating_sub(expected));
-        expected = Some(seen.number + 1);
+        expected = Some(seen.number.saturating_add(1));
         to.take(&part, &seen, missed, args.bodies)?;
         left -= 1;
     }

@@ -31,6 +31,7 @@
 //! The numbers are read when Prometheus asks: a server that nobody asks pays for the times alone: two readings of the clock
 //! for each request, and one addition.
 
+use msgpipe::monitor::is_reserved;
 use msgpipe::{CallCounts, Counters, MessageServer, Server, SlowCall};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, MetricEncoder};
@@ -57,7 +58,7 @@ const OTHER: &str = "other";
 /// | name | type | labels |
 /// |---|---|---|
 /// | `msgpipe_clients` | gauge | |
-/// | `msgpipe_clients_total` | counter | |
+/// | `msgpipe_connections_total` | counter | |
 /// | `msgpipe_requests_open`, `msgpipe_client_calls_open` | gauge | |
 /// | `msgpipe_requests_total`, `msgpipe_client_calls_total` | counter | `end`: replied, failed, cancelled, late, closed |
 /// | `msgpipe_requests_refused_total` | counter | |
@@ -76,15 +77,17 @@ pub struct ServerMetrics {
 
 /// How long requests took, for each method that has a name.
 struct Times {
-    named: BTreeMap<u32, (String, Histogram)>,
-    other: Histogram,
+    named: BTreeMap<u32, Histogram>,
+    /// The same, and that of all others.
+    by_name: BTreeMap<String, Histogram>,
 }
 
 impl ServerMetrics {
     /// The metrics of the server with these counters.
     #[must_use]
     pub fn new(counters: Counters) -> ServerMetrics {
-        let times = Times { named: BTreeMap::new(), other: Histogram::new(SECONDS) };
+        let by_name = BTreeMap::from([(OTHER.to_owned(), Histogram::new(SECONDS))]);
+        let times = Times { named: BTreeMap::new(), by_name };
         ServerMetrics { counters, times: Arc::new(times) }
     }
 
@@ -96,11 +99,15 @@ impl ServerMetrics {
         self,
         methods: impl IntoIterator<Item = (u32, impl Into<String>)>,
     ) -> ServerMetrics {
-        let named = methods
-            .into_iter()
-            .map(|(method, name)| (method, (name.into(), Histogram::new(SECONDS))));
-        let times = Times { named: named.collect(), other: Histogram::new(SECONDS) };
-        ServerMetrics { times: Arc::new(times), ..self }
+        let mut by_name = BTreeMap::from([(OTHER.to_owned(), Histogram::new(SECONDS))]);
+        let mut named = BTreeMap::new();
+        for (method, name) in methods {
+            // Methods of one name are counted together.
+            let name = name.into();
+            let histogram = by_name.entry(name).or_insert_with(|| Histogram::new(SECONDS));
+            named.insert(method, histogram.clone());
+        }
+        ServerMetrics { times: Arc::new(Times { named, by_name }), ..self }
     }
 
     /// Counts how long the requests of this server take. It sets [`Server::on_slow_call`]; for a server that has a hook
@@ -126,8 +133,13 @@ impl ServerMetrics {
     /// # Ok::<_, msgpipe::Error>(())
     /// ```
     pub fn count(&self, call: &SlowCall) {
-        let histogram = self.times.named.get(&call.method).map(|(_, histogram)| histogram);
-        histogram.unwrap_or(&self.times.other).observe(call.took.as_secs_f64());
+        if is_reserved(call.method) {
+            return; // of tools, which the server has answered itself
+        }
+        let histogram = self.times.named.get(&call.method).or(self.times.by_name.get(OTHER));
+        if let Some(histogram) = histogram {
+            histogram.observe(call.took.as_secs_f64());
+        }
     }
 }
 
@@ -136,7 +148,7 @@ impl Collector for ServerMetrics {
         let counts = self.counters.read();
         let mut encode = Encode(&mut encoder);
         encode.gauge("msgpipe_clients", "Clients that are connected", None, counts.clients())?;
-        encode.counter("msgpipe_clients", "Clients that have connected", counts.connected)?;
+        encode.counter("msgpipe_connections", "Clients that have connected", counts.connected)?;
         encode.calls(
             "msgpipe_requests",
             "Requests of clients that have ended",
@@ -240,9 +252,8 @@ impl Encode<'_, '_> {
         let help = "From the arrival of a request to the end of its call";
         let (name, unit) = ("msgpipe_request", Some(&Unit::Seconds));
         let mut encoder = self.descriptor(name, help, unit, MetricType::Histogram)?;
-        let named = times.named.values().map(|(name, histogram)| (name.as_str(), histogram));
-        for (name, histogram) in named.chain([(OTHER, &times.other)]) {
-            let labels = [("method", name)];
+        for (name, histogram) in &times.by_name {
+            let labels = [("method", name.as_str())];
             histogram.encode(encoder.encode_family(&labels)?)?;
         }
         Ok(())

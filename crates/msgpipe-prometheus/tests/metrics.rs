@@ -12,7 +12,12 @@ fn requests_are_counted_by_their_end_and_timed_by_their_method() {
     let limits = Limits::default();
     let server =
         Server::over(hub.listen_for_calls("test", limits.clone()).unwrap(), limits.clone());
-    let metrics = ServerMetrics::new(server.counters()).with_methods([(1, "one"), (2, "two")]);
+    let metrics = ServerMetrics::new(server.counters()).with_methods([
+        (1, "one"),
+        (2, "two"),
+        (3, "two"),
+        (4, "other"),
+    ]);
     let server = metrics.observe(server);
     let mut registry = Registry::default();
     registry.register_collector(Box::new(metrics));
@@ -32,7 +37,7 @@ fn requests_are_counted_by_their_end_and_timed_by_their_method() {
     encode(&mut text, &registry).unwrap();
     for line in [
         "msgpipe_clients 1",
-        "msgpipe_clients_total 1",
+        "msgpipe_connections_total 1",
         "msgpipe_requests_total{end=\"replied\"} 4",
         "msgpipe_requests_total{end=\"failed\"} 1",
         "msgpipe_requests_open 0",

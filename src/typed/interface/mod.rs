@@ -34,6 +34,9 @@ pub struct Interface {
     /// The types with a name. Two different ones of the same name in one service are told apart by a `'`.
     #[serde(default)]
     pub types: BTreeMap<String, TypeDescription>,
+    /// A method that is described twice: of two services.
+    #[serde(skip)]
+    twice: Option<String>,
 }
 
 /// A method of an [`Interface`].
@@ -123,7 +126,10 @@ impl Interface {
             progress: None,
             error: None,
         };
-        let described = self.methods.entry(method.name.to_owned()).or_insert(described);
+        if self.methods.insert(method.name.to_owned(), described).is_some() {
+            self.twice.get_or_insert_with(|| method.name.to_owned());
+        }
+        let described = self.methods.get_mut(method.name).expect("it was inserted");
         Describing { names: method.arguments, described, types: &mut self.types }
     }
 
@@ -137,6 +143,9 @@ impl Interface {
 
     /// Two methods that nobody can tell from each other.
     pub(super) fn same_number(&self) -> Option<(String, String)> {
+        if let Some(name) = &self.twice {
+            return Some((name.clone(), name.clone()));
+        }
         let mut seen = BTreeMap::new();
         self.methods.iter().find_map(|(name, method)| {
             let other: &String = seen.insert(method.number, name)?;

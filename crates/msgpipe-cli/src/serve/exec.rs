@@ -1,6 +1,6 @@
 //! A command for each request.
 
-use msgpipe::{ErrorReply, Request, Responder};
+use msgpipe::{ErrorReply, Interrupt, Request, Responder};
 use std::ffi::{OsStr, OsString};
 use std::io::{self, Read, Write};
 use std::process::{Child, Command, Stdio};
@@ -46,7 +46,12 @@ pub fn run(
     };
     let (child, output) = Running::new(child, request.into_body().to_vec(), limit);
     let killed = child.clone();
-    responder.on_interrupt(move |_| killed.kill());
+    responder.on_interrupt(move |why| {
+        // A server that stops still sends the reply, while it drains.
+        if why != Interrupt::Stopping {
+            killed.kill();
+        }
+    });
     let answer = child.wait(&output);
     responder.reply(answer);
 }
@@ -112,6 +117,10 @@ impl Running {
         let until = Instant::now() + REST;
         let left = || until.saturating_duration_since(Instant::now());
         let reply = output.replies.recv_timeout(left());
+        if let Ok(Err(error)) = &reply {
+            // It was killed for that.
+            return Err(failed(format!("reading its output: {error}")));
+        }
         if !status.success() {
             let errors = output.errors.recv_timeout(left()).unwrap_or_default();
             let errors = String::from_utf8_lossy(&errors);
