@@ -81,6 +81,9 @@
 #[doc = include_str!("../README.md")]
 struct Readme;
 
+#[cfg(doctest)]
+mod guide;
+
 pub mod calls;
 pub mod endpoint;
 pub mod framing;
