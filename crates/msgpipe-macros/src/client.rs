@@ -17,11 +17,11 @@ pub fn expand(service: &Service, typed: &TokenStream) -> TokenStream {
         service.methods.iter().enumerate().map(|(index, it)| method(service, index, it, &form));
     quote! {
         #[doc = #docs]
-        #[allow(dead_code)]
+        #[allow(dead_code, reason = "a program is often one side only")]
         #[derive(Clone, Debug)]
         #visibility struct #client(#typed::Caller);
 
-        #[allow(dead_code)]
+        #[allow(dead_code, reason = "a program is often one side only")]
         impl #client {
             /// Calls over this connection: of a `Client` or a `ReconnectingClient`.
             #visibility fn new(client: impl Into<#typed::Caller>) -> Self {
@@ -136,11 +136,11 @@ pub fn expand_async(service: &Service, msgpipe: &Path) -> TokenStream {
     quote! {
         #msgpipe::__with_tokio! {
             #[doc = #docs]
-            #[allow(dead_code)]
+            #[allow(dead_code, reason = "a program is often one side only")]
             #[derive(Clone, Debug)]
             #visibility struct #client(#typed::AsyncCaller);
 
-            #[allow(dead_code)]
+            #[allow(dead_code, reason = "a program is often one side only")]
             impl #client {
                 /// Calls over this connection: a `msgpipe::tokio::Client`.
                 #visibility fn new(client: impl Into<#typed::AsyncCaller>) -> Self {

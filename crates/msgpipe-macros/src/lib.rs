@@ -55,7 +55,10 @@ impl Options {
 fn expand(options: &Options, item: ItemTrait) -> syn::Result<TokenStream> {
     let mut service = Service::read(item, options.name.clone())?;
     // A program is often one side only, of a service that is its own.
-    service.item.attrs.push(parse_quote!(#[allow(dead_code)]));
+    service
+        .item
+        .attrs
+        .push(parse_quote!(#[allow(dead_code, reason = "a program is often one side only")]));
     let typed: TokenStream = {
         let path = &options.path;
         quote!(#path::typed)

@@ -20,7 +20,7 @@ pub fn expand(service: &Service, typed: &TokenStream) -> TokenStream {
     let interface = interface(service);
     quote! {
         #[doc = #docs]
-        #[allow(dead_code)]
+        #[allow(dead_code, reason = "a program is often one side only")]
         #visibility struct #server<S>(::std::sync::Arc<S>);
 
         impl<S> ::core::clone::Clone for #server<S> {
@@ -35,7 +35,7 @@ pub fn expand(service: &Service, typed: &TokenStream) -> TokenStream {
             }
         }
 
-        #[allow(dead_code)]
+        #[allow(dead_code, reason = "a program is often one side only")]
         impl<S: #name + Send + Sync + 'static> #server<S> {
             /// Serves this.
             #visibility fn new(service: S) -> Self {
@@ -58,7 +58,6 @@ pub fn expand(service: &Service, typed: &TokenStream) -> TokenStream {
                 None
             }
 
-            #[allow(unused_variables)]
             fn notified(&self, told: &#typed::hidden::Told) {
                 match told.number() {
                     #(#told)*
