@@ -74,12 +74,12 @@
 //! # if std::env::args().any(|argument| argument == "--plugin") || std::env::var_os("MSGPIPE_RECIPE").is_some() {
 //! // the plug-in
 //! msgpipe::Server::inherited()?.serve(|request| request.body())?; // returns when the host has gone
-//! #     return Ok(());
+//! #     std::process::exit(0);
 //! # }
 //! # let plugin = std::env::current_exe()?;
 //! # let mut command = std::process::Command::new(plugin);
 //! # // A test runs this in a program of many: its child has to be told which it is.
-//! # command.args(std::env::args_os().skip(1)).env("MSGPIPE_RECIPE", "1").stdout(std::process::Stdio::null());
+//! # command.arg("recipes").env("MSGPIPE_RECIPE", "1").stdout(std::process::Stdio::null());
 //! // the host
 //! # #[cfg(any())]
 //! let mut command = std::process::Command::new("notes-plugin");

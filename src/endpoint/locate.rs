@@ -34,7 +34,7 @@ impl Endpoint {
     /// # Errors
     /// [`Error::System`] if a directory cannot be read. One that does not exist is empty.
     ///
-    /// ```
+    /// ```no_run
     /// for name in msgpipe::Endpoint::names()? {
     ///     println!("{name}: {}", msgpipe::Client::connect(name.as_str()).is_ok());
     /// }
