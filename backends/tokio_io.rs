@@ -3,7 +3,7 @@
 use super::os;
 use super::tokio_bytes::{TokioBytes, TokioStream};
 use crate::access::Trust;
-use crate::async_io::AsyncIo;
+use crate::async_io::{AsyncIo, WriteNow};
 use crate::endpoint::Endpoint;
 use crate::error::Error;
 use crate::framing::Carrier;
@@ -79,6 +79,13 @@ pub(crate) fn retries(error: &Error, limits: &Limits) -> Option<Duration> {
 impl AsyncIo for TokioIo {
     fn now() -> Instant {
         tokio::time::Instant::now().into_std()
+    }
+
+    fn writer(&self) -> Option<Box<dyn WriteNow>> {
+        match &self.stream {
+            Stream::Os(stream) => stream.writer(),
+            Stream::Bytes(_) => None,
+        }
     }
 
     fn poll_read(

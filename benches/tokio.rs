@@ -40,6 +40,7 @@ fn main() {
         ("framed socket, 128 in flight", Vec::new()),
         ("blocking, one by one", Vec::new()),
         ("async on one thread, one by one", Vec::new()),
+        ("async in a task of one thread, one by one", Vec::new()),
         ("async on two threads, one by one", Vec::new()),
         ("blocking to async handlers, one by one", Vec::new()),
         ("async to async handlers, one by one", Vec::new()),
@@ -57,6 +58,7 @@ fn main() {
             timed(|| framed::in_flight(&one, &mut framed, &body)),
             timed(|| blocking_one_by_one(&blocking, &body)),
             timed(|| one_by_one(&one, &on_one, &body)),
+            timed(|| in_a_task(&one, &on_one, &body)),
             timed(|| one_by_one(&two, &on_two, &body)),
             timed(|| blocking_one_by_one(&to_handlers, &body)),
             timed(|| one_by_one(&one, &async_to_handlers, &body)),
@@ -75,7 +77,7 @@ fn main() {
     let median = |row: usize| rows[row].1[ROUNDS / 2].as_nanos() as f64 / 1000.0;
     for (at, (row, _)) in rows.iter().enumerate() {
         let floor = median(usize::from(row.contains("128")));
-        println!("{row:42} {:8.2} µs a call {:6.2}", median(at), median(at) / floor);
+        println!("{row:44} {:8.2} µs a call {:6.2}", median(at), median(at) / floor);
     }
     drop((blocking, on_one, on_two, to_handlers, async_to_handlers));
     stopper.stop();
@@ -101,6 +103,17 @@ fn one_by_one(runtime: &Runtime, client: &msgpipe::tokio::Client, body: &[u8]) {
             client.call(body).await.unwrap();
         }
     });
+}
+
+/// As handlers and most other code run: not in the future that the runtime was started with.
+fn in_a_task(runtime: &Runtime, client: &msgpipe::tokio::Client, body: &[u8]) {
+    let (client, body) = (client.clone(), body.to_vec());
+    let calls = runtime.spawn(async move {
+        for _ in 0..CALLS {
+            client.call(&body[..]).await.unwrap();
+        }
+    });
+    runtime.block_on(calls).unwrap();
 }
 
 fn batches(client: &msgpipe::Client, body: &[u8]) {

@@ -6,10 +6,22 @@ use std::io::{self, IoSlice};
 use std::task::{Context, Poll};
 use std::time::Instant;
 
+/// A stream's way to write beside its driver, from any thread and without waiting.
+pub(crate) trait WriteNow: Send {
+    /// Writes some bytes of `slices`, and returns how many.
+    fn write_now(&self, slices: &[IoSlice<'_>]) -> io::Result<usize>;
+}
+
 /// A connected stream of bytes with a timer, both of one runtime. One task polls it: the driver of a connection.
 pub(crate) trait AsyncIo: Send + Unpin + 'static {
     /// The clock of the timer, which is asked from any thread.
     fn now() -> Instant;
+
+    /// Where a write that does not wait is one call of the system. What it fails to write, [`poll_write`](AsyncIo::poll_write)
+    /// writes.
+    fn writer(&self) -> Option<Box<dyn WriteNow>> {
+        None
+    }
 
     /// Reads some bytes into the spare capacity of `buffer`, and appends them. 0: the end of the stream.
     fn poll_read(

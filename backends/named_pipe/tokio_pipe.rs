@@ -4,6 +4,7 @@ use super::client::{Opened, open_trusted};
 use super::handle::is_disconnected;
 use super::stream::disconnected_to_broken_pipe;
 use crate::access::Trust;
+use crate::async_io::WriteNow;
 use crate::backends::tokio_poll::{gathered, when_ready};
 use crate::endpoint::Endpoint;
 use crate::error::Error;
@@ -43,6 +44,11 @@ pub(crate) fn retries(_: &Error) -> Option<Duration> {
 }
 
 impl TokioStream {
+    /// A pipe's write has to be seen through by mio, and costs an event.
+    pub fn writer(&self) -> Option<Box<dyn WriteNow>> {
+        None
+    }
+
     pub fn poll_read(
         &mut self,
         context: &mut Context<'_>,

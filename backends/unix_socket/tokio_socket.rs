@@ -4,6 +4,7 @@ use super::client::{Opened, open};
 use super::socket::{BACKLOG_RETRY, REFUSED_IS_STALE};
 use super::stream::{receive, send};
 use crate::access::Trust;
+use crate::async_io::WriteNow;
 use crate::backends::tokio_poll::when_ready;
 use crate::endpoint::Endpoint;
 use crate::error::Error;
@@ -23,7 +24,16 @@ use tokio::net::UnixStream;
 const SHORT_IS_EMPTY: bool = cfg!(any(target_os = "linux", target_os = "android"));
 
 /// A connected socket in non-blocking mode.
-pub(crate) struct TokioStream(UnixStream);
+pub(crate) struct TokioStream(Arc<UnixStream>);
+
+/// Writes to the same socket, beside its driver.
+struct Writer(Arc<UnixStream>);
+
+impl WriteNow for Writer {
+    fn write_now(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        send(&self.0, slices, SendFlags::DONTWAIT)
+    }
+}
 
 /// Connects, and checks who serves.
 pub(crate) fn open_tokio(
@@ -36,7 +46,7 @@ pub(crate) fn open_tokio(
     let registered = socket.set_nonblocking(true).and_then(|()| UnixStream::from_std(socket));
     let stream =
         registered.map_err(|source| Error::system(&name, "setting up the socket", source))?;
-    Ok((TokioStream(stream), peer, name))
+    Ok((TokioStream(Arc::new(stream)), peer, name))
 }
 
 /// For how long connecting is tried again after a refusal that can mean a full backlog.
@@ -50,6 +60,10 @@ pub(crate) fn retries(error: &Error) -> Option<Duration> {
 }
 
 impl TokioStream {
+    pub fn writer(&self) -> Option<Box<dyn WriteNow>> {
+        Some(Box::new(Writer(self.0.clone())))
+    }
+
     pub fn poll_read(
         &mut self,
         context: &mut Context<'_>,

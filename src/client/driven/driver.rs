@@ -1,4 +1,4 @@
-//! The driver: the only one that reads and writes on a connection.
+//! The driver: it reads and writes on a connection. All but the request of a call that is alone goes through it.
 
 use super::shared::Shared;
 use crate::async_io::AsyncIo;
@@ -42,7 +42,7 @@ pub(crate) struct Driver<T: AsyncIo> {
     pauses: Pauses,
     /// What is being sent.
     queue: SendQueue<'static>,
-    /// The number of bytes that the system has taken.
+    /// The position in the stream at which it begins.
     sent: u64,
     /// None of them stays in the stream.
     is_flushed: bool,
@@ -107,7 +107,10 @@ impl<T: AsyncIo> Driver<T> {
         let slept = io.zip(next).map(|(io, until)| io.poll_sleep(context, until));
         Ok(match slept {
             Some(Poll::Ready(())) => Round::Worked,
-            _ => Round::Idle,
+            _ => {
+                self.shared.alarm.sleeps(next);
+                Round::Idle
+            }
         })
     }
 
@@ -125,7 +128,8 @@ impl<T: AsyncIo> Driver<T> {
         };
         let mut has_worked = false;
         if self.queue.is_empty() {
-            self.queue = self.shared.take_unsent(&mut self.queue);
+            let taken = self.shared.take_unsent(&mut self.queue);
+            (self.queue, self.sent) = (taken.queue, taken.from);
             // There may be room for others now.
             has_worked = !self.queue.is_empty();
         }

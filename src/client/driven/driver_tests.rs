@@ -1,7 +1,7 @@
 //! The driver on a stream that does what a test says, without a runtime: any may drive it.
 
 use super::*;
-use crate::async_io::AsyncIo;
+use crate::async_io::{AsyncIo, WriteNow};
 use bytes::BytesMut;
 use std::collections::VecDeque;
 use std::future::Future;
@@ -13,26 +13,42 @@ use std::task::{Context, Poll, Wake, Waker};
 
 /// What the stream does, and what was done with it.
 #[derive(Default)]
-struct Script {
+pub(super) struct Script {
     /// Of the next reads and writes, one each. Then nothing comes to be read, and everything is taken.
-    reads: VecDeque<ErrorKind>,
-    writes: VecDeque<ErrorKind>,
+    pub reads: VecDeque<ErrorKind>,
+    pub writes: VecDeque<ErrorKind>,
     /// Nothing is taken.
-    is_stuck: bool,
+    pub is_stuck: bool,
     /// The most bytes that one write takes; 0: all.
-    takes: usize,
-    read_polls: usize,
+    pub takes: usize,
+    pub read_polls: usize,
     /// What comes to be read.
-    arrives: Vec<u8>,
-    written: Vec<u8>,
+    pub arrives: Vec<u8>,
+    pub written: Vec<u8>,
+    /// Others than the driver may write, so many bytes at once.
+    pub writes_now: Option<usize>,
 }
 
 #[derive(Clone, Default)]
-struct Scripted(Arc<Mutex<Script>>);
+pub(super) struct Scripted(pub Arc<Mutex<Script>>);
+
+impl WriteNow for Scripted {
+    fn write_now(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        let mut script = self.0.lock().unwrap();
+        let mut bytes: Vec<u8> = slices.iter().flat_map(|it| it.to_vec()).collect();
+        bytes.truncate(script.writes_now.filter(|most| *most > 0).ok_or(ErrorKind::WouldBlock)?);
+        script.written.extend_from_slice(&bytes);
+        Ok(bytes.len())
+    }
+}
 
 impl AsyncIo for Scripted {
     fn now() -> Instant {
         Instant::now()
+    }
+
+    fn writer(&self) -> Option<Box<dyn WriteNow>> {
+        self.0.lock().unwrap().writes_now.map(|_| Box::new(self.clone()) as Box<dyn WriteNow>)
     }
 
     fn poll_read(&mut self, _: &mut Context<'_>, buffer: &mut BytesMut) -> Poll<io::Result<usize>> {
@@ -68,7 +84,7 @@ impl AsyncIo for Scripted {
     }
 }
 
-struct Counts(AtomicUsize);
+pub(super) struct Counts(pub AtomicUsize);
 
 impl Wake for Counts {
     fn wake(self: Arc<Self>) {
@@ -76,7 +92,7 @@ impl Wake for Counts {
     }
 }
 
-fn over(script: Script, limits: &Limits) -> (Client, Driver<Scripted>, Scripted) {
+pub(super) fn over(script: Script, limits: &Limits) -> (Client, Driver<Scripted>, Scripted) {
     let io = Scripted(Arc::new(Mutex::new(script)));
     let framing = crate::framing::Native::for_calls(limits.message);
     let (client, driver) =
@@ -84,7 +100,7 @@ fn over(script: Script, limits: &Limits) -> (Client, Driver<Scripted>, Scripted)
     (client, driver, io)
 }
 
-fn poll<F: Future + ?Sized>(future: Pin<&mut F>) -> Poll<F::Output> {
+pub(super) fn poll<F: Future + ?Sized>(future: Pin<&mut F>) -> Poll<F::Output> {
     future.poll(&mut Context::from_waker(Waker::noop()))
 }
 
@@ -97,7 +113,7 @@ fn wait_for(driver: &mut Driver<Scripted>) {
     }
 }
 
-fn has(io: &Scripted, text: &str) -> bool {
+pub(super) fn has(io: &Scripted, text: &str) -> bool {
     io.0.lock().unwrap().written.windows(text.len()).any(|it| it == text.as_bytes())
 }
 

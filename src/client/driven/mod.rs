@@ -1,5 +1,8 @@
 //! The async client: its calls are the blocking client's, and a driver task does the I/O. No runtime is named here.
 
+mod alarm;
+#[cfg(test)]
+mod alone_tests;
 mod call;
 mod driver;
 #[cfg(test)]
@@ -10,6 +13,7 @@ mod parts;
 #[cfg(feature = "tower")]
 mod place;
 mod shared;
+mod stage;
 mod upload;
 
 pub use call::Call;
@@ -77,7 +81,7 @@ impl Client {
         limits: &Limits,
     ) -> (Client, Driver<T>) {
         let limits = limits.clamped();
-        let shared = Arc::new(Shared::new(framing, &limits, endpoint, server, T::now));
+        let shared = Arc::new(Shared::new(framing, &limits, endpoint, server, io.writer(), T::now));
         let driver = Driver::new(shared.clone(), framing, io);
         let inner = Handle::new(shared);
         let metadata = Metadata::default();
@@ -126,7 +130,8 @@ impl Client {
     /// if the request is one of the first and has more than 240 bytes. Up to [`Limits::in_flight`] calls may be in flight.
     /// The deadline counts from the first poll.
     ///
-    /// The request is sent by the driver. Until then it is held in memory: of so many calls, and of each whole.
+    /// On a Unix domain socket a request is written at once if no other call is in flight. Else the driver sends it: until
+    /// then it is held in memory, of so many calls, and of each whole.
     ///
     /// Cancel safety: dropped before it is done, no call was begun.
     ///

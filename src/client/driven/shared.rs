@@ -1,5 +1,8 @@
 //! What the handles of a connection share with its driver: the calls, and the bytes that are to be sent.
 
+use super::alarm::Alarm;
+use super::stage::{Stage, Taken};
+use crate::async_io::WriteNow;
 use crate::body::Body;
 use crate::client::channel::{Filler, put_all};
 use crate::client::failing;
@@ -9,27 +12,17 @@ use crate::client::pending::{Asked, NotBegun, Outcome, Pending, Terms, Until, Wa
 use crate::client::server_message::Answers;
 use crate::error::{CloseReason, Error, ErrorReply, Progress};
 use crate::exchange::Settings;
-use crate::framing::{Framing, Outbound, SendQueue};
+use crate::framing::{Framing, SendQueue};
 use crate::guard::guarded;
 use crate::limits::Limits;
 use crate::peer::Peer;
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use std::future::poll_fn;
 use std::ops::Deref;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
-
-/// What is to be sent before the driver takes it.
-struct Stage {
-    outbound: Outbound,
-    queue: SendQueue<'static>,
-    /// The position in the stream at which `queue` begins.
-    from: u64,
-    /// The buffer of an emptied queue.
-    memory: BytesMut,
-}
 
 pub(super) struct Shared {
     pub pending: Pending,
@@ -39,6 +32,8 @@ pub(super) struct Shared {
     /// The largest message that both sides take.
     largest: AtomicUsize,
     driver: Mutex<Option<Waker>>,
+    /// When the driver looks for deadlines without being woken.
+    pub alarm: Alarm,
     /// The driver was woken, and has not looked since.
     is_kicked: AtomicBool,
     /// There is no handle any more.
@@ -57,18 +52,18 @@ impl Shared {
         limits: &Limits,
         endpoint: Arc<str>,
         server: Peer,
+        writer: Option<Box<dyn WriteNow>>,
         clock: fn() -> Instant,
     ) -> Shared {
-        let mut outbound = Outbound::new(framing);
-        let queue = std::mem::take(&mut outbound.queue);
         let pending = Pending::with_clock(limits.of_calls(), clock);
         pending.set_largest(framing.limit());
         Shared {
             pending,
-            stage: Mutex::new(Stage { outbound, queue, from: 0, memory: BytesMut::new() }),
+            stage: Mutex::new(Stage::new(framing, writer)),
             given: Given::default(),
             largest: AtomicUsize::new(framing.limit()),
             driver: Mutex::new(None),
+            alarm: Alarm::new(clock()),
             is_kicked: AtomicBool::new(false),
             is_released: AtomicBool::new(false),
             endpoint,
@@ -82,15 +77,21 @@ impl Shared {
         self.stage.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Begins a call. Its request is sent by the driver.
+    /// Begins a call. Its request is written at once if the stream can do that and no other call is in flight; several
+    /// are sent by the driver, together.
     pub fn begin(&self, request: &Bytes, terms: Terms<'_>) -> Result<u32, NotBegun> {
+        let deadline = terms.deadline;
         let mut stage = self.stage();
         let Stage { outbound, queue, from, .. } = &mut *stage;
         let limit = self.largest.load(Ordering::Relaxed);
         let mut filler = Filler::new(outbound, queue, *from, limit);
         let begun = self.pending.begin(&[request.clone().into()], terms, &mut filler);
+        let is_alone = begun.is_ok() && !self.pending.has_more() && self.pending.own_open() == 1;
+        let is_sent = is_alone && stage.write_now(&self.given);
         drop(stage);
-        self.kick();
+        if !is_sent || deadline.is_some_and(|deadline| !self.alarm.is_by(deadline)) {
+            self.kick();
+        }
         begun.map(|ids| ids[0]).map_err(|(_, why)| why)
     }
 
@@ -120,11 +121,14 @@ impl Shared {
         };
         drop(known);
         drop(before);
+        self.alarm.looks();
         self.is_kicked.store(false, Ordering::SeqCst);
     }
 
-    /// There is no driver any more.
+    /// There is no driver any more, and no stream.
     pub fn end_looking(&self) {
+        let writer = self.stage().writer.take();
+        drop(writer);
         let driver = self.driver.lock().unwrap_or_else(PoisonError::into_inner).take();
         drop(driver);
     }
@@ -135,17 +139,13 @@ impl Shared {
     }
 
     /// Takes what is to be sent next; `emptied` is what was taken before.
-    pub fn take_unsent(&self, emptied: &mut SendQueue<'static>) -> SendQueue<'static> {
+    pub fn take_unsent(&self, emptied: &mut SendQueue<'static>) -> Taken {
         let mut stage = self.stage();
-        let Stage { outbound, queue, from, memory } = &mut *stage;
-        emptied.take_back(memory);
         if self.pending.has_more() {
+            let Stage { outbound, queue, from, .. } = &mut *stage;
             put_all(&self.pending, outbound, queue, *from, self.largest.load(Ordering::Relaxed));
         }
-        let mut next = SendQueue::default();
-        next.lend(memory);
-        *from += queue.len() as u64;
-        std::mem::replace(queue, next)
+        stage.take(emptied)
     }
 
     /// The largest message that the server takes is known.
