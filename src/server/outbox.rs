@@ -75,10 +75,12 @@ pub(super) struct OnLoop<'o> {
     outbox: &'o Outbox,
     before: usize,
     was_loop: bool,
+    was_awake: bool,
 }
 
 impl Drop for OnLoop<'_> {
     fn drop(&mut self) {
+        self.outbox.is_awake.store(self.was_awake, Ordering::SeqCst);
         self.outbox.thread.store(self.before, Ordering::SeqCst);
         IS_LOOP.set(self.was_loop);
     }
@@ -108,6 +110,8 @@ pub(super) struct Outbox {
     call_bytes: usize,
     /// The number of the thread that runs the loop; 0 while none does.
     thread: AtomicUsize,
+    /// That thread looks whether something was given before it waits for events.
+    is_awake: AtomicBool,
     pub tally: Tally,
     /// For those who look on.
     pub tap: Tap,
@@ -126,6 +130,7 @@ impl Outbox {
             in_flight: limits.in_flight,
             call_bytes: limits.connection_window,
             thread: AtomicUsize::new(0),
+            is_awake: AtomicBool::new(false),
             tally: Tally::default(),
             tap: Tap::default(),
         }
@@ -138,7 +143,16 @@ impl Outbox {
     /// This thread runs the loop while the result lives.
     pub fn run_here(&self) -> OnLoop<'_> {
         let before = self.thread.swap(this_thread(), Ordering::SeqCst);
-        OnLoop { outbox: self, before, was_loop: IS_LOOP.replace(true) }
+        let was_awake = self.is_awake.load(Ordering::SeqCst);
+        OnLoop { outbox: self, before, was_loop: IS_LOOP.replace(true), was_awake }
+    }
+
+    /// As [`run_here`](Outbox::run_here), and while the result lives this thread need not be woken for what it gives: it looks
+    /// before it waits for events.
+    pub fn run_here_awake(&self) -> OnLoop<'_> {
+        let here = self.run_here();
+        self.is_awake.store(true, Ordering::SeqCst);
+        here
     }
 
     /// Whether this is the thread that runs the loop.
@@ -203,7 +217,7 @@ impl Outbox {
         self.waiting.store(true, Ordering::Release);
         drop(given);
         // One wake is enough for many: the loop takes all of them.
-        if first {
+        if first && !(self.is_on_loop() && self.is_awake.load(Ordering::SeqCst)) {
             self.waker.wake();
         }
     }

@@ -63,7 +63,7 @@ where
 {
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Error>> {
         let outbox = self.answering.outbox.clone();
-        let _here = outbox.run_here();
+        let _here = outbox.run_here_awake();
         for _ in 0..ROUNDS {
             self.running.poll(context);
             let began = self.running.len();
@@ -73,6 +73,8 @@ where
                 Ok(Turn::Busy) => continue,
                 // They have not been polled yet.
                 Ok(Turn::Quiet) if self.running.len() > began => continue,
+                // It was not woken for what was given here.
+                Ok(Turn::Quiet) if outbox.has_some() => continue,
                 Ok(Turn::Quiet) => {
                     let left = self.answering.timeout();
                     let at = left.map(|left| Instant::now() + left);
