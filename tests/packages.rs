@@ -152,6 +152,13 @@ fn the_client_in_python_does_what_its_page_says() {
 
 /// With servers of their own, which do what this crate's does not.
 #[test]
+fn the_client_in_node_bears_servers_that_break_rules() {
+    if is_installed("node") {
+        run_script("node", "node/test/faults.mjs", "", 13);
+    }
+}
+
+#[test]
 fn the_client_in_python_bears_servers_that_break_rules() {
     if is_installed("python3") {
         run_script("python3", "python/tests/faults.py", "", 9);
