@@ -161,7 +161,7 @@ fn the_client_in_node_bears_servers_that_break_rules() {
 #[test]
 fn the_client_in_python_bears_servers_that_break_rules() {
     if is_installed("python3") {
-        run_script("python3", "python/tests/faults.py", "", 9);
+        run_script("python3", "python/tests/faults.py", "", 10);
         run_script("python3", "python/tests/limits.py", "", 7);
     }
 }

@@ -114,7 +114,7 @@ export class Client extends EventEmitter {
 
   /** Closes the connection. Open calls end with an error. A server that does not read has so many ms for what is queued. */
   close({ timeout = CLOSE_TIME } = {}) {
-    this.#connection.finish(new Error("this side has closed the connection"), timeout);
+    this.#connection.finish(new Error("this side has closed the connection"), Math.min(timeout, TIME_MAX));
   }
 
   #opened() {

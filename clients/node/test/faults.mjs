@@ -52,7 +52,7 @@ const cases = {
         const script = fileURLToPath(new URL("ends.mjs", import.meta.url));
         const { stdout } = await promisify(execFile)(process.execPath, [script, path, how], { timeout: 60_000 });
         assert.equal(stdout, "ended\n", how);
-      }, { reads: how !== "unread", window: 1 << 24 });
+      }, { reads: how !== "unread", open: 2, window: 1 << 24 });
     }
   },
   async "no listener is left at a signal"() {

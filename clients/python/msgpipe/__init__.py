@@ -97,11 +97,7 @@ class Client:
 
     def listen(self, timeout=None):
         """Waits for something from the server, which `notified` of connect() is called with; at most for so many seconds."""
-        with self._within(timeout):
-            try:
-                self._connection.step()
-            except Late:
-                return
+        self._connection.look(timeout, 1)
 
     def close(self):
         """Closes the connection. What is used later raises Ended."""

@@ -133,13 +133,14 @@ class Connection(Incoming):
             if self.stream.is_late() and not holds():  # also while something always arrives
                 raise late()
 
-    def look(self):  # at what has arrived, without waiting
+    def look(self, timeout=0, most=AT_ONCE):  # at what has arrived, or arrives in this time
         try:
-            with self.stream.within(0):
-                for _ in range(AT_ONCE):
+            with self.stream.within(timeout):
+                for _ in range(most):
                     self.step()
-        except Late:
-            return
+        except Late as error:
+            if getattr(error, "is_of_handler", False):
+                raise
 
     def step(self):  # tells what is to be told, or reads a frame and does what it says
         self.stream.check()
@@ -170,6 +171,9 @@ class Connection(Incoming):
             for _ in range(len(lane.messages)):
                 method = lane.messages[0][1]
                 self.notified(self.next(1), method)
+        except Late as error:
+            error.is_of_handler = True
+            raise
         finally:
             self.is_telling, self.stream.until = False, before
         return True

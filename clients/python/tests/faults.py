@@ -142,6 +142,24 @@ def a_call_in_a_handler_has_its_own_time():
 
 
 @case
+def an_error_of_a_handler_reaches_who_waits_and_the_connection_goes_on():
+    def tells(server):
+        for _ in range(2):
+            server.send(frame(DATA, 1, 1))
+        server.reply(b"it goes on")
+
+    def notified(body, method):
+        raise errors.pop()
+
+    with Server(tells) as server, msgpipe.connect(server.path, notified=notified) as client:
+        errors = [msgpipe.Late("of the handler"), KeyError("of the handler")]
+        raises(KeyError, client.listen)
+        raises(msgpipe.Late, client.listen)
+        client.listen(0)
+        assert client.call() == b"it goes on"
+
+
+@case
 def calls_in_handlers_are_not_one_inside_the_other():
     def answers(server):
         outer = server.hear(REQUEST)[3]
