@@ -90,8 +90,7 @@ fn in_words(metadata: &Metadata) -> String {
 
 /// Runs the cases of a client, of which there are so many. It stops the server at its end.
 fn run_cases(program: &str, script: &str, count: usize) {
-    if Command::new(program).arg("--version").output().is_err() {
-        println!("skipped: {program} is not installed");
+    if !is_installed(program) {
         return;
     }
     let name = format!("msgpipe.{program}.{}", std::process::id());
@@ -116,15 +115,29 @@ fn run_cases(program: &str, script: &str, count: usize) {
             service.answer(request, responder);
         })
     });
+    run_script(program, script, &name, count);
+    serving.join().unwrap().unwrap();
+}
+
+/// Runs a script that says `ok` so many times.
+fn run_script(program: &str, script: &str, argument: &str, count: usize) {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("clients").join(script);
     let timeout = PATIENCE.as_secs().to_string();
     let mut command = Command::new("timeout");
-    let output = command.args([&timeout, program]).arg(script).arg(&name).output().unwrap();
+    command.args([&timeout, program]).arg(script).arg(argument).env("PYTHONDONTWRITEBYTECODE", "1");
+    let output = command.output().unwrap();
     let (said, errors) =
         (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{said}{errors}");
     assert_eq!(said.lines().filter(|line| line.starts_with("ok ")).count(), count, "{said}");
-    serving.join().unwrap().unwrap();
+}
+
+fn is_installed(program: &str) -> bool {
+    let is_there = Command::new(program).arg("--version").output().is_ok();
+    if !is_there {
+        println!("skipped: {program} is not installed");
+    }
+    is_there
 }
 
 #[test]
@@ -137,12 +150,27 @@ fn the_client_in_python_does_what_its_page_says() {
     run_cases("python3", "python/tests/cases.py", 10);
 }
 
+/// With servers of their own, which do what this crate's does not.
+#[test]
+fn the_client_in_node_bears_servers_that_break_rules() {
+    if is_installed("node") {
+        run_script("node", "node/test/faults.mjs", "", 13);
+    }
+}
+
+#[test]
+fn the_client_in_python_bears_servers_that_break_rules() {
+    if is_installed("python3") {
+        run_script("python3", "python/tests/faults.py", "", 10);
+        run_script("python3", "python/tests/limits.py", "", 7);
+    }
+}
+
 /// The declarations for TypeScript say what the module offers, and refuse what it does not take.
 #[test]
 fn the_declarations_are_what_typescript_reads() {
     let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/clients/node");
-    if Command::new("tsc").arg("--version").output().is_err() {
-        println!("skipped: tsc is not installed");
+    if !is_installed("tsc") {
         return;
     }
     let flags = "--noEmit --strict --target es2022 --module nodenext --moduleResolution nodenext \

@@ -1,31 +1,25 @@
-// A connection to a server: what is sent when, and what comes of what arrives. docs/PROTOCOL.md, section 4.
+// A connection to a server: what comes of what arrives. docs/PROTOCOL.md, section 4.
 import { Call } from "./direction.mjs";
+import { Sender } from "./sending.mjs";
 import * as wire from "./wire.mjs";
-import { ASSUMED, COST, LAST, LAST_PIECE, OURS, must } from "./wire.mjs";
+import { ASSUMED, COST, LAST, OURS, must } from "./wire.mjs";
 
-const PIECE = 64 << 10; // a message is sent in pieces of so many bytes
-const EMPTY = Buffer.alloc(0);
+export const CLOSE_TIME = 1000; // milliseconds for a server to take what is queued when this side closes
+// Calls of the server that go on after they were refused: rule L1.
+export const REFUSED_MAX = Math.max(OURS.open, ASSUMED.open);
 
-export class Connection {
+export class Connection extends Sender {
   constructor(path, socket, hooks) {
-    Object.assign(this, { path, socket, hooks });
-    this.calls = new Map();
-    this.unopened = new Set(); // calls of which nothing was sent: their ids are taken in the order of sending
-    this.lastId = 0;
-    this.open = 0;
+    super(path, socket, hooks);
     this.lastOfServer = 1;
-    this.theirs = undefined; // the server's settings
-    this.drains = false;
-    this.credit = ASSUMED.connection;
-    this.used = 0;
+    this.refused = 0;
     this.granted = OURS.connection;
     this.received = 0;
     this.chunks = [];
     this.have = 0;
-    this.largest = undefined; // the largest frame that the server takes
     this.header = undefined;
-    this.ended = undefined; // why
     this.ready = new Promise((resolve, reject) => Object.assign(this, { isReady: resolve, isNotReady: reject }));
+    this.ready.catch(() => {});
     socket.on("data", (chunk) => this.guarded(() => this.read(chunk)));
     socket.on("drain", () => this.pump());
     socket.on("error", (error) => this.finish(error));
@@ -48,14 +42,20 @@ export class Connection {
     }
   }
 
-  finish(error) {
+  // The socket is closed when the server has taken what is queued, or after so many milliseconds.
+  finish(error, patience = CLOSE_TIME) {
     if (this.ended) return;
     this.ended = error;
     this.isNotReady(error);
     this.socket.destroySoon();
-    for (const call of [...this.calls.values(), ...this.unopened]) {
-      call.end ??= { error: this.hooks.closed(error, this.path, this.unopened.has(call)) };
-      call.close();
+    if (!this.socket.destroyed) {
+      const late = setTimeout(() => this.socket.destroy(), patience);
+      this.socket.once("close", () => clearTimeout(late));
+    }
+    for (const call of [...this.calls.values(), ...this.takeUnopened()]) {
+      // What is queued for a lane has not arrived, at least not to its end.
+      call.end ??= { error: this.hooks.closed(error, this.path, !call.id) };
+      call.close(call.end.error);
       call.wake();
     }
     this.hooks.hasEnded(error);
@@ -92,7 +92,7 @@ export class Connection {
 
   take(size) {
     if (this.have < size) return undefined;
-    if (!size) return EMPTY;
+    if (!size) return Buffer.alloc(0);
     if (this.chunks[0].length < size) this.chunks = [Buffer.concat(this.chunks)];
     const all = this.chunks[0];
     if (all.length === size) this.chunks.shift();
@@ -115,6 +115,7 @@ export class Connection {
         break;
       case wire.DRAIN:
         this.drains = true;
+        for (const call of this.takeUnopened()) this.refuse(call);
         break;
       case wire.REQUEST:
         this.called(frame);
@@ -132,8 +133,11 @@ export class Connection {
     must("I2", isLater(id, this.lastOfServer) && !this.calls.has(id));
     this.lastOfServer = id;
     const call = new Call(id, 0);
+    call.drop();
     this.calls.set(id, call);
+    this.refused += 1;
     this.charge(call.receive(frame, true));
+    must("L1", this.refused <= REFUSED_MAX || call.end);
     const text = Buffer.from("\0\0this client takes no calls");
     text.writeUInt16LE(text.length - 2);
     call.closed = true;
@@ -156,12 +160,8 @@ export class Connection {
     if (!call) return; // it was on its way
     if (kind === wire.DATA) {
       this.charge(call.receive(frame));
-      if (call.asks && call.total !== undefined && !call.size) {
-        call.asks = false;
-        this.send({ kind: wire.ADMIT, id });
-      }
-      // Nobody waits for more of a call of the server.
-      while (id & 1 && call.messages.length) this.give(call, call.messages.shift(), first);
+      while (id === 1 && call.messages.length) this.give(call, call.messages.shift());
+      this.admit(call);
     } else if (kind === wire.ERROR) {
       must("M5", call.total === undefined);
       must("E8", body.length >= 2 && body.length >= 2 + body.readUInt16LE(0));
@@ -175,16 +175,27 @@ export class Connection {
       call.close();
     } else if (kind === wire.CREDIT) {
       call.credit = Math.max(call.credit, frame.limit);
+      this.mayGoOn(call);
     } else if (kind === wire.ADMIT && call.sending) {
       call.sending.admitted = true;
+      this.mayGoOn(call);
     }
+    // The rest of a request is of no use after an error.
+    if (call.end?.error && !(id & 1)) this.giveUp(call);
     call.wake();
     this.forget(call);
   }
 
-  give(call, body, method) {
-    this.taken(call, body);
-    if (call.id === 1) this.hooks.notified(body, method);
+  give(lane, body) {
+    this.taken(lane, body);
+    this.hooks.notified(body, lane.method);
+  }
+
+  // An announced message costs no credit: it may come when those before it were taken.
+  admit(call) {
+    if (!call.asks || call.drops || call.end || call.messages.length) return;
+    call.asks = false;
+    this.send({ kind: wire.ADMIT, id: call.id });
   }
 
   // A message of a call was taken by the application: more may arrive.
@@ -194,6 +205,7 @@ export class Connection {
       call.granted = OURS.window + call.taken;
       this.send({ kind: wire.CREDIT, id: call.id, ...limit(call.granted) });
     }
+    this.admit(call);
   }
 
   // Replies to own calls are given back at once, and so is what is dropped.
@@ -206,129 +218,18 @@ export class Connection {
     }
   }
 
-  // A call is over on both sides.
-  forget(call) {
-    if (!(call.id > 1 && call.end && (call.closed || call.id & 1))) return;
-    if (this.calls.delete(call.id) && !(call.id & 1)) this.open -= 1;
-  }
-
-  send(frame) {
-    for (const part of wire.encode(frame)) this.socket.write(part);
-  }
-
-  // A call. It is opened with its first message.
-  begin() {
-    const call = new Call(undefined, this.theirs.window);
-    this.unopened.add(call);
-    return call;
-  }
-
-  nextId() {
-    do {
-      this.lastId = (this.lastId + 2) >>> 0 || 2;
-    } while (this.calls.has(this.lastId));
-    return this.lastId;
-  }
-
-  lane() {
-    if (!this.calls.has(0)) this.calls.set(0, new Call(0, this.theirs.window));
-    return this.calls.get(0);
-  }
-
-  // Queues a message. The promise is fulfilled once it was sent, or is not sent any more.
-  put(call, message) {
-    return new Promise((done) => {
-      if (call.closed) return done();
-      call.queue.push({ kind: wire.DATA, first: 0, second: 0, metadata: EMPTY, ...message, done });
-      this.pump();
-    });
-  }
-
-  // Sends what may be sent, one piece of each call in turn, until the socket's buffer is full.
-  pump() {
-    let isBusy = true;
-    while (isBusy && !this.ended) {
-      isBusy = false;
-      for (const call of [...this.calls.values(), ...this.unopened]) {
-        if (this.socket.writableNeedDrain) return;
-        if (call.queue.length && this.mayOpen(call) && this.sendPiece(call)) isBusy = true;
-      }
-    }
-  }
-
-  // As many calls are open as the server takes; further ones wait.
-  mayOpen(call) {
-    if (call.id !== undefined) return true;
-    if (this.drains) {
-      call.end ??= { error: this.hooks.answered(4, "the server stops", EMPTY) };
-      this.unopened.delete(call);
-      call.close();
-      call.wake();
-      return false;
-    }
-    return this.open < this.theirs.open;
-  }
-
-  // The frame that opens a call takes its id.
-  sendFirst(call, frame) {
-    if (call.id === undefined) {
-      this.unopened.delete(call);
-      call.id = this.nextId();
-      this.calls.set(call.id, call);
-      this.open += 1;
-    }
-    this.send({ ...frame, id: call.id });
-  }
-
-  sendPiece(call) {
-    const [message] = call.queue;
-    const { body, metadata, last, kind, first, second } = message;
-    const cost = body.length + metadata.length + COST;
-    const end = LAST_PIECE | (last ? LAST : 0);
-    const size = Math.max(1, Math.min(PIECE, this.largest - wire.HEAD_MAX));
-    if (!call.sending) {
-      const opening = { kind, first, second, metadata };
-      if (cost > this.theirs.window / 2) {
-        // There may never be so much credit: it is announced.
-        call.sending = { at: 0, admitted: false };
-        this.sendFirst(call, { ...opening, total: body.length });
-        return true;
-      }
-      if (call.used + cost > call.credit || this.used + cost > this.credit) return false;
-      call.used += cost;
-      this.used += cost;
-      if (body.length <= size) {
-        this.sendFirst(call, { ...opening, flags: end, body });
-        this.isSent(call, last);
-        return true;
-      }
-      this.sendFirst(call, { ...opening, total: body.length, body: body.subarray(0, size) });
-      call.sending = { at: size, admitted: true };
-      return true;
-    }
-    if (!call.sending.admitted) return false;
-    const { at } = call.sending;
-    const isEnd = at + size >= body.length;
-    this.send({ kind: wire.DATA, id: call.id, flags: isEnd ? end : 0, body: body.subarray(at, at + size) });
-    call.sending.at += size;
-    if (isEnd) this.isSent(call, last);
-    return true;
-  }
-
-  isSent(call, last) {
-    call.sending = undefined;
-    call.queue.shift().done();
-    if (last) {
-      call.closed = true;
-      this.forget(call);
-    }
-  }
-
   // Nobody waits for the reply any more.
   cancel(call) {
-    if (this.ended || call.end) return;
-    // Of a call of which nothing was sent the server does not know.
-    if (!this.unopened.delete(call)) this.send({ kind: wire.CANCEL, id: call.id });
+    if (this.ended || call.drops) return;
+    call.drop();
+    if (call.id === undefined) {
+      // Nothing was sent: the server does not know of it.
+      call.end ??= { error: this.hooks.closed(new Error("the call was given up"), this.path, true) };
+      call.close();
+      return call.wake();
+    }
+    if (call.end) return this.giveUp(call);
+    this.send({ kind: wire.CANCEL, id: call.id });
     call.close();
   }
 }

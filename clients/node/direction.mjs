@@ -6,7 +6,8 @@ export class Call {
     this.id = id;
     this.credit = credit; // what may be sent
     this.used = 0;
-    this.queue = []; // messages to be sent: { body, metadata, last, kind, first, second, done }
+    this.queue = []; // messages to be sent: { body, metadata, last, kind, first, second, done, fail }
+    this.line = undefined; // in which it waits to send
     this.closed = false; // nothing more is sent
     this.sending = undefined; // the message of which pieces are sent: { at, admitted }
     this.granted = OURS.window; // what may arrive
@@ -15,7 +16,9 @@ export class Call {
     this.total = undefined; // of the message that arrives
     this.pieces = [];
     this.size = 0;
+    this.method = 0;
     this.asks = false; // it was announced
+    this.drops = false; // nobody waits for what arrives: it is not kept
     this.messages = []; // that have arrived
     this.end = undefined; // how the reply has ended: { error } or {}
     this.wakes = []; // who waits for a message or the end
@@ -34,7 +37,7 @@ export class Call {
     } else if (isFirst) {
       must("M2", !ends || total === undefined);
       must("M5", ends || !(flags & LAST));
-      this.total = total ?? body.length;
+      [this.total, this.method] = [total ?? body.length, method];
       must("M7", this.total <= OURS.body);
       must("M3", ends || body.length < this.total);
       cost = this.total + metadata.length + COST;
@@ -57,13 +60,18 @@ export class Call {
   }
 
   add(body, ends) {
-    this.pieces.push(body);
     this.size += body.length;
     must("M3", this.size <= this.total && Boolean(ends) === (this.size === this.total));
+    if (!this.drops) this.pieces.push(body);
     if (!ends) return;
     // A copy: the bytes that have arrived with it are not kept with it.
-    this.messages.push(Buffer.concat(this.pieces));
+    if (!this.drops) this.messages.push(Buffer.concat(this.pieces));
     [this.total, this.pieces, this.size] = [undefined, [], 0];
+  }
+
+  // Nobody waits for more.
+  drop() {
+    [this.drops, this.messages, this.pieces] = [true, [], []];
   }
 
   // Something has happened: perhaps there is something for those who wait.
@@ -77,10 +85,36 @@ export class Call {
     return this.messages.length || this.end ? Promise.resolve() : new Promise((wake) => this.wakes.push(wake));
   }
 
-  // Nothing more is sent; who waits for that is told.
-  close() {
+  // Nothing more is sent; who waits for that is told, by the error if there is one.
+  close(error) {
     this.closed = true;
     this.sending = undefined;
-    for (const message of this.queue.splice(0)) message.done?.();
+    this.line?.delete(this);
+    for (const { done, fail } of this.queue.splice(0)) error ? fail(error) : done();
+  }
+}
+
+// Calls that wait, in order. A call waits in one line at most, and leaves it at once, wherever it is.
+export class Line {
+  constructor() {
+    this.before = this.after = this;
+  }
+
+  get first() {
+    return this.after === this ? undefined : this.after;
+  }
+
+  add(call) {
+    if (call.line) return;
+    [call.line, call.before, call.after] = [this, this.before, this];
+    this.before.after = call;
+    this.before = call;
+  }
+
+  delete(call) {
+    if (call.line !== this) return;
+    call.before.after = call.after;
+    call.after.before = call.before;
+    call.line = call.before = call.after = undefined;
   }
 }

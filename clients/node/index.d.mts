@@ -37,7 +37,8 @@ export type Body = string | Uint8Array | ArrayBuffer;
 
 /** A request of any number of parts. */
 export interface Upload {
-  /** Sends a part. Wait for it before the next one, so that a slow server slows this side. */
+  /** Sends a part. Wait for it before the next one, so that a slow server slows this side. Rejected with the server's error
+   * if it has replied with one: nothing more is sent then. */
   send(part: Body): Promise<void>;
   /** Ends the request, and returns the reply. */
   finish(): Promise<Buffer>;
@@ -58,10 +59,11 @@ export class Client extends EventEmitter {
   stream(body?: Body, options?: CallOptions): AsyncGenerator<Buffer, void, undefined>;
   /** Begins a request of any number of parts. */
   upload(options?: CallOptions): Upload;
-  /** Sends a message that asks for no reply. */
+  /** Sends a message that asks for no reply. Rejected if the connection has ended before the system had it. */
   notify(body?: Body, options?: Pick<CallOptions, "method" | "metadata">): Promise<void>;
-  /** Closes the connection. Open calls end with an error. */
-  close(): void;
+  /** Closes the connection. Open calls end with an error. A server that does not read has so many milliseconds to take what
+   * is queued. Default: 1000. */
+  close(options?: { timeout?: number }): void;
   on(event: "notification", listener: (body: Buffer, method: number) => void): this;
   on(event: "close", listener: (why: Error) => void): this;
 }

@@ -1,8 +1,8 @@
 // A client of msgpipe servers, over Unix domain sockets and Windows named pipes. Nothing but Node is needed.
 import { EventEmitter } from "node:events";
-import { Connection } from "./connection.mjs";
+import { CLOSE_TIME, Connection } from "./connection.mjs";
 import { openFirst, pathsOf } from "./places.mjs";
-import { DATA, LAST, REQUEST, metadataOf } from "./wire.mjs";
+import { DATA, REQUEST, metadataOf } from "./wire.mjs";
 
 // Codes of errors that say that the request was not begun (docs/PROTOCOL.md, "Codes of errors").
 const NOT_BEGUN = [3, 4, 7, 8, 10, 11, 12];
@@ -49,7 +49,8 @@ export async function connect(endpoint, { timeout = 10_000 } = {}) {
   const [path, socket] = await openFirst(await pathsOf(endpoint), deadline);
   let client;
   const connection = new Connection(path, socket, hooks(() => client));
-  const late = setTimeout(() => connection.finish(new Error(`the server said nothing for ${timeout} ms`)), timeout);
+  const left = Math.min(Math.max(deadline - Date.now(), 1), TIME_MAX);
+  const late = setTimeout(() => connection.finish(new Error(`the server said nothing for ${timeout} ms`)), left);
   try {
     await connection.ready;
   } finally {
@@ -103,7 +104,7 @@ export class Client extends EventEmitter {
     return new Upload(this.#connection, this.#opened(), options, (call) => this.#only(call, options));
   }
 
-  /** Sends a message that asks for no reply. Returns once it was given to the system. */
+  /** Sends a message that asks for no reply. Returns once the system has it; an error if the connection has ended before. */
   async notify(body = "", { method = 0, metadata = {} } = {}) {
     if (this.closed) throw new ClosedError(this.closed, this.path, true);
     const connection = this.#connection;
@@ -111,9 +112,9 @@ export class Client extends EventEmitter {
     await connection.put(connection.lane(), { body: bytes, first: method, metadata: metadataOf(metadata), last: false });
   }
 
-  /** Closes the connection. Open calls end with an error. */
-  close() {
-    this.#connection.finish(new Error("this side has closed the connection"));
+  /** Closes the connection. Open calls end with an error. A server that does not read has so many ms for what is queued. */
+  close({ timeout = CLOSE_TIME } = {}) {
+    this.#connection.finish(new Error("this side has closed the connection"), Math.min(timeout, TIME_MAX));
   }
 
   #opened() {
@@ -127,7 +128,11 @@ export class Client extends EventEmitter {
     const pairs = metadataOf(metadata);
     const call = this.#opened();
     const second = Math.min(timeout, TIME_MAX);
-    this.#connection.put(call, { body: bytes, metadata: pairs, last, kind: REQUEST, first: method, second });
+    const message = { body: bytes, metadata: pairs, last, kind: REQUEST, first: method, second };
+    this.#connection.put(call, message).catch((error) => {
+      call.end ??= { error }; // it has not been sent
+      call.wake();
+    });
     return call;
   }
 
@@ -143,15 +148,18 @@ export class Client extends EventEmitter {
   // Waits for a message or the end, at most for so many milliseconds; 0: for any time.
   #within(call, timeout, signal) {
     return new Promise((resolve, reject) => {
-      const aborted = () => reject(signal.reason);
-      if (signal?.aborted) return aborted();
-      signal?.addEventListener("abort", aborted, { once: true });
-      const timer = timeout && setTimeout(() => reject(new TimeoutError(timeout)), Math.min(timeout, TIME_MAX));
-      call.arrives().then(() => {
+      let timer;
+      // Nothing is left behind, whatever comes first: a timer would keep the process alive.
+      const settle = (how, value) => {
         clearTimeout(timer);
         signal?.removeEventListener("abort", aborted);
-        resolve();
-      });
+        how(value);
+      };
+      const aborted = () => settle(reject, signal.reason);
+      if (signal?.aborted) return aborted();
+      signal?.addEventListener("abort", aborted, { once: true });
+      if (timeout) timer = setTimeout(() => settle(reject, new TimeoutError(timeout)), Math.min(timeout, TIME_MAX));
+      call.arrives().then(() => settle(resolve));
     });
   }
 
@@ -169,21 +177,25 @@ class Upload {
   #call;
   #reply;
   #opening;
+  #sent; // the last part
 
   constructor(connection, call, { method = 0, metadata = {} }, reply) {
     this.#opening = { kind: REQUEST, first: method, metadata: metadataOf(metadata) };
     [this.#connection, this.#call, this.#reply] = [connection, call, reply];
   }
 
-  /** Sends a part. Returns once it was given to the system: wait for that, so that a slow server slows this side. */
+  /** Sends a part. Returns once the system has it, or the server wants no more: wait for that, so that a slow server slows
+   * this side. Throws the server's error if it has replied with one, or ClosedError. */
   async send(part) {
-    await this.#put(sized(part, this.#connection), false);
+    this.#sent = this.#put(sized(part, this.#connection), false);
+    await this.#sent;
   }
 
   /** Ends the request, and returns the reply. */
   async finish() {
+    await this.#sent;
     if (this.#opening) await this.#put(Buffer.alloc(0), true);
-    else if (!this.#call.closed) this.#end();
+    else if (!this.#call.closed) this.#connection.endRequest(this.#call);
     return this.#reply(this.#call);
   }
 
@@ -196,13 +208,6 @@ class Upload {
     const opening = this.#opening ?? { kind: DATA };
     this.#opening = undefined;
     return this.#connection.put(this.#call, { ...opening, body, last });
-  }
-
-  // The end of a direction without another message.
-  #end() {
-    this.#connection.send({ kind: DATA, id: this.#call.id, flags: LAST });
-    this.#call.closed = true;
-    this.#connection.forget(this.#call);
   }
 }
 

@@ -73,7 +73,7 @@ export async function openFirst(paths, deadline) {
         last = error;
         const isBusy = error.code === "EAGAIN" || error.code === "EBUSY";
         if (!isBusy || Date.now() >= deadline) break;
-        await new Promise((resolve) => setTimeout(resolve, pause));
+        await new Promise((resolve) => setTimeout(resolve, Math.min(pause, deadline - Date.now())));
       }
     }
     if (last.code !== "ENOENT" && last.code !== "ECONNREFUSED") break;

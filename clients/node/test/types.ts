@@ -23,5 +23,6 @@ export async function use(): Promise<void> {
   } catch (error) {
     if (error instanceof CallError && error.code === 404 && !error.notBegun) error.details.toString("hex");
   }
+  client.close({ timeout: 100 });
   client.close();
 }

@@ -12,12 +12,11 @@ import struct
 import time
 
 from ._calls import Connection
-from ._frames import LAST, DATA
+from ._frames import DATA, LAST
 from ._places import Ended, Late, paths_of
 
 __all__ = ["CallError", "Client", "Ended", "Late", "connect"]
 
-STUCK = 5.0  # seconds in which a server that takes nothing is given up
 NOT_BEGUN = (3, 4, 7, 8, 10, 11, 12)  # docs/PROTOCOL.md, "Codes of errors"
 
 
@@ -32,8 +31,10 @@ class CallError(Exception):
 
 def connect(endpoint, timeout=10.0, notified=lambda body, method: None):
     """Connects to a server: a name, or the path of a socket. `notified` is called with what the server sends unasked, while
-    the client waits for something. Raises Ended if no server is there, Late at the timeout, in seconds."""
-    return Client(Connection(paths_of(endpoint), time.monotonic() + timeout, notified))
+    the client waits for something; it may use the client. Raises Ended if no server is there, Late at the timeout, in
+    seconds; None is no limit."""
+    until = None if timeout is None else time.monotonic() + timeout
+    return Client(Connection(paths_of(endpoint), until, notified))
 
 
 class Client:
@@ -44,62 +45,63 @@ class Client:
 
     def call(self, body=b"", method=0, metadata=None, timeout=30.0):
         """Sends a request, and returns the reply. Raises CallError for an error reply, Late at the timeout, in seconds; the
-        connection goes on after both. Ended: it has ended."""
-        id = self._open(body, True, method, metadata, timeout)
-        return self._only(id)
+        connection goes on after both. Ended: it has ended, and each later use says why."""
+        with self._within(timeout):
+            return self._only(self._open(body, True, method, metadata, timeout))
 
     def stream(self, body=b"", method=0, metadata=None, timeout=None):
         """Sends a request, and yields the parts of its reply. The timeout, in seconds, is that of each part. Leaving the loop
         cancels the call."""
-        id = self._open(body, True, method, metadata, None)
+        with self._within(None):
+            id = self._open(body, True, method, metadata, None)
         try:
             while True:
-                self._until(timeout)
-                part = self._connection.next(id)
+                with self._within(timeout):
+                    part = self._connection.next(id)
                 if part is None:
                     return self._check(id)
                 yield part
         finally:
-            self._over(id)
+            self._connection.over(id)
 
     def upload(self, parts, method=0, metadata=None, timeout=30.0):
-        """Sends a request of parts, from an iterable, and returns the reply. The timeout counts after the last part."""
-        parts, id = iter(parts), None
+        """Sends a request of parts, from an iterable, and returns the reply. The timeout counts after the last part. No more
+        parts are taken once the server has replied with an error, or wants no more."""
+        connection, id = self._connection, None
         try:
             for part in parts:
-                self._until(None)
+                with self._within(None):
+                    if id is None:
+                        id = self._open(part, False, method, metadata, None)
+                    else:
+                        connection.put(id, bytes(part), False)
+                    connection.look()
+                call = connection.calls[id]
+                if call.closed or call.end and call.end[0] != "end":
+                    break
+            with self._within(timeout):
                 if id is None:
-                    id = self._open(part, False, method, metadata, None)
-                else:
-                    self._connection.put(id, part, False)
-            if id is None:
-                id = self._open(b"", True, method, metadata, timeout)
-            elif not self._connection.calls[id].closed:
-                self._connection.send(DATA, id, LAST)
-                self._connection.calls[id].closed = True
-            self._until(timeout)
-        except BaseException:
+                    id = self._open(b"", True, method, metadata, timeout)
+                elif not (call.closed or call.end and call.end[0] != "end"):
+                    connection.send(DATA, id, LAST)
+                    call.closed = True
+                return self._only(id)
+        finally:
             if id is not None:
-                self._over(id)
-            raise
-        return self._only(id)
+                connection.over(id)
 
     def notify(self, body=b"", method=0, metadata=None):
-        """Sends a message that asks for no reply."""
-        self._until(None)
-        self._connection.notify(bytes(body), method, _pairs(metadata))
+        """Sends a message that asks for no reply. Raises Ended if the connection has ended."""
+        with self._within(None):
+            self._connection.notify(bytes(body), method, _pairs(metadata))
 
     def listen(self, timeout=None):
         """Waits for something from the server, which `notified` of connect() is called with; at most for so many seconds."""
-        self._until(timeout)
-        try:
-            self._connection.step()
-        except Late:
-            return
+        self._connection.look(timeout, 1)
 
     def close(self):
-        """Closes the connection."""
-        self._connection.stream.socket.close()
+        """Closes the connection. What is used later raises Ended."""
+        self._connection.stream.end("this side has closed the connection")
 
     def __enter__(self):
         return self
@@ -107,19 +109,12 @@ class Client:
     def __exit__(self, *_):
         self.close()
 
-    def _until(self, timeout):
-        self._connection.stream.until = None if timeout is None else time.monotonic() + timeout
+    def _within(self, timeout):
+        return self._connection.stream.within(timeout)
 
     def _open(self, body, last, method, metadata, timeout):
-        self._until(timeout)
-        milliseconds = 0 if timeout is None else max(1, min(int(timeout * 1000), 2**32 - 1))
-        before = self._connection.last_id
-        try:
-            return self._connection.open(bytes(body), last, method, _pairs(metadata), milliseconds)[0]
-        except BaseException:
-            if self._connection.last_id != before:
-                self._over(self._connection.last_id)
-            raise
+        milliseconds = 0 if timeout is None else int(max(1, min(timeout * 1000, 2**32 - 1)))
+        return self._connection.open(bytes(body), last, method, _pairs(metadata), milliseconds)[0]
 
     def _only(self, id):  # the reply is the first message
         try:
@@ -128,7 +123,7 @@ class Client:
                 self._check(id)
             return reply or b""
         finally:
-            self._over(id)
+            self._connection.over(id)
 
     def _check(self, id):
         call = self._connection.calls[id]
@@ -139,15 +134,6 @@ class Client:
             raise Late("the time of the call is over; the request may have been carried out")
         if kind == "aborted":
             raise CallError(code, text)
-
-    def _over(self, id):
-        if self._connection.stream.at_end:
-            return
-        self._until(STUCK)
-        try:
-            self._connection.leave(id)
-        except Late:  # the cancel cannot be sent: no call can be any more
-            self._connection.stream.at_end = True
 
 
 def _pairs(metadata):

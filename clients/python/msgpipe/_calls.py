@@ -1,22 +1,32 @@
-"""Calls of a client: what may be sent when, and what comes of what arrives. docs/PROTOCOL.md, section 4."""
+"""Calls of a client: what is sent when, and who waits for what. docs/PROTOCOL.md, section 4."""
 
 import struct
 
-from ._frames import (ABORT, ADMIT, ASSUMED, BODY, CALLS, CANCEL, CONNECTION, CONNECTION_CREDIT, COST, CREDIT, DATA,
-                      DRAIN, ENVELOPE, ERROR, GOODBYE, HEAD, LAST, LAST_PIECE, LIMIT, MAGIC, MESSAGE, METADATA, OURS,
-                      PIECE, REQUEST, SETTINGS, SIZES, STOP, TOTAL, VERSION, WINDOW, Broken, Call, Stream, decode, must, settings,
-                      with_check)
-from ._places import Ended, check_server, connect
+from ._frames import (ABORT, BODY, CANCEL, COST, CREDIT, DATA, HEAD, LAST, LAST_PIECE, LIMIT, OURS, PIECE, REQUEST, SETTINGS,
+                      SIZES, TOTAL, WINDOW, Broken, Call)
+from ._incoming import Incoming
+from ._places import Ended, Late, check_server, connect
+from ._stream import CALLS, GOODBYE, MAGIC, VERSION, Stream, late, with_check
+
+FAREWELL = 1.0  # seconds in which a server that broke a rule may take the goodbye
+AT_ONCE = 100  # frames that are read between two parts of an upload
 
 
-class Connection:
+class Connection(Incoming):
     def __init__(self, paths, until=None, notified=lambda body, method: None):
-        self.last_id, self.last_of_server, self.calls, self.theirs, self.drains = 0, 1, {}, None, False
-        self.credit, self.used, self.granted, self.taken = ASSUMED[CONNECTION], 0, OURS[CONNECTION], 0
-        path, connected = connect(paths)
-        check_server(path, connected)
-        self.stream, self.notified = Stream(connected), notified
-        self.stream.until = until
+        path, connected = connect(paths, until)
+        super().__init__(Stream(connected, LIMIT))
+        self.notified, self.is_telling = notified, False
+        try:
+            check_server(path, connected)
+            self.stream.until = until
+            self.begin(path)
+            self.stream.until = None
+        except BaseException:
+            self.stream.end("the connection was not made")
+            raise
+
+    def begin(self, path):
         self.stream.write(with_check(struct.pack("<4sBBBxIxx", MAGIC, VERSION, VERSION, CALLS, LIMIT)))
         self.send(SETTINGS, body=b"".join(struct.pack("<HH", kind, SIZES[kind]) + value.to_bytes(SIZES[kind], "little")
                                           for kind, value in OURS.items()))
@@ -28,59 +38,88 @@ class Connection:
             raise Ended(f"the server speaks versions {low} to {high}, this client {VERSION}")
         if preface != with_check(preface[:14]) or layer != CALLS:
             raise Ended(f"a damaged preface, or a server that does not take calls (layer {layer})")
-        while self.theirs is None:
-            self.step()
+        self.wait_for(lambda: self.theirs is not None)
 
     def open(self, body, last, method=0, metadata=b"", milliseconds=30_000):  # a call with its first message
+        cost = self.check_size(body, metadata)
+        if cost <= self.theirs[WINDOW] // 2:  # before it has an id: ids are sent in their order
+            self.wait_for(lambda: self.drains or self.used + cost <= self.credit)
+        self.stream.check()
         if self.drains:
             raise Ended("the server begins no more calls")
-        self.last_id += 2
-        call = self.calls[self.last_id] = Call(self.theirs[WINDOW])
-        self.put(self.last_id, body, last, REQUEST, first=method, second=milliseconds, metadata=metadata)
-        return self.last_id, call
+        id = self.last_id = self.next_id()
+        call = self.calls[id] = Call(self.theirs[WINDOW])
+        try:
+            self.put(id, body, last, REQUEST, first=method, second=milliseconds, metadata=metadata)
+        except BaseException:
+            self.over(id)
+            raise
+        return id, call
+
+    def next_id(self):  # after the last one the first, and none that is in use
+        id = self.last_id
+        while True:
+            id = (id + 2) % 2**32 or 2
+            if id not in self.calls:
+                return id
 
     def notify(self, body, method=0, metadata=b""):
         self.calls.setdefault(0, Call(self.theirs[WINDOW]))
-        self.put(0, body, False, first=method, metadata=metadata)
+        before, self.is_telling = self.is_telling, True  # nothing is told meanwhile, as that could notify too
+        try:
+            self.put(0, body, False, first=method, metadata=metadata)
+        finally:
+            self.is_telling = before
 
-    def put(self, id, body, last, kind=DATA, **fields):  # sends a message
-        call, end = self.calls[id], LAST_PIECE + (LAST if last else 0)
-        cost = len(body) + len(fields.get("metadata", b"")) + COST
+    def check_size(self, body, metadata):
         if len(body) > self.theirs[BODY]:
             raise Ended(f"a request of {len(body)} bytes, the server takes {self.theirs[BODY]}")
+        return len(body) + len(metadata) + COST
+
+    def put(self, id, body, last, kind=DATA, **fields):  # sends a message
+        self.stream.check()
+        call, end = self.calls[id], LAST_PIECE + (LAST if last else 0)
+        cost = self.check_size(body, fields.get("metadata", b""))
         if call.closed:
             return
         if is_large := cost > self.theirs[WINDOW] // 2:  # there may never be so much credit
             call.admitted = False
-            self.send(kind, id, TOTAL, total=len(body), **fields)
-            kind, fields, call.begun = DATA, {}, True
-            while not call.admitted and not call.closed:
-                self.step()
         else:
-            while not call.closed and (call.used + cost > call.credit or self.used + cost > self.credit):
-                self.step()
+            self.wait_for(lambda: call.closed or call.used + cost <= call.credit and self.used + cost <= self.credit)
             call.used, self.used = call.used + cost, self.used + cost
-        size = max(1, min(PIECE, self.largest - HEAD))
-        for at in range(0, max(1, len(body)), size):
-            if call.closed:
-                return
-            piece, is_last = body[at : at + size], at + size >= len(body)
-            total = len(body) if not (at or is_last or is_large) else None
-            self.send(kind, id, end if is_last else 0, total=total, body=piece, **fields)
-            kind, fields, call.begun = DATA, {}, True
-        call.closed = last
+        try:
+            if is_large:
+                self.send(kind, id, TOTAL, total=len(body), **fields)
+                kind, fields = DATA, {}
+                self.wait_for(lambda: call.admitted or call.closed)
+            size = max(1, min(PIECE, self.largest - HEAD))
+            for at in range(0, max(1, len(body)), size):
+                if call.closed:
+                    return
+                piece, is_last = body[at : at + size], at + size >= len(body)
+                total = len(body) if not (at or is_last or is_large) else None
+                self.send(kind, id, end if is_last else 0, total=total, body=piece, **fields)
+                call.closed, kind, fields = last and is_last, DATA, {}
+                self.stream.flush()
+        except BaseException as error:
+            if id == 0:  # nothing else can be said on the lane
+                raise self.stream.end("a notification was not sent to its end") from error
+            raise
+        while (self.stream.is_cut or self.stream.at_end) and call.end is None:
+            self.step()  # finds the end, or says why
 
     def next(self, id):  # the next message of the reply, or None after the last
         call = self.calls[id]
-        while not call.messages and call.end is None:
-            self.step()
+        self.wait_for(lambda: call.messages or call.end is not None)
+        self.stream.check()
         if not call.messages:
             return None
-        body = call.messages.popleft()
+        body, _ = call.messages.popleft()
         call.taken += len(body) + COST
         if call.end is None and OURS[WINDOW] + call.taken - call.granted >= OURS[WINDOW] // 2:
             call.granted = OURS[WINDOW] + call.taken
             self.send(CREDIT, id, limit=call.granted)
+        self.admit()
         return body
 
     def cancel(self, id):
@@ -88,116 +127,66 @@ class Connection:
             self.send(CANCEL, id)
             self.calls[id].closed = True
 
-    def step(self):  # reads a frame and does what it says
+    def wait_for(self, holds):
+        while not holds():
+            self.step()
+            if self.stream.is_late() and not holds():  # also while something always arrives
+                raise late()
+
+    def look(self, timeout=0, most=AT_ONCE):  # at what has arrived, or arrives in this time
+        try:
+            with self.stream.within(timeout):
+                for _ in range(most):
+                    self.step()
+        except Late as error:
+            if getattr(error, "is_of_handler", False):
+                raise
+
+    def step(self):  # tells what is to be told, or reads a frame and does what it says
+        self.stream.check()
+        if self.tell():
+            return
         try:
             self.handle(self.stream.read_frame())
         except Broken as broken:
-            text, code = f"[{broken}] the server broke this rule of the protocol", 3 if str(broken) == "M7" else 1
-            goodbye = struct.pack("<H", code) + text.encode()
-            self.stream.write_frame(GOODBYE, goodbye)
-            raise Ended(text) from None
+            raise self.broken(str(broken)) from None
+        self.tell()
 
-    def handle(self, frame):
-        kind, flags, code, id, first, second, total, metadata, body = decode(frame)
-        must("S1", self.theirs is not None or kind == SETTINGS)
-        if kind >= 128:
-            return
-        limit = first + (second << 32)
-        if kind == SETTINGS:
-            must("S2", self.theirs is None)
-            self.theirs = settings(body)
-            self.credit = max(self.credit, self.theirs[CONNECTION])
-        elif kind == CONNECTION_CREDIT:
-            self.credit = max(self.credit, limit)
-        elif kind == DRAIN:
-            self.drains = True
-        elif kind == REQUEST:
-            self.called(id, flags, total, metadata, body)
-        else:
-            self.of_call(kind, id, flags, code, total, metadata, body, first, limit)
+    def broken(self, rule):
+        text, code = f"[{rule}] the server broke this rule of the protocol", 3 if rule == "M7" else 1
+        try:
+            self.stream.write_frame(GOODBYE, struct.pack("<H", code) + text.encode())
+            with self.stream.within(FAREWELL):
+                self.stream.flush()
+        except (Ended, Late):
+            pass  # it does not read: it learns nothing
+        return self.stream.end(text)
 
-    def called(self, id, flags, total, metadata, body):  # the server calls: this client offers nothing
-        must("I1", id & 1 and id > 1)
-        must("I2", 0 < (id - self.last_of_server) % 2**32 < 2**31 and id not in self.calls)
-        self.last_of_server = id
-        call = self.calls[id] = Call(0)
-        self.charge(call.receive(flags, total, metadata, body, bare=True))
-        text, call.closed = b"this client takes no calls", True
-        self.send(ERROR, id, code=1, body=struct.pack("<H", len(text)) + text)
-        if call.end is None:
-            self.send(STOP, id)
-        self.forget(id)
+    def tell(self):  # the application what the server sent unasked; it may call meanwhile
+        lane = self.calls.get(1)
+        if self.is_telling or not lane or not lane.messages:
+            return False
+        self.is_telling, before = True, self.stream.until
+        try:
+            for _ in range(len(lane.messages)):
+                method = lane.messages[0][1]
+                self.notified(self.next(1), method)
+        except Late as error:
+            error.is_of_handler = True
+            raise
+        finally:
+            self.is_telling, self.stream.until = False, before
+        return True
 
-    def of_call(self, kind, id, flags, code, total, metadata, body, method, limit):
-        must("L2", id > 1 or kind in (DATA, CREDIT, ADMIT) and not flags & LAST)
-        must("I5", id > 1 or (id == 1) == (kind == DATA))
-        must("I5", kind != CANCEL or id & 1)
-        must("I5", kind != ERROR or not id & 1)
-        newest = self.last_of_server if id & 1 else self.last_id
-        must("I3", id < 2 or not 0 < (id - newest) % 2**32 < 2**31)
-        must("M6", id < 2 or kind != DATA or not method)
-        if id < 2:
-            self.calls.setdefault(id, Call(self.theirs[WINDOW]))
+    def over(self, id):  # nobody waits for the reply any more
         call = self.calls.get(id)
-        must("M1", kind not in (DATA, ERROR, ABORT) or call and call.end is None)
-        if call is None:
-            return  # it was on its way
-        if kind == DATA:
-            self.charge(call.receive(flags, total, metadata, body, method))
-            if call.asks and call.total is not None and not call.body:
-                call.asks = False
-                self.send(ADMIT, id)
-            if id & 1 or call.is_left:  # nobody waits for it
-                while call.messages:
-                    message = self.next(id)
-                    if id == 1:
-                        self.notified(message, method)
-        elif kind == ERROR:
-            must("M5", call.total is None)
-            length = int.from_bytes(body[:2], "little")
-            must("E8", len(body) >= 2 + length)
-            call.end = ("error", code, body[2 : 2 + length].decode(errors="replace"))
-            call.details = body[2 + length :]
-        elif kind == ABORT:
-            call.end = ("aborted", code, "the reply is incomplete")
-        elif kind in (STOP, CANCEL) and not call.closed:
-            call.closed = True
-            self.send(ABORT, id, code=3)
-        elif kind == CREDIT:
-            call.credit = max(call.credit, limit)
-        elif kind == ADMIT:
-            call.admitted = True
-        self.forget(id)
-
-    def charge(self, cost):  # replies to own calls are given back at once, and so is what is dropped
-        self.taken += cost
-        must("F2", self.taken <= self.granted)
-        if OURS[CONNECTION] + self.taken - self.granted >= OURS[CONNECTION] // 2:
-            self.granted = OURS[CONNECTION] + self.taken
-            self.send(CONNECTION_CREDIT, limit=self.granted)
-
-    def forget(self, id):  # a call that is over, and that nobody waits for
-        call = self.calls[id]
-        if id > 1 and (id & 1 or call.is_left) and call.end is not None:
-            del self.calls[id]
-
-    def leave(self, id):  # nobody waits for the reply any more
-        call = self.calls[id]
-        call.is_left = True
-        call.messages.clear()
-        if not call.begun:  # the server does not know of it
-            del self.calls[id]
+        if self.stream.why is not None or self.stream.at_end or call is None or call.is_left:
             return
+        call.is_left = True
+        call.drop()
         self.cancel(id)
         if not call.closed:  # the reply has ended before the request
             self.send(ABORT, id, code=1)
             call.closed = True
         self.forget(id)
-
-    def send(self, kind, id=0, flags=0, code=0, first=0, second=0, total=None, metadata=b"", body=b"", limit=None):
-        first, second = (limit & 0xFFFFFFFF, limit >> 32) if limit is not None else (first, second)
-        flags |= (TOTAL if total is not None else 0) | (METADATA if metadata else 0)
-        fields = struct.pack("<I", total) if total is not None else b""
-        fields += struct.pack("<H", len(metadata)) + metadata if metadata else b""
-        head = ENVELOPE.pack(kind, flags, code, id, first, second)
-        self.stream.write_frame(MESSAGE, head + fields + body)
+        self.admit()

@@ -1,16 +1,8 @@
-"""What is on the wire: frames of the stream, frames of calls. docs/PROTOCOL.md, sections 2 and 4."""
+"""Frames of calls, and what those of one call may be. docs/PROTOCOL.md, section 4."""
 
-import binascii
-import select
 import struct
-import time
 from collections import deque
-from contextlib import suppress
 
-from ._places import Ended, Late
-
-MAGIC, VERSION, CALLS = b"\xe5msg", 1, 1
-MESSAGE, GOODBYE = 0, 1  # kinds of frame of the stream
 REQUEST, DATA, ERROR, ABORT, STOP, CANCEL, CREDIT, CONNECTION_CREDIT, ADMIT, DRAIN, SETTINGS = range(1, 12)
 LAST_PIECE, LAST, TOTAL, METADATA = 1, 2, 4, 8  # flags
 FLAGS = {REQUEST: 15, DATA: 15, ERROR: METADATA}
@@ -34,22 +26,18 @@ def must(rule, holds):
         raise Broken(rule)
 
 
-def with_check(data):
-    return data + struct.pack("<H", binascii.crc_hqx(data, 0xFFFF))
-
-
 def settings(body):
-    found = dict(ASSUMED)
-    while body:
-        must("S3", len(body) >= 4)
-        kind, length = struct.unpack("<HH", body[:4])
-        must("S3", len(body) >= 4 + length)
+    found, at = dict(ASSUMED), 0
+    while at < len(body):
+        must("S3", len(body) >= at + 4)
+        kind, length = struct.unpack_from("<HH", body, at)
+        at += 4 + length
+        must("S3", len(body) >= at)
         must("S4", kind in SIZES or kind >= 0x8000)
         must("S5", length == SIZES.get(kind, length))
         if kind in SIZES:
-            value = int.from_bytes(body[4 : 4 + length], "little")
-            found[kind] = max(value, ASSUMED[kind]) if kind in (WINDOW, CONNECTION) else value
-        body = body[4 + length :]
+            value = int.from_bytes(body[at - length : at], "little")
+            found[kind] = max(value, found[kind]) if kind in (WINDOW, CONNECTION) else value
     return found
 
 
@@ -90,18 +78,20 @@ def decode(frame):  # kind, flags, code, id, the two numbers, total, metadata, b
 
 
 class Call:  # or a lane of notifications: two directions
-    def __init__(self, credit):
+    def __init__(self, credit, drops=False):
         self.credit, self.used, self.admitted = credit, 0, False
         self.closed = False  # nothing more is sent
-        self.begun, self.is_left = False, False  # something was sent; nobody waits for the reply
+        self.drops = drops  # nobody waits for what arrives: it is not kept
+        self.is_left = False  # and its end neither
         self.details = b""  # of an error
         self.granted, self.received, self.taken = OURS[WINDOW], 0, 0
-        self.total, self.body, self.asks = None, b"", False  # of the message that arrives
-        self.messages, self.end = deque(), None  # how what arrives has ended
+        self.total, self.size, self.asks = None, 0, False  # of the message that arrives
+        self.body, self.method = bytearray(), 0
+        self.messages, self.end = deque(), None  # (body, method); how what arrives has ended
 
     def receive(self, flags, total, metadata, body, method=0, bare=False):  # a request, or data
         must("M1", self.end is None)
-        ends, first = flags & LAST_PIECE, self.total is None
+        ends, first, cost = flags & LAST_PIECE, self.total is None, 0
         if first and not ends and total is None:  # no message: the end, or a request whose messages follow
             must("M2", not body)
             must("M6", bare or not metadata and not method)
@@ -109,97 +99,36 @@ class Call:  # or a lane of notifications: two directions
         elif first:
             must("M2", not ends or total is None)
             must("M5", ends or not flags & LAST)
-            self.total = total = len(body) if total is None else total
-            must("M7", total <= OURS[BODY])
-            must("M3", ends or len(body) < total)
-            cost, self.asks = total + len(metadata) + COST, not ends and not body
+            self.total, self.method = len(body) if total is None else total, method
+            must("M7", self.total <= OURS[BODY])
+            must("M3", ends or len(body) < self.total)
+            cost, self.asks = self.total + len(metadata) + COST, not ends and not body
             must("M4", not self.asks or cost > OURS[WINDOW] // 2)
-            if not self.asks:
-                self.received += cost
-                must("F1", self.received <= self.granted)
+            cost = 0 if self.asks else cost
+            self.received += cost
+            must("F1", self.received <= self.granted)
+            self.add(body, ends)
         else:
             must("F3", not self.asks)
             must("M2", total is None)
             must("M6", not metadata and not method)
             must("M5", ends or not flags & LAST)
             must("M4", body)
-            cost = 0
-        if not first or ends or total is not None:
-            self.body += body
-            must("M3", len(self.body) <= self.total and bool(ends) == (len(self.body) == self.total))
-            if ends:
-                self.messages.append(self.body)
-                self.total, self.body = None, b""
+            self.add(body, ends)
         if flags & LAST:
             self.end = ("end", 0, "")
-        return cost if first and (ends or total is not None) and not self.asks else 0
+        return cost
 
+    def add(self, body, ends):  # a piece
+        self.size += len(body)
+        must("M3", self.size <= self.total and bool(ends) == (self.size == self.total))
+        if not self.drops:
+            self.body += body
+        if ends:
+            if not self.drops:
+                self.messages.append((bytes(self.body), self.method))
+            self.total, self.size, self.body = None, 0, bytearray()
 
-class Stream:  # bytes, and the frames in them
-    def __init__(self, connected):
-        self.socket, self.arrived, self.at_end = connected, b"", False
-        self.until = None  # by time.monotonic: reading does not wait longer
-        self.socket.setblocking(False)
-
-    def write_frame(self, kind, payload):
-        self.write(with_check(struct.pack("<IBB", len(payload), kind, 0)) + payload)
-
-    def read_frame(self):
-        header = self.peek(8)
-        length, kind, zero = struct.unpack("<IBB", header[:6])
-        if header != with_check(header[:6]) or zero or kind not in (MESSAGE, GOODBYE):
-            raise Ended("a damaged header, or an unknown kind of frame")
-        if length > (LIMIT if kind == MESSAGE else 514):
-            raise Ended(f"a frame of {length} bytes")
-        self.peek(8 + length)  # at a deadline nothing has been taken
-        payload = self.read(8 + length)[8:]
-        if kind == GOODBYE:
-            code = struct.unpack("<H", payload[:2])[0] if length >= 2 else 1
-            raise Ended(f"the server said goodbye with code {code}: {payload[2:].decode(errors='replace')}")
-        return payload
-
-    def peek(self, size):
-        while len(self.arrived) < size:
-            self.wait([])
-            self.read_some()
-            if self.at_end and len(self.arrived) < size:
-                raise Ended("the server has closed the connection")
-        return self.arrived[:size]
-
-    def read(self, size):
-        data = self.peek(size)
-        self.arrived = self.arrived[size:]
-        return data
-
-    def wait(self, writers):
-        left = None if self.until is None else max(0, self.until - time.monotonic())
-        readable, writable, _ = select.select([self.socket], writers, [], left)
-        if not readable and not writable and left is not None:
-            raise Late("the time of the call is over; the request may have been carried out")
-        return readable, writable
-
-    def read_some(self):
-        with suppress(ConnectionResetError, BlockingIOError):
-            data = self.socket.recv(1 << 18)
-            self.arrived, self.at_end = self.arrived + data, not data
-            return
-        self.at_end = True
-
-    def write(self, data):  # reads meanwhile: a server does not read from who does not
-        sent = False
-        while data and not self.at_end:
-            try:
-                readable, writable = self.wait([self.socket])
-            except Late:
-                if not sent:
-                    raise
-                self.at_end = True  # a frame is cut: nothing more can be sent
-                raise Ended("the server did not read in time, in the middle of a message") from None
-            sent = sent or bool(writable)
-            if readable:
-                self.read_some()
-            if writable:
-                with suppress(BrokenPipeError, ConnectionResetError, BlockingIOError):
-                    data = data[self.socket.send(data) :]
-                    continue
-                return  # reading finds the end, perhaps after a goodbye
+    def drop(self):  # nobody waits for more
+        self.drops, self.body = True, bytearray()
+        self.messages.clear()

@@ -6,6 +6,7 @@ import socket
 import stat
 import struct
 import sys
+import time
 from contextlib import suppress
 
 
@@ -47,19 +48,36 @@ def paths_of(endpoint):
     return [path for path in paths if len(os.fsencode(path)) <= longest]
 
 
-def connect(paths):  # to the first that has a server
+def connect(paths, until=None):  # to the first that has a server
     reasons = []
     for path in paths:
-        connected = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
-            connected.connect(path)
-            return path, connected
+            return path, connect_to(path, until)
         except OSError as error:
-            connected.close()
             reasons.append(f"no server at {path}: {error.strerror or error}")
             if not isinstance(error, (FileNotFoundError, ConnectionRefusedError)):
                 break
     raise Ended("; ".join(reasons) or "no directory of this user's for names: set XDG_RUNTIME_DIR")
+
+
+def connect_to(path, until):
+    pause = 0.001
+    while True:
+        connected = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            connected.setblocking(False)
+            connected.connect(path)
+            return connected
+        except BlockingIOError:  # its backlog is full: ask again
+            connected.close()
+        except BaseException:
+            connected.close()
+            raise
+        left = pause if until is None else until - time.monotonic()
+        if left <= 0:
+            raise Late(f"the server at {path} has accepted no connection in time")
+        time.sleep(min(pause, left))
+        pause = min(2 * pause, 0.1)
 
 
 def stands_for_many(uid):  # as in a container every user who has no number there
