@@ -1,6 +1,10 @@
 //! `msgpipe serve`.
 
 mod exec;
+#[cfg(unix)]
+mod polled;
+#[cfg(not(unix))]
+mod threads;
 
 use crate::args::{Common, Serve};
 use crate::exit::Exit;
