@@ -34,9 +34,15 @@ fn add(directory: &Path, names: &mut BTreeSet<String>) -> io::Result<()> {
         let name = file.to_str().and_then(|file| file.strip_suffix(".sock"));
         // It may be gone by now.
         let is_socket = entry.file_type().is_ok_and(|kind| kind.is_socket());
-        if let Some(name) = name.filter(|name| is_socket && Endpoint::name(name).is_ok()) {
+        if let Some(name) = name.filter(|name| is_socket && is_own(name)) {
             names.insert(name.to_owned());
         }
     }
     Ok(())
+}
+
+/// Whether an endpoint of this name has a file that is called so. `UPPER.sock` is another program's: the endpoint `UPPER` is
+/// `upper.sock`.
+fn is_own(name: &str) -> bool {
+    Endpoint::name(name).is_ok() && !name.contains(|c: char| c.is_ascii_uppercase())
 }

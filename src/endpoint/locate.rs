@@ -28,7 +28,8 @@ impl Endpoint {
     /// file. Sorted. Only connecting shows whether a server is there, and a name may be another program's: a file or pipe
     /// that is called so.
     ///
-    /// Unix: sockets in the directories for plain names that [`Endpoint`] lists. Windows: the pipes of the machine whose
+    /// Unix: sockets in the directories for plain names that [`Endpoint`] lists; not files of names that no server of this
+    /// crate makes, as `UPPER.sock` or `two words.sock`. Windows: the pipes of the machine whose
     /// names end with the user's security identifier.
     ///
     /// # Errors

@@ -23,7 +23,8 @@ pub struct Args {
 /// What all commands have.
 #[derive(Debug, clap::Args)]
 pub struct Common {
-    /// How long to wait, for a connection and for each reply: 500ms, 10s, 5m
+    /// How long to wait for a server: for a connection, for each reply, and until it takes more of an upload; not for
+    /// standard input. 500ms, 10s, 5m
     #[arg(long, short = 't', global = true, value_name = "TIME", default_value = "10s", value_parser = duration)]
     pub timeout: Duration,
     /// The framing of a server that does not use this library's own; the messages then are all there is, without calls
@@ -145,7 +146,7 @@ pub struct Serve {
     #[arg(long)]
     pub echo: bool,
     /// Run this command for each request: its standard input is the request, its output the reply. The rest of
-    /// the command line are its arguments
+    /// the command line are its arguments. What it leaves behind with its output open is killed a second after its end
     #[arg(long, value_name = "COMMAND", num_args = 1.., allow_hyphen_values = true)]
     pub exec: Vec<OsString>,
 }

@@ -2,11 +2,13 @@
 
 use crate::args::{Bench, Common};
 use crate::exit::Exit;
-use crate::{output, picture, target};
+use crate::{output, picture, serve, target};
 use hdrhistogram::Histogram;
 use msgpipe::monitor::PING;
 use msgpipe::{Call, Client, Server, Stopper};
 use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -34,7 +36,15 @@ pub fn run(common: &Common, args: &Bench) -> Result<(), Exit> {
         Some(_) => None,
         None => Some(Own::start(common)?),
     };
-    let name = args.name.as_deref().or(own.as_ref().map(|own| own.name.as_str()));
+    let measured = measure_all(common, args, own.as_ref());
+    match own.is_some_and(|own| own.is_interrupted.load(Ordering::SeqCst)) {
+        true => Err(Exit::Interrupted),
+        false => measured,
+    }
+}
+
+fn measure_all(common: &Common, args: &Bench, own: Option<&Own>) -> Result<(), Exit> {
+    let name = args.name.as_deref().or(own.map(|own| own.name.as_str()));
     let client = target::client(common, name.unwrap_or_default())?.with_method(PING);
     output::line(&format!(
         "{}: {}, {} in flight",
@@ -66,6 +76,7 @@ struct Own {
     name: String,
     stopper: Stopper,
     thread: Option<JoinHandle<()>>,
+    is_interrupted: Arc<AtomicBool>,
 }
 
 impl Own {
@@ -73,11 +84,18 @@ impl Own {
         let name = format!("msgpipe-bench.{}", std::process::id());
         let server = Server::bind_with(name.as_str(), target::limits(common)?)?;
         let stopper = server.stopper();
+        let is_interrupted = Arc::new(AtomicBool::new(false));
+        let (interrupted, stops) = (is_interrupted.clone(), server.stopper());
+        // The calls fail then, and the socket is removed as at any other end.
+        serve::at_ctrl_c(move || {
+            interrupted.store(true, Ordering::SeqCst);
+            stops.stop();
+        })?;
         let thread = thread::spawn(move || {
             // Its end shows in the calls.
             let _ = server.serve(|request| request.into_body());
         });
-        Ok(Own { name, stopper, thread: Some(thread) })
+        Ok(Own { name, stopper, thread: Some(thread), is_interrupted })
     }
 }
 

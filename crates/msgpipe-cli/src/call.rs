@@ -5,10 +5,13 @@ use crate::exit::Exit;
 use crate::foreign;
 use crate::output;
 use crate::{body, target};
-use msgpipe::Client;
+use msgpipe::{Client, Error, Upload};
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::thread;
+use std::time::Duration;
 
 /// The bytes of a part of an upload: as much as a system's buffer of a connection holds.
 const PART: usize = 64 * 1024;
@@ -41,10 +44,13 @@ pub fn run(common: &Common, args: &Call) -> Result<(), Exit> {
     let client = target::client(common, &args.name)?.with_method(method);
     match (upload, &args.upload) {
         (Some((reader, size)), Some(path)) => {
-            sink.take(&send_parts(&client, reader, size, path)?, false)
+            sink.take(&send_parts(&client, reader, size, path, common.timeout)?, false)
         }
         _ if args.stream => {
             let mut parts = client.stream(body)?;
+            if args.output.is_none() {
+                output::when_closed(output::exit);
+            }
             let bar = output::bar("received", None);
             while let Some(part) = parts.next_within(common.timeout)? {
                 bar.inc(part.len() as u64);
@@ -73,8 +79,14 @@ fn send_parts(
     mut reader: Box<dyn Read>,
     size: Option<u64>,
     path: &Path,
+    timeout: Duration,
 ) -> Result<msgpipe::bytes::Bytes, Exit> {
-    let mut upload = client.upload()?;
+    let (give, parts) = mpsc::sync_channel(1);
+    let (tell, told) = mpsc::channel();
+    let upload = client.upload()?;
+    // A server need not take what is sent: this thread waits for the other only as long as it may. It ends with the process.
+    let sending = thread::spawn(move || send_each(upload, &parts, &tell));
+    let mut sent = 0;
     let bar = output::bar("sent", size);
     let mut buffer = vec![0; PART];
     loop {
@@ -87,16 +99,46 @@ fn send_parts(
         if read == 0 {
             break;
         }
-        match upload.send(&buffer[..read]) {
-            // Its reply says why it takes no more.
-            Err(msgpipe::Error::Stopped { .. }) => break,
-            sent => sent?,
+        if give.send(buffer[..read].to_vec()).is_err() {
+            break;
         }
+        match told.recv_timeout(timeout) {
+            // Its reply says why it takes no more.
+            Ok(Err(Error::Stopped { .. })) | Err(RecvTimeoutError::Disconnected) => break,
+            Ok(sent) => sent?,
+            Err(RecvTimeoutError::Timeout) => {
+                let path = path.display();
+                return Err(Exit::Late(format!(
+                    "timed out after {timeout:?}: the server takes no more of {path} after {sent} bytes"
+                )));
+            }
+        }
+        sent += read as u64;
         bar.inc(read as u64);
     }
+    drop(give);
+    let upload = sending.join().map_err(|_| {
+        Exit::System(format!("sending {}", path.display()), io::Error::other("its thread panicked"))
+    })?;
     let reply = upload.finish()?.wait();
     bar.finish_and_clear();
     Ok(reply?)
+}
+
+/// Sends parts, and tells what became of each, to the end of them or to the first that cannot be sent.
+fn send_each(
+    mut upload: Upload,
+    parts: &Receiver<Vec<u8>>,
+    tell: &Sender<Result<(), Error>>,
+) -> Upload {
+    for part in parts {
+        let sent = upload.send(part);
+        let is_over = sent.is_err();
+        if tell.send(sent).is_err() || is_over {
+            break;
+        }
+    }
+    upload
 }
 
 /// Where a reply goes. A file is made when a reply is there: until then an older one stays as it is.

@@ -1,14 +1,14 @@
 //! `msgpipe doctor`.
 
+use crate::args::Common;
 use crate::exit::Exit;
-use crate::output;
+use crate::{list, output, serve};
 use msgpipe::{Client, Endpoint, Limits, NAME_MAX, Server};
 use std::env;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::{Duration, Instant};
-
-/// How long a call to a server in this process may take.
-const TIME: Duration = Duration::from_secs(5);
+use std::time::Instant;
 
 /// Counts what is wrong.
 #[derive(Default)]
@@ -32,7 +32,8 @@ impl Checks {
     }
 }
 
-pub fn run() -> Result<(), Exit> {
+pub fn run(common: &Common) -> Result<(), Exit> {
+    let limits = Limits::default().with_connect(common.timeout).with_call(common.timeout);
     let mut checks = Checks::default();
     checks.note(&format!(
         "msgpipe {}, {} {}",
@@ -41,10 +42,11 @@ pub fn run() -> Result<(), Exit> {
         env::consts::ARCH
     ))?;
     place(&mut checks)?;
+    system::directories(&mut checks)?;
     lengths(&mut checks)?;
     variables(&mut checks)?;
-    round_trip(&mut checks)?;
-    left_behind(&mut checks)?;
+    left_behind(&mut checks, &limits)?;
+    round_trip(&mut checks, &limits)?;
     system::limits(&mut checks)?;
     match checks.wrong {
         0 => output::line("all is well"),
@@ -95,9 +97,8 @@ fn variables(checks: &mut Checks) -> Result<(), Exit> {
 }
 
 /// Whether a server and a client find each other.
-fn round_trip(checks: &mut Checks) -> Result<(), Exit> {
+fn round_trip(checks: &mut Checks, limits: &Limits) -> Result<(), Exit> {
     let name = format!("msgpipe-doctor.{}", std::process::id());
-    let limits = Limits::default().with_connect(TIME).with_call(TIME);
     let server = match Server::bind_with(name.as_str(), limits.clone()) {
         Ok(server) => server,
         Err(error) => {
@@ -105,13 +106,23 @@ fn round_trip(checks: &mut Checks) -> Result<(), Exit> {
         }
     };
     let stopper = server.stopper();
+    let is_interrupted = Arc::new(AtomicBool::new(false));
+    let (interrupted, stops) = (is_interrupted.clone(), server.stopper());
+    // Its socket is removed as at any other end.
+    serve::at_ctrl_c(move || {
+        interrupted.store(true, Ordering::SeqCst);
+        stops.stop();
+    })?;
     let serving = thread::spawn(move || server.serve(|request| request.into_body()));
     let began = Instant::now();
     let called =
-        Client::connect_with(name.as_str(), limits).and_then(|client| client.call("hello"));
+        Client::connect_with(name.as_str(), limits.clone()).and_then(|client| client.call("hello"));
     let took = began.elapsed();
     stopper.stop();
     let served = serving.join();
+    if is_interrupted.load(Ordering::SeqCst) {
+        return Err(Exit::Interrupted);
+    }
     match (called, served) {
         (Ok(reply), Ok(Ok(()))) if reply == "hello" => {
             checks.good(&format!("a server and a client found each other in {took:.0?}"))
@@ -124,15 +135,17 @@ fn round_trip(checks: &mut Checks) -> Result<(), Exit> {
 }
 
 /// Sockets without servers.
-fn left_behind(checks: &mut Checks) -> Result<(), Exit> {
+fn left_behind(checks: &mut Checks, limits: &Limits) -> Result<(), Exit> {
     let names = match Endpoint::names() {
         Ok(names) => names,
         Err(error) => return checks.note(&error.to_string()),
     };
-    let is_stale = |name: &&String| {
-        matches!(Client::connect(name.as_str()), Err(msgpipe::Error::NoServer { .. }))
+    let look = |name: &str| {
+        let connected = Client::connect_with(name, limits.clone());
+        matches!(connected, Err(msgpipe::Error::NoServer { .. })).then(|| name.to_owned())
     };
-    let stale: Vec<&String> = names.iter().filter(is_stale).collect();
+    let mut stale: Vec<String> = list::for_each(&names, look).into_iter().flatten().collect();
+    stale.sort_unstable();
     match stale.len() {
         0 => checks.good(&format!("{} names have servers", names.len())),
         // The next server takes it over.
@@ -148,10 +161,17 @@ fn left_behind(checks: &mut Checks) -> Result<(), Exit> {
 #[cfg(unix)]
 mod system {
     use super::{Checks, Exit};
+    use crate::places;
     use rustix::process::{Resource, getrlimit};
 
     /// Each client is one descriptor; the server and its application have some of their own.
     const DESCRIPTORS: u64 = 256;
+
+    /// Who can write where names are.
+    pub fn directories(checks: &mut Checks) -> Result<(), Exit> {
+        let faults = places::faults();
+        faults.iter().try_for_each(|fault| checks.wrong(&fault.text, &fault.what_to_do))
+    }
 
     pub fn limits(checks: &mut Checks) -> Result<(), Exit> {
         match getrlimit(Resource::Nofile).current {
@@ -168,6 +188,10 @@ mod system {
 #[cfg(not(unix))]
 mod system {
     use super::{Checks, Exit};
+
+    pub fn directories(_: &mut Checks) -> Result<(), Exit> {
+        Ok(())
+    }
 
     pub fn limits(_: &mut Checks) -> Result<(), Exit> {
         Ok(())

@@ -8,12 +8,13 @@ use std::process::ExitCode;
 /// What `msgpipe --help` says about the exit status.
 pub const STATUS: &str = "\
 Exit status:
-  0  all went well
+  0  all went well; or who read the output wants no more of it, and has closed it
   1  the server replied with an error, or a check found something
   2  the command line is wrong
   3  no server is there, or it cannot be trusted or reached
   4  the time was over
-  5  the connection broke, or something else failed";
+  5  the connection broke, or something else failed
+130  bench or doctor was interrupted with Ctrl-C, or asked to end";
 
 /// Why the command ends without success.
 #[derive(Debug)]
@@ -24,6 +25,10 @@ pub enum Exit {
     Found,
     /// The command line asks for what cannot be done.
     Usage(String),
+    /// The time was over, while something was waited for.
+    Late(String),
+    /// The user, or the system, wants it to end.
+    Interrupted,
     /// Something else, with what was done.
     System(String, io::Error),
     /// Standard output could not be written.
@@ -33,7 +38,7 @@ pub enum Exit {
 impl Exit {
     pub fn print(&self) {
         match self {
-            Exit::Found => {}
+            Exit::Found | Exit::Interrupted => {}
             // Nobody can be told that it cannot be said.
             _ => drop(writeln!(io::stderr(), "msgpipe: {self}")),
         }
@@ -44,6 +49,9 @@ impl Exit {
             Exit::Failed(error) => status_of(error),
             Exit::Found => 1,
             Exit::Usage(_) => 2,
+            Exit::Late(_) => 4,
+            // As a shell says it of what SIGINT has ended.
+            Exit::Interrupted => 130,
             Exit::System(..) | Exit::Output(_) => 5,
         };
         ExitCode::from(status)
@@ -73,7 +81,8 @@ impl fmt::Display for Exit {
         match self {
             Exit::Failed(error) => error.fmt(f),
             Exit::Found => f.write_str("a check found something"),
-            Exit::Usage(text) => f.write_str(text),
+            Exit::Interrupted => f.write_str("interrupted"),
+            Exit::Usage(text) | Exit::Late(text) => f.write_str(text),
             Exit::System(what, error) => write!(f, "{what}: {error}"),
             Exit::Output(error) => write!(f, "writing to standard output: {error}"),
         }

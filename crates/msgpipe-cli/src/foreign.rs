@@ -21,7 +21,7 @@ pub fn call(
     Ok(client.receive(Some(common.timeout))?)
 }
 
-/// Passes on what a server sends, until it closes, or until `take` says that it is enough.
+/// Passes on what a server sends, until it closes, which is the normal end of a connection without goodbyes, or until `take` says that it is enough.
 pub fn listen(
     common: &Common,
     name: &str,
@@ -47,11 +47,12 @@ pub fn echo(common: &Common, name: &str, framing: FramingName) -> Result<(), Exi
     let mut server = target::message_server(common, name, framing)?;
     let stops = Arc::new(AtomicBool::new(false));
     let (waker, stop) = (server.waker(), stops.clone());
-    crate::serve::at_ctrl_c(move || {
+    let stop = move || {
         stop.store(true, Ordering::SeqCst);
         waker.wake();
-    })?;
-    crate::serve::announce(server.endpoint())?;
+    };
+    crate::serve::at_ctrl_c(stop.clone())?;
+    crate::serve::announce(server.endpoint(), stop)?;
     while !stops.load(Ordering::SeqCst) {
         match server.poll(None)? {
             // A client that does not read, or has gone, gets no reply.

@@ -28,24 +28,29 @@ struct Found {
 pub fn run(common: &Common, args: &List) -> Result<(), Exit> {
     let names = Endpoint::names()?;
     let limits = target::limits(common)?;
+    let mut found = for_each(&names, |name| look_at(name, &limits));
+    found.sort_by(|a, b| a.name.cmp(&b.name));
+    match args.json {
+        true => output::line(&Value::Array(found.iter().map(Found::to_json).collect()).to_string()),
+        false => print(&found),
+    }
+}
+
+/// Does something with each name, for several at once. What it returns comes in any order.
+pub fn for_each<T: Send>(names: &[String], look: impl Fn(&str) -> T + Sync) -> Vec<T> {
     let next = AtomicUsize::new(0);
     let found = Mutex::new(Vec::new());
     thread::scope(|scope| {
         for _ in 0..AT_ONCE.min(names.len()) {
             scope.spawn(|| {
                 while let Some(name) = names.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    let one = look_at(name, &limits);
+                    let one = look(name);
                     found.lock().unwrap_or_else(PoisonError::into_inner).push(one);
                 }
             });
         }
     });
-    let mut found = found.into_inner().unwrap_or_else(PoisonError::into_inner);
-    found.sort_by(|a, b| a.name.cmp(&b.name));
-    match args.json {
-        true => output::line(&Value::Array(found.iter().map(Found::to_json).collect()).to_string()),
-        false => print(&found),
-    }
+    found.into_inner().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn look_at(name: &str, limits: &Limits) -> Found {

@@ -15,6 +15,8 @@ mod output;
 mod pcap;
 mod picture;
 mod ping;
+#[cfg(unix)]
+mod places;
 mod serve;
 mod tap;
 mod target;
@@ -22,7 +24,6 @@ mod target;
 use args::{Args, Command};
 use clap::{CommandFactory, Parser};
 use exit::Exit;
-use std::io;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
@@ -30,7 +31,7 @@ fn main() -> ExitCode {
     match run(&args) {
         Ok(()) => ExitCode::SUCCESS,
         // Who has read enough has closed the pipe.
-        Err(Exit::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(exit) if output::is_closed(&exit) => ExitCode::SUCCESS,
         Err(exit) => {
             exit.print();
             exit.code()
@@ -50,7 +51,7 @@ fn run(args: &Args) -> Result<(), Exit> {
         Command::Tap(tap) => tap::run(common, tap),
         Command::Bench(bench) => bench::run(common, bench),
         Command::Compat(compat) => compat::run(compat),
-        Command::Doctor => doctor::run(),
+        Command::Doctor => doctor::run(common),
         Command::Completions { shell } => {
             let mut command = Args::command();
             let mut script = Vec::new();

@@ -5,6 +5,42 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::borrow::Cow;
 use std::io::{self, IsTerminal, Write};
 
+/// Calls `then`, on another thread, when nobody reads what is written to standard output any more: for commands that may
+/// write nothing for long. Does nothing where the system does not say so; there it shows when something is written.
+#[cfg(unix)]
+pub fn when_closed(then: impl FnOnce() + Send + 'static) {
+    use rustix::event::{PollFd, PollFlags, poll};
+    std::thread::spawn(move || {
+        let stdout = io::stdout();
+        loop {
+            // Only what is always looked for: an error or the other side's end.
+            let mut polled = [PollFd::new(&stdout, PollFlags::empty())];
+            match poll(&mut polled, None) {
+                Err(rustix::io::Errno::INTR) => continue,
+                Err(_) => return,
+                Ok(_) => {}
+            }
+            if polled[0].revents().intersects(PollFlags::ERR | PollFlags::HUP) {
+                then();
+            }
+            return;
+        }
+    });
+}
+
+#[cfg(not(unix))]
+pub fn when_closed(_: impl FnOnce() + Send + 'static) {}
+
+/// Ends a command that has nothing to clear away, since its output is closed.
+pub fn exit() {
+    std::process::exit(0);
+}
+
+/// Whether the output was closed by who read it.
+pub fn is_closed(exit: &Exit) -> bool {
+    matches!(exit, Exit::Output(error) if error.kind() == io::ErrorKind::BrokenPipe)
+}
+
 /// Writes bytes to standard output.
 pub fn write(bytes: &[u8]) -> Result<(), Exit> {
     let mut output = io::stdout().lock();

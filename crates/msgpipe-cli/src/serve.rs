@@ -1,11 +1,16 @@
 //! `msgpipe serve`.
 
 mod exec;
+#[cfg(unix)]
+mod polled;
+#[cfg(not(unix))]
+mod threads;
 
 use crate::args::{Common, Serve};
 use crate::exit::Exit;
 use crate::{foreign, output, target};
 use msgpipe::{ServerOptions, Workers};
+use std::io::{self, Write as _};
 
 pub fn run(common: &Common, args: &Serve) -> Result<(), Exit> {
     if let Some(framing) = common.framing {
@@ -17,8 +22,9 @@ pub fn run(common: &Common, args: &Serve) -> Result<(), Exit> {
     let endpoint = target::endpoint(&args.name)?;
     let server = ServerOptions::new().limits(target::limits(common)?).bind(endpoint)?;
     let stopper = server.stopper();
+    let unread = server.stopper();
     at_ctrl_c(move || stopper.stop())?;
-    announce(server.endpoint())?;
+    announce(server.endpoint(), move || unread.stop())?;
     match args.exec.split_first() {
         None => server.serve(|request| request.into_body())?,
         Some((program, arguments)) => {
@@ -39,7 +45,22 @@ pub fn at_ctrl_c(stop: impl FnMut() + Send + 'static) -> Result<(), Exit> {
     })
 }
 
-/// Says where it listens, for those who wait for it.
-pub fn announce(endpoint: &str) -> Result<(), Exit> {
-    output::line(&format!("listening at {endpoint}"))
+/// Says where it listens, for those who wait for it. When they have closed the output, `stop` ends the server.
+pub fn announce(endpoint: &str, stop: impl FnOnce() + Send + 'static) -> Result<(), Exit> {
+    let said = output::line(&format!("listening at {endpoint}"));
+    if said.as_ref().is_err_and(output::is_closed) {
+        say_unread();
+    }
+    said?;
+    output::when_closed(|| {
+        say_unread();
+        stop();
+    });
+    Ok(())
+}
+
+fn say_unread() {
+    let text = "msgpipe: the output was closed: the server stops";
+    // Perhaps that is closed too.
+    let _ = writeln!(io::stderr(), "{text}");
 }

@@ -4,9 +4,9 @@ use crate::args::{Common, Tap};
 use crate::exit::Exit;
 use crate::pcap::Capture;
 use crate::{output, target};
+use msgpipe::Error;
 use msgpipe::bytes::Bytes;
 use msgpipe::monitor::{Frame, Seen, TAP, What};
-use msgpipe::{Error, Fault};
 use serde_json::{Value, json};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -16,20 +16,27 @@ const PLAIN: &str = "\x1b[0m";
 
 pub fn run(common: &Common, args: &Tap) -> Result<(), Exit> {
     let client = target::client(common, &args.name)?;
-    let mut parts = client.with_method(TAP).stream("")?;
+    let mut parts = match client.with_method(TAP).stream("") {
+        Ok(parts) => parts,
+        Err(error) => return target::ended(error),
+    };
     let mut to = match &args.pcap {
         Some(path) => To::Capture(Capture::create(path)?),
         None if args.json => To::Json,
         None => To::Terminal { began: None, colours: output::has_colours() },
     };
+    if args.pcap.is_none() {
+        // There may be nothing to show for long.
+        output::when_closed(output::exit);
+    }
     let mut left = args.count.unwrap_or(u64::MAX);
     let mut expected = None;
     while left > 0 {
         let part = match parts.next_within(common.timeout) {
             // Nothing is sent now; that may go on.
             Err(Error::Deadline { .. }) => continue,
-            Err(Error::Closed { reason, .. }) if reason.fault() == Fault::Nobody => None,
-            part => part?,
+            Err(error) => return target::ended(error),
+            Ok(part) => part,
         };
         let Some(part) = part else { break };
         let Some(seen) = Seen::decode(part.clone()) else { continue };

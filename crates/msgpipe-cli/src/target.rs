@@ -4,8 +4,10 @@ use crate::args::{Common, FramingName};
 use crate::exit::Exit;
 use msgpipe::framing::{LengthPrefix, Lines, OsMessage};
 use msgpipe::{
-    Client, ClientOptions, Endpoint, Limits, LocalServer, MessageClient, ServerOptions, Trust,
+    Client, ClientOptions, CloseReason, Endpoint, Error, Fault, Limits, LocalServer, MessageClient,
+    ServerOptions, Trust,
 };
+use std::io;
 use std::ops::RangeInclusive;
 
 /// What --message-limit may be: up to what the library takes of any peer.
@@ -23,6 +25,21 @@ pub fn endpoint(text: &str) -> Result<Endpoint, Exit> {
         Endpoint::name(text)
     };
     found.map_err(|error| Exit::Usage(error.to_string()))
+}
+
+/// What the end of a server is for who looks on. One that stops says goodbye: that is as it should be. One that does not
+/// was killed, or has crashed.
+pub fn ended(error: Error) -> Result<(), Exit> {
+    let Error::Closed { endpoint, reason, .. } = &error else { return Err(error.into()) };
+    match reason {
+        CloseReason::PeerClosed | CloseReason::Broken(_) => {
+            let text = "the server has ended without a goodbye: it was killed, or has crashed";
+            let text = format!("{text} ({reason})");
+            Err(Exit::System(endpoint.to_string(), io::Error::other(text)))
+        }
+        reason if reason.fault() == Fault::Nobody => Ok(()),
+        _ => Err(error.into()),
+    }
 }
 
 /// The limits of a client or server of the command.

@@ -5,6 +5,12 @@ use super::{Interface, MethodDescription};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
+/// How deep the parts of a value are compared, one step for each list, map, tuple, option or type with a name that is inside
+/// another: as deep as a description is read from JSON, whose values `serde_json` reads no deeper. Types that are inside
+/// themselves are compared once. What is deeper is a [`Break`] that says so: a description may come from anyone, and its
+/// depth must not be that of this program's stack.
+const DEPTH_MAX: usize = 128;
+
 /// What no longer works between two versions of an interface.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -43,6 +49,11 @@ impl fmt::Display for Break {
 /// side is no break: a new method, or a variant that is added, which the other side understands as an error that names it.
 /// Types that make themselves, without serde's derive, are compared as far as their form is known.
 ///
+/// What may be left out on the sender's side has to be optional on the receiver's: a field with `#[serde(default)]` that loses it
+/// is a break, as is one that gets it while the other side still needs it, since senders leave out what they may
+/// (`skip_serializing_if`, callers that write JSON). A method whose number on the wire has changed is a break too. Values are
+/// compared to a depth of 128; a [`Break`] says where there is more.
+///
 /// ```
 /// use msgpipe::typed::{self, Interface, compat};
 ///
@@ -63,8 +74,14 @@ impl fmt::Display for Break {
 pub fn compat(old: &Interface, new: &Interface) -> Vec<Break> {
     let mut breaks = Vec::new();
     for (name, before) in &old.methods {
-        let mut comparing =
-            Comparing { breaks: &mut breaks, method: name, old, new, seen: BTreeSet::new() };
+        let mut comparing = Comparing {
+            breaks: &mut breaks,
+            method: name,
+            old,
+            new,
+            seen: BTreeSet::new(),
+            depth: 0,
+        };
         match new.methods.get(name) {
             Some(now) => comparing.methods(before, now),
             None => comparing.breaks("method", "it was removed".to_owned(), Direction::OldClient),
@@ -81,6 +98,8 @@ struct Comparing<'c> {
     new: &'c Interface,
     /// Types that are compared already: a type may be inside itself.
     seen: BTreeSet<(Sent, String, String)>,
+    /// How deep inside a value this is.
+    depth: usize,
 }
 
 /// A value goes from one version to the other, in a request or a reply.
@@ -108,6 +127,10 @@ impl<'c> Comparing<'c> {
     }
 
     fn methods(&mut self, old: &MethodDescription, new: &MethodDescription) {
+        if old.number != new.number {
+            let problem = format!("its number was {}, and is {}", old.number, new.number);
+            return self.breaks("method", problem, Direction::OldClient);
+        }
         if old.kind != new.kind {
             let problem = format!("it was `{}`, and is `{}`", old.kind, new.kind);
             return self.breaks("method", problem, Direction::OldClient);
@@ -152,7 +175,7 @@ impl<'c> Comparing<'c> {
         for (name, needed) in to {
             let place = format!("{place}{name}");
             match from.get(name) {
-                Some(given) => self.shapes(&place, &given.shape, &needed.shape, sent),
+                Some(given) => self.field(&place, given, needed, sent),
                 None if needed.optional => {}
                 None => {
                     let problem = "it has to be there, and the other side does not send it";
@@ -162,7 +185,28 @@ impl<'c> Comparing<'c> {
         }
     }
 
+    fn field(&mut self, place: &str, given: &Field, needed: &Field, sent: Sent) {
+        let before = self.breaks.len();
+        self.shapes(place, &given.shape, &needed.shape, sent);
+        // An option that became a value is said already.
+        let is_said = self.breaks[before..].iter().any(|it| it.place == place);
+        if given.optional && !needed.optional && !is_said {
+            let problem = "it may be left out, and has to be there";
+            self.breaks(place, problem.to_owned(), sent.direction);
+        }
+    }
+
     fn shapes(&mut self, place: &str, from: &Shape, to: &Shape, sent: Sent) {
+        if self.depth == DEPTH_MAX {
+            let problem = format!("it is more than {DEPTH_MAX} deep, and was not compared");
+            return self.breaks(place, problem, sent.direction);
+        }
+        self.depth += 1;
+        self.parts(place, from, to, sent);
+        self.depth -= 1;
+    }
+
+    fn parts(&mut self, place: &str, from: &Shape, to: &Shape, sent: Sent) {
         match (from, to) {
             (Shape::Plain(one), Shape::Plain(other)) if fits(one, other) => {}
             (Shape::Plain(any), _) | (_, Shape::Plain(any)) if any == "any" => {}
