@@ -73,17 +73,22 @@ fn main() {
             row.1.push(time);
         }
     }
+    print(&mut rows);
+    drop((blocking, on_one, on_two, to_handlers, async_to_handlers));
+    stopper.stop();
+    handlers_stopper.stop();
+    serving.join().unwrap();
+    handling.join().unwrap();
+}
+
+/// The median of each row, and its ratio to the first row of its kind.
+fn print(rows: &mut [(&str, Vec<Duration>)]) {
     rows.iter_mut().for_each(|row| row.1.sort());
     let median = |row: usize| rows[row].1[ROUNDS / 2].as_nanos() as f64 / 1000.0;
     for (at, (row, _)) in rows.iter().enumerate() {
         let floor = median(usize::from(row.contains("128")));
         println!("{row:44} {:8.2} µs a call {:6.2}", median(at), median(at) / floor);
     }
-    drop((blocking, on_one, on_two, to_handlers, async_to_handlers));
-    stopper.stop();
-    handlers_stopper.stop();
-    serving.join().unwrap();
-    handling.join().unwrap();
 }
 
 /// The time of one of the calls.

@@ -149,6 +149,7 @@ impl Outbox {
 
     /// As [`run_here`](Outbox::run_here), and while the result lives this thread need not be woken for what it gives: it looks
     /// before it waits for events.
+    #[cfg(feature = "tokio")]
     pub fn run_here_awake(&self) -> OnLoop<'_> {
         let here = self.run_here();
         self.is_awake.store(true, Ordering::SeqCst);

@@ -14,7 +14,7 @@ fn begun(writes_now: Option<usize>) -> (Client, Driver<Scripted>, Scripted, Arc<
     let woken = Arc::new(Counts(AtomicUsize::new(0)));
     let waker = woken.clone().into();
     assert!(Pin::new(&mut driver).poll(&mut Context::from_waker(&waker)).is_pending());
-    assert!(!io.0.lock().unwrap().written.is_empty());
+    assert!(!written(&io).is_empty());
     (client, driver, io, woken)
 }
 
@@ -23,6 +23,10 @@ fn start(client: &Client, request: &'static str) -> Call {
         Poll::Ready(Ok(call)) => call,
         other => panic!("{other:?}"),
     }
+}
+
+fn written(io: &Scripted) -> Vec<u8> {
+    io.0.lock().unwrap().written.clone()
 }
 
 #[test]
@@ -57,8 +61,7 @@ fn the_driver_writes_the_rest_of_what_was_not_written_at_once() {
         let (client, mut driver, io, _) = begun(None);
         let _calls = (start(&client, "one request"), start(&client, "another"));
         assert!(poll(Pin::new(&mut driver)).is_pending());
-        let written = io.0.lock().unwrap().written.clone();
-        written
+        written(&io)
     };
     for most in 0..=100 {
         let (client, mut driver, io, woken) = begun(Some(most));
@@ -66,7 +69,7 @@ fn the_driver_writes_the_rest_of_what_was_not_written_at_once() {
         let _another = start(&client, "another");
         assert_eq!(woken.0.load(Ordering::SeqCst), 1);
         assert!(poll(Pin::new(&mut driver)).is_pending());
-        assert!(io.0.lock().unwrap().written == expected, "{most} bytes at once");
+        assert!(written(&io) == expected, "{most} bytes at once");
     }
 }
 
@@ -77,13 +80,13 @@ fn nothing_is_written_before_what_the_driver_has_taken() {
     let (client, mut driver, io) = over(script, &Limits::new());
     assert!(poll(Pin::new(&mut driver)).is_pending());
     let _call = start(&client, "after what a connection begins with");
-    assert_eq!(io.0.lock().unwrap().written, b"");
+    assert_eq!(written(&io), b"");
     io.0.lock().unwrap().is_stuck = false;
     assert!(poll(Pin::new(&mut driver)).is_pending());
     let (client, mut driver, other) = over(Script::default(), &Limits::new());
     let _call = start(&client, "after what a connection begins with");
     assert!(poll(Pin::new(&mut driver)).is_pending());
-    assert!(io.0.lock().unwrap().written == other.0.lock().unwrap().written);
+    assert!(written(&io) == written(&other));
 }
 
 /// Handles keep no stream of a connection that has ended.
