@@ -271,7 +271,9 @@ fn a_kept_name_is_free_when_the_server_has_ended() {
         // It still owes an answer.
         if keeps {
             // Wine lets a name have two first instances.
-            if !on_wine() {
+            if on_wine() {
+                println!("skipped: that the system refuses a second first instance");
+            } else {
                 let error = ServerOptions::new().bind(backend.name()).unwrap_err();
                 assert!(matches!(error, Error::AlreadyServed { .. }), "{error}");
             }
