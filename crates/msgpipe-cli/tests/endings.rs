@@ -171,7 +171,7 @@ fn a_closed_output_is_no_error_and_a_full_one_is() {
         &["completions", "bash"],
     ];
     for arguments in all {
-        let (read, closed) = std::io::pipe().unwrap();
+        let (read, closed) = rustix::pipe::pipe().unwrap();
         drop(read);
         let mut it = command(arguments);
         let ended = it.stdout(closed).stderr(Stdio::piped()).output().unwrap();

@@ -73,15 +73,12 @@ impl Running {
     /// Nothing of it is left then in this process.
     pub fn finish(&self, body: &[u8], limit: usize) -> io::Result<Printed> {
         let pipes = self.pipes(body, limit);
-        let finished = pipes.and_then(|mut pipes| self.wait(&mut pipes).map(|()| pipes));
+        let finished = pipes.and_then(|mut pipes| self.wait(&mut pipes).map(|()| pipes.said()));
         if finished.is_err() {
             self.kill();
         }
-        let mut ending = self.lock();
-        // It has ended, or was killed just now.
-        let status = ending.child.wait();
-        ending.is_reaped = true;
-        drop(ending);
+        // Its pipes are closed, so that one with the rights of another user, which was not killed, ends by them.
+        let status = self.reap();
         let (mut pipes, status) = (finished?, status?);
         let reply = std::mem::take(&mut pipes.reply);
         let reply = match reply.len() > limit {
@@ -89,6 +86,22 @@ impl Running {
             false => Ok(reply),
         };
         Ok(Printed { status, reply, errors: std::mem::take(&mut pipes.last_errors) })
+    }
+
+    /// Waits for its end. Who kills it meanwhile does not wait for that.
+    fn reap(&self) -> io::Result<ExitStatus> {
+        let (mut pause, longest) = PAUSES;
+        loop {
+            let mut ending = self.lock();
+            if ending.has_ended()? {
+                let status = ending.child.wait();
+                ending.is_reaped = true;
+                return status;
+            }
+            drop(ending);
+            std::thread::sleep(pause);
+            pause = (pause * 2).min(longest);
+        }
     }
 
     fn pipes<'b>(&self, body: &'b [u8], limit: usize) -> io::Result<Pipes<'b>> {
@@ -145,18 +158,29 @@ impl Ending {
     }
 
     /// Whether it has ended. Leaves it to the system until it is waited for.
-    fn has_ended(&self) -> io::Result<bool> {
+    fn has_ended(&mut self) -> io::Result<bool> {
         let Some(pid) = self.pid() else { return Ok(true) };
         let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
         match waitid(WaitId::Pid(pid), options) {
             Ok(status) => Ok(status.is_some()),
             Err(rustix::io::Errno::INTR) => Ok(false),
+            // It was reaped by the system, as whoever has started this process wanted (SIGCHLD is ignored).
+            Err(rustix::io::Errno::CHILD) => {
+                self.is_reaped = true;
+                Ok(true)
+            }
             Err(error) => Err(error.into()),
         }
     }
 }
 
 impl Pipes<'_> {
+    /// Closes them, and keeps what was said.
+    fn said(mut self) -> Self {
+        (self.input, self.output, self.errors) = (None, None, None);
+        self
+    }
+
     fn is_done(&self) -> bool {
         self.output.is_none() && self.errors.is_none()
     }
