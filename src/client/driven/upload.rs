@@ -210,10 +210,10 @@ impl Upload {
         deadline: Option<Instant>,
     ) -> Poll<Waited> {
         let pending = &self.inner.pending;
-        let is_new = self.waits.is_none();
         match pending.wait_until(&mut self.waits, until, deadline, context.waker()) {
             Waited::NotYet => {
-                if is_new && deadline.is_some() {
+                // The wait may have been one without a deadline before.
+                if deadline.is_some() {
                     self.inner.kick();
                 }
                 Poll::Pending
