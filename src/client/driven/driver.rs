@@ -3,7 +3,7 @@
 use super::shared::Shared;
 use crate::async_io::AsyncIo;
 use crate::client::channel::{Failure, GOODBYE_SEARCH_MAX, Pauses, SLICES, deliver_all, why_ended};
-use crate::client::lead::panicked;
+use crate::client::lead::{Inbox as _, panicked};
 use crate::error::CloseReason;
 use crate::framing::{Framing, Inbound, ReadBuffers, SendQueue};
 use bytes::Bytes;
@@ -96,10 +96,17 @@ impl<T: AsyncIo> Driver<T> {
             self.searched_until.get_or_insert(now + SEARCH);
         }
         let has_read = self.read(context, now)?;
+        // Most reads take all there is, and lead to nothing to send. Another read finds that out, without another round.
+        let may_be_more = has_read && (self.shared.has_unsent() || self.read(context, now)?);
         if is_released && self.has_lingered(now) {
             return Err(CloseReason::Local);
         }
-        if has_written || has_read {
+        if has_written || may_be_more {
+            return Ok(Round::Worked);
+        }
+        // What was read may have brought deadlines.
+        let deadline = if has_read { self.shared.pending.tick(now) } else { deadline };
+        if has_read && self.shared.pending.has_more() {
             return Ok(Round::Worked);
         }
         let next = deadline.into_iter().chain(self.lingers_until).chain(self.searched_until).min();
