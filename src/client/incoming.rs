@@ -38,8 +38,8 @@ use std::time::{Duration, Instant};
 ///   threads call on clones of the client meanwhile.
 /// - **The application's own event loop**, that of a window for instance: it waits for the
 ///   [`waitable`](Client::waitable) beside all else, and calls [`dispatch`](Incoming::dispatch) when that is signalled. It
-///   sends with calls that do not block ([`Client::notify`], [`Client::start`] and
-///   [`Call::try_wait`](crate::Call::try_wait)).
+///   sends with calls that do not block: [`Client::notify`], [`Call::try_wait`](crate::Call::try_wait), and
+///   [`Client::start`] as long as the system's buffer takes the request, some 100 KB.
 /// - **Now and then**: with [`try_next`](Incoming::try_next), between other things. Calls read what arrives, and keep it
 ///   in the queue; a server that sends much waits meanwhile.
 ///

@@ -146,7 +146,8 @@ pub struct Serve {
     #[arg(long)]
     pub echo: bool,
     /// Run this command for each request: its standard input is the request, its output the reply. The rest of
-    /// the command line are its arguments. What it leaves behind with its output open is killed a second after its end
+    /// the command line are its arguments. What it leaves behind with its output open is killed a second after its
+    /// end, on Unix
     #[arg(long, value_name = "COMMAND", num_args = 1.., allow_hyphen_values = true)]
     pub exec: Vec<OsString>,
 }
