@@ -1,29 +1,14 @@
 """Run by tests/packages.rs with the endpoint of a server that offers what is called here."""
 
-import os
 import sys
 import time
 
 sys.dont_write_bytecode = True
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
+from server import CASES, MIB, case, raises  # finds the package
+
 import msgpipe
 
 ECHO, COUNT, SUM, FAIL, HOLD, CANCELLED, TELL, LAST_NOTED, CALL_BACK, METADATA, STOP = range(1, 12)
-MIB = 1 << 20
-CASES = []
-
-
-def case(run):
-    CASES.append(run)
-    return run
-
-
-def raises(kind, run):
-    try:
-        run()
-    except kind as error:
-        return error
-    raise AssertionError(f"no {kind.__name__}")
 
 
 def number(client, method):

@@ -84,13 +84,8 @@ impl Own {
         let name = format!("msgpipe-bench.{}", std::process::id());
         let server = Server::bind_with(name.as_str(), target::limits(common)?)?;
         let stopper = server.stopper();
-        let is_interrupted = Arc::new(AtomicBool::new(false));
-        let (interrupted, stops) = (is_interrupted.clone(), server.stopper());
-        // The calls fail then, and the socket is removed as at any other end.
-        serve::at_ctrl_c(move || {
-            interrupted.store(true, Ordering::SeqCst);
-            stops.stop();
-        })?;
+        // The calls fail then.
+        let is_interrupted = serve::stop_at_ctrl_c(server.stopper())?;
         let thread = thread::spawn(move || {
             // Its end shows in the calls.
             let _ = server.serve(|request| request.into_body());

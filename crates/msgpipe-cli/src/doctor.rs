@@ -5,8 +5,7 @@ use crate::exit::Exit;
 use crate::{list, output, serve};
 use msgpipe::{Client, Endpoint, Limits, NAME_MAX, Server};
 use std::env;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::Instant;
 
@@ -106,13 +105,7 @@ fn round_trip(checks: &mut Checks, limits: &Limits) -> Result<(), Exit> {
         }
     };
     let stopper = server.stopper();
-    let is_interrupted = Arc::new(AtomicBool::new(false));
-    let (interrupted, stops) = (is_interrupted.clone(), server.stopper());
-    // Its socket is removed as at any other end.
-    serve::at_ctrl_c(move || {
-        interrupted.store(true, Ordering::SeqCst);
-        stops.stop();
-    })?;
+    let is_interrupted = serve::stop_at_ctrl_c(server.stopper())?;
     let serving = thread::spawn(move || server.serve(|request| request.into_body()));
     let began = Instant::now();
     let called =

@@ -9,8 +9,10 @@ mod threads;
 use crate::args::{Common, Serve};
 use crate::exit::Exit;
 use crate::{foreign, output, target};
-use msgpipe::{ServerOptions, Workers};
+use msgpipe::{ServerOptions, Stopper, Workers};
 use std::io::{self, Write as _};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 pub fn run(common: &Common, args: &Serve) -> Result<(), Exit> {
     if let Some(framing) = common.framing {
@@ -43,6 +45,18 @@ pub fn at_ctrl_c(stop: impl FnMut() + Send + 'static) -> Result<(), Exit> {
     ctrlc::set_handler(stop).map_err(|error| {
         Exit::System("setting what Ctrl-C does".to_owned(), std::io::Error::other(error))
     })
+}
+
+/// At Ctrl-C and when the process is to end, stops this server, which removes its socket as at any other end; then the result
+/// is true.
+pub fn stop_at_ctrl_c(stopper: Stopper) -> Result<Arc<AtomicBool>, Exit> {
+    let is_interrupted = Arc::new(AtomicBool::new(false));
+    let interrupted = is_interrupted.clone();
+    at_ctrl_c(move || {
+        interrupted.store(true, Ordering::SeqCst);
+        stopper.stop();
+    })?;
+    Ok(is_interrupted)
 }
 
 /// Says where it listens, for those who wait for it. When they have closed the output, `stop` ends the server.
