@@ -80,7 +80,7 @@ pub(super) struct OnLoop<'o> {
 
 impl Drop for OnLoop<'_> {
     fn drop(&mut self) {
-        self.outbox.is_awake.store(self.was_awake, Ordering::SeqCst);
+        self.outbox.is_awake.store(self.was_awake, Ordering::Relaxed);
         self.outbox.thread.store(self.before, Ordering::SeqCst);
         IS_LOOP.set(self.was_loop);
     }
@@ -110,7 +110,7 @@ pub(super) struct Outbox {
     call_bytes: usize,
     /// The number of the thread that runs the loop; 0 while none does.
     thread: AtomicUsize,
-    /// That thread looks whether something was given before it waits for events.
+    /// That thread looks whether something was given before it waits for events. Only that thread reads and writes it.
     is_awake: AtomicBool,
     pub tally: Tally,
     /// For those who look on.
@@ -143,7 +143,7 @@ impl Outbox {
     /// This thread runs the loop while the result lives.
     pub fn run_here(&self) -> OnLoop<'_> {
         let before = self.thread.swap(this_thread(), Ordering::SeqCst);
-        let was_awake = self.is_awake.load(Ordering::SeqCst);
+        let was_awake = self.is_awake.load(Ordering::Relaxed);
         OnLoop { outbox: self, before, was_loop: IS_LOOP.replace(true), was_awake }
     }
 
@@ -152,8 +152,14 @@ impl Outbox {
     #[cfg(feature = "tokio")]
     pub fn run_here_awake(&self) -> OnLoop<'_> {
         let here = self.run_here();
-        self.is_awake.store(true, Ordering::SeqCst);
+        self.waits(false);
         here
+    }
+
+    /// Whether the thread that runs the loop may wait for events from now on: then it is woken for what it gives itself, as
+    /// a transport may give something while it waits. Called by that thread only.
+    pub fn waits(&self, may_wait: bool) {
+        self.is_awake.store(!may_wait, Ordering::Relaxed);
     }
 
     /// Whether this is the thread that runs the loop.
@@ -218,7 +224,7 @@ impl Outbox {
         self.waiting.store(true, Ordering::Release);
         drop(given);
         // One wake is enough for many: the loop takes all of them.
-        if first && !(self.is_on_loop() && self.is_awake.load(Ordering::SeqCst)) {
+        if first && !(self.is_on_loop() && self.is_awake.load(Ordering::Relaxed)) {
             self.waker.wake();
         }
     }

@@ -43,6 +43,7 @@ mod notifying;
 mod os_messages;
 #[cfg(target_os = "linux")]
 mod other_users;
+mod own_answers;
 mod own_loop;
 #[cfg(unix)]
 mod own_loop_server;

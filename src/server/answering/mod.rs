@@ -171,8 +171,7 @@ impl<M: MessageServer> Answering<M> {
             self.close_rest();
             return Ok(Turn::Over);
         }
-        let wait = self.timeout().into_iter().chain(most).min();
-        let Some(event) = self.messages.poll(wait)? else {
+        let Some(event) = self.next_event(most)? else {
             return Ok(Turn::Quiet);
         };
         match event {
@@ -197,6 +196,17 @@ impl<M: MessageServer> Answering<M> {
             Event::Woken => {}
         }
         Ok(Turn::Busy)
+    }
+
+    /// The next event, which it waits for, at most for `most`, unless something is to be done before.
+    fn next_event(&mut self, most: Option<Duration>) -> Result<Option<Event>, Error> {
+        let wait = self.timeout().into_iter().chain(most).min();
+        self.outbox.waits(true);
+        // This thread was not woken for what it gave itself, until now.
+        let wait = if self.outbox.has_some() { Some(Duration::ZERO) } else { wait };
+        let event = self.messages.poll(wait);
+        self.outbox.waits(false);
+        event
     }
 
     fn connected(&mut self, connection: ConnectionId) {
