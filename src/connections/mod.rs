@@ -43,14 +43,11 @@ use bytes::{Bytes, BytesMut};
 use clock::Clock;
 use connection::{Class, Connection, PeerClosed, Reading, Writing};
 use reading::Turn;
+use sending::FLUSHES_MIN;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
 use waiting::Waiting;
-
-/// The least number of flushes in a turn; otherwise the number of connections. An application that sends more
-/// whenever a queue shrinks must not keep the backend from polling.
-const FLUSHES_MIN: usize = 16;
 
 /// The outcome of a [`step`](Connections::step).
 #[derive(Debug)]
@@ -86,6 +83,8 @@ pub(crate) struct Connections<S> {
     unsent: VecDeque<ConnectionId>,
     /// How many of them may be flushed before the backend polls again.
     flushes: usize,
+    /// The bytes that were sent in this turn.
+    flushed: usize,
     /// Connections that wait for memory.
     waiting: Waiting,
     /// The deadlines of the connections.
@@ -122,6 +121,7 @@ impl<S: ServerStream> Connections<S> {
             current: None,
             unsent: VecDeque::new(),
             flushes: FLUSHES_MIN,
+            flushed: 0,
             waiting: Waiting::default(),
             clock: Clock::new(),
             polled_at: None,
@@ -217,6 +217,7 @@ impl<S: ServerStream> Connections<S> {
     pub fn begin_turn_of_some(&mut self, now: Instant) {
         self.turn = self.ready.len();
         self.flushes = self.table.len().max(FLUSHES_MIN);
+        self.flushed = 0;
         self.waiting.begin_turn(now);
     }
 
@@ -270,11 +271,6 @@ impl<S: ServerStream> Connections<S> {
     fn next_ready(&mut self) -> Option<ConnectionId> {
         self.turn = self.turn.checked_sub(1)?;
         self.ready.pop_front()
-    }
-
-    fn next_unsent(&mut self) -> Option<ConnectionId> {
-        self.flushes = self.flushes.checked_sub(1)?;
-        self.unsent.pop_front()
     }
 
     fn is_due(&self, now: Instant) -> bool {

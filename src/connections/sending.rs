@@ -12,7 +12,24 @@ use std::time::{Duration, Instant};
 /// taken yet. Only closing depends on it.
 pub(super) const RECHECK_PAUSE: Duration = Duration::from_millis(10);
 
+/// The least number of flushes in a turn; otherwise the number of connections. An application that sends more
+/// whenever a queue shrinks must not keep the backend from polling.
+pub(super) const FLUSHES_MIN: usize = 16;
+
+/// The bytes that are sent in a turn before the system is polled again: a part of the usual size. To a peer that reads as
+/// fast as it is sent to, sending would never stop, and the requests that arrive meanwhile would wait.
+pub(super) const FLUSHED_MAX: usize = 64 * 1024;
+
 impl<S: ServerStream> Connections<S> {
+    /// The next connection to flush in this turn.
+    pub(super) fn next_unsent(&mut self) -> Option<ConnectionId> {
+        if self.flushed >= FLUSHED_MAX {
+            return None;
+        }
+        self.flushes = self.flushes.checked_sub(1)?;
+        self.unsent.pop_front()
+    }
+
     /// Sends as much of a peer's queue as possible, and handles the outcome.
     pub(super) fn flush(&mut self, id: ConnectionId, now: Instant) {
         let Some(connection) = self.table.get_mut(&id) else {
@@ -24,6 +41,7 @@ impl<S: ServerStream> Connections<S> {
         if !connection.outbound.queue.is_empty() {
             match connection.stream.write(&mut connection.outbound.queue) {
                 Ok(sent) => {
+                    self.flushed = self.flushed.saturating_add(sent);
                     connection.times.waiting = None;
                     if sent >= FLUSH_MOST && !connection.outbound.queue.is_empty() {
                         self.unsent.push_back(id);

@@ -1,6 +1,7 @@
 //! Connections with scripted streams, for outcomes that a real system does not produce on demand.
 
 use super::reading::{TURN_MESSAGES, TURN_TIME};
+use super::sending::FLUSHED_MAX;
 use super::*;
 use crate::framing::{Layer, Native, SendQueue};
 use std::cell::Cell;
@@ -190,6 +191,35 @@ fn sending_again_and_again_to_one_peer_does_not_keep_the_backend_from_polling() 
         if connections.next(now).is_none() {
             break;
         }
+    }
+}
+
+/// The system is polled after so many bytes, whoever gets them, since requests may have arrived meanwhile.
+#[test]
+fn a_turn_sends_a_limited_number_of_bytes() {
+    const HEADER: usize = 8;
+    for (first, sent) in [(FLUSHED_MAX - 1, 3), (FLUSHED_MAX, 2), (FLUSHED_MAX + 1, 2)] {
+        let mut connections = Connections::new(Arc::new(framing()), &Limits::default());
+        let (now, taken) = (Instant::now(), Rc::new(Cell::new(0)));
+        for number in 0..3 {
+            let stream = Greedy { taken: taken.clone() };
+            connections.add(id(number), stream, Peer::default(), false, now);
+        }
+        connections.begin_turn(now);
+        while connections.next(now).is_some() {}
+        connections.begin_turn(now);
+        taken.set(0);
+        let sizes = [1000, first - 1000, 500];
+        for (number, size) in sizes.into_iter().enumerate() {
+            connections.send(id(number as u64), b"", vec![1; size - HEADER].into()).unwrap();
+        }
+        while connections.next(now).is_some() {}
+        let expected: usize = sizes[..sent].iter().sum();
+        assert_eq!(taken.get(), expected, "{first}");
+        assert_eq!(connections.is_busy(), sent < 3);
+        connections.begin_turn(now);
+        while connections.next(now).is_some() {}
+        assert_eq!(taken.get(), sizes.iter().sum::<usize>());
     }
 }
 
