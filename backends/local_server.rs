@@ -143,6 +143,10 @@ impl MessageServer for LocalServer {
         self.event_loop.connections.keep_going(connection, keeps_going);
     }
 
+    fn limit_in_transit(&mut self, connection: ConnectionId, limited: bool) {
+        self.event_loop.connections.limit_in_transit(connection, limited);
+    }
+
     fn allow_unread(&mut self, connection: ConnectionId, allowed: bool) {
         self.event_loop.connections.allow_unread(connection, allowed, Instant::now());
     }

@@ -124,6 +124,12 @@ pub trait MessageServer {
         let _ = (connection, allowed);
     }
 
+    /// Lets the system hold less of what is sent to a connection, so that a small message does not wait long behind it. A
+    /// layer above sets this while it sends small messages beside large ones. Default: does nothing.
+    fn limit_in_transit(&mut self, connection: ConnectionId, limited: bool) {
+        let _ = (connection, limited);
+    }
+
     /// The largest message in bytes that can be sent to a connection, as far as is known. Default: no limit.
     fn largest_message(&self, to: ConnectionId) -> usize {
         let _ = to;
@@ -257,6 +263,10 @@ macro_rules! forward_to_inner {
 
             fn allow_unread(&mut self, connection: ConnectionId, allowed: bool) {
                 (**self).allow_unread(connection, allowed);
+            }
+
+            fn limit_in_transit(&mut self, connection: ConnectionId, limited: bool) {
+                (**self).limit_in_transit(connection, limited);
             }
 
             fn largest_message(&self, to: ConnectionId) -> usize {

@@ -134,6 +134,13 @@ impl<S: ServerStream> Connections<S> {
         }
     }
 
+    /// See [`MessageServer::limit_in_transit`](crate::MessageServer::limit_in_transit).
+    pub fn limit_in_transit(&mut self, id: ConnectionId, limited: bool) {
+        if let Some(connection) = self.table.get_mut(&id) {
+            connection.stream.limit_in_transit(limited);
+        }
+    }
+
     /// Ends a connection once its queue has been sent.
     pub(super) fn begin_close(&mut self, id: ConnectionId, reason: CloseReason, now: Instant) {
         if let Some(connection) = self.table.get_mut(&id) {

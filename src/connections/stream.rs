@@ -41,6 +41,11 @@ pub(crate) trait ServerStream {
         usize::MAX
     }
 
+    /// Whether the system is to hold less of what is sent than it could. Does nothing where that cannot be changed.
+    fn limit_in_transit(&mut self, limited: bool) {
+        let _ = limited;
+    }
+
     /// Whether the system has all bytes taken from the queue, so that dropping the stream loses nothing.
     fn is_sent(&mut self) -> bool {
         true

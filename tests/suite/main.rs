@@ -34,6 +34,7 @@ mod incoming_limits;
 mod instances;
 mod killed;
 mod listening;
+mod mixed_replies;
 mod monitor;
 #[cfg(windows)]
 mod named_pipe;

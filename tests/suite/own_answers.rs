@@ -1,15 +1,11 @@
 //! What a server's own thread gives to it is sent without a wake of that thread, and is never left behind.
 
+use crate::common::observed::observed;
 use crate::common::{Backend, PATIENCE};
 use bytes::Bytes;
-use msgpipe::{
-    ConnectionId, Error, Event, Goodbye, Limits, MessageServer, Peer, Responder, SendError, Server,
-    Waker,
-};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use msgpipe::{Limits, Responder, Server};
+use std::sync::atomic::Ordering;
 use std::thread;
-use std::time::Duration;
 
 crate::on_every_transport!(
     a_reply_in_the_handler_wakes_nobody,
@@ -17,69 +13,11 @@ crate::on_every_transport!(
     what_the_end_of_a_body_answers_is_sent,
 );
 
-/// A server of messages that counts its wakes, and answers a held request when it is to wait.
-struct Counting<M> {
-    inner: M,
-    wakes: Arc<AtomicUsize>,
-    held: Arc<Mutex<Option<Responder>>>,
-}
-
-impl<M: MessageServer> MessageServer for Counting<M> {
-    fn poll(&mut self, timeout: Option<Duration>) -> Result<Option<Event>, Error> {
-        if let Some(responder) = self.held.lock().unwrap().take() {
-            responder.reply("while it waits");
-        }
-        self.inner.poll(timeout)
-    }
-
-    fn send_with_head(
-        &mut self,
-        to: ConnectionId,
-        head: &[u8],
-        body: Bytes,
-    ) -> Result<(), SendError> {
-        self.inner.send_with_head(to, head, body)
-    }
-
-    fn close(&mut self, connection: ConnectionId, why: Goodbye) {
-        self.inner.close(connection, why);
-    }
-
-    fn abort(&mut self, connection: ConnectionId) {
-        self.inner.abort(connection);
-    }
-
-    fn peer(&self, connection: ConnectionId) -> Option<&Peer> {
-        self.inner.peer(connection)
-    }
-
-    fn stop_accepting(&mut self) {
-        self.inner.stop_accepting();
-    }
-
-    fn waker(&self) -> Waker {
-        let (wakes, inner) = (self.wakes.clone(), self.inner.waker());
-        Waker::new(move || {
-            wakes.fetch_add(1, Ordering::SeqCst);
-            inner.wake();
-        })
-    }
-
-    fn endpoint(&self) -> &str {
-        self.inner.endpoint()
-    }
-}
-
-fn counting<B: Backend>(backend: &B) -> Counting<B::Messages> {
-    let inner = backend.listen_for_calls(&Limits::default());
-    Counting { inner, wakes: Arc::default(), held: Arc::default() }
-}
-
 /// The wakes while a client makes these calls, each answered with what it asks.
 fn wakes_of<B: Backend>(calls: usize, handle: impl FnMut(Bytes, Responder) + Send) -> usize {
     let mut handle = handle;
     let backend = B::new();
-    let messages = counting(&backend);
+    let messages = observed(&backend);
     let wakes = messages.wakes.clone();
     let server = Server::over(messages, Limits::default());
     let stopper = server.stopper();
@@ -109,7 +47,7 @@ fn a_reply_in_the_handler_wakes_nobody<B: Backend>() {
 
 fn what_a_transport_answers_while_it_waits_is_sent<B: Backend>() {
     let backend = B::new();
-    let messages = counting(&backend);
+    let messages = observed(&backend);
     let held = messages.held.clone();
     let server = Server::over(messages, Limits::default());
     let stopper = server.stopper();

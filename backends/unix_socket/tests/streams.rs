@@ -114,3 +114,34 @@ fn a_client_of_several_threads_can_be_woken() {
     let soon = Some(Instant::now() + Duration::from_millis(5));
     assert_eq!(client.read(&mut buffer, soon).unwrap_err().kind(), ErrorKind::TimedOut);
 }
+
+/// Whether the buffer of a socket of this carrier becomes smaller and has its size again afterwards.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+#[test]
+fn the_send_buffer_is_small_for_a_time_unless_it_bounds_records_or_is_small() {
+    use super::super::stream::IN_TRANSIT;
+    use rustix::net::sockopt;
+    for (carrier, before, during) in [
+        (Carrier::Stream, IN_TRANSIT + 2048, IN_TRANSIT),
+        (Carrier::Stream, IN_TRANSIT, IN_TRANSIT),
+        (Carrier::Stream, IN_TRANSIT - 2048, IN_TRANSIT - 2048),
+        (Carrier::Messages, IN_TRANSIT + 2048, IN_TRANSIT + 2048),
+    ] {
+        let (ours, _theirs) = UnixStream::pair().unwrap();
+        sockopt::set_socket_send_buffer_size(&ours, before / 2).unwrap();
+        let probe = ours.try_clone().unwrap();
+        let size = || sockopt::socket_send_buffer_size(&probe).unwrap();
+        ours.set_nonblocking(true).unwrap();
+        let ours = mio::net::UnixStream::from_std(ours);
+        let mut stream = SocketStream::new(ours, carrier, None).unwrap();
+        assert_eq!(size(), before);
+        for _ in 0..2 {
+            stream.limit_in_transit(true);
+            stream.limit_in_transit(true);
+            assert_eq!(size(), during, "{carrier:?} {before}");
+            stream.limit_in_transit(false);
+            stream.limit_in_transit(false);
+            assert_eq!(size(), before, "{carrier:?} {before}");
+        }
+    }
+}

@@ -177,6 +177,10 @@ impl Caller {
         // Of a reply that is over parts may be left in the send queue.
         let is_sending = !self.streams.is_empty() || machine.own_open() > 0;
         self.has_sent_parts &= is_sending || self.blocked.is_some();
+        if self.is_mixed && self.streams.is_empty() {
+            self.is_mixed = false;
+            messages.limit_in_transit(connection, false);
+        }
         let allowed = (is_sending || self.has_sent_parts) && others <= UNREAD_MAX;
         if allowed != self.unread_allowed {
             self.unread_allowed = allowed;

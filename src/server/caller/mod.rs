@@ -58,6 +58,8 @@ pub(super) struct Caller {
     is_hungry: bool,
     /// Parts may be in its send queue.
     has_sent_parts: bool,
+    /// It gets small replies beside parts that wait for it: little of them is in the system's buffer.
+    is_mixed: bool,
     /// It is read although it does not read.
     unread_allowed: bool,
     /// Calls to it from before its settings.
@@ -88,6 +90,7 @@ impl Caller {
             unfed: Vec::new(),
             is_hungry: false,
             has_sent_parts: false,
+            is_mixed: false,
             unread_allowed: false,
             early: Vec::new(),
             why: None,

@@ -21,6 +21,10 @@ impl Caller {
         answer: Answer,
     ) -> CallEnd {
         let is_free = self.refused.is_none() && messages.has_room(connection);
+        if !is_free && !self.streams.is_empty() && !self.is_mixed {
+            self.is_mixed = true;
+            messages.limit_in_transit(connection, true);
+        }
         let answered = match &answer {
             Ok(body) if is_free => self.machine.answer_now(id, body.len()),
             _ => None,

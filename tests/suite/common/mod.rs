@@ -5,6 +5,7 @@ mod backend;
 pub mod by_hand;
 #[cfg(windows)]
 mod foreign;
+pub mod observed;
 #[cfg(windows)]
 pub mod program;
 pub mod raw;
