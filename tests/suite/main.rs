@@ -29,10 +29,12 @@ mod half_close;
 #[cfg(unix)]
 mod handed_over;
 mod handlers;
+mod hostile;
 mod incoming;
 mod incoming_limits;
 mod instances;
 mod killed;
+mod killed_often;
 mod listening;
 mod mixed_replies;
 mod monitor;

@@ -34,6 +34,8 @@ fn a_process_plays_its_role() {
         #[cfg(unix)]
         Ok("server that a signal stops") => crate::signals::serve(&name),
         Ok(role) if crate::killed::plays(role, &name) => {}
+        Ok(role) if crate::killed_often::plays(role, &name) => {}
+        Ok(role) if crate::hostile::plays(role, &name) => {}
         Ok(role) => panic!("no role {role:?}"),
         // Not a role: that roles can be played at all.
         Err(_) => kill(start("server of messages", &unique_name())),
