@@ -96,6 +96,7 @@ mod body;
 mod byte_stream;
 mod client;
 mod client_stream;
+mod clock;
 mod connection_id;
 mod connections;
 mod counts;

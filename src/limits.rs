@@ -4,6 +4,7 @@
 #[cfg(test)]
 mod tests;
 
+use crate::clock;
 use crate::exchange::{Config, Settings};
 use std::time::{Duration, Instant};
 
@@ -242,7 +243,7 @@ impl Limits {
 
     /// The deadline that is `time` from now.
     pub(crate) fn until(time: Duration) -> Instant {
-        Instant::now() + Limits::clamp(time)
+        clock::now() + Limits::clamp(time)
     }
 
     /// The limits as they are applied: each clamped to the range of the wire and the system.

@@ -3,6 +3,7 @@
 
 use crate::account::Share;
 use crate::backends::Waitable;
+use crate::clock;
 pub use crate::connection_id::ConnectionId;
 use crate::error::{CloseReason, Error};
 use crate::goodbye::Goodbye;
@@ -74,7 +75,7 @@ pub trait MessageServer {
     /// When the last event was returned. An implementation that has read the clock anyway saves its caller the second
     /// look. Default: now.
     fn event_time(&self) -> Instant {
-        Instant::now()
+        clock::now()
     }
 
     /// Queues a message for a connection: `head` followed by `body`, which arrive as one message.

@@ -116,6 +116,14 @@ fn tests_do_not_sleep() {
 }
 
 #[test]
+fn the_time_is_read_in_one_place() {
+    keep(
+        "a simulation sets the clock of all of src/, which is crate::clock; Instant::now is another one",
+        &rules::clocks_of_their_own(&checkout()),
+    );
+}
+
+#[test]
 fn nothing_is_left_over() {
     keep(
         "what is committed is finished: no stand-ins, no tests that do not run, no dead code",

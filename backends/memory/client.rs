@@ -2,6 +2,7 @@
 
 use super::wire::{Control, End, Exchange, State, Wire};
 use crate::client_stream::ClientStream;
+use crate::clock;
 use crate::peer::Peer;
 use bytes::BytesMut;
 use std::io::{self, ErrorKind, IoSlice};
@@ -54,7 +55,7 @@ impl MemoryStream {
     ) -> io::Result<()> {
         let mut state = self.exchange.lock();
         while !self.wire(&mut state).is_ok_and(|wire| wire.is_closed_here() || ready(wire)) {
-            if deadline.is_some_and(|at| at <= Instant::now()) {
+            if deadline.is_some_and(|at| at <= clock::now()) {
                 return Err(ErrorKind::TimedOut.into());
             }
             if std::mem::take(&mut self.wire(&mut state)?.woken[woken]) {

@@ -2,6 +2,7 @@
 
 use super::client::this_process;
 use super::wire::{End, Exchange};
+use crate::clock;
 use crate::connections::{Connections, ServerStream};
 use crate::framing::{Framing, SendQueue};
 use crate::goodbye::Goodbye;
@@ -12,7 +13,7 @@ use bytes::{Bytes, BytesMut};
 use std::fmt;
 use std::io::{self, ErrorKind, IoSlice};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// An in-memory [`MessageServer`]; [`Hub::listen`](super::Hub::listen) returns it.
 pub struct MemoryServer {
@@ -50,7 +51,7 @@ impl MemoryServer {
         for id in waiting {
             let stream = Accepted { exchange: self.exchange.clone(), id };
             let connection = ConnectionId::from_number(id);
-            self.connections.add(connection, stream, this_process().clone(), true, Instant::now());
+            self.connections.add(connection, stream, this_process().clone(), true, clock::now());
         }
         let mut state = self.exchange.lock();
         while let Some(id) = state.touched.pop_front() {
@@ -68,7 +69,7 @@ impl MemoryServer {
                 self.connections.hung_up(connection);
             }
         }
-        self.connections.begin_turn(Instant::now());
+        self.connections.begin_turn(clock::now());
     }
 }
 
@@ -83,7 +84,7 @@ impl MessageServer for MemoryServer {
         let until = timeout.map(Limits::until);
         loop {
             self.collect();
-            let now = Instant::now();
+            let now = clock::now();
             if let Some(event) = self.connections.next(now) {
                 return Ok(Some(event));
             }
@@ -113,7 +114,7 @@ impl MessageServer for MemoryServer {
     }
 
     fn close(&mut self, connection: ConnectionId, why: Goodbye) {
-        self.connections.close(connection, &why, Instant::now());
+        self.connections.close(connection, &why, clock::now());
     }
 
     fn abort(&mut self, connection: ConnectionId) {
@@ -137,7 +138,7 @@ impl MessageServer for MemoryServer {
     }
 
     fn allow_unread(&mut self, connection: ConnectionId, allowed: bool) {
-        self.connections.allow_unread(connection, allowed, Instant::now());
+        self.connections.allow_unread(connection, allowed, clock::now());
     }
 
     fn largest_message(&self, to: ConnectionId) -> usize {

@@ -1,5 +1,6 @@
 //! The wire: two queues of bytes between a client and a server, and their faults.
 
+use crate::clock;
 use bytes::{Buf, BufMut, BytesMut};
 use std::collections::{HashMap, VecDeque};
 use std::io::{self, ErrorKind};
@@ -241,7 +242,7 @@ impl Exchange {
         match deadline {
             None => self.changed.wait(state).unwrap_or_else(PoisonError::into_inner),
             Some(at) => {
-                let left = at.saturating_duration_since(std::time::Instant::now());
+                let left = at.saturating_duration_since(clock::now());
                 self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0
             }
         }

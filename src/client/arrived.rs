@@ -1,6 +1,7 @@
 //! The inbox of a `MessageClient`: messages that have been read and not yet received by the application.
 
 use super::lead::Inbox;
+use crate::clock;
 use crate::error::CloseReason;
 use bytes::Bytes;
 use std::collections::VecDeque;
@@ -62,7 +63,7 @@ impl Arrived {
             if let Some(reason) = &state.closed {
                 return Next::Closed(reason.clone());
             }
-            let left = deadline.map(|at| at.saturating_duration_since(Instant::now()));
+            let left = deadline.map(|at| at.saturating_duration_since(clock::now()));
             let is_over = left.is_some_and(|left| left.is_zero());
             if !(state.led || is_over && read) {
                 state.led = true;

@@ -2,9 +2,9 @@
 
 use super::{Call, Client};
 use crate::body::{Body, IntoBody};
+use crate::clock;
 use crate::error::Error;
 use std::fmt;
-use std::time::Instant;
 
 /// Collects requests and sends them in one write. For many small requests this is several times faster than
 /// one by one. No call begins before [`send`](Batch::send).
@@ -44,7 +44,7 @@ impl<'a> Batch<'a> {
     /// As [`Client::start`]. [`Error::TooLarge`], [`Error::Unsendable`] and [`Error::TooManyCalls`] return
     /// the refused request; none was sent then.
     pub fn send(self) -> Result<Vec<Call>, Error> {
-        let (client, began) = (self.client, Instant::now());
+        let (client, began) = (self.client, clock::now());
         let span = client.span();
         let ids = client.start_all(&self.requests, began, false, &span)?;
         let deadline = began + client.time(began);

@@ -2,6 +2,7 @@
 
 use super::inner::Inner;
 use super::pending::Outcome;
+use crate::clock;
 use crate::counts::CallEnd;
 use crate::error::Error;
 use crate::exchange::Metadata;
@@ -112,7 +113,7 @@ impl Call {
         let limit = Limits::until(limit);
         while !self.collected {
             let result = self.collect();
-            if result.is_some() || limit <= Instant::now() {
+            if result.is_some() || limit <= clock::now() {
                 return result;
             }
             self.inner.wait(&[self.id], Some(self.deadline.min(limit)));
@@ -161,7 +162,7 @@ impl Call {
         let ids: Vec<u32> = open.iter().map(|at| calls[*at].id).collect();
         let deadline = open.iter().map(|at| calls[*at].deadline).chain(limit).min();
         loop {
-            let now = Instant::now();
+            let now = clock::now();
             if deadline.is_some_and(|at| at <= now) {
                 open.iter().for_each(|at| calls[*at].expire());
             }
@@ -247,7 +248,7 @@ impl Call {
 
     /// If the deadline has passed and the call has not ended: ends all calls with passed deadlines.
     fn expire(&self) {
-        let now = Instant::now();
+        let now = clock::now();
         if self.deadline <= now && !self.inner.pending.is_ready(&[self.id]) {
             self.inner.pending.expire(now);
             self.inner.channel.send_soon(&self.inner.pending);

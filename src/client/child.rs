@@ -3,6 +3,7 @@
 use super::inner::Inner;
 use crate::backends::Waitable;
 use crate::client_stream::ClientStream;
+use crate::clock;
 use crate::error::CloseReason;
 use crate::peer::Peer;
 use bytes::BytesMut;
@@ -58,7 +59,7 @@ impl Shared {
         let (mut pause, longest) = PAUSES;
         loop {
             let status = self.try_wait()?;
-            let now = Instant::now();
+            let now = clock::now();
             if status.is_some() || deadline.is_some_and(|at| at <= now) {
                 return Ok(status);
             }
@@ -138,7 +139,7 @@ impl ChildProcess {
     /// # Errors
     /// As [`std::process::Child::wait`].
     pub fn wait_within(&mut self, limit: Duration) -> io::Result<Option<ExitStatus>> {
-        self.child.wait(Instant::now().checked_add(limit))
+        self.child.wait(clock::now().checked_add(limit))
     }
 
     /// Gives the child away: it is neither ended nor waited for any more. The connection goes on, without the exit status
@@ -157,11 +158,11 @@ impl Drop for ChildProcess {
         if let Some(client) = self.client.upgrade() {
             client.close(CloseReason::Local);
         }
-        let until = Instant::now() + self.grace;
+        let until = clock::now() + self.grace;
         if let Ok(None) = self.child.wait(Some(until)) {
             // It fails only if the child has just ended.
             let _ = self.kill();
-            let _ = self.child.wait(Some(Instant::now() + ENDING.max(self.grace)));
+            let _ = self.child.wait(Some(clock::now() + ENDING.max(self.grace)));
         }
     }
 }
@@ -224,7 +225,7 @@ impl ClientStream for ChildStream {
         if self.is_closed.load(Ordering::SeqCst) || self.child.is_released() {
             return None;
         }
-        let most = Instant::now() + ENDING;
+        let most = clock::now() + ENDING;
         let status =
             self.child.wait(Some(deadline.map_or(most, |it| it.min(most)))).ok().flatten()?;
         let id = self.peer.pid.unwrap_or_default();

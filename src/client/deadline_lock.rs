@@ -1,5 +1,6 @@
 //! A lock with a deadline for its wait.
 
+use crate::clock;
 use std::ops::{Deref, DerefMut};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
@@ -39,7 +40,7 @@ impl<T> DeadlineLock<T> {
             state = match deadline {
                 None => self.free.wait(state).unwrap_or_else(PoisonError::into_inner),
                 Some(at) => {
-                    let left = at.saturating_duration_since(Instant::now());
+                    let left = at.saturating_duration_since(clock::now());
                     if left.is_zero() {
                         state.waiting -= 1;
                         return None;
@@ -98,9 +99,9 @@ mod tests {
         let lock = DeadlineLock::new(1);
         let mut guard = lock.acquire(None).unwrap();
         *guard += 1;
-        assert!(lock.acquire(Some(Instant::now() + Duration::from_millis(1))).is_none());
+        assert!(lock.acquire(Some(clock::now() + Duration::from_millis(1))).is_none());
         drop(guard);
-        assert_eq!(*lock.acquire(Some(Instant::now())).unwrap(), 2);
+        assert_eq!(*lock.acquire(Some(clock::now())).unwrap(), 2);
     }
 
     #[test]

@@ -4,6 +4,7 @@ use super::inner::Inner;
 use super::server_message::ServerMessage;
 use super::{Client, Incoming};
 use crate::backends::Waitable;
+use crate::clock;
 use crate::error::{Error, Progress};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -25,13 +26,13 @@ struct Dispatching {
 impl Dispatching {
     fn begin(inner: &Arc<Inner>, listens: bool) -> Dispatching {
         inner.channel.begin_dispatch();
-        let until = Instant::now() + DISPATCH_TIME;
+        let until = clock::now() + DISPATCH_TIME;
         Dispatching { inner: inner.clone(), listens, until, is_cut_short: false }
     }
 
     /// Whether its time is over.
     fn is_over(&mut self) -> bool {
-        self.is_cut_short = self.until <= Instant::now();
+        self.is_cut_short = self.until <= clock::now();
         self.is_cut_short
     }
 }

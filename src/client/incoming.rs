@@ -4,6 +4,7 @@ use super::Client;
 use super::inner::Inner;
 use super::pending::{Next, UNASKED};
 use super::server_message::ServerMessage;
+use crate::clock;
 use crate::error::{CloseReason, Error, Progress};
 use crate::guard::guarded;
 #[cfg(doc)]
@@ -115,7 +116,7 @@ impl Incoming {
     /// # Ok::<_, msgpipe::Error>(())
     /// ```
     pub fn next_within(&mut self, timeout: Duration) -> Result<ServerMessage, Error> {
-        let began = Instant::now();
+        let began = clock::now();
         let next = self.next_until(began.checked_add(timeout))?;
         next.ok_or_else(|| Error::late(&self.inner.endpoint, timeout, began, Progress::NoRequest))
     }
@@ -147,7 +148,7 @@ impl Incoming {
     fn next_until(&mut self, until: Option<Instant>) -> Result<Option<ServerMessage>, Error> {
         loop {
             let taken = self.take()?;
-            if taken.is_some() || until.is_some_and(|at| at <= Instant::now()) {
+            if taken.is_some() || until.is_some_and(|at| at <= clock::now()) {
                 return Ok(taken);
             }
             self.inner.wait(&[UNASKED], until);

@@ -5,6 +5,7 @@ use super::failing;
 use super::lead::{Inbox as _, Lead};
 use super::pending::{Asked, Next, NotBegun, Outcome, Pending};
 use super::server_message::Answers;
+use crate::clock;
 use crate::error::{CloseReason, Error, ErrorReply};
 use crate::exchange::{ASSUMED_CALLS, Message, Settings};
 use crate::nesting;
@@ -75,7 +76,7 @@ impl Inner {
     /// Reads arrived bytes and delivers the replies in them. `false`: no bytes had arrived. Sends what they allow to
     /// be sent: nobody else may come to do it.
     fn read_arrived(&self, lead: &Lead<'_>) -> bool {
-        let received = self.channel.receive_now(lead, Some(Instant::now()));
+        let received = self.channel.receive_now(lead, Some(clock::now()));
         self.channel.send_left(&self.pending);
         match received {
             Ok(read) => read > 0,
@@ -130,7 +131,7 @@ impl Inner {
                 Err(_) => break,
             }
             // A stream of other replies must not prevent the check of the deadline.
-            let is_over = deadline.is_some_and(|at| at <= Instant::now());
+            let is_over = deadline.is_some_and(|at| at <= clock::now());
             if is_over && !self.pending.is_ready(ids) {
                 break;
             }

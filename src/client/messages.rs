@@ -6,6 +6,7 @@ use super::lead::{Inbox as _, Lead};
 use super::options::ClientOptions;
 use crate::body::IntoBody;
 use crate::client_stream::ClientStream;
+use crate::clock;
 use crate::endpoint::Endpoint;
 use crate::error::{CloseReason, Error, Progress};
 use crate::framing::{Framing, Layer, Native};
@@ -14,7 +15,7 @@ use crate::peer::Peer;
 use bytes::Bytes;
 use std::fmt;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// A connection to a [`MessageServer`](crate::MessageServer), for plain messages in both directions.
 ///
@@ -101,7 +102,7 @@ impl MessageClient {
         if let Some(reason) = inner.arrived.closed() {
             return Err(Error::closed(&endpoint, reason, Progress::NotBegun));
         }
-        let (began, deadline) = (Instant::now(), Some(Limits::until(self.timeout)));
+        let (began, deadline) = (clock::now(), Some(Limits::until(self.timeout)));
         let mut end = u64::MAX;
         let channel = &inner.channel;
         let takes = || channel.takes(message.len());
@@ -135,7 +136,7 @@ impl MessageClient {
     /// and every message before its end has been received.
     pub fn receive(&self, timeout: Option<Duration>) -> Result<Bytes, Error> {
         let inner = &self.inner;
-        let (began, deadline) = (Instant::now(), timeout.map(Limits::until));
+        let (began, deadline) = (clock::now(), timeout.map(Limits::until));
         let mut read = false;
         loop {
             match inner.arrived.next_or_lead(deadline, read) {

@@ -49,6 +49,7 @@ pub use upload::Upload;
 
 use crate::body::IntoBody;
 use crate::client_stream::ClientStream;
+use crate::clock;
 use crate::endpoint::Endpoint;
 use crate::error::{CloseReason, Error};
 use crate::exchange::Metadata;
@@ -61,7 +62,7 @@ use inner::Inner;
 use pending::Pending;
 use std::fmt;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// A connection to a [`Server`](crate::Server), for calls.
 ///
@@ -243,7 +244,7 @@ impl Client {
     /// As [`call`](Client::call), without [`Error::Answered`]. [`Error::Deadline`] if the deadline passes
     /// while the request is being sent; the next thread that sends or reads sends the rest.
     pub fn start(&self, request: impl IntoBody) -> Result<Call, Error> {
-        let began = Instant::now();
+        let began = clock::now();
         let span = self.span();
         let ids = self.start_all(&[request.into_body()], began, false, &span)?;
         Ok(Call::new(self.inner.clone(), ids[0], began, began + self.time(began), span))
@@ -269,7 +270,7 @@ impl Client {
     /// As [`start`](Client::start). A server that answers with one reply, or with an error reply, is no error here:
     /// the reply is the only part, and [`Parts`] returns the error.
     pub fn stream(&self, request: impl IntoBody) -> Result<Parts, Error> {
-        let began = Instant::now();
+        let began = clock::now();
         let span = self.span();
         let ids = self.start_all(&[request.into_body()], began, true, &span)?;
         Ok(Parts::new(self.inner.clone(), ids[0], began, span))

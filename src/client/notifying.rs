@@ -3,11 +3,12 @@
 use super::Client;
 use super::pending::NotBegun;
 use crate::body::{Body, IntoBody};
+use crate::clock;
 use crate::error::Error;
 use crate::exchange::Message;
 #[cfg(doc)]
 use crate::limits::Limits;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 impl Client {
     /// Sends a message that needs no reply, with the [method](Client::with_method) and the
@@ -50,7 +51,7 @@ impl Client {
     }
 
     fn notify_until(&self, body: Body<'_>, limit: Option<Duration>) -> Result<(), Error> {
-        let (inner, began) = (&self.inner, Instant::now());
+        let (inner, began) = (&self.inner, clock::now());
         let time = limit.unwrap_or(self.timeout);
         let body: Body<'static> = body.into_bytes().into();
         let failed = |why| self.with_timeout(time).not_begun(why, body.clone(), began);

@@ -2,6 +2,7 @@
 
 use super::inner::Inner;
 use super::pending::Outcome;
+use crate::clock;
 use crate::counts::CallEnd;
 use crate::error::{Error, Progress};
 use crate::exchange::Metadata;
@@ -65,7 +66,7 @@ impl Parts {
     /// # Ok::<_, msgpipe::Error>(())
     /// ```
     pub fn next_within(&mut self, timeout: Duration) -> Result<Option<Bytes>, Error> {
-        let began = Instant::now();
+        let began = clock::now();
         let next = self.next_until(began.checked_add(timeout));
         next.unwrap_or_else(|| {
             Err(Error::late(&self.inner.endpoint, timeout, began, Progress::NoRequest))
@@ -106,7 +107,7 @@ impl Parts {
     ) -> Option<Result<Option<Bytes>, Error>> {
         loop {
             let taken = self.take();
-            if taken.is_some() || until.is_some_and(|at| at <= Instant::now()) {
+            if taken.is_some() || until.is_some_and(|at| at <= clock::now()) {
                 return taken;
             }
             self.inner.wait(&[self.id], until);

@@ -3,6 +3,7 @@
 use super::start::{How, Start};
 use super::stderr_tail::last_lines;
 use crate::backends::{StartLock, processes};
+use crate::clock;
 use crate::endpoint::Endpoint;
 use crate::error::{Error, StartError};
 use std::fs::{File, OpenOptions};
@@ -41,7 +42,7 @@ enum Run {
 impl Starting {
     /// `name` is the endpoint as text, `given` the time until a server has to serve.
     pub fn new(start: &Start, endpoint: &Endpoint, name: Arc<str>, given: Duration) -> Starting {
-        let now = Instant::now();
+        let now = clock::now();
         Starting {
             start: start.clone(),
             endpoint: endpoint.clone(),
@@ -86,7 +87,7 @@ impl Starting {
             if let Some(problem) = ended {
                 return Some(Err(self.failed(problem)));
             }
-            let now = Instant::now();
+            let now = clock::now();
             if now >= self.deadline {
                 let problem = self.late();
                 return Some(Err(self.failed(problem)));
@@ -107,7 +108,7 @@ impl Starting {
                 true
             }
             // Its holder may hang.
-            Ok(None) => Instant::now() >= self.patience,
+            Ok(None) => clock::now() >= self.patience,
             // The bind decides.
             Err(_) => true,
         }

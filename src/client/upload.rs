@@ -9,6 +9,7 @@ use super::lead::Inbox as _;
 use super::parts::Parts;
 use super::pending::{NotBegun, PartRefused, Terms, UPLOAD_MAX};
 use crate::body::IntoBody;
+use crate::clock;
 use crate::counts::CallEnd;
 use crate::error::{Error, Progress};
 use crate::nesting;
@@ -92,7 +93,7 @@ impl Client {
     }
 
     fn begin_upload(&self, is_duplex: bool) -> Result<Upload, Error> {
-        let began = Instant::now();
+        let began = clock::now();
         let span = self.span();
         let nested = nesting::outgoing(&self.metadata, &span);
         let nested = nested.map_err(|why| why.error(&self.inner.endpoint))?;
@@ -122,7 +123,7 @@ impl Upload {
     pub fn send(&mut self, part: impl IntoBody) -> Result<(), Error> {
         let mut part = part.into_body().into_bytes();
         let size = part.len();
-        let limit = self.inner.wait_for_limit(size, Instant::now() + self.timeout);
+        let limit = self.inner.wait_for_limit(size, clock::now() + self.timeout);
         if let Err(why) = limit {
             return Err(self.refused(why, part));
         }
@@ -205,12 +206,12 @@ impl Upload {
             let problem = "the reply of a duplex call is taken from its parts: use end".to_owned();
             return Err(Error::Misuse { endpoint, problem });
         }
-        let deadline = Instant::now() + self.timeout;
+        let deadline = clock::now() + self.timeout;
         self.is_ended = true;
         self.inner.pending.end_request(self.id, Some(deadline));
         self.inner.channel.send_soon(&self.inner.pending);
         let span = std::mem::take(&mut self.span);
-        Ok(Call::new(self.inner.clone(), self.id, Instant::now(), deadline, span))
+        Ok(Call::new(self.inner.clone(), self.id, clock::now(), deadline, span))
     }
 
     /// Ends the request of [`Client::duplex`]: all parts have been sent. What has not been sent yet is sent while a

@@ -11,6 +11,7 @@ pub use reason::{CloseReason, Progress};
 pub use reply::ErrorReply;
 pub use start::{STDERR_LINES, StartError};
 
+use crate::clock;
 use crate::endpoint::NameError;
 use crate::framing::{FramingError, GoodbyeCode};
 use crate::text::escaped;
@@ -334,7 +335,7 @@ impl Error {
         began: Instant,
         progress: Progress,
     ) -> Error {
-        let waited = Duration::from_millis(began.elapsed().as_millis() as u64);
+        let waited = Duration::from_millis(clock::since(began).as_millis() as u64);
         Error::Deadline { endpoint: endpoint.clone(), after: given.max(waited), progress }
     }
 

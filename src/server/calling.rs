@@ -1,6 +1,7 @@
 //! Calls of the server to a client: the state that their callers and the loop share.
 
 use super::connection::Place;
+use crate::clock;
 use crate::error::{CloseReason, Error, ErrorReply, Progress};
 use crate::guard::guarded;
 use bytes::Bytes;
@@ -48,7 +49,7 @@ struct State {
 impl Calling {
     pub fn new(endpoint: Arc<str>, given: Duration, place: Place) -> Calling {
         let state = Mutex::new(State { outcome: None, then: None, place: Some(place) });
-        let (began, id, changed) = (Instant::now(), AtomicU32::new(0), Condvar::new());
+        let (began, id, changed) = (clock::now(), AtomicU32::new(0), Condvar::new());
         Calling { endpoint, began, given, id, state, changed }
     }
 
@@ -122,7 +123,7 @@ impl Calling {
                 state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
                 continue;
             };
-            let left = until.saturating_duration_since(Instant::now());
+            let left = until.saturating_duration_since(clock::now());
             if left.is_zero() {
                 return None;
             }

@@ -4,6 +4,7 @@ use super::calling::Calling;
 use super::connection::{Connection, NoPlace, Place};
 use super::outbox::Given;
 use crate::body::IntoBody;
+use crate::clock;
 use crate::counts::CallEnd;
 use crate::error::{Error, Progress};
 use crate::exchange::{Message, Opening};
@@ -12,7 +13,7 @@ use crate::trace::CallSpan;
 use bytes::Bytes;
 use std::fmt;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// A call of the server to a client; [`Connection::start`] begins it. Dropping it, or the end of its time, cancels it.
 #[must_use = "a call that is dropped is cancelled"]
@@ -88,7 +89,7 @@ impl Connection {
         };
         let given = self.timeout.unwrap_or(outbox.call_time());
         // In a handler: at most what is left of its request's time, and with who waits for this call.
-        let given = nesting::time_left(given, Instant::now());
+        let given = nesting::time_left(given, clock::now());
         let span = CallSpan::begin(&endpoint, self.method);
         let nested = nesting::outgoing(&self.metadata, &span);
         let nested = nested.map_err(|why| why.error(&endpoint))?;
@@ -141,7 +142,7 @@ impl ClientCall {
         if let Err(misuse) = self.check() {
             return Some(Err(misuse));
         }
-        let until = Instant::now().checked_add(timeout);
+        let until = clock::now().checked_add(timeout);
         let _waiting = nesting::wait();
         let until = until.into_iter().chain(self.calling.deadline()).min();
         let result = self.calling.wait(until);

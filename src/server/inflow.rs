@@ -1,6 +1,7 @@
 //! The parts of a request on their way from the server's loop to the thread that takes them.
 
 use super::changed::Changed;
+use crate::clock;
 use crate::exchange::{Charge, MESSAGE_COST};
 use bytes::Bytes;
 use std::collections::VecDeque;
@@ -142,7 +143,7 @@ impl Inflow {
         let mut state = self.lock();
         loop {
             let (taken, tells) = state.take();
-            let left = until.map(|at| at.saturating_duration_since(Instant::now()));
+            let left = until.map(|at| at.saturating_duration_since(clock::now()));
             if !matches!(taken, Taken::Nothing) || left.is_some_and(|left| left.is_zero()) {
                 return (taken, tells);
             }
@@ -269,6 +270,6 @@ mod tests {
             assert!(matches!(waits.join().unwrap(), Taken::End(RequestEnd::Cancelled)));
         });
         let inflow = Inflow::default();
-        assert!(matches!(inflow.wait(Some(Instant::now())).0, Taken::Nothing));
+        assert!(matches!(inflow.wait(Some(clock::now())).0, Taken::Nothing));
     }
 }

@@ -3,6 +3,7 @@
 use super::connection::Origin;
 use super::inflow::{Inflow, RequestEnd, Taken};
 use super::outbox::Given;
+use crate::clock;
 use crate::nesting;
 use bytes::{Buf, Bytes};
 use std::fmt;
@@ -97,7 +98,7 @@ impl RequestParts {
     /// # }
     /// ```
     pub fn next_within(&mut self, timeout: Duration) -> Result<Option<Bytes>, ReceiveError> {
-        let until = Instant::now().checked_add(timeout);
+        let until = clock::now().checked_add(timeout);
         self.next_until(until).unwrap_or(Err(ReceiveError::Late { after: timeout }))
     }
 

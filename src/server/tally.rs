@@ -2,6 +2,7 @@
 
 use super::connection::Connection;
 use crate::account::{Account, Share};
+use crate::clock;
 use crate::counts::{CallCounts, CallEnd, Traffic};
 use crate::guard::guarded;
 use std::fmt;
@@ -141,7 +142,7 @@ impl Tally {
     /// The time, if somebody wants to know how long calls take.
     pub fn begins(&self) -> Option<Instant> {
         self.requests.begins();
-        self.slow.get().map(|_| Instant::now())
+        self.slow.get().map(|_| clock::now())
     }
 
     /// A request has ended. `began`: as [`begins`](Tally::begins) said.
@@ -155,7 +156,7 @@ impl Tally {
         let (Some(slow), Some(began)) = (self.slow.get(), began) else {
             return;
         };
-        let took = began.elapsed();
+        let took = clock::since(began);
         if took >= slow.limit {
             let (connection, method) = whose();
             let call = SlowCall { connection, method, took, end };

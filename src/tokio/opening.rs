@@ -13,15 +13,19 @@ use crate::limits::Limits;
 use crate::peer::Peer;
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
 use tokio::task::spawn_blocking;
-use tokio::time::{Instant, sleep};
+use tokio::time::sleep;
 
 /// The pause between two tries while the server is busy or is being started. It doubles: one that has a free place at once
 /// is reached at once, and one that takes seconds costs little.
 const FIRST_PAUSE: Duration = Duration::from_millis(1);
 const LONGEST_PAUSE: Duration = Duration::from_millis(50);
+
+fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
+}
 
 type Opened = Option<Result<(TokioIo, Peer, Arc<str>), Error>>;
 
@@ -89,8 +93,8 @@ impl Opening {
                 let Some(most) = retries(&error, &self.limits) else {
                     return Some(Err(error));
                 };
-                let since = *self.busy_since.get_or_insert_with(Instant::now);
-                (since.elapsed() >= most).then(|| Err(late(error, &self.limits)))
+                let since = *self.busy_since.get_or_insert_with(now);
+                (now() - since >= most).then(|| Err(late(error, &self.limits)))
             }
             // The server is being started.
             None => {

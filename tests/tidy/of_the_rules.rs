@@ -73,6 +73,19 @@ fn unsafe_code() {
 }
 
 #[test]
+fn clocks() {
+    let broken =
+        ["fn f() { Instant::now(); }", "const A: F = std::time::Instant::now;", "a.elapsed();"];
+    let fine =
+        ["fn f() { clock::now(); } // Instant::now()", "mod tests { fn f() { Instant::now(); } }"];
+    finds(clocks_of_their_own, "src/a.rs", &broken, &fine);
+    finds(clocks_of_their_own, "backends/memory/a.rs", &broken, &fine);
+    for path in ["src/clock.rs", "src/a/tests.rs", "backends/a.rs"] {
+        assert!(complaints(clocks_of_their_own, &[(path, broken[0])]).is_empty(), "{path}");
+    }
+}
+
+#[test]
 fn modules_and_paths() {
     let lib = "//! Text.\n#[path = \"../backends/mod.rs\"]\nmod backends;\npub mod a;\nmod b;\n";
     let good = "//! Text.\n#![forbid(unsafe_code)]\n";

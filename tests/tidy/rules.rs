@@ -190,6 +190,35 @@ pub fn sleeps_in_tests(files: &[File]) -> Vec<String> {
     word_in(files, &["tests"], &["sleep", "sleep_ms", "sleep_until"])
 }
 
+/// Time is read in one place of `src/`, so that a simulation has a clock of its own. Tests may have any, and tokio has its own.
+const CLOCK: &str = "src/clock.rs";
+
+pub fn clocks_of_their_own(files: &[File]) -> Vec<String> {
+    let mut complaints = Vec::new();
+    let is_test = |f: &File| {
+        let name = f.path.rsplit('/').next().unwrap_or_default();
+        f.path.contains("/proof/")
+            || f.path.contains("_tests/")
+            || name.ends_with("tests.rs")
+            || name == "scene.rs"
+    };
+    let read = |f: &&File| f.is_in(&["src"]) || f.path.starts_with("backends/memory/");
+    for file in files.iter().filter(read).filter(|f| f.path != CLOCK && !is_test(f)) {
+        let end = file.code.find("mod tests {").unwrap_or(file.code.len());
+        for word in words(&file.code[..end]) {
+            let before = &file.code[..word.start];
+            let is_read = word.text == "now"
+                && before.ends_with("Instant::")
+                && !before.ends_with("tokio::time::Instant::");
+            if is_read || word.text == "elapsed" && before.ends_with('.') {
+                complaints
+                    .push(file.complaint(word.start, "reads a clock that is not crate::clock"));
+            }
+        }
+    }
+    complaints
+}
+
 pub fn left_overs(files: &[File]) -> Vec<String> {
     let mut complaints = Vec::new();
     for file in files {

@@ -12,6 +12,7 @@ use super::deadline_lock::DeadlineLock;
 use super::given::Given;
 use crate::backends::Waitable;
 use crate::client_stream::ClientStream;
+use crate::clock;
 use crate::error::{CloseReason, Progress};
 use crate::framing::{Carrier, Framing, FramingError, Inbound, Outbound, ReadBuffers};
 use bytes::{Bytes, BytesMut};
@@ -24,7 +25,6 @@ pub(super) use sending::{GOODBYE_SEARCH_MAX, put_all};
 use std::io::{self, ErrorKind, IoSlice};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex};
-use std::time::Instant;
 
 /// The most slices of one gathering write.
 pub(super) const SLICES: usize = 16;
@@ -153,7 +153,7 @@ impl Channel {
             return;
         }
         if let Some(why) = reason.goodbye() {
-            let sender = self.outbound.acquire(Some(Instant::now()));
+            let sender = self.outbound.acquire(Some(clock::now()));
             // Only with an empty queue: bytes that were reported as unsent must not be sent.
             if let Some(mut sender) = sender.filter(|sender| sender.outbound.queue.is_empty()) {
                 sender.outbound.goodbye(why.code, &why.text);

@@ -3,6 +3,7 @@
 use super::{Channel, Failure, Receiver};
 use crate::client::lead::{Inbox, Lead};
 use crate::client_stream::ReadOutcome;
+use crate::clock;
 use crate::error::CloseReason;
 use crate::framing::{Carrier, FramingError, Inbound};
 use bytes::{Bytes, BytesMut};
@@ -46,7 +47,7 @@ impl Channel {
         lead: &Lead<'_>,
         deadline: Option<Instant>,
     ) -> Result<usize, Failure> {
-        self.receive_until(lead, Some(Instant::now()), deadline)
+        self.receive_until(lead, Some(clock::now()), deadline)
     }
 
     /// Reads once and returns the number of bytes; 0 if the wait was interrupted. Waits until `deadline` for bytes, and
@@ -144,12 +145,12 @@ pub struct Pauses {
 
 impl Pauses {
     pub fn new() -> Pauses {
-        Pauses { read: Instant::now(), long: None }
+        Pauses { read: clock::now(), long: None }
     }
 
     /// A read has ended a pause.
     pub fn ends(&mut self) {
-        let now = Instant::now();
+        let now = clock::now();
         let pause = now.saturating_duration_since(self.read);
         self.read = now;
         if pause >= LONG_UNREAD {
@@ -159,8 +160,8 @@ impl Pauses {
 
     /// The current pause, or one that ended just now: bytes from before its end may have been read since.
     pub fn last(&self) -> Duration {
-        let just_now = self.long.filter(|(_, ended)| ended.elapsed() < LONG_UNREAD);
-        just_now.map_or(Duration::ZERO, |(pause, _)| pause).max(self.read.elapsed())
+        let just_now = self.long.filter(|(_, ended)| clock::since(*ended) < LONG_UNREAD);
+        just_now.map_or(Duration::ZERO, |(pause, _)| pause).max(clock::since(self.read))
     }
 }
 

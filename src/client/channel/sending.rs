@@ -3,6 +3,7 @@
 use super::{Channel, Failure, SLICES, Sender};
 use crate::body::Body;
 use crate::client::lead::{Inbox, Lead, panicked};
+use crate::clock;
 use crate::framing::{FramingError, Outbound, SendQueue};
 use bytes::Bytes;
 use std::io::{self, ErrorKind, IoSlice};
@@ -215,7 +216,7 @@ impl Channel {
         let mut looks = LOOKS;
         while self.has_unsent.load(Ordering::SeqCst) {
             // The thread that holds the lock sends them.
-            let Some(mut sender) = self.outbound.acquire(Some(Instant::now())) else {
+            let Some(mut sender) = self.outbound.acquire(Some(clock::now())) else {
                 break;
             };
             let is_left = self.send_with(&mut sender, inbox, &mut looks, deadline)?;
@@ -302,7 +303,7 @@ impl Channel {
     ) -> Failure {
         self.unwritable.store(true, Ordering::SeqCst);
         let mut read = 0;
-        while read < GOODBYE_SEARCH_MAX && deadline.is_none_or(|at| at > Instant::now()) {
+        while read < GOODBYE_SEARCH_MAX && deadline.is_none_or(|at| at > clock::now()) {
             if let Some(reason) = inbox.ended() {
                 return Failure::Closed(reason);
             }
@@ -326,7 +327,7 @@ impl Channel {
 
 /// Whether a thread goes on to send what others have left.
 fn may_look(looks: &mut usize, deadline: Option<Instant>) -> bool {
-    if *looks == 0 || deadline.is_some_and(|at| at <= Instant::now()) {
+    if *looks == 0 || deadline.is_some_and(|at| at <= clock::now()) {
         return false;
     }
     *looks -= 1;

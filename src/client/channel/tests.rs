@@ -11,7 +11,7 @@ use bytes::{Bytes, BytesMut};
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const ROOM: usize = 1 << 30;
 

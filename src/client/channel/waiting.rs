@@ -2,6 +2,7 @@
 
 use super::{Channel, Failure};
 use crate::client::lead::{Inbox, Lead};
+use crate::clock;
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -49,8 +50,7 @@ impl Channel {
             drop(Lead::taken(self, inbox));
             return Ok(());
         }
-        let left =
-            deadline.map_or(Duration::MAX, |at| at.saturating_duration_since(Instant::now()));
+        let left = deadline.map_or(Duration::MAX, |at| at.saturating_duration_since(clock::now()));
         if left.is_zero() {
             return Err(Failure::Unsent);
         }

@@ -27,6 +27,7 @@ use super::channel::Filler;
 use super::counts::ClientCounts;
 use super::lead::{Inbox, Put};
 use crate::body::Body;
+use crate::clock;
 use crate::counts::CallEnd;
 use crate::error::{CloseReason, ErrorReply};
 use crate::exchange::{CONTROL_MAX, Config, Message, Metadata};
@@ -287,7 +288,7 @@ impl Pending {
         }
         // A thread that was offered the lead takes it or passes the offer on, under this one lock: an offer
         // that is dropped leaves the others without a leader.
-        let is_over = deadline.is_some_and(|at| at <= Instant::now());
+        let is_over = deadline.is_some_and(|at| at <= clock::now());
         if is_over || state.is_any_ready(ids) {
             state.offer_lead();
             return false;
@@ -309,7 +310,7 @@ impl Pending {
                     is_offered |= std::mem::take(&mut waiter.lead);
                 }
             }
-            let now = Instant::now();
+            let now = clock::now();
             if is_any_ready || is_offered || deadline.is_some_and(|at| at <= now) {
                 return;
             }

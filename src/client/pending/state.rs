@@ -7,6 +7,7 @@ use crate::body::Body;
 use crate::client::channel::Filler;
 use crate::client::counts::ClientCounts;
 use crate::client::lead::Put;
+use crate::clock;
 use crate::counts::CallEnd;
 use crate::error::{CloseReason, ErrorReply, Progress};
 use crate::exchange::{
@@ -55,7 +56,7 @@ impl State {
             woken: Vec::new(),
             #[cfg(feature = "tokio")]
             tasks: super::waiting::Tasks::default(),
-            clock: Instant::now,
+            clock: clock::now,
         }
     }
 

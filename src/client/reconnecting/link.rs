@@ -6,11 +6,12 @@ use super::tries::Tries;
 use super::turns::{OneConnection, Step, Turn, Turns};
 use crate::client::starting::Starting;
 use crate::client::{Client, ClientOptions};
+use crate::clock;
 use crate::endpoint::Endpoint;
 use crate::error::Error;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// The longest single wait of the thread that keeps a start going: it ends so long after the last client was dropped.
 const WAIT_OF_KEEPER: Duration = Duration::from_millis(100);
@@ -60,7 +61,7 @@ impl Link {
         let (mut turn, mut state) = (Turn::default(), self.state());
         let name = || self.name();
         loop {
-            let (turns, now) = (&mut state.turns, Instant::now());
+            let (turns, now) = (&mut state.turns, clock::now());
             match turns.step(&mut turn, tries, &self.backoff, patience, now, &name)? {
                 Step::Use(client) => return Ok(client),
                 Step::Wait(most) => state = self.wait(state, most),
@@ -153,10 +154,10 @@ impl Link {
 
     /// Pauses before a call is sent again.
     pub fn pause(&self, tries: &Tries, patience: Patience) {
-        let until = tries.again_at(Instant::now(), &self.backoff);
+        let until = tries.again_at(clock::now(), &self.backoff);
         let mut state = self.state();
         loop {
-            let now = Instant::now();
+            let now = clock::now();
             let left = until.saturating_duration_since(now).min(patience.left(now));
             if left.is_zero() || state.turns.is_closed {
                 return;

@@ -14,6 +14,7 @@ pub use subscription::Subscription;
 
 use super::{Client, ClientOptions};
 use crate::body::IntoBody;
+use crate::clock;
 use crate::endpoint::Endpoint;
 use crate::error::Error;
 use crate::exchange::{Metadata, carries_calls};
@@ -24,7 +25,7 @@ use link::Link;
 use patience::Patience;
 use std::fmt;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tries::{Loss, Tries, loss};
 
 /// A client that connects when it is first used, and again when its connection has ended: it waits for a server that has not
@@ -175,7 +176,7 @@ impl ReconnectingClient {
     }
 
     fn patience(&self) -> Patience {
-        let began = Instant::now();
+        let began = clock::now();
         Patience { began, given: Some(nesting::time_left(self.timeout, began)) }
     }
 
@@ -188,7 +189,7 @@ impl ReconnectingClient {
     ) -> Result<Option<T>, Error> {
         let client = self.link.client(tries, patience)?;
         let until = patience.until();
-        let left = until.map(|until| until.saturating_duration_since(Instant::now()));
+        let left = until.map(|until| until.saturating_duration_since(clock::now()));
         let error = match try_it(&self.with_own(&client, left.unwrap_or(self.timeout))) {
             Ok(done) => return Ok(Some(done)),
             Err(error) => error,

@@ -4,11 +4,12 @@ use super::ReconnectingClient;
 use super::patience::Patience;
 use super::resuming::{Next, Received, Resuming};
 use crate::client::Parts;
+use crate::clock;
 use crate::error::{Error, Progress};
 use crate::limits::Limits;
 use bytes::Bytes;
 use std::fmt;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// A reply of any number of parts that goes on over the ends of connections:
 /// [`ReconnectingClient::subscribe`]. The end of the reply ends it too, unless the server stops. As an iterator it waits for each part without a limit, and after the end of a
@@ -58,14 +59,14 @@ impl Subscription {
     /// ```
     pub fn next_within(&mut self, timeout: Duration) -> Result<Option<Received>, Error> {
         let given = Some(Limits::clamp(timeout));
-        self.receive(Patience { began: Instant::now(), given })
+        self.receive(Patience { began: clock::now(), given })
     }
 
     fn receive(&mut self, patience: Patience) -> Result<Option<Received>, Error> {
         while !self.state.is_over {
             if self.parts.is_none() {
                 if let Err(error) = self.take_up(patience) {
-                    let is_late = patience.is_over(Instant::now());
+                    let is_late = patience.is_over(clock::now());
                     let is_over = self.state.is_given_up(is_late, &self.client.link.backoff);
                     return Err(if is_over { error } else { self.late(patience) });
                 }
@@ -113,7 +114,7 @@ impl Iterator for Subscription {
     type Item = Result<Received, Error>;
 
     fn next(&mut self) -> Option<Result<Received, Error>> {
-        self.receive(Patience { began: Instant::now(), given: None }).transpose()
+        self.receive(Patience { began: clock::now(), given: None }).transpose()
     }
 }
 

@@ -1,6 +1,7 @@
 //! What arrives of clients: messages, and the events that come of them.
 
 use super::{Answering, Begun};
+use crate::clock;
 use crate::error::ErrorReply;
 use crate::exchange::{self, BriefEvent};
 use crate::framing::GoodbyeCode;
@@ -12,7 +13,6 @@ use crate::server::interrupt::Interrupt;
 use crate::server::notification::ClientNotification;
 use crate::server::responder::Request;
 use bytes::Bytes;
-use std::time::Instant;
 
 impl<M: MessageServer> Answering<M> {
     /// A message has arrived. The first request that came of it.
@@ -63,7 +63,7 @@ impl<M: MessageServer> Answering<M> {
         };
         self.outbox.tally.received.add(message.len());
         let open = caller.machine.peer_open();
-        let received = caller.machine.receive(Instant::now(), message);
+        let received = caller.machine.receive(clock::now(), message);
         self.open = self.open + caller.machine.peer_open() - open;
         let mut is_heard = received.is_ok();
         while is_heard {
@@ -86,7 +86,7 @@ impl<M: MessageServer> Answering<M> {
         let caller = self.callers.get_mut(&connection)?;
         let (open, partials) = (caller.machine.peer_open(), caller.machine.partials());
         let bytes = caller.machine.piece_bytes();
-        let received = caller.machine.receive(Instant::now(), message);
+        let received = caller.machine.receive(clock::now(), message);
         self.open = self.open + caller.machine.peer_open() - open;
         if let Err(violation) = received {
             self.close_with(connection, violation.into());

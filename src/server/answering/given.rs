@@ -1,6 +1,7 @@
 //! What other threads give to the loop: replies, parts of replies, notifications.
 
 use super::{Answering, FEED_PAUSE};
+use crate::clock;
 use crate::counts::CallEnd;
 use crate::error::CloseReason;
 use crate::exchange::Metadata;
@@ -10,7 +11,6 @@ use crate::server::flow::Flow;
 use crate::server::outbox::{Answer, Given};
 use bytes::Bytes;
 use std::sync::Arc;
-use std::time::Instant;
 
 /// The most things that are taken before the next poll.
 pub(super) const GIVEN_AT_ONCE: usize = 64;
@@ -49,10 +49,10 @@ impl<M: MessageServer> Answering<M> {
 
     /// Tries again for the clients with parts that wait for memory.
     pub(super) fn feed_hungry(&mut self) {
-        if self.hungry.is_empty() || self.fed.is_some_and(|at| at.elapsed() < FEED_PAUSE) {
+        if self.hungry.is_empty() || self.fed.is_some_and(|at| clock::since(at) < FEED_PAUSE) {
             return;
         }
-        self.fed = Some(Instant::now());
+        self.fed = Some(clock::now());
         for connection in std::mem::take(&mut self.hungry) {
             self.tend(connection, |_, _| {});
         }

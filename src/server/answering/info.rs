@@ -1,6 +1,7 @@
 //! What a server says of itself to tools.
 
 use super::Answering;
+use crate::clock;
 use crate::counts::CallCounts;
 use crate::message_server::MessageServer;
 use crate::text::escaped;
@@ -22,7 +23,7 @@ impl<M: MessageServer> Answering<M> {
         line("version", &env!("CARGO_PKG_VERSION"));
         line("endpoint", &escaped(self.messages.endpoint()));
         line("pid", &std::process::id());
-        line("uptime_ms", &self.started.elapsed().as_millis());
+        line("uptime_ms", &clock::since(self.started).as_millis());
         line("clients", &counts.clients());
         line("clients_ever", &counts.connected);
         calls("requests", &counts.requests, &mut line);

@@ -19,6 +19,7 @@ use super::rooms::Rooms;
 use super::topic::{Topic, WhenFull};
 use super::{Connections, Server, Stopper};
 use crate::account::Account;
+use crate::clock;
 use crate::error::{CloseReason, Error};
 use crate::exchange::Config;
 use crate::framing::GoodbyeCode;
@@ -136,7 +137,7 @@ impl<M: MessageServer> Answering<M> {
             stopping: None,
             says_goodbye: false,
             lookers_on: Topic::new(WhenFull::DropNewest),
-            started: Instant::now(),
+            started: clock::now(),
         }
     }
 
@@ -278,7 +279,7 @@ impl<M: MessageServer> Answering<M> {
         }
         if caller.is_hungry() {
             self.hungry.insert(connection);
-            self.fed.get_or_insert_with(Instant::now);
+            self.fed.get_or_insert_with(clock::now);
         }
         caller.settle();
         caller.keep_going(&mut self.messages, connection);

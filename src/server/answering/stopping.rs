@@ -2,12 +2,12 @@
 
 use super::Answering;
 use super::given::GIVEN_AT_ONCE;
+use crate::clock;
 use crate::error::CloseReason;
 use crate::framing::GoodbyeCode;
 use crate::goodbye::Goodbye;
 use crate::message_server::{ConnectionId, MessageServer};
 use crate::server::hooks::Draining;
-use std::time::Instant;
 
 impl<M: MessageServer> Answering<M> {
     pub(super) fn say_goodbye(&mut self, connection: ConnectionId) {
@@ -24,7 +24,7 @@ impl<M: MessageServer> Answering<M> {
     /// Whether a stopped server has drained. The first call stops accepting clients and requests; once all
     /// requests are answered, it closes the connections.
     pub(super) fn is_stopped(&mut self) -> bool {
-        let now = Instant::now();
+        let now = clock::now();
         if self.stopping.is_none() {
             let until = now + self.limits.drain;
             self.stopping = Some(until);

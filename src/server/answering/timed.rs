@@ -2,6 +2,7 @@
 //! or do not arrive.
 
 use super::{Answering, FEED_PAUSE};
+use crate::clock;
 use crate::error::CloseReason;
 use crate::message_server::{ConnectionId, MessageServer};
 use crate::server::caller::Caller;
@@ -30,7 +31,7 @@ impl<M: MessageServer> Answering<M> {
         let fed_at = self.fed.filter(|_| !self.hungry.is_empty());
         let feed_at = fed_at.map(|at| at + FEED_PAUSE);
         let next = self.stopping.into_iter().chain(check_at).chain(feed_at).min()?;
-        let now = Instant::now();
+        let now = clock::now();
         if check_at.is_some_and(|at| at <= now) {
             self.check(now);
             return Some(Duration::ZERO);
@@ -40,7 +41,7 @@ impl<M: MessageServer> Answering<M> {
 
     /// A piece of a message has arrived, or the number of incomplete messages has changed. `is_whole`: by a last piece.
     pub(super) fn arriving(&mut self, connection: ConnectionId, is_whole: bool) {
-        let now = Instant::now();
+        let now = clock::now();
         self.tend(connection, |caller, _| caller.arrives(now, is_whole));
         if let Some(caller) = self.callers.get_mut(&connection) {
             // The request that it belongs to may have a deadline.
@@ -63,7 +64,7 @@ impl<M: MessageServer> Answering<M> {
         if self.rooms.is_empty() {
             return;
         }
-        let now = Instant::now();
+        let now = clock::now();
         for connection in self.rooms.admit(&mut self.callers, now) {
             self.tend(connection, |_, _| {});
         }

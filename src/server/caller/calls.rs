@@ -1,6 +1,7 @@
 //! The server's own calls to a client.
 
 use super::{Caller, Owner, count};
+use crate::clock;
 use crate::counts::CallEnd;
 use crate::error::{CloseReason, ErrorReply, Progress};
 use crate::exchange::{Arrived, End, Event, OpenError, Opening, abort};
@@ -57,7 +58,7 @@ impl Caller {
         self.early.retain(|it| !Arc::ptr_eq(&it.1, calling));
         if let Some(id) = calling.id() {
             // Perhaps its caller was faster than this thread.
-            let is_late = calling.deadline().is_some_and(|at| at <= Instant::now());
+            let is_late = calling.deadline().is_some_and(|at| at <= clock::now());
             let end = if is_late { CallEnd::Late } else { CallEnd::Cancelled };
             self.end_call_as(id, end, Outcome::Deadline(Progress::Unknown));
         }

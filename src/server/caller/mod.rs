@@ -10,6 +10,7 @@ pub(super) use calls::Unopened;
 pub(super) use owner::{InFlight, Owner};
 
 use crate::account::{Charge, Share};
+use crate::clock;
 use crate::counts::CallEnd;
 use crate::error::CloseReason;
 use crate::exchange::{self, Config, Frame, Machine, Side};
@@ -228,7 +229,7 @@ impl Caller {
     pub fn unblock(&mut self) {
         let Some(since) = self.blocked.take() else { return };
         if let Some(arrival) = &mut self.arrival {
-            arrival.excuse(since, Instant::now());
+            arrival.excuse(since, clock::now());
         }
     }
 

@@ -1,6 +1,7 @@
 //! Replies and frames on their way to a client.
 
 use super::{Caller, Owner};
+use crate::clock;
 use crate::counts::CallEnd;
 use crate::error::ErrorReply;
 use crate::exchange::{Frame, Message, Metadata, SendError};
@@ -9,7 +10,6 @@ use crate::goodbye::Goodbye;
 use crate::message_server::{self, ConnectionId, MessageServer, Refusal};
 use crate::server::outbox::Answer;
 use bytes::Bytes;
-use std::time::Instant;
 
 impl Caller {
     /// Answers a request. Returns how that ends its call.
@@ -93,7 +93,7 @@ impl Caller {
                 Some(frame) => *frame,
                 None if !self.machine.has_unsent() => return,
                 None if !messages.has_room(connection) => return self.block(),
-                None => match self.machine.transmit_with(Instant::now) {
+                None => match self.machine.transmit_with(clock::now) {
                     Some(frame) => frame,
                     None => return,
                 },
@@ -122,7 +122,7 @@ impl Caller {
 
     /// It is not read until it has read more.
     fn block(&mut self) {
-        self.blocked.get_or_insert_with(Instant::now);
+        self.blocked.get_or_insert_with(clock::now);
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::running::{Kept, Running, Slot, busy};
 use crate::backends::TokioWait;
+use crate::clock;
 use crate::error::Error;
 use crate::message_server::MessageServer;
 use crate::server::answering::{Answering, Turn};
@@ -10,7 +11,7 @@ use std::future::poll_fn;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// The events that are handled before handlers go on.
 const TURNS: usize = 64;
@@ -77,9 +78,9 @@ where
                 Ok(Turn::Quiet) if outbox.has_some() => continue,
                 Ok(Turn::Quiet) => {
                     let left = self.answering.timeout();
-                    let at = left.map(|left| Instant::now() + left);
+                    let at = left.map(|left| clock::now() + left);
                     let at = at.into_iter().chain(self.answering.messages.poll_at()).min();
-                    if at.is_some_and(|at| at <= Instant::now()) {
+                    if at.is_some_and(|at| at <= clock::now()) {
                         // The runtime's timer would round that up to its next millisecond.
                         continue;
                     }

@@ -2,6 +2,7 @@
 
 use super::Workers;
 use super::queue::{Owner, Queue};
+use crate::clock;
 use crate::error::{Error, ErrorReply};
 use crate::message_server::ConnectionId;
 use crate::nesting::{ServerId, Waits};
@@ -149,7 +150,7 @@ impl Pool {
         if job.is_cancelled() {
             return;
         }
-        if job.request.deadline().is_some_and(|at| at <= Instant::now()) {
+        if job.request.deadline().is_some_and(|at| at <= clock::now()) {
             return self.refuse(job, Refusal::Late);
         }
         let Job { request, responder, .. } = job;
@@ -296,7 +297,7 @@ impl Drop for Team {
         self.pool.wanted.notify_all();
         let mut state = self.pool.lock();
         while state.threads > 0 {
-            let now = Instant::now();
+            let now = clock::now();
             let until = state.draining.filter(|until| *until > now);
             let left = until.map(|until| until - now);
             state = match left {
