@@ -114,6 +114,8 @@ mod peer;
 pub mod recipes;
 mod send_error;
 mod server;
+#[cfg(feature = "test-util")]
+mod simulation;
 mod stdio;
 mod text;
 #[cfg(feature = "tokio")]

@@ -26,9 +26,14 @@
 mod client;
 mod hub;
 mod server;
+#[cfg(feature = "test-util")]
+mod simulated;
 mod wire;
 
 pub use client::MemoryStream;
 pub use hub::Hub;
 pub use server::MemoryServer;
 pub use wire::{Control, Faults};
+
+#[cfg(feature = "test-util")]
+pub use crate::simulation::{Ended, SimulatedTask, Simulation, Stuck, World};

@@ -7,6 +7,7 @@ use crate::client::reconnecting::patience::Patience;
 use crate::client::reconnecting::resuming::{Next, Resuming};
 use crate::client::reconnecting::tries::Tries;
 use crate::error::Error;
+use crate::tokio::runtime::now;
 use bytes::Bytes;
 use futures_core::Stream;
 use std::fmt;
@@ -111,7 +112,7 @@ impl Subscription {
                 Ok(Next::Part(part)) => return Poll::Ready(Some(Ok(Received::Part(part)))),
                 Ok(Next::Over) => return Poll::Ready(None),
                 Ok(Next::TakeUp { has_pause }) => {
-                    let patience = Patience { began: super::now(), given: None };
+                    let patience = Patience { began: now(), given: None };
                     let tries = std::mem::take(&mut self.state.tries);
                     let (client, request) = (self.client.clone(), self.request.clone());
                     let taking_up = take_up(client, request, tries, patience, has_pause);
