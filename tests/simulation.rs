@@ -16,6 +16,8 @@ mod asking;
 mod case;
 #[path = "simulation/client.rs"]
 mod client;
+#[path = "simulation/found.rs"]
+mod found;
 #[path = "simulation/model.rs"]
 mod model;
 #[path = "simulation/plan.rs"]

@@ -273,7 +273,8 @@ async fn subscribe(case: Arc<Case>, client: Client) {
     let mut heard = Heard { last: None, has_gap: false };
     let mut parts = match client.stream("").await {
         Ok(parts) => parts,
-        Err(Error::TooManyCalls { .. }) => return,
+        // The server has said that it stops.
+        Err(Error::TooManyCalls { .. } | Error::Answered { .. }) => return,
         Err(error) if case.may_end(&error) => return,
         Err(error) => return case.is_wrong(format!("a subscription: {error}")),
     };
