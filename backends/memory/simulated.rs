@@ -33,8 +33,8 @@ impl Exchange {
         self.wake_tasks();
     }
 
-    /// Wakes the tasks that need not wait any more.
-    pub(super) fn wake_tasks(&self) {
+    /// Wakes the tasks that need not wait any more. Returns whether that are all who wait: in a simulation no thread does.
+    pub(super) fn wake_tasks(&self) -> bool {
         let (mut ready, mut state) = (Vec::new(), self.lock());
         if state.woken || !state.touched.is_empty() || !state.backlog.is_empty() {
             ready.extend(state.task.take());
@@ -47,6 +47,7 @@ impl Exchange {
         drop(state);
         // Not under the lock: wakers are code of somebody else.
         ready.into_iter().for_each(Waker::wake);
+        simulation::is_here()
     }
 }
 

@@ -237,9 +237,11 @@ impl Exchange {
 
     /// Wakes both sides.
     pub fn notify(&self) {
-        self.changed.notify_all();
         #[cfg(feature = "test-util")]
-        self.wake_tasks();
+        if self.wake_tasks() {
+            return;
+        }
+        self.changed.notify_all();
     }
 
     /// Waits for a change of the state, until `deadline` at the latest. May return early.
