@@ -29,6 +29,8 @@ pub struct Case {
     pub published: AtomicU32,
     pub server: Mutex<Option<Incarnation>>,
     pub incarnations: AtomicUsize,
+    /// The handlers that wait to be told that nobody waits for them.
+    pub holding: AtomicUsize,
     /// The calls of servers to clients that have not ended.
     pub calls_back: AtomicUsize,
     /// When the clock was moved, and to when.
@@ -98,6 +100,7 @@ impl Case {
             published: AtomicU32::new(0),
             server: Mutex::default(),
             incarnations: AtomicUsize::new(0),
+            holding: AtomicUsize::new(0),
             calls_back: AtomicUsize::new(0),
             jumps: Mutex::default(),
             wrong: Mutex::default(),

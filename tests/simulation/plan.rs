@@ -211,6 +211,14 @@ const TIMES: [Duration; 8] = [
     Duration::from_secs(40),
 ];
 
+/// What is known of the server when a step is made.
+struct Server {
+    how: How,
+    room: Room,
+    is_calm: bool,
+    has_pieces: bool,
+}
+
 impl Program {
     pub fn new(seed: u64) -> Program {
         let c = &mut Chance(seed ^ 0x5EED_0000_0000);
@@ -231,13 +239,14 @@ impl Program {
         let plan = |c: &mut Chance| Plan { again: c.once_in(2), listens: c.once_in(2) };
         let clients: Vec<Plan> = (0..1 + c.below(3)).map(|_| plan(c)).collect();
         let count = 1 + c.below(24);
+        let server = Server { how, room, is_calm, has_pieces: weather.pieces > 0 };
         let mut steps = Vec::new();
         for number in 0..count {
             let is_nature = c.once_in(4);
             let client = c.below(clients.len());
             steps.push(match is_nature {
                 true => (Actor::Nature, nature(c, clients.len(), is_calm)),
-                false => (Actor::Client(client), of_client(c, number, how, room, is_calm)),
+                false => (Actor::Client(client), of_client(c, number, &server)),
             });
         }
         Program { seed, weather, how, room, when_full: c.below(3) as u8, clients, steps }
@@ -279,19 +288,21 @@ fn largest(room: Room) -> usize {
     if room == Room::Memory { 64 << 10 } else { 4 << 20 }
 }
 
-fn size(c: &mut Chance, room: Room) -> usize {
+fn size(c: &mut Chance, server: &Server) -> usize {
     let most = match c.below(16) {
         0..3 => 1,
         3..10 => 300,
         10..13 => 20_000,
+        // Large ones in small pieces take long.
+        _ if server.has_pieces => 70_000,
         13..15 => 100_000,
         _ => 700_000,
     };
-    c.below(most).min(largest(room))
+    c.below(most).min(largest(server.room))
 }
 
-fn sizes(c: &mut Chance, room: Room, most: usize) -> Vec<usize> {
-    (0..c.below(most + 1)).map(|_| size(c, room)).collect()
+fn sizes(c: &mut Chance, server: &Server, most: usize) -> Vec<usize> {
+    (0..c.below(most + 1)).map(|_| size(c, server)).collect()
 }
 
 fn nature(c: &mut Chance, clients: usize, is_calm: bool) -> Step {
@@ -312,36 +323,36 @@ fn nature(c: &mut Chance, clients: usize, is_calm: bool) -> Step {
     }
 }
 
-fn of_client(c: &mut Chance, number: usize, how: How, room: Room, is_calm: bool) -> Step {
-    match c.below(if is_calm { 18 } else { 20 }) {
+fn of_client(c: &mut Chance, number: usize, server: &Server) -> Step {
+    match c.below(if server.is_calm { 18 } else { 20 }) {
         0 | 1 => Step::Pass(c.of(&TIMES)),
         2 | 3 => Step::Notify { count: 1 + c.below(12) as u32, size: c.below(2000) },
         4 | 5 => Step::Subscribe,
         18 => Step::Close,
         19 => Step::Die,
-        _ => Step::Ask(ask(c, number, how, room, is_calm)),
+        _ => Step::Ask(ask(c, number, server)),
     }
 }
 
-fn ask(c: &mut Chance, number: usize, how: How, room: Room, is_calm: bool) -> Ask {
+fn ask(c: &mut Chance, number: usize, server: &Server) -> Ask {
     use Kind::*;
     let kind = c.of(&[Unary, Unary, Unary, Unary, Stream, Stream, Upload, Duplex]);
-    let mut request = sizes(c, room, 4);
-    request.push(size(c, room));
+    let mut request = sizes(c, server, 4);
+    request.push(size(c, server));
     let reply = match c.below(20) {
-        0..5 => Reply::Body(size(c, room)),
-        5..7 => Reply::Slow(c.of(&TIMES), size(c, room)),
-        7..9 => Reply::Later(c.of(&TIMES), size(c, room)),
+        0..5 => Reply::Body(size(c, server)),
+        5..7 => Reply::Slow(c.of(&TIMES), size(c, server)),
+        7..9 => Reply::Later(c.of(&TIMES), size(c, server)),
         9 => Reply::Error,
         10 => Reply::Panic,
         11 => Reply::Nothing,
         12..16 => {
             let end = c.of(&[End::Finish, End::Finish, End::Fail, End::GiveUp]);
-            Reply::Parts(sizes(c, room, 5), c.of(&TIMES[..5]), end)
+            Reply::Parts(sizes(c, server, 5), c.of(&TIMES[..5]), end)
         }
         16 | 17 => Reply::Hold,
-        18 => Reply::CallBack(size(c, room)),
-        _ if is_calm => Reply::Body(1),
+        18 => Reply::CallBack(size(c, server)),
+        _ if server.is_calm => Reply::Body(1),
         _ => Reply::Close,
     };
     let taking = match c.below(10) {
@@ -355,7 +366,7 @@ fn ask(c: &mut Chance, number: usize, how: How, room: Room, is_calm: bool) -> As
     let (finishes, beside, idempotent) = (!c.once_in(5), c.once_in(2), c.once_in(2));
     let mut ask =
         Ask { number, kind, request, finishes, takes, reply, taking, deadline, beside, idempotent };
-    ask.fit(how);
+    ask.fit(server.how);
     ask
 }
 

@@ -92,6 +92,12 @@ async fn play(world: World, program: &Program) -> Vec<String> {
         case.publish(1);
         world.pass(Duration::from_millis(100)).await;
     }
+    // Calls that were left to themselves end by their deadlines.
+    world.pass(Duration::from_secs(200)).await;
+    let server = case.server.lock().unwrap().clone();
+    if let Some(server) = server {
+        server.is_alone(&case);
+    }
     server::end(&case, false, None);
     // The time for closing, and for handlers that nobody tells anything.
     world.pass(Duration::from_secs(200)).await;

@@ -93,6 +93,19 @@ pub fn end(case: &Arc<Case>, is_kill: bool, restart: Option<Duration>) {
 }
 
 impl Incarnation {
+    /// All clients have gone, also from the server's view: nothing is held for them, and all handlers are told.
+    pub fn is_alone(&self, case: &Case) {
+        let counts = self.counters.read();
+        if counts.clients() + counts.requests.open() + counts.calls.open() > 0 || counts.memory > 0
+        {
+            case.is_wrong(format!("without clients the server has {counts:?}"));
+        }
+        let holding = case.holding.load(SeqCst);
+        if holding > 0 {
+            case.is_wrong(format!("{holding} handlers were not told that nobody waits for them"));
+        }
+    }
+
     /// Waits for its end, and checks what is left.
     async fn ends(self, case: &Case, is_kill: bool, until: Instant) {
         while !self.task.has_ended() {
@@ -227,9 +240,26 @@ async fn handle(case: Arc<Case>, mut request: Request, responder: Responder) {
     }
 }
 
+/// While it lives, a handler waits to be told.
+struct Holds(Arc<Case>);
+
+impl Holds {
+    fn new(case: &Arc<Case>) -> Holds {
+        case.holding.fetch_add(1, SeqCst);
+        Holds(case.clone())
+    }
+}
+
+impl Drop for Holds {
+    fn drop(&mut self) {
+        self.0.holding.fetch_sub(1, SeqCst);
+    }
+}
+
 /// Waits until the handler is told why nobody waits any more.
 async fn hold(case: &Arc<Case>, number: usize, responder: Responder) {
     let told = Signal::default();
+    let _holds = Holds::new(case);
     let (tells, its, mut is_over) = (told.clone(), case.clone(), false);
     responder.on_interrupt(move |why| {
         if is_over {
