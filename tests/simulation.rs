@@ -67,6 +67,7 @@ fn every_program_ends_as_the_model_allows() {
                     let program = Program::new(seed);
                     if running::run(&program).is_err() {
                         has_failed.store(true, SeqCst);
+                        println!("a program has failed, after {at} others; it is made smaller");
                         let (program, why) = running::shrink(&program);
                         let again =
                             format!("again with MSGPIPE_SEED={seed} MSGPIPE_SIM_PROGRAMS=1");

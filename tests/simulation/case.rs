@@ -11,6 +11,9 @@ use std::time::{Duration, Instant};
 
 pub const NAME: &str = "sim";
 
+/// What has not ended by then does not end: calls have seconds, and the clock is moved by two hours at most, some times.
+pub const HOURS: Duration = Duration::from_secs(24 * 3600);
+
 /// How long a server that is stopped waits for what is held.
 pub const DRAIN: Duration = Duration::from_secs(2);
 

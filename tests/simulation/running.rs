@@ -1,6 +1,6 @@
 //! Runs programs, makes a failing one smaller, and prints it.
 
-use super::case::{Case, NAME, fill, numbered};
+use super::case::{Case, HOURS, NAME, fill, numbered};
 use super::client::{Actor, NO_MARK};
 use super::plan::{Actor as Who, Program, Step};
 use super::server::{self, call_client};
@@ -10,9 +10,6 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
 use std::time::Duration;
-
-/// A program that has not ended by then does not end.
-const DAYS: Duration = Duration::from_secs(10 * 24 * 3600);
 
 /// How long a stall lasts by itself at most.
 const LONGEST_STALL: Duration = Duration::from_secs(20);
@@ -63,7 +60,7 @@ async fn play(world: World, program: &Program) -> Vec<String> {
     }
     let mut left = Vec::new();
     for actor in actors {
-        match world.within(DAYS, actor).await {
+        match world.within(HOURS, actor).await {
             Some(Some(actor)) => left.push(actor),
             _ => case.is_wrong("a client does not come to its end"),
         }

@@ -1,6 +1,6 @@
 //! The server of a program: its handler does with each request what was planned, and checks what it is told.
 
-use super::case::{Case, DRAIN, NAME, fill, front, numbered};
+use super::case::{Case, DRAIN, HOURS, NAME, fill, front, numbered};
 use super::plan::{Ask, End, How, Reply, Step};
 use super::signal::Signal;
 use bytes::Bytes;
@@ -27,6 +27,7 @@ pub struct Incarnation {
     pub connections: Connections,
     counters: Counters,
     task: Arc<SimulatedTask<Result<(), Error>>>,
+    ended: Signal,
     /// The notifications that were sent to each connection.
     pub told: Arc<Mutex<std::collections::BTreeMap<u64, u32>>>,
 }
@@ -46,12 +47,26 @@ pub fn start(case: &Arc<Case>) -> bool {
     let server = server.on_notification(move |it| hears(&heard, &it));
     let (stopper, connections, counters) =
         (server.stopper(), server.connections(), server.counters());
-    let task = Arc::new(case.world.spawn(serve(case.clone(), server)));
+    let (ended, serving) = (Signal::default(), serve(case.clone(), server));
+    let tells = Tells(ended.clone());
+    let task = Arc::new(case.world.spawn(async move {
+        let _tells = tells;
+        serving.await
+    }));
     let number = case.incarnations.fetch_add(1, SeqCst);
     let told = Arc::default();
-    let incarnation = Incarnation { number, stopper, connections, counters, task, told };
+    let incarnation = Incarnation { number, stopper, connections, counters, task, ended, told };
     *case.server.lock().unwrap() = Some(incarnation);
     true
+}
+
+/// Tells when it is dropped.
+struct Tells(Signal);
+
+impl Drop for Tells {
+    fn drop(&mut self) {
+        self.0.give(());
+    }
 }
 
 async fn serve(case: Arc<Case>, server: Server<MemoryServer>) -> Result<(), Error> {
@@ -108,11 +123,8 @@ impl Incarnation {
 
     /// Waits for its end, and checks what is left.
     async fn ends(self, case: &Case, is_kill: bool, until: Instant) {
-        while !self.task.has_ended() {
-            if case.world.now() > until + Duration::from_secs(10 * 24 * 3600) {
-                return case.is_wrong("a server that was stopped goes on");
-            }
-            case.world.pass(Duration::from_millis(1)).await;
+        if case.world.within(HOURS, self.ended.taken()).await.is_none() {
+            return case.is_wrong("a server that was stopped goes on");
         }
         if !is_kill {
             // The clock may be moved before it sees that it is to stop.
