@@ -47,7 +47,7 @@ impl Exchange {
         drop(state);
         // Not under the lock: wakers are code of somebody else.
         ready.into_iter().for_each(Waker::wake);
-        simulation::is_here()
+        self.is_simulated
     }
 }
 

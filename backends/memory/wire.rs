@@ -198,6 +198,9 @@ pub(super) struct Exchange {
     state: Mutex<State>,
     /// Notified when the state has changed.
     changed: Condvar,
+    /// Only tasks of a simulation wait.
+    #[cfg(feature = "test-util")]
+    pub(super) is_simulated: bool,
 }
 
 #[derive(Debug, Default)]
@@ -230,6 +233,14 @@ impl State {
 }
 
 impl Exchange {
+    pub fn new() -> Exchange {
+        Exchange {
+            #[cfg(feature = "test-util")]
+            is_simulated: crate::simulation::is_here(),
+            ..Exchange::default()
+        }
+    }
+
     /// Locks the state. A poisoned lock is used as it is: every change is complete before the next can panic.
     pub fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)

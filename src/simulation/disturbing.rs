@@ -1,6 +1,5 @@
-//! What goes wrong by chance on the connections of a simulation.
+//! What may go wrong by chance on the connections of a simulation.
 
-use super::executor::here;
 use std::time::Duration;
 
 /// How often something goes wrong, each in 10,000.
@@ -23,29 +22,4 @@ pub(crate) enum Mishap {
     Reset,
     /// For so long.
     Stall(Duration),
-}
-
-/// Whether something goes wrong with a read or a write.
-pub(crate) fn disturb() -> Option<Mishap> {
-    let executor = here();
-    let Disturbances { resets, stalls, longest_stall, .. } = executor.disturbances();
-    if resets + stalls == 0 {
-        return None;
-    }
-    let chance = executor.below(10_000) as u32;
-    if chance < resets {
-        return Some(Mishap::Reset);
-    }
-    let nanos = u64::try_from(longest_stall.as_nanos()).unwrap_or(u64::MAX);
-    let is_stalled = chance < resets.saturating_add(stalls);
-    is_stalled.then(|| Mishap::Stall(Duration::from_nanos(executor.below(nanos))))
-}
-
-/// Whether this happens, of 10,000 times.
-pub(crate) fn happens(times: impl FnOnce(&Disturbances) -> u32) -> bool {
-    let executor = here();
-    match times(&executor.disturbances()) {
-        0 => false,
-        times => executor.below(10_000) < u64::from(times),
-    }
 }

@@ -18,8 +18,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
 
-/// How often tasks may run while the time stands still, before the program counts as one that runs for ever. A program that
-/// moves a message of the largest size one byte at a time stays below a tenth of it in each of its moments.
+/// How often tasks may run while the time stands still, before the program counts as one that runs for ever: some seconds of
+/// work, and ten times what a message of 1 MiB takes that moves byte by byte.
 const POLLS: u64 = 1_000_000;
 
 /// Tasks run between one and so many times as often as others that can run.
@@ -40,9 +40,12 @@ pub(crate) trait SimulatedStream: Send {
     ) -> Poll<io::Result<usize>>;
 }
 
+/// A connection, and who its server is.
+pub(crate) type Connecting = Result<(Box<dyn SimulatedStream>, Peer), Error>;
+
 /// Where the servers of the simulation are found.
 pub(crate) trait Network {
-    fn connect(&self, endpoint: &str) -> Result<(Box<dyn SimulatedStream>, Peer), Error>;
+    fn connect(&self, endpoint: &str) -> Connecting;
 }
 
 type Work = Pin<Box<dyn Future<Output = ()>>>;
@@ -132,7 +135,7 @@ pub(crate) fn spawn(work: impl Future<Output = ()> + 'static) {
 }
 
 /// Connects to the server at an endpoint, in a simulation.
-pub(crate) fn connect(endpoint: &str) -> Option<Result<(Box<dyn SimulatedStream>, Peer), Error>> {
+pub(crate) fn connect(endpoint: &str) -> Option<Connecting> {
     if !is_here() {
         return None;
     }

@@ -4,16 +4,18 @@
 
 mod disturbing;
 mod executor;
+mod mishaps;
 mod random;
 mod running;
 mod task;
 mod timer;
 mod world;
 
-pub(crate) use disturbing::{Mishap, disturb, happens};
+pub(crate) use disturbing::Mishap;
 pub(crate) use executor::{
     Network, SimulatedStream, connect, is_here, join_network, note, random, spawn,
 };
+pub(crate) use mishaps::{disturb, happens};
 pub use running::{Ended, Simulation, Stuck};
 pub use task::SimulatedTask;
 pub(crate) use timer::{Timer, timeout};

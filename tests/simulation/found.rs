@@ -1,8 +1,8 @@
 //! What the simulation has found, each by the shortest program that shows it.
 
 use msgpipe::memory::{Simulation, World};
-use msgpipe::tokio::{Client, Tasks};
-use msgpipe::{ClientOptions, Limits};
+use msgpipe::tokio::{Client, ReconnectingClient, Tasks};
+use msgpipe::{Backoff, ClientOptions, Error, Limits, Received, Topic, WhenFull};
 use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
@@ -56,5 +56,40 @@ fn replies_in_parts_end_although_their_requests_hold_all_memory() {
     for seed in 0..50 {
         let program = all_memory_is_held_by_requests_with_replies_in_parts;
         Simulation::new(seed).run(program).unwrap();
+    }
+}
+
+/// A subscription whose place has somebody else on the new connection.
+async fn the_place_of_a_subscription_is_taken(world: World) {
+    let limits = Limits::default().with_in_flight(1);
+    let server = world.server("news", limits.clone()).unwrap();
+    let topic = Topic::new(WhenFull::Close);
+    let (publisher, mut kept) = (topic.clone(), Vec::new());
+    world.spawn(server.serve_tasks_deferred(Tasks::new(), move |request, responder| {
+        match request.method() {
+            0 => topic.subscribe(responder),
+            _ => kept.push(responder),
+        }
+        async {}
+    }));
+    let options = ClientOptions::new().limits(limits);
+    let client = ReconnectingClient::new("news", &options, Backoff::new()).unwrap();
+    let mut news = client.subscribe("").await.unwrap();
+    world.pass(Duration::from_millis(1)).await;
+    publisher.publish("one");
+    assert!(matches!(news.next().await, Some(Ok(Received::Part(part))) if part == "one"));
+    world.connections("news").iter().for_each(|connection| connection.reset());
+    world.pass(Duration::from_millis(1)).await;
+    let other = client.client().await.unwrap().with_method(1).start("").await.unwrap();
+    let ended = news.next().await;
+    assert!(matches!(ended, Some(Err(Error::TooManyCalls { .. }))), "{ended:?}");
+    assert!(news.next().await.is_none());
+    drop(other);
+}
+
+#[test]
+fn a_subscription_ends_that_has_no_place_on_the_new_connection() {
+    for seed in 0..50 {
+        Simulation::new(seed).run(the_place_of_a_subscription_is_taken).unwrap();
     }
 }

@@ -76,7 +76,8 @@ impl Subscription {
     /// Cancel safety: a dropped future takes nothing, and the next one goes on where it was.
     ///
     /// # Errors
-    /// They end the subscription: [`Error::GaveUp`] after as many tries as may be, [`Error::Answered`] for an error reply, and
+    /// They end the subscription: [`Error::GaveUp`] after as many tries as may be, [`Error::Answered`] for an error reply,
+    /// [`Error::TooManyCalls`] if other calls have all places of the new connection, and
     /// [`Error::Closed`] if another connection would end in the same way; [`Error::Misuse`] outside of a runtime of tokio.
     pub async fn next(&mut self) -> Option<Result<Received, Error>> {
         poll_fn(|context| self.poll_received(context)).await
