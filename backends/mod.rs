@@ -51,7 +51,7 @@ pub(crate) use tokio_bytes::TokioStream;
 #[cfg(feature = "tokio")]
 pub(crate) use tokio_io::{TokioIo, open_tokio, retries, tokio_over};
 #[cfg(feature = "tokio")]
-pub(crate) use tokio_wait::TokioWait;
+pub(crate) use tokio_wait::{TaskWait, TokioWait};
 pub use waitable::Waitable;
 
 /// A connected client's stream, and its endpoint as text.

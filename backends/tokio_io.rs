@@ -4,6 +4,7 @@ use super::os;
 use super::tokio_bytes::{TokioBytes, TokioStream};
 use crate::access::Trust;
 use crate::async_io::{AsyncIo, WriteNow};
+use crate::clock;
 use crate::endpoint::Endpoint;
 use crate::error::Error;
 use crate::framing::Carrier;
@@ -27,6 +28,8 @@ pub(crate) struct TokioIo {
 enum Stream {
     Os(os::TokioStream),
     Bytes(TokioBytes),
+    #[cfg(feature = "test-util")]
+    Simulated(Box<dyn crate::simulation::SimulatedStream>),
 }
 
 /// A timer of the runtime.
@@ -34,6 +37,8 @@ enum Stream {
 pub(super) struct TokioTimer {
     /// Made when it is first waited for.
     sleep: Option<(Instant, Pin<Box<Sleep>>)>,
+    #[cfg(feature = "test-util")]
+    simulated: crate::simulation::Timer,
 }
 
 /// Connects to the server at `endpoint` and checks who that is, in a runtime of tokio. It does not wait: with a busy server
@@ -57,6 +62,13 @@ pub(crate) fn open_tokio(
         );
         return Err(Error::system(&endpoint.to_string().into(), "connecting", source));
     }
+    #[cfg(feature = "test-util")]
+    if let Some(connected) = crate::simulation::connect(&endpoint.to_string()) {
+        let (stream, peer) = connected?;
+        let stream = Stream::Simulated(stream);
+        let name = endpoint.to_string().into();
+        return Ok((TokioIo { stream, timer: TokioTimer::default() }, peer, name));
+    }
     let mut at_once = limits.clone();
     at_once.connect = Duration::ZERO;
     let (stream, peer, name) = os::open_tokio(endpoint, &at_once, trust)?;
@@ -78,13 +90,15 @@ pub(crate) fn retries(error: &Error, limits: &Limits) -> Option<Duration> {
 
 impl AsyncIo for TokioIo {
     fn now() -> Instant {
-        tokio::time::Instant::now().into_std()
+        clock::own().unwrap_or_else(|| tokio::time::Instant::now().into_std())
     }
 
     fn writer(&self) -> Option<Box<dyn WriteNow>> {
         match &self.stream {
             Stream::Os(stream) => stream.writer(),
             Stream::Bytes(_) => None,
+            #[cfg(feature = "test-util")]
+            Stream::Simulated(_) => None,
         }
     }
 
@@ -96,6 +110,8 @@ impl AsyncIo for TokioIo {
         match &mut self.stream {
             Stream::Os(stream) => stream.poll_read(context, buffer),
             Stream::Bytes(stream) => stream.poll_read(context, buffer),
+            #[cfg(feature = "test-util")]
+            Stream::Simulated(stream) => stream.poll_read(context, buffer),
         }
     }
 
@@ -107,6 +123,8 @@ impl AsyncIo for TokioIo {
         match &mut self.stream {
             Stream::Os(stream) => stream.poll_write(context, slices),
             Stream::Bytes(stream) => stream.poll_write(context, slices),
+            #[cfg(feature = "test-util")]
+            Stream::Simulated(stream) => stream.poll_write(context, slices),
         }
     }
 
@@ -115,6 +133,8 @@ impl AsyncIo for TokioIo {
             // What the system has taken is on its way.
             Stream::Os(_) => Poll::Ready(Ok(())),
             Stream::Bytes(stream) => stream.poll_flush(context),
+            #[cfg(feature = "test-util")]
+            Stream::Simulated(_) => Poll::Ready(Ok(())),
         }
     }
 
@@ -122,6 +142,8 @@ impl AsyncIo for TokioIo {
         match &mut self.stream {
             Stream::Os(_) => {}
             Stream::Bytes(stream) => stream.end(context),
+            #[cfg(feature = "test-util")]
+            Stream::Simulated(_) => {}
         }
     }
 
@@ -133,6 +155,10 @@ impl AsyncIo for TokioIo {
 impl TokioTimer {
     /// Ready once at this time. Each poll may name another one, which counts from then on.
     pub fn poll(&mut self, context: &mut Context<'_>, until: Instant) -> Poll<()> {
+        #[cfg(feature = "test-util")]
+        if crate::simulation::is_here() {
+            return self.simulated.poll(context, until);
+        }
         let at = tokio::time::Instant::from_std(until);
         let (set, sleep) =
             self.sleep.get_or_insert_with(|| (until, Box::pin(tokio::time::sleep_until(at))));

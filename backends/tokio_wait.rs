@@ -1,5 +1,10 @@
 //! Waiting for the events of a server in a runtime of tokio, where this system has a waitable for them.
 
+use crate::message_server::MessageServer;
+use std::io;
+use std::task::{Context, Poll};
+use std::time::Instant;
+
 #[cfg(unix)]
 mod os {
     use crate::Waitable;
@@ -72,3 +77,33 @@ mod os {
 }
 
 pub(crate) use os::TokioWait;
+
+/// What a server waits with that runs in a task.
+pub(crate) enum TaskWait {
+    Tokio(TokioWait),
+    /// The server itself has the task woken.
+    #[cfg(feature = "test-util")]
+    Simulated(crate::simulation::Timer),
+}
+
+impl TaskWait {
+    /// Ready once for each time that there may be new events of this server, and at `until`. All events have to be taken
+    /// then.
+    pub fn poll(
+        &mut self,
+        messages: &impl MessageServer,
+        context: &mut Context<'_>,
+        until: Option<Instant>,
+    ) -> Poll<io::Result<()>> {
+        #[cfg(not(feature = "test-util"))]
+        let _ = messages;
+        match self {
+            TaskWait::Tokio(wait) => wait.poll(context, until),
+            #[cfg(feature = "test-util")]
+            TaskWait::Simulated(timer) => {
+                messages.watch(context.waker());
+                until.map_or(Poll::Pending, |until| timer.poll(context, until).map(Ok))
+            }
+        }
+    }
+}

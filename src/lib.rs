@@ -59,6 +59,7 @@
 //! | `tower` | a client as a `tower::Service`, and servers of one; with `tokio` |
 //! | `typed` | services as traits, with MessagePack or JSON |
 //! | `tracing` | spans of calls and requests, and traces that go through them |
+//! | `test-util` | programs of servers and async clients with a seed and a clock that stands still (`memory::Simulation`); with `tokio` |
 //!
 //! [`recipes`] has what applications want most often, [`monitor`] what a running server shows to tools.
 //!
@@ -114,6 +115,8 @@ mod peer;
 pub mod recipes;
 mod send_error;
 mod server;
+#[cfg(feature = "test-util")]
+mod simulation;
 mod stdio;
 mod text;
 #[cfg(feature = "tokio")]

@@ -216,6 +216,14 @@ pub trait MessageServer {
         None
     }
 
+    /// Has a task woken, once, when there may be new events; it is called again before each wait. Default: `false`, that
+    /// cannot be done. Only servers that can run in a [simulation](crate::memory::Simulation).
+    #[cfg(feature = "test-util")]
+    fn watch(&self, task: &std::task::Waker) -> bool {
+        let _ = task;
+        false
+    }
+
     /// Whether no connection is left and none can come: a [`Server`](crate::Server) then returns from `serve`. Default:
     /// `false`.
     fn is_over(&self) -> bool {
@@ -280,6 +288,11 @@ macro_rules! forward_to_inner {
 
             fn poll_at(&self) -> Option<Instant> {
                 (**self).poll_at()
+            }
+
+            #[cfg(feature = "test-util")]
+            fn watch(&self, task: &std::task::Waker) -> bool {
+                (**self).watch(task)
             }
 
             fn close(&mut self, connection: ConnectionId, why: Goodbye) {

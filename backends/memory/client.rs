@@ -17,7 +17,7 @@ const WRITER: usize = 1;
 /// [`Hub::connect`](super::Hub::connect) returns it. Dropping it closes the connection.
 #[derive(Debug)]
 pub struct MemoryStream {
-    exchange: Arc<Exchange>,
+    pub(super) exchange: Arc<Exchange>,
     id: u64,
 }
 
@@ -32,7 +32,7 @@ impl MemoryStream {
     }
 
     /// Changes the wire at this end and notifies the server.
-    fn at_wire<T>(&self, act: impl FnOnce(&mut Wire) -> io::Result<T>) -> io::Result<T> {
+    pub(super) fn at_wire<T>(&self, act: impl FnOnce(&mut Wire) -> io::Result<T>) -> io::Result<T> {
         let mut state = self.exchange.lock();
         let done = self.wire(&mut state).and_then(act);
         state.touched.push_back(self.id);
@@ -41,7 +41,7 @@ impl MemoryStream {
         done
     }
 
-    fn wire<'a>(&self, state: &'a mut State) -> io::Result<&'a mut Wire> {
+    pub(super) fn wire<'a>(&self, state: &'a mut State) -> io::Result<&'a mut Wire> {
         state.wires.get_mut(&self.id).ok_or_else(|| ErrorKind::NotConnected.into())
     }
 

@@ -62,7 +62,7 @@ impl Hub {
         if servers.get(name).is_some_and(|exchange| exchange.lock().listening) {
             return Err(Error::AlreadyServed { endpoint: endpoint(name) });
         }
-        let exchange = Arc::new(Exchange::default());
+        let exchange = Arc::new(Exchange::new());
         exchange.lock().listening = true;
         servers.insert(name.to_owned(), exchange.clone());
         Ok(MemoryServer::new(exchange, Arc::new(framing), &limits, endpoint(name)))

@@ -4,6 +4,10 @@
 //! fault injection: [`Faults`] cuts every read and write short, [`Control`] stalls or resets a connection.
 //! Faults do not depend on time or chance.
 //!
+//! With the feature `test-util` servers, async clients and handlers of an application run in a `Simulation`: in one thread,
+//! with a clock that stands still while they work, in an order that a seed decides, on connections that are cut, stalled
+//! and refused. It has an example of how an application tests its own service against many seeds.
+//!
 //! ```
 //! use msgpipe::{Limits, Server, memory};
 //!
@@ -26,9 +30,14 @@
 mod client;
 mod hub;
 mod server;
+#[cfg(feature = "test-util")]
+mod simulated;
 mod wire;
 
 pub use client::MemoryStream;
 pub use hub::Hub;
 pub use server::MemoryServer;
 pub use wire::{Control, Faults};
+
+#[cfg(feature = "test-util")]
+pub use crate::simulation::{Ended, SimulatedTask, Simulation, Stuck, World};

@@ -13,7 +13,7 @@ use bytes::{Bytes, BytesMut};
 use std::fmt;
 use std::io::{self, ErrorKind, IoSlice};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// An in-memory [`MessageServer`]; [`Hub::listen`](super::Hub::listen) returns it.
 pub struct MemoryServer {
@@ -162,6 +162,20 @@ impl MessageServer for MemoryServer {
         }
         drop(state);
         self.exchange.notify();
+    }
+
+    /// When there is something to do without news of a client.
+    fn poll_at(&self) -> Option<Instant> {
+        match self.connections.is_busy() {
+            true => Some(clock::now()),
+            false => self.connections.deadline(),
+        }
+    }
+
+    #[cfg(feature = "test-util")]
+    fn watch(&self, task: &std::task::Waker) -> bool {
+        self.exchange.watch(task);
+        true
     }
 
     fn waker(&self) -> Waker {

@@ -2,7 +2,7 @@
 
 use crate::clock;
 use bytes::{Buf, BufMut, BytesMut};
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::io::{self, ErrorKind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
@@ -44,6 +44,9 @@ pub(super) struct Wire {
     reset: bool,
     /// The client's pending or next wait must return: that of the thread that reads, and of the one that writes.
     pub woken: [bool; 2],
+    /// The task that waits to read at the client, and the one that waits to write there.
+    #[cfg(feature = "test-util")]
+    pub tasks: [Option<std::task::Waker>; 2],
 }
 
 /// An end of a wire.
@@ -195,11 +198,15 @@ pub(super) struct Exchange {
     state: Mutex<State>,
     /// Notified when the state has changed.
     changed: Condvar,
+    /// Only tasks of a simulation wait.
+    #[cfg(feature = "test-util")]
+    pub(super) is_simulated: bool,
 }
 
 #[derive(Debug, Default)]
 pub(super) struct State {
-    pub wires: HashMap<u64, Wire>,
+    /// Sorted, as tasks are woken in this order.
+    pub wires: BTreeMap<u64, Wire>,
     /// Wires that the server has not accepted yet.
     pub backlog: VecDeque<u64>,
     /// Wires with changes that the server has not seen.
@@ -208,6 +215,9 @@ pub(super) struct State {
     /// The server accepts clients.
     pub listening: bool,
     pub woken: bool,
+    /// The task of the server, which waits for events.
+    #[cfg(feature = "test-util")]
+    pub task: Option<std::task::Waker>,
 }
 
 impl State {
@@ -223,6 +233,14 @@ impl State {
 }
 
 impl Exchange {
+    pub fn new() -> Exchange {
+        Exchange {
+            #[cfg(feature = "test-util")]
+            is_simulated: crate::simulation::is_here(),
+            ..Exchange::default()
+        }
+    }
+
     /// Locks the state. A poisoned lock is used as it is: every change is complete before the next can panic.
     pub fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -230,6 +248,10 @@ impl Exchange {
 
     /// Wakes both sides.
     pub fn notify(&self) {
+        #[cfg(feature = "test-util")]
+        if self.wake_tasks() {
+            return;
+        }
         self.changed.notify_all();
     }
 

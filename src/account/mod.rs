@@ -12,7 +12,7 @@ use crate::limits::Limits;
 use crate::peer::Peer;
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 /// The account of a server: how many bytes are held for its clients, and how many clients there are.
@@ -48,6 +48,8 @@ struct Inner {
     all: Usage,
     /// The part of `all` that belongs to other users than the server's own.
     others: Usage,
+    /// A part of a reply goes over the limit.
+    has_one_over: AtomicBool,
     /// Counts up whenever memory becomes free.
     releases: AtomicU64,
     users: Mutex<HashMap<User, Weak<Group>>>,
@@ -103,6 +105,7 @@ impl Account {
             reserved: limits.connections_reserved,
             all: Usage::default(),
             others: Usage::default(),
+            has_one_over: AtomicBool::new(false),
             releases: AtomicU64::new(0),
             users: Mutex::default(),
             next_group: AtomicU64::new(0),
@@ -178,6 +181,17 @@ pub(crate) enum NoPlace {
     UserFull { limit: usize },
 }
 
+/// The right of one part of a reply to go over the limits.
+pub(crate) struct Over {
+    account: Account,
+}
+
+impl Drop for Over {
+    fn drop(&mut self) {
+        self.account.inner.has_one_over.store(false, Relaxed);
+    }
+}
+
 /// The part of an [`Account`] that the connections of one user share; [`Account::share`] returns it, and
 /// [`Account`] has an example. Cheap to clone.
 #[derive(Clone)]
@@ -232,6 +246,19 @@ impl Share {
     /// that they never wait for large ones to arrive.
     pub(crate) fn room_for_large(&self) -> usize {
         self.room_within(|limit| limit - limit / 4)
+    }
+
+    /// How many more bytes the only parts of replies that wait for their clients may take: half of what is reserved for
+    /// small messages. Requests whose replies are in parts hold memory until their ends, and must not keep each other
+    /// from them.
+    pub(crate) fn room_for_alone(&self) -> usize {
+        self.room_within(|limit| limit - limit / 8)
+    }
+
+    /// Lets one part of a reply go over all limits, while the result lives. `None`: another one does.
+    pub(crate) fn go_over(&self) -> Option<Over> {
+        let had_one = self.account.inner.has_one_over.swap(true, Relaxed);
+        (!had_one).then(|| Over { account: self.account.clone() })
     }
 
     fn room_within(&self, part: impl Fn(usize) -> usize) -> usize {

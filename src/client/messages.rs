@@ -206,6 +206,7 @@ mod tests {
     use bytes::BytesMut;
     use std::io::{self, IoSlice};
     use std::sync::Mutex;
+    use std::time::Instant;
 
     /// A server that sends a fixed sequence of bytes.
     struct Script {

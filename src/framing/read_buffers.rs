@@ -51,7 +51,10 @@ impl ReadBuffers {
         arrived: usize,
     ) -> (BytesMut, usize) {
         let (whole, needed) = (buffer.len() + missing, buffer.len() + arrived.min(missing));
-        if buffer.capacity() >= needed {
+        // A buffer that has grown is filled before it grows again: each time all of it is copied.
+        let has_grown = size > READ_CHUNK;
+        let has_room = has_grown && buffer.capacity() - buffer.len() >= missing.min(CHUNK_ROOM_MIN);
+        if has_room || buffer.capacity() >= needed {
             let size = size.max(buffer.capacity());
             return (buffer, size);
         }
@@ -100,6 +103,24 @@ mod tests {
         let (mut buffer, allocated) = buffers.with_room(buffer, 0, size - READ_CHUNK, usize::MAX);
         buffer.resize(size, 2);
         (buffer, allocated)
+    }
+
+    /// Each time that it moves it is copied, however little has arrived.
+    #[test]
+    fn a_message_that_arrives_in_small_pieces_is_seldom_copied() {
+        let (mut buffers, whole) = (ReadBuffers::default(), 1 << 20);
+        let mut buffer = buffers.take_chunk(0);
+        buffer.extend_from_slice(&vec![1; READ_CHUNK]);
+        let (mut size, mut moves) = (0, 0);
+        while buffer.len() < whole {
+            let (before, len) = (buffer.as_ptr(), buffer.len());
+            (buffer, size) = buffers.with_room(buffer, size, whole - len, len);
+            assert!(size <= 2 * len + READ_CHUNK, "it grows with what has arrived: {size}, {len}");
+            assert!(buffer.capacity() > len);
+            moves += usize::from(buffer.as_ptr() != before);
+            buffer.resize((len + 64).min(whole), 2);
+        }
+        assert!(moves <= 8, "{moves} copies");
     }
 
     #[test]

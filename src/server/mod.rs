@@ -26,6 +26,8 @@ mod reply;
 mod request_parts;
 mod responder;
 mod rooms;
+#[cfg(feature = "test-util")]
+mod simulated;
 mod tally;
 #[cfg(feature = "tokio")]
 mod tasks;

@@ -2,6 +2,7 @@
 
 use super::driver::Driver;
 use super::opening::{Opening, in_runtime};
+use super::runtime::spawn;
 use crate::client::ClientOptions;
 use crate::client::driven::Client;
 use crate::endpoint::Endpoint;
@@ -56,7 +57,7 @@ impl Client {
         Error: From<E::Error>,
     {
         let (client, driver) = Client::connect_with_driver(endpoint, options).await?;
-        tokio::spawn(driver);
+        spawn(driver);
         Ok(client)
     }
 

@@ -19,6 +19,7 @@ mod driver;
 mod opening;
 mod over;
 mod reconnecting;
+mod runtime;
 
 pub use crate::client::driven::{Call, Client, Incoming, Parts, Upload};
 pub use crate::server::Tasks;

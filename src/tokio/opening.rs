@@ -1,6 +1,7 @@
 //! Opening a connection: tries that do not wait, and a server that is started.
 
 use super::driver::Driver;
+use super::runtime::{self, now, pause};
 use crate::backends::{TokioIo, open_tokio, retries};
 use crate::client::ClientOptions;
 use crate::client::driven::Client;
@@ -14,18 +15,12 @@ use crate::peer::Peer;
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tokio::runtime::Handle;
 use tokio::task::spawn_blocking;
-use tokio::time::sleep;
 
 /// The pause between two tries while the server is busy or is being started. It doubles: one that has a free place at once
 /// is reached at once, and one that takes seconds costs little.
 const FIRST_PAUSE: Duration = Duration::from_millis(1);
 const LONGEST_PAUSE: Duration = Duration::from_millis(50);
-
-fn now() -> Instant {
-    tokio::time::Instant::now().into_std()
-}
 
 type Opened = Option<Result<(TokioIo, Peer, Arc<str>), Error>>;
 
@@ -42,9 +37,9 @@ pub(super) struct Opening {
 
 /// Connecting is for a runtime, which has its timers, sockets and tasks.
 pub(super) fn in_runtime(endpoint: &Endpoint) -> Result<(), Error> {
-    match Handle::try_current() {
-        Ok(_) => Ok(()),
-        Err(_) => {
+    match runtime::is_here() {
+        true => Ok(()),
+        false => {
             let problem = "connecting needs a runtime of tokio: poll it in one".to_owned();
             Err(Error::Misuse { endpoint: endpoint.to_string().into(), problem })
         }
@@ -117,11 +112,15 @@ impl Opening {
     async fn run(&mut self) -> Opened {
         let (options, endpoint) = (self.options.clone(), self.endpoint.clone());
         let (framing, mut starting) = (self.framing.clone(), self.starting.take());
-        let ran = spawn_blocking(move || {
+        let work = move || {
             let opened = try_open(&options, &endpoint, &*framing, &mut starting);
             (opened, starting)
-        });
-        match ran.await {
+        };
+        let ran = match runtime::is_simulated() {
+            true => Ok(work()),
+            false => spawn_blocking(work).await,
+        };
+        match ran {
             Ok((opened, starting)) => {
                 self.starting = starting;
                 opened
@@ -138,7 +137,7 @@ impl Opening {
 
     /// Pauses before the next try.
     pub async fn pause(&mut self) {
-        sleep(self.pause).await;
+        pause(self.pause).await;
         self.pause = (self.pause * 2).min(LONGEST_PAUSE);
     }
 }

@@ -1,6 +1,7 @@
 //! Clients over streams, which have no name.
 
 use super::driver::Driver;
+use super::runtime;
 use crate::backends::{TokioStream, tokio_over};
 use crate::client::ClientOptions;
 use crate::client::driven::Client;
@@ -13,7 +14,6 @@ use std::io::ErrorKind;
 use std::pin::Pin;
 use std::sync::Arc;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::runtime::Handle;
 
 /// Two directions of bytes, in order and without loss, that a connection runs over instead of a name: a TLS session, a
 /// child's standard streams. [`Client::over_stream`] takes it. It is the async form of
@@ -93,12 +93,12 @@ impl Client {
     /// [`Error::Misuse`] outside of a runtime of tokio, and for a framing that does not carry any bytes; [`Error::System`] for a
     /// framing that needs whole messages of the system.
     pub fn over_stream_with(stream: ByteStream, options: &ClientOptions) -> Result<Client, Error> {
-        if Handle::try_current().is_err() {
+        if !runtime::is_here() {
             let problem = "the driver needs a runtime of tokio: call this in one".to_owned();
             return Err(Error::Misuse { endpoint: stream.name, problem });
         }
         let (client, driver) = Client::over_stream_with_driver(stream, options)?;
-        tokio::spawn(driver);
+        runtime::spawn(driver);
         Ok(client)
     }
 

@@ -83,6 +83,10 @@ impl Backoff {
 /// A random number. Each `RandomState` of std has keys of its own, which it has from the system; the hash of them is good
 /// enough to spread clients, and costs no dependency.
 pub(super) fn random() -> u32 {
+    #[cfg(feature = "test-util")]
+    if let Some(random) = crate::simulation::random() {
+        return (random >> 32) as u32;
+    }
     (RandomState::new().hash_one(0u8) >> 32) as u32
 }
 

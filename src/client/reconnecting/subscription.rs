@@ -39,7 +39,8 @@ impl Subscription {
     ///
     /// # Errors
     /// [`Error::Deadline`] if there is nothing within `timeout`: the next one can still be waited for. The others end the
-    /// subscription: [`Error::GaveUp`] after as many tries as may be, [`Error::Answered`] for an error reply, and
+    /// subscription: [`Error::GaveUp`] after as many tries as may be, [`Error::Answered`] for an error reply,
+    /// [`Error::TooManyCalls`] if other calls have all places of the new connection, and
     /// [`Error::Closed`] if another connection would end in the same way.
     ///
     /// ```no_run

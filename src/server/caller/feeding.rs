@@ -106,10 +106,7 @@ impl Caller {
             let limit = self.machine.queue_limit(PARTS_MAX);
             let (held, is_part) = (self.machine.held(), flow.next_cost() > 0);
             let is_full = is_full(queued, held, limit) || is_part && held >= REPLIES_MAX;
-            // A quarter of the memory stays for small messages, so that nobody else waits for who takes no parts. A
-            // part that is larger than the rest is alone.
-            let is_alone = self.machine.held() == 0 && !self.share().is_half_used();
-            let has_memory = is_alone || flow.next_cost() <= self.share().room_for_large();
+            let has_memory = self.has_memory(flow.next_cost());
             self.is_hungry |= !has_memory;
             if is_full || !has_memory {
                 self.unfed.push(id);
@@ -126,6 +123,24 @@ impl Caller {
             has_fed = true;
         }
         has_fed
+    }
+
+    /// Whether there is memory for one more part. A quarter of all stays for small messages, so that nobody else waits for
+    /// who takes no parts. A part that is alone may have half of that quarter, and one of all clients more: the others
+    /// that hold the memory may wait for the same.
+    fn has_memory(&mut self, cost: usize) -> bool {
+        let (is_alone, share) = (self.machine.held() == 0, self.charge.share());
+        if is_alone {
+            self.over = None;
+        }
+        if cost <= share.room_for_large() {
+            return true;
+        }
+        if is_alone && share.is_half_used() && cost > share.room_for_alone() {
+            self.over = share.go_over();
+            return self.over.is_some();
+        }
+        is_alone
     }
 
     fn feed_part(&mut self, id: u32, part: Message) {

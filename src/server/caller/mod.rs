@@ -9,7 +9,7 @@ mod taking;
 pub(super) use calls::Unopened;
 pub(super) use owner::{InFlight, Owner};
 
-use crate::account::{Charge, Share};
+use crate::account::{Charge, Over, Share};
 use crate::clock;
 use crate::counts::CallEnd;
 use crate::error::CloseReason;
@@ -57,6 +57,8 @@ pub(super) struct Caller {
     unfed: Vec<u32>,
     /// There was no memory for one of them.
     is_hungry: bool,
+    /// What waits for it in the machine is over the limit of memory.
+    over: Option<Over>,
     /// Parts may be in its send queue.
     has_sent_parts: bool,
     /// It gets small replies beside parts that wait for it: little of them is in the system's buffer.
@@ -90,6 +92,7 @@ impl Caller {
             streams: Vec::new(),
             unfed: Vec::new(),
             is_hungry: false,
+            over: None,
             has_sent_parts: false,
             is_mixed: false,
             unread_allowed: false,
@@ -173,6 +176,9 @@ impl Caller {
         let refused = self.refused.as_ref().map_or(0, |frame| frame.size());
         // A reservation covers what has arrived of its message.
         let held = self.machine.held().max(self.reserved);
+        if self.machine.held() == 0 {
+            self.over = None;
+        }
         let entries = self.machine.entries() * ENTRY_COST;
         self.charge.set(held + refused + self.in_flight_bytes + self.early_bytes() + entries);
     }

@@ -8,7 +8,7 @@ mod running;
 use super::answering::Answering;
 use super::responder::{Request, Responder};
 use super::{IntoReply, Server};
-use crate::backends::TokioWait;
+use crate::backends::{TaskWait, TokioWait};
 use crate::error::Error;
 use crate::message_server::MessageServer;
 use running::{Kept, Running};
@@ -168,6 +168,13 @@ impl<M: MessageServer + Send + 'static> Server<M> {
         H: FnMut(Request, Kept) -> F,
         F: Future<Output = ()>,
     {
+        #[cfg(feature = "test-util")]
+        if crate::simulation::is_here() {
+            let running = Running::new(tasks.drops_cancelled, self.hooks.panicked.take());
+            let answering = Answering::new(self).with_streams(takes_streams);
+            let wait = TaskWait::Simulated(crate::simulation::Timer::default());
+            return own_task::serve(answering, wait, running, tasks.at_once, handler).await;
+        }
         let failed = |source| Error::system(&self.endpoint().into(), "waiting for events", source);
         let waitable = self.messages.waitable().map_err(failed)?;
         let wait = waitable.map(TokioWait::new).transpose().map_err(failed)?.flatten();
@@ -176,6 +183,7 @@ impl<M: MessageServer + Send + 'static> Server<M> {
         match wait {
             Some(wait) => {
                 let answering = Answering::new(self).with_streams(takes_streams);
+                let wait = TaskWait::Tokio(wait);
                 own_task::serve(answering, wait, running, tasks.at_once, handler).await
             }
             None => other_thread::serve(self, running, tasks.at_once, handler).await,

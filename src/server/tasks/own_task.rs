@@ -1,7 +1,7 @@
 //! A server whose loop runs in the task that awaits it, with its handlers.
 
 use super::running::{Kept, Running, Slot, busy};
-use crate::backends::TokioWait;
+use crate::backends::TaskWait;
 use crate::clock;
 use crate::error::Error;
 use crate::message_server::MessageServer;
@@ -23,7 +23,7 @@ struct Looping<M, F, H> {
     running: Running<F>,
     /// Dropped after the handlers, which may still reply.
     answering: Answering<M>,
-    wait: TokioWait,
+    wait: TaskWait,
     /// How many handlers run, and may.
     count: Arc<AtomicUsize>,
     at_once: usize,
@@ -41,7 +41,7 @@ impl<M, F, H> Drop for Looping<M, F, H> {
 
 pub(super) async fn serve<M, F, H>(
     answering: Answering<M>,
-    wait: TokioWait,
+    wait: TaskWait,
     running: Running<F>,
     at_once: usize,
     handler: H,
@@ -84,7 +84,7 @@ where
                         // The runtime's timer would round that up to its next millisecond.
                         continue;
                     }
-                    match self.wait.poll(context, at) {
+                    match self.wait.poll(&self.answering.messages, context, at) {
                         Poll::Ready(Ok(())) => {}
                         Poll::Ready(Err(source)) => {
                             let failed =

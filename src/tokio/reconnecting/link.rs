@@ -10,12 +10,12 @@ use crate::endpoint::Endpoint;
 use crate::error::{Error, StartError};
 use crate::tokio::driver::Driver;
 use crate::tokio::opening::{Opening, in_runtime};
+use crate::tokio::runtime::{now, spawn, timeout};
 use std::io;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 use tokio::sync::Notify;
-use tokio::time::timeout;
 
 /// How long a task may be behind its time before others go on without it: the runtime that runs it may not be driven any
 /// more, and is not dropped either.
@@ -49,11 +49,6 @@ struct Connecting {
 /// Belongs to one task that makes a connection, and to the call that has begun it. It gets the error that no other try mends.
 type Ticket = Arc<Mutex<Option<Error>>>;
 
-/// The clock of the runtime.
-pub(super) fn now() -> Instant {
-    tokio::time::Instant::now().into_std()
-}
-
 impl Link {
     pub fn new(options: ClientOptions, endpoint: Endpoint, backoff: Backoff) -> Link {
         let state = State { turns: Turns::new(), connecting: None, inside: 0 };
@@ -81,7 +76,9 @@ impl Link {
                 Step::Use(client) => return Ok(client),
                 Step::Connect(_) => mine = Some(self.connect()),
                 // At the end of the time there is another step.
-                Step::Wait(most) => drop(timeout(most, changed).await),
+                Step::Wait(most) => {
+                    timeout(most, changed).await;
+                }
             }
         }
     }
@@ -112,7 +109,7 @@ impl Link {
         self.state().connecting = Some(connecting);
         let trying = Trying { link: Arc::downgrade(self), ticket: ticket.clone() };
         // In a runtime that ends it is dropped at once, which takes the lock.
-        tokio::spawn(trying.run());
+        spawn(trying.run());
         ticket
     }
 
@@ -166,7 +163,7 @@ impl Link {
             if left.is_zero() || self.is_closed() || in_runtime(&self.endpoint).is_err() {
                 return;
             }
-            drop(timeout(left, changed).await);
+            timeout(left, changed).await;
         }
     }
 
@@ -215,7 +212,7 @@ impl Trying {
     async fn run(self) {
         let Some(made) = self.make().await else { return };
         let made = made.map(|(client, driver)| {
-            tokio::spawn(driver);
+            spawn(driver);
             client
         });
         if let Some(link) = self.link.upgrade() {

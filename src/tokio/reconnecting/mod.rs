@@ -16,13 +16,13 @@ use crate::error::{Error, Progress};
 use crate::exchange::{Metadata, carries_calls};
 use crate::limits::Limits;
 use crate::nesting;
+use crate::tokio::runtime::{now, timeout};
 use bytes::Bytes;
-use link::{Link, UNDRIVEN, now};
+use link::{Link, UNDRIVEN};
 use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::time::timeout;
 
 /// A client that connects when it is first used, and again when its connection has ended: the async form of
 /// [`msgpipe::ReconnectingClient`](crate::ReconnectingClient), with the same rules, limits and errors. A clone is cheap and shares
@@ -196,9 +196,9 @@ impl ReconnectingClient {
         // The driver keeps the time. Where its runtime is not driven, it does not.
         let tried = timeout(left + UNDRIVEN, try_it(self.with_own(&client, left))).await;
         let error = match tried {
-            Ok(Ok(done)) => return Ok(Some(done)),
-            Ok(Err(error)) => error,
-            Err(_) => {
+            Some(Ok(done)) => return Ok(Some(done)),
+            Some(Err(error)) => error,
+            None => {
                 link.lost(&client);
                 let given = patience.given.unwrap_or(self.timeout);
                 let name = link.endpoint.named();

@@ -7,6 +7,7 @@ use crate::client::reconnecting::patience::Patience;
 use crate::client::reconnecting::resuming::{Next, Resuming};
 use crate::client::reconnecting::tries::Tries;
 use crate::error::Error;
+use crate::tokio::runtime::now;
 use bytes::Bytes;
 use futures_core::Stream;
 use std::fmt;
@@ -75,7 +76,8 @@ impl Subscription {
     /// Cancel safety: a dropped future takes nothing, and the next one goes on where it was.
     ///
     /// # Errors
-    /// They end the subscription: [`Error::GaveUp`] after as many tries as may be, [`Error::Answered`] for an error reply, and
+    /// They end the subscription: [`Error::GaveUp`] after as many tries as may be, [`Error::Answered`] for an error reply,
+    /// [`Error::TooManyCalls`] if other calls have all places of the new connection, and
     /// [`Error::Closed`] if another connection would end in the same way; [`Error::Misuse`] outside of a runtime of tokio.
     pub async fn next(&mut self) -> Option<Result<Received, Error>> {
         poll_fn(|context| self.poll_received(context)).await
@@ -111,7 +113,7 @@ impl Subscription {
                 Ok(Next::Part(part)) => return Poll::Ready(Some(Ok(Received::Part(part)))),
                 Ok(Next::Over) => return Poll::Ready(None),
                 Ok(Next::TakeUp { has_pause }) => {
-                    let patience = Patience { began: super::now(), given: None };
+                    let patience = Patience { began: now(), given: None };
                     let tries = std::mem::take(&mut self.state.tries);
                     let (client, request) = (self.client.clone(), self.request.clone());
                     let taking_up = take_up(client, request, tries, patience, has_pause);

@@ -1,0 +1,240 @@
+//! What the tasks of a program share: what was planned, what has happened, and what is wrong.
+
+use super::plan::{Ask, Program, Step};
+use super::server::Incarnation;
+use bytes::Bytes;
+use msgpipe::memory::World;
+use msgpipe::{Limits, Topic, WhenFull, bytes};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering::SeqCst};
+use std::sync::{Mutex, MutexGuard};
+use std::time::{Duration, Instant};
+
+pub const NAME: &str = "sim";
+
+/// What has not ended by then does not end: calls have seconds, and the clock is moved by two hours at most, some times.
+pub const HOURS: Duration = Duration::from_secs(24 * 3600);
+
+/// How long a server that is stopped waits for what is held.
+pub const DRAIN: Duration = Duration::from_secs(2);
+
+/// How late something may be while tasks take time, or where a server looks for deadlines from time to time.
+const BUSY_SLACK: Duration = Duration::from_secs(2);
+
+pub struct Case {
+    pub program: Program,
+    pub world: World,
+    pub is_rough: bool,
+    /// The requests, by number.
+    pub asked: Vec<Mutex<Asked>>,
+    /// The connections of the clients that do not connect again, in the order in which they were made.
+    pub connections: Mutex<Vec<Connection>>,
+    pub topic: Topic,
+    pub published: AtomicU32,
+    pub server: Mutex<Option<Incarnation>>,
+    pub incarnations: AtomicUsize,
+    /// The handlers that wait to be told that nobody waits for them.
+    pub holding: AtomicUsize,
+    /// The calls of servers to clients that have not ended.
+    pub calls_back: AtomicUsize,
+    /// When the clock was moved, and to when.
+    jumps: Mutex<Vec<[Instant; 2]>>,
+    /// What the model does not allow.
+    wrong: Mutex<Vec<String>>,
+}
+
+/// A request, and what has happened to it.
+pub struct Asked {
+    pub ask: Ask,
+    /// Its connection, if that is known.
+    pub connection: Option<usize>,
+    /// How often the handler has begun it.
+    pub begun: u32,
+    /// How often it has ended at the client.
+    pub ended: u32,
+    /// The client was told that it was not begun.
+    pub is_not_begun: bool,
+    /// The client takes no more of the reply, or has given up the request.
+    pub has_given_up: bool,
+    /// How many parts of the request were taken from the client, and whether it has ended them.
+    pub given: usize,
+    pub is_finished: bool,
+    /// The handler takes no more of the request.
+    pub is_left: bool,
+}
+
+/// A connection, as its client and its server see it.
+#[derive(Default)]
+pub struct Connection {
+    /// The small requests in the order in which they were begun at the client, and at the handler.
+    pub asked: Vec<usize>,
+    pub begun: Vec<usize>,
+    /// The notifications of the client that were sent and that have come.
+    pub sent: u32,
+    pub heard: u32,
+}
+
+impl Case {
+    pub fn new(program: &Program, world: World) -> Case {
+        let ask = |number: usize| {
+            let of = |step: &Step| match step {
+                Step::Ask(ask) if ask.number == number => Some(ask.clone()),
+                _ => None,
+            };
+            program.steps.iter().find_map(|(_, step)| of(step))
+        };
+        // Numbers that were removed have the first call that there is.
+        let any = (0..program.numbers()).find_map(ask);
+        let asked = (0..program.numbers()).filter_map(|number| {
+            let ask = ask(number).or(any.clone())?;
+            let (connection, begun, ended, given) = Default::default();
+            let (is_not_begun, has_given_up, is_finished, is_left) = Default::default();
+            #[rustfmt::skip]
+            let asked = Asked {
+                ask, connection, begun, ended, is_not_begun, has_given_up, given, is_finished, is_left,
+            };
+            Some(Mutex::new(asked))
+        });
+        let policy = [WhenFull::Close, WhenFull::DropOldest, WhenFull::DropNewest];
+        Case {
+            is_rough: program.is_rough(),
+            asked: asked.collect(),
+            connections: Mutex::default(),
+            topic: Topic::new(policy[program.when_full as usize % 3]),
+            published: AtomicU32::new(0),
+            server: Mutex::default(),
+            incarnations: AtomicUsize::new(0),
+            holding: AtomicUsize::new(0),
+            calls_back: AtomicUsize::new(0),
+            jumps: Mutex::default(),
+            wrong: Mutex::default(),
+            program: program.clone(),
+            world,
+        }
+    }
+
+    pub fn limits(&self) -> Limits {
+        use super::plan::Room;
+        let limits = Limits::default().with_drain(DRAIN).with_message(self.program.largest());
+        let tight = |limits: Limits| {
+            limits
+                .with_in_flight(4)
+                .with_queued(32 << 10)
+                .with_call_window(64 << 10)
+                .with_connection_window(256 << 10)
+        };
+        match self.program.room {
+            Room::Enough => limits,
+            Room::Tight => tight(limits),
+            Room::Memory => tight(limits).with_memory(256 << 10),
+        }
+    }
+
+    pub fn asked(&self, number: usize) -> MutexGuard<'_, Asked> {
+        self.asked[number].lock().unwrap()
+    }
+
+    /// Something is not as it has to be.
+    pub fn is_wrong(&self, what: impl Into<String>) {
+        let what = format!("after {:?}: {}", self.world.elapsed(), what.into());
+        self.wrong.lock().unwrap().push(what);
+    }
+
+    /// Something about a request is wrong.
+    pub fn is_wrong_of(&self, number: usize, what: impl std::fmt::Display) {
+        self.is_wrong(format!("request {number}: {what}"));
+    }
+
+    pub fn all_wrong(&self) -> Vec<String> {
+        std::mem::take(&mut self.wrong.lock().unwrap())
+    }
+
+    pub fn has_wrong(&self) -> bool {
+        !self.wrong.lock().unwrap().is_empty()
+    }
+
+    /// The clock is moved on.
+    pub fn jump(&self, time: Duration) {
+        let before = self.world.now();
+        self.world.jump(time);
+        self.jumps.lock().unwrap().push([before, self.world.now()]);
+    }
+
+    /// Something with a deadline has ended now. It may not be later, except for the time by which the clock was moved at
+    /// once, and for the time that work takes.
+    pub fn check_time(&self, what: &str, due: Instant, slack: Duration) {
+        let now = self.world.now();
+        if now <= due + slack {
+            return;
+        }
+        let jumps = self.jumps.lock().unwrap();
+        // One may follow at once on another.
+        let moved = |due, [from, to]: &[Instant; 2]| match *from <= due + slack && due <= *to {
+            true => *to,
+            false => due,
+        };
+        let due = jumps.iter().fold(due, moved);
+        drop(jumps);
+        let slack = if self.program.weather.is_busy { slack + BUSY_SLACK } else { slack };
+        if now > due + slack {
+            self.is_wrong(format!("{what}: {:?} over its deadline", now - due));
+        }
+    }
+
+    /// A connection that a client has made.
+    pub fn new_connection(&self) -> usize {
+        let mut connections = self.connections.lock().unwrap();
+        connections.push(Connection::default());
+        connections.len() - 1
+    }
+
+    pub fn publish(&self, size: usize) {
+        let number = self.published.fetch_add(1, SeqCst);
+        self.topic.publish(numbered(number, size, 77));
+    }
+
+    /// What is checked when all has ended.
+    pub fn check_end(&self) {
+        for (number, asked) in self.asked.iter().enumerate() {
+            let asked = asked.lock().unwrap();
+            if asked.is_not_begun && asked.begun > 0 && !asked.ask.idempotent {
+                self.is_wrong_of(number, "it was begun, and its client was told that it was not");
+            }
+            if asked.ended > 1 {
+                self.is_wrong_of(number, "it has ended twice");
+            }
+        }
+        let is_calm = !self.is_rough;
+        for connection in &*self.connections.lock().unwrap() {
+            let Connection { asked, begun, sent, heard } = connection;
+            let mut places = begun.iter().map(|number| asked.iter().position(|it| it == number));
+            if !places.by_ref().is_sorted() {
+                self.is_wrong(format!("begun in the order {begun:?}, sent in the order {asked:?}"));
+            }
+            if heard > sent || is_calm && heard < sent {
+                self.is_wrong(format!("{heard} of {sent} notifications have come"));
+            }
+        }
+        let calls = self.calls_back.load(SeqCst);
+        if calls > 0 {
+            self.is_wrong(format!("{calls} calls of servers have not ended"));
+        }
+    }
+}
+
+/// The bytes of a part of a request or a reply: different for each.
+pub fn fill(size: usize, number: usize, part: usize) -> Bytes {
+    let seed = (number * 7 + part * 13) as u8;
+    let bytes =
+        (0..size).map(|at| (at as u8).wrapping_mul(31).wrapping_add((at >> 8) as u8) ^ seed);
+    bytes.collect::<Vec<u8>>().into()
+}
+
+/// A number, and bytes behind it.
+pub fn numbered(first: u32, size: usize, number: usize) -> Vec<u8> {
+    [&first.to_le_bytes()[..], &fill(size, number, first as usize)].concat()
+}
+
+/// The number at the front.
+pub fn front(body: &[u8]) -> u32 {
+    body.first_chunk().map_or(u32::MAX, |bytes| u32::from_le_bytes(*bytes))
+}

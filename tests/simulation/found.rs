@@ -1,0 +1,95 @@
+//! What the simulation has found, each by the shortest program that shows it.
+
+use msgpipe::memory::{Simulation, World};
+use msgpipe::tokio::{Client, ReconnectingClient, Tasks};
+use msgpipe::{Backoff, ClientOptions, Error, Limits, Received, Topic, WhenFull};
+use std::cell::Cell;
+use std::rc::Rc;
+use std::time::Duration;
+
+const MESSAGE: usize = 64 << 10;
+const CLIENTS: usize = 3;
+
+/// Requests hold memory until the ends of their replies, which wait for memory in parts.
+async fn all_memory_is_held_by_requests_with_replies_in_parts(world: World) {
+    let limits = Limits::default().with_message(MESSAGE).with_memory(4 * MESSAGE);
+    let server = world.server("parts", limits.clone()).unwrap();
+    let counters = server.counters();
+    let arrived = Rc::new(Cell::new(0));
+    world.spawn(server.serve_tasks_deferred(Tasks::new(), move |_, responder| {
+        arrived.set(arrived.get() + 1);
+        let arrived = arrived.clone();
+        async move {
+            while arrived.get() < CLIENTS {
+                world.pass(Duration::from_millis(1)).await;
+            }
+            let mut parts = responder.into_parts();
+            for _ in 0..4 {
+                parts.send_async(vec![1; MESSAGE]).await.unwrap();
+            }
+            parts.finish();
+        }
+    }));
+    let options = ClientOptions::new().limits(limits);
+    let mut clients = Vec::new();
+    for _ in 0..CLIENTS {
+        let client = Client::connect_with("parts", &options).await.unwrap();
+        clients.push(world.spawn(async move {
+            let mut parts = client.stream(vec![2; MESSAGE]).await.unwrap();
+            let mut bytes = 0;
+            while let Some(part) = parts.next().await {
+                bytes += part.unwrap().len();
+            }
+            bytes
+        }));
+    }
+    for client in clients {
+        let came = world.within(Duration::from_secs(60), client).await;
+        assert_eq!(came.flatten(), Some(4 * MESSAGE), "{:?}", counters.read());
+    }
+    world.pass(Duration::from_secs(60)).await;
+    assert_eq!(counters.read().memory, 0);
+}
+
+#[test]
+fn replies_in_parts_end_although_their_requests_hold_all_memory() {
+    for seed in 0..50 {
+        let program = all_memory_is_held_by_requests_with_replies_in_parts;
+        Simulation::new(seed).run(program).unwrap();
+    }
+}
+
+/// A subscription whose place has somebody else on the new connection.
+async fn the_place_of_a_subscription_is_taken(world: World) {
+    let limits = Limits::default().with_in_flight(1);
+    let server = world.server("news", limits.clone()).unwrap();
+    let topic = Topic::new(WhenFull::Close);
+    let (publisher, mut kept) = (topic.clone(), Vec::new());
+    world.spawn(server.serve_tasks_deferred(Tasks::new(), move |request, responder| {
+        match request.method() {
+            0 => topic.subscribe(responder),
+            _ => kept.push(responder),
+        }
+        async {}
+    }));
+    let options = ClientOptions::new().limits(limits);
+    let client = ReconnectingClient::new("news", &options, Backoff::new()).unwrap();
+    let mut news = client.subscribe("").await.unwrap();
+    world.pass(Duration::from_millis(1)).await;
+    publisher.publish("one");
+    assert!(matches!(news.next().await, Some(Ok(Received::Part(part))) if part == "one"));
+    world.connections("news").iter().for_each(|connection| connection.reset());
+    world.pass(Duration::from_millis(1)).await;
+    let other = client.client().await.unwrap().with_method(1).start("").await.unwrap();
+    let ended = news.next().await;
+    assert!(matches!(ended, Some(Err(Error::TooManyCalls { .. }))), "{ended:?}");
+    assert!(news.next().await.is_none());
+    drop(other);
+}
+
+#[test]
+fn a_subscription_ends_that_has_no_place_on_the_new_connection() {
+    for seed in 0..50 {
+        Simulation::new(seed).run(the_place_of_a_subscription_is_taken).unwrap();
+    }
+}
