@@ -118,6 +118,7 @@ mod server;
 #[cfg(feature = "test-util")]
 mod simulation;
 mod stdio;
+mod sync;
 mod text;
 #[cfg(feature = "tokio")]
 pub mod tokio;

@@ -4,6 +4,7 @@
 
 use crate::error::{Error, ErrorReply};
 use crate::exchange::Metadata;
+use crate::sync::thread_local;
 use crate::trace::{self, CallSpan, RequestSpan};
 use bytes::Bytes;
 use std::cell::{Cell, RefCell};
@@ -90,7 +91,7 @@ thread_local! {
 
 /// What this thread handles; `None`: nothing.
 fn handling<T>(look: impl FnOnce(&Handling) -> Option<T>) -> Option<T> {
-    if !HANDLES.get() {
+    if !HANDLES.with(Cell::get) {
         return None;
     }
     // A thread that ends may have none any more.
@@ -108,16 +109,16 @@ impl Handling {
     /// This thread handles it from now on.
     pub fn enter(self) -> Entered {
         let span = self.span.clone().enter();
-        let before = HANDLING.replace(Some(self));
-        HANDLES.set(true);
+        let before = HANDLING.with(|it| it.replace(Some(self)));
+        HANDLES.with(|it| it.set(true));
         Entered { before, _span: span }
     }
 }
 
 impl Drop for Entered {
     fn drop(&mut self) {
-        HANDLES.set(self.before.is_some());
-        HANDLING.set(self.before.take());
+        HANDLES.with(|it| it.set(self.before.is_some()));
+        HANDLING.with(|it| it.replace(self.before.take()));
     }
 }
 

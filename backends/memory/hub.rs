@@ -4,10 +4,11 @@ use super::client::MemoryStream;
 use super::server::MemoryServer;
 use super::wire::{Exchange, Faults, Wire};
 use crate::framing::{Carrier, Framing, Layer, Native};
+use crate::sync::Mutex;
 use crate::{Client, Error, Limits, MessageClient};
 use std::collections::HashMap;
 use std::io::{self, ErrorKind};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
 
 /// A namespace of in-memory servers; the [module](super) has an example. Cheap to clone.
 #[derive(Clone, Debug, Default)]

@@ -1,10 +1,11 @@
 //! The wire: two queues of bytes between a client and a server, and their faults.
 
 use crate::clock;
+use crate::sync::{Condvar, Mutex, MutexGuard};
 use bytes::{Buf, BufMut, BytesMut};
 use std::collections::{BTreeMap, VecDeque};
 use std::io::{self, ErrorKind};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 
 /// The injected faults of a connection.
 ///

@@ -3,9 +3,10 @@
 use super::lead::Inbox;
 use crate::clock;
 use crate::error::CloseReason;
+use crate::sync::{Condvar, Mutex, MutexGuard};
 use bytes::Bytes;
 use std::collections::VecDeque;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::PoisonError;
 use std::time::Instant;
 
 /// The cost of a message in the inbox besides its bytes: its entry in the queue and its part of the read buffer.

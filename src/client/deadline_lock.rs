@@ -1,8 +1,9 @@
 //! A lock with a deadline for its wait.
 
 use crate::clock;
+use crate::sync::{Condvar, Mutex, MutexGuard};
 use std::ops::{Deref, DerefMut};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::PoisonError;
 use std::time::Instant;
 
 /// Guards a value that one thread uses at a time, perhaps for long. Unlike with a mutex, the wait for it has a

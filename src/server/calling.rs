@@ -4,10 +4,11 @@ use super::connection::Place;
 use crate::clock;
 use crate::error::{CloseReason, Error, ErrorReply, Progress};
 use crate::guard::guarded;
+use crate::sync::atomic::{AtomicU32, Ordering};
+use crate::sync::{Condvar, Mutex, MutexGuard};
 use bytes::Bytes;
 use std::fmt;
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 /// How a call to a client has ended.

@@ -1,7 +1,8 @@
 //! Waiting for a change of a state under a lock: by threads, and by one task.
 
 use crate::guard::guarded;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use crate::sync::{Condvar, Mutex, MutexGuard};
+use std::sync::PoisonError;
 use std::task::Waker;
 use std::time::Duration;
 

@@ -2,8 +2,9 @@
 
 use super::connection::{Connection, Origin};
 use crate::message_server::ConnectionId;
+use crate::sync::Mutex;
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock, PoisonError};
 
 /// Who is connected to a server, for any thread; [`Server::connections`](super::Server::connections) returns it.
 ///

@@ -5,8 +5,9 @@ use super::changed::Changed;
 use crate::account::{Charge, Share};
 use crate::error::ErrorReply;
 use crate::exchange::Message;
+use crate::sync::{Mutex, MutexGuard};
 use std::collections::VecDeque;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::PoisonError;
 
 /// The bytes of parts of one reply that wait for the server's loop: several parts of 64 KiB, so that neither
 /// thread waits for the other at each part. One part may always wait, of any size and uncharged: without that its

@@ -3,9 +3,10 @@
 use super::changed::Changed;
 use crate::clock;
 use crate::exchange::{Charge, MESSAGE_COST};
+use crate::sync::{Mutex, MutexGuard};
 use bytes::Bytes;
 use std::collections::VecDeque;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::PoisonError;
 use std::time::Instant;
 
 /// So many bytes of taken parts are given back together while more wait: the loop is not woken for each.

@@ -3,10 +3,11 @@
 use crate::counts::CallEnd;
 use crate::exchange::Cancelled;
 use crate::guard::guarded;
+use crate::sync::atomic::{AtomicBool, Ordering};
+use crate::sync::{Mutex, MutexGuard};
 use crate::trace::RequestSpan;
 use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::PoisonError;
 use std::task::Waker;
 use std::time::Instant;
 

@@ -56,12 +56,12 @@ use crate::endpoint::Endpoint;
 use crate::error::Error;
 use crate::limits::Limits;
 use crate::message_server::{MessageServer, Waker};
+use crate::sync::atomic::{AtomicBool, Ordering};
 use answering::Answering;
 use hooks::Hooks;
 use outbox::Outbox;
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 /// A server for calls: a handler gets each request, and its reply is sent to the client.
 ///

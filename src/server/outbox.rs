@@ -10,10 +10,11 @@ use crate::exchange::{Metadata, Opening};
 use crate::goodbye::Goodbye;
 use crate::limits::Limits;
 use crate::message_server::{ConnectionId, Waker};
+use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use crate::sync::{Mutex, MutexGuard, thread_local};
 use bytes::Bytes;
 use std::cell::Cell;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 /// A reply to a request, or an error reply.
@@ -82,13 +83,13 @@ impl Drop for OnLoop<'_> {
     fn drop(&mut self) {
         self.outbox.is_awake.store(self.was_awake, Ordering::Relaxed);
         self.outbox.thread.store(self.before, Ordering::SeqCst);
-        IS_LOOP.set(self.was_loop);
+        IS_LOOP.with(|it| it.set(self.was_loop));
     }
 }
 
 /// Whether this thread runs the loop of any server: it must not wait for another.
 pub(super) fn is_any_loop() -> bool {
-    IS_LOOP.get()
+    IS_LOOP.with(Cell::get)
 }
 
 /// What other threads have given and the loop has not taken yet, and what all connections of a server share.
@@ -144,7 +145,7 @@ impl Outbox {
     pub fn run_here(&self) -> OnLoop<'_> {
         let before = self.thread.swap(this_thread(), Ordering::SeqCst);
         let was_awake = self.is_awake.load(Ordering::Relaxed);
-        OnLoop { outbox: self, before, was_loop: IS_LOOP.replace(true), was_awake }
+        OnLoop { outbox: self, before, was_loop: IS_LOOP.with(|it| it.replace(true)), was_awake }
     }
 
     /// As [`run_here`](Outbox::run_here), and while the result lives this thread need not be woken for what it gives: it looks

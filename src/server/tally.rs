@@ -5,10 +5,11 @@ use crate::account::{Account, Share};
 use crate::clock;
 use crate::counts::{CallCounts, CallEnd, Traffic};
 use crate::guard::guarded;
+use crate::sync::Mutex;
 use std::fmt;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 /// A counter that only the server's loop changes, for any thread to read: so it takes no locked instruction. Who reads one

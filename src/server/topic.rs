@@ -8,11 +8,12 @@ use crate::body::IntoBody;
 use crate::error::ErrorReply;
 use crate::exchange::{Message, Metadata};
 use crate::nesting;
+use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::{Mutex, MutexGuard};
 use bytes::Bytes;
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError, Weak};
+use std::sync::{Arc, PoisonError, TryLockError, Weak};
 
 /// What a [`Topic`] does with a subscriber that does not take what is published, once up to 512 KiB of it wait here,
 /// and up to 256 KiB of all that the client takes slowly in the server's loop; see

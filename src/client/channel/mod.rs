@@ -15,6 +15,8 @@ use crate::client_stream::ClientStream;
 use crate::clock;
 use crate::error::{CloseReason, Progress};
 use crate::framing::{Carrier, Framing, FramingError, Inbound, Outbound, ReadBuffers};
+use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use crate::sync::{Condvar, Mutex};
 use bytes::{Bytes, BytesMut};
 pub(super) use receiving::Pauses;
 #[cfg(feature = "tokio")]
@@ -23,8 +25,6 @@ pub use sending::Filler;
 #[cfg(feature = "tokio")]
 pub(super) use sending::{GOODBYE_SEARCH_MAX, put_all};
 use std::io::{self, ErrorKind, IoSlice};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Condvar, Mutex};
 
 /// The most slices of one gathering write.
 pub(super) const SLICES: usize = 16;

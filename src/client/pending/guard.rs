@@ -2,9 +2,9 @@
 
 use super::state::State;
 use crate::guard::guarded;
+use crate::sync::MutexGuard;
+use crate::sync::atomic::{AtomicBool, Ordering};
 use std::ops::{Deref, DerefMut};
-use std::sync::MutexGuard;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 /// The lock on the calls. When it is released, the reading thread can see whether there is something to send, and tasks
 /// are woken: not before, as a waker may run anything.

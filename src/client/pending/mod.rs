@@ -31,13 +31,13 @@ use crate::clock;
 use crate::counts::CallEnd;
 use crate::error::{CloseReason, ErrorReply};
 use crate::exchange::{CONTROL_MAX, Config, Message, Metadata};
+use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use crate::sync::{Mutex, thread};
 use bytes::Bytes;
 use guard::Guard;
 use slot::{Slot, Who};
 use state::State;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
-use std::thread;
+use std::sync::PoisonError;
 use std::time::Instant;
 
 /// The calls of a client.

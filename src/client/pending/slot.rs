@@ -3,10 +3,10 @@
 use crate::counts::CallEnd;
 use crate::error::{CloseReason, ErrorReply, Progress};
 use crate::exchange::{Charge, Metadata};
+use crate::sync::thread::Thread;
 use bytes::Bytes;
 use std::collections::VecDeque;
 use std::task::Waker;
-use std::thread::Thread;
 
 /// How a call ended.
 #[derive(Debug)]

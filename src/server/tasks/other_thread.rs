@@ -6,13 +6,13 @@ use crate::message_server::MessageServer;
 use crate::server::changed::Changed;
 use crate::server::responder::{Request, Responder};
 use crate::server::{Server, Stopper};
+use crate::sync::atomic::AtomicUsize;
+use crate::sync::{Mutex, MutexGuard, thread};
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::atomic::AtomicUsize;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::task::{Context, Poll};
-use std::thread;
 
 /// How often requests are taken before other tasks of the runtime have their turn.
 const ROUNDS: usize = 16;

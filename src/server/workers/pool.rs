@@ -8,9 +8,9 @@ use crate::message_server::ConnectionId;
 use crate::nesting::{ServerId, Waits};
 use crate::server::hooks::{Hooks, OnPanic};
 use crate::server::responder::{Request, Responder};
+use crate::sync::{Condvar, Mutex, MutexGuard, thread};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread;
+use std::sync::{Arc, PoisonError};
 use std::time::Instant;
 
 /// A request that waits for a worker.
