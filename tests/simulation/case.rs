@@ -179,6 +179,7 @@ impl Case {
         if now <= due + slack {
             return;
         }
+        let slack = if self.program.weather.is_busy { slack + BUSY_SLACK } else { slack };
         let jumps = self.jumps.lock().unwrap();
         // One may follow at once on another.
         let moved = |due, [from, to]: &[Instant; 2]| match *from <= due + slack && due <= *to {
@@ -187,7 +188,6 @@ impl Case {
         };
         let due = jumps.iter().fold(due, moved);
         drop(jumps);
-        let slack = if self.program.weather.is_busy { slack + BUSY_SLACK } else { slack };
         if now > due + slack {
             self.is_wrong(format!("{what}: {:?} over its deadline", now - due));
         }
