@@ -14,10 +14,14 @@
 mod asking;
 #[path = "simulation/case.rs"]
 mod case;
+#[path = "simulation/chance.rs"]
+mod chance;
 #[path = "simulation/client.rs"]
 mod client;
 #[path = "simulation/found.rs"]
 mod found;
+#[path = "simulation/making.rs"]
+mod making;
 #[path = "simulation/model.rs"]
 mod model;
 #[path = "simulation/plan.rs"]

@@ -1,6 +1,7 @@
 //! The client's end of an in-memory connection.
 
-use super::wire::{Control, End, Exchange, State, Wire};
+use super::control::Control;
+use super::wire::{End, Exchange, State, Wire};
 use crate::client_stream::ClientStream;
 use crate::clock;
 use crate::peer::Peer;
@@ -28,7 +29,7 @@ impl MemoryStream {
 
     /// A handle that stalls or resets this connection while it is in use.
     pub fn control(&self) -> Control {
-        Control { exchange: self.exchange.clone(), id: self.id }
+        Control::new(self.exchange.clone(), self.id)
     }
 
     /// Changes the wire at this end and notifies the server.

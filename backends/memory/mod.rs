@@ -28,6 +28,7 @@
 //! ```
 
 mod client;
+mod control;
 mod hub;
 mod server;
 #[cfg(feature = "test-util")]
@@ -35,9 +36,10 @@ mod simulated;
 mod wire;
 
 pub use client::MemoryStream;
+pub use control::Control;
 pub use hub::Hub;
 pub use server::MemoryServer;
-pub use wire::{Control, Faults};
+pub use wire::Faults;
 
 #[cfg(feature = "test-util")]
 pub use crate::simulation::{Ended, SimulatedTask, Simulation, Stuck, World};

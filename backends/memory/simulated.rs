@@ -2,9 +2,10 @@
 
 use super::MemoryStream;
 use super::client::this_process;
+use super::control::Control;
 use super::hub::Hub;
 use super::server::MemoryServer;
-use super::wire::{Control, End, Exchange, Faults};
+use super::wire::{End, Exchange, Faults};
 use crate::peer::Peer;
 use crate::simulation::{self, Mishap, Network, SimulatedStream, World, disturb, happens};
 use crate::{Error, Limits};
@@ -124,13 +125,6 @@ impl World {
         let connections = here.connections.borrow();
         let of_name = connections.iter().filter(|(of, control)| of == name && !control.has_ended());
         of_name.map(|(_, control)| control.clone()).collect()
-    }
-}
-
-impl Control {
-    /// Whether both ends have closed.
-    fn has_ended(&self) -> bool {
-        !self.exchange.lock().wires.contains_key(&self.id)
     }
 }
 

@@ -5,7 +5,7 @@ use crate::sync::{Condvar, Mutex, MutexGuard};
 use bytes::{Buf, BufMut, BytesMut};
 use std::collections::{BTreeMap, VecDeque};
 use std::io::{self, ErrorKind};
-use std::sync::{Arc, PoisonError};
+use std::sync::PoisonError;
 
 /// The injected faults of a connection.
 ///
@@ -182,6 +182,18 @@ impl Wire {
         self.client_gone
     }
 
+    /// Nothing moves any more, or again.
+    pub fn stall(&mut self, stalled: bool) {
+        self.stalled = stalled;
+    }
+
+    /// Breaks the connection: bytes in flight are lost.
+    pub fn reset(&mut self) {
+        self.reset = true;
+        self.to_server.clear();
+        self.to_client.clear();
+    }
+
     /// Whether both ends have closed.
     pub fn is_over(&self) -> bool {
         self.client_gone && self.server_gone
@@ -269,60 +281,6 @@ impl Exchange {
                 self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0
             }
         }
-    }
-}
-
-/// Stalls or resets a connection while it is in use; [`MemoryStream::control`] returns it.
-///
-/// ```
-/// use msgpipe::{Event, Limits, MessageServer, memory};
-///
-/// let hub = memory::Hub::new();
-/// let mut server = hub.listen("notes", Limits::default())?;
-/// let stream = hub.connect("notes")?;
-/// let control = stream.control();
-/// assert!(matches!(server.poll(None)?, Some(Event::Connected(_))));
-/// control.reset();
-/// assert!(matches!(server.poll(None)?, Some(Event::Closed(..))));
-/// # Ok::<_, msgpipe::Error>(())
-/// ```
-///
-/// [`MemoryStream::control`]: super::MemoryStream::control
-#[derive(Clone, Debug)]
-pub struct Control {
-    pub(super) exchange: Arc<Exchange>,
-    pub(super) id: u64,
-}
-
-impl Control {
-    /// Stops all traffic in both directions: neither bytes nor a close arrive. Only a
-    /// [`reset`](Control::reset) is noticed.
-    pub fn stall(&self) {
-        self.change(|wire| wire.stalled = true);
-    }
-
-    /// Ends a [`stall`](Control::stall).
-    pub fn resume(&self) {
-        self.change(|wire| wire.stalled = false);
-    }
-
-    /// Resets the connection, as if the other process had been killed: bytes in flight are lost.
-    pub fn reset(&self) {
-        self.change(|wire| {
-            wire.reset = true;
-            wire.to_server.clear();
-            wire.to_client.clear();
-        });
-    }
-
-    fn change(&self, change: impl FnOnce(&mut Wire)) {
-        let mut state = self.exchange.lock();
-        if let Some(wire) = state.wires.get_mut(&self.id) {
-            change(wire);
-            state.touched.push_back(self.id);
-        }
-        drop(state);
-        self.exchange.notify();
     }
 }
 

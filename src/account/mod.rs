@@ -5,8 +5,11 @@
 //! sender's cost (backpressure).
 #![forbid(unsafe_code)]
 
+mod over;
 #[cfg(test)]
 mod tests;
+
+pub(crate) use over::Over;
 
 use crate::limits::Limits;
 use crate::peer::Peer;
@@ -181,17 +184,6 @@ pub(crate) enum NoPlace {
     UserFull { limit: usize },
 }
 
-/// The right of one part of a reply to go over the limits.
-pub(crate) struct Over {
-    account: Account,
-}
-
-impl Drop for Over {
-    fn drop(&mut self) {
-        self.account.inner.has_one_over.store(false, Relaxed);
-    }
-}
-
 /// The part of an [`Account`] that the connections of one user share; [`Account::share`] returns it, and
 /// [`Account`] has an example. Cheap to clone.
 #[derive(Clone)]
@@ -246,19 +238,6 @@ impl Share {
     /// that they never wait for large ones to arrive.
     pub(crate) fn room_for_large(&self) -> usize {
         self.room_within(|limit| limit - limit / 4)
-    }
-
-    /// How many more bytes the only parts of replies that wait for their clients may take: half of what is reserved for
-    /// small messages. Requests whose replies are in parts hold memory until their ends, and must not keep each other
-    /// from them.
-    pub(crate) fn room_for_alone(&self) -> usize {
-        self.room_within(|limit| limit - limit / 8)
-    }
-
-    /// Lets one part of a reply go over all limits, while the result lives. `None`: another one does.
-    pub(crate) fn go_over(&self) -> Option<Over> {
-        let had_one = self.account.inner.has_one_over.swap(true, Relaxed);
-        (!had_one).then(|| Over { account: self.account.clone() })
     }
 
     fn room_within(&self, part: impl Fn(usize) -> usize) -> usize {

@@ -1,21 +1,21 @@
 //! The tasks of a simulation: which one runs next, and when time goes on.
 
 use super::disturbing::Disturbances;
+use super::network::{Connecting, Network};
 use super::random::Random;
+use super::woken::{Woken, lock};
 use crate::clock;
 use crate::error::Error;
-use crate::peer::Peer;
-use bytes::BytesMut;
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::future::Future;
-use std::io::{self, ErrorKind, IoSlice};
+use std::io::ErrorKind;
 use std::panic::Location;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, Wake, Waker};
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Wake as _, Waker};
 use std::time::{Duration, Instant};
 
 /// How often tasks may run while the time stands still, before the program counts as one that runs for ever: some seconds of
@@ -24,29 +24,6 @@ const POLLS: u64 = 1_000_000;
 
 /// Tasks run between one and so many times as often as others that can run.
 const WEIGHTS: u64 = 16;
-
-/// The stream of a client in the simulation.
-pub(crate) trait SimulatedStream: Send {
-    fn poll_read(
-        &mut self,
-        context: &mut Context<'_>,
-        buffer: &mut BytesMut,
-    ) -> Poll<io::Result<usize>>;
-
-    fn poll_write(
-        &mut self,
-        context: &mut Context<'_>,
-        slices: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>>;
-}
-
-/// A connection, and who its server is.
-pub(crate) type Connecting = Result<(Box<dyn SimulatedStream>, Peer), Error>;
-
-/// Where the servers of the simulation are found.
-pub(crate) trait Network {
-    fn connect(&self, endpoint: &str) -> Connecting;
-}
 
 type Work = Pin<Box<dyn Future<Output = ()>>>;
 
@@ -57,29 +34,6 @@ struct Task {
     /// How often it runs, in relation to others.
     weight: u64,
     from: &'static Location<'static>,
-}
-
-/// A task's waker.
-struct Woken {
-    id: u64,
-    is_ready: AtomicBool,
-    ready: Arc<Mutex<Vec<u64>>>,
-}
-
-impl Wake for Woken {
-    fn wake(self: Arc<Self>) {
-        self.wake_by_ref();
-    }
-
-    fn wake_by_ref(self: &Arc<Self>) {
-        if !self.is_ready.swap(true, Ordering::SeqCst) {
-            lock(&self.ready).push(self.id);
-        }
-    }
-}
-
-fn lock(ready: &Mutex<Vec<u64>>) -> MutexGuard<'_, Vec<u64>> {
-    ready.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 pub(super) struct Executor {

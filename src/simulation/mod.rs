@@ -5,17 +5,18 @@
 mod disturbing;
 mod executor;
 mod mishaps;
+mod network;
 mod random;
 mod running;
 mod task;
 mod timer;
+mod woken;
 mod world;
 
 pub(crate) use disturbing::Mishap;
-pub(crate) use executor::{
-    Network, SimulatedStream, connect, is_here, join_network, note, random, spawn,
-};
+pub(crate) use executor::{connect, is_here, join_network, note, random, spawn};
 pub(crate) use mishaps::{disturb, happens};
+pub(crate) use network::{Network, SimulatedStream};
 pub use running::{Ended, Simulation, Stuck};
 pub use task::SimulatedTask;
 pub(crate) use timer::{Timer, timeout};

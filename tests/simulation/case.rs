@@ -1,12 +1,12 @@
 //! What the tasks of a program share: what was planned, what has happened, and what is wrong.
 
 use super::plan::{Ask, Program, Step};
-use super::server::Incarnation;
+use super::signal::Signal;
 use bytes::Bytes;
-use msgpipe::memory::World;
-use msgpipe::{Limits, Topic, WhenFull, bytes};
+use msgpipe::memory::{SimulatedTask, World};
+use msgpipe::{Connections, Counters, Error, Limits, Stopper, Topic, WhenFull, bytes};
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering::SeqCst};
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 pub const NAME: &str = "sim";
@@ -40,6 +40,19 @@ pub struct Case {
     jumps: Mutex<Vec<[Instant; 2]>>,
     /// What the model does not allow.
     wrong: Mutex<Vec<String>>,
+}
+
+/// A server, from its start to its end.
+#[derive(Clone)]
+pub struct Incarnation {
+    pub number: usize,
+    pub stopper: Stopper,
+    pub connections: Connections,
+    pub counters: Counters,
+    pub task: Arc<SimulatedTask<Result<(), Error>>>,
+    pub ended: Signal,
+    /// The notifications that were sent to each connection.
+    pub told: Arc<Mutex<std::collections::BTreeMap<u64, u32>>>,
 }
 
 /// A request, and what has happened to it.
@@ -166,6 +179,7 @@ impl Case {
         if now <= due + slack {
             return;
         }
+        let slack = if self.program.weather.is_busy { slack + BUSY_SLACK } else { slack };
         let jumps = self.jumps.lock().unwrap();
         // One may follow at once on another.
         let moved = |due, [from, to]: &[Instant; 2]| match *from <= due + slack && due <= *to {
@@ -174,7 +188,6 @@ impl Case {
         };
         let due = jumps.iter().fold(due, moved);
         drop(jumps);
-        let slack = if self.program.weather.is_busy { slack + BUSY_SLACK } else { slack };
         if now > due + slack {
             self.is_wrong(format!("{what}: {:?} over its deadline", now - due));
         }

@@ -313,6 +313,13 @@ async fn subscribe_again(case: Arc<Case>, client: ReconnectingClient, mark: Arc<
             {
                 return;
             }
+            // The client was closed then.
+            Err(Error::Answered { reply, .. })
+                if reply.code == ErrorReply::STOPPING
+                    && case.program.has(|step| matches!(step, Step::Close)) =>
+            {
+                return;
+            }
             Err(error) => return case.is_wrong(format!("a subscription ends: {error}")),
         }
         rest(&case).await;

@@ -1,36 +1,23 @@
 //! The server of a program: its handler does with each request what was planned, and checks what it is told.
 
-use super::case::{Case, DRAIN, HOURS, NAME, fill, front, numbered};
+use super::case::{Case, DRAIN, HOURS, Incarnation, NAME, fill, front, numbered};
 use super::plan::{Ask, End, How, Reply, Step};
 use super::signal::Signal;
 use bytes::Bytes;
-use msgpipe::memory::{MemoryServer, SimulatedTask};
+use msgpipe::memory::MemoryServer;
 use msgpipe::tokio::Tasks;
 use msgpipe::{
-    ClientNotification, Connections, Counters, Error, ErrorReply, Goodbye, Interrupt, PartError,
-    ReceiveError, Request, Responder, Server, Stopper, bytes,
+    ClientNotification, Error, ErrorReply, Goodbye, Interrupt, PartError, ReceiveError, Request,
+    Responder, Server, bytes,
 };
 use std::panic::resume_unwind;
+use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
-use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 /// The methods of calls that are none of the program's.
 pub const SUBSCRIBE: u32 = 0xFFFF_F000;
 pub const PING: u32 = 0xFFFF_F001;
-
-/// A server, from its start to its end.
-#[derive(Clone)]
-pub struct Incarnation {
-    pub number: usize,
-    pub stopper: Stopper,
-    pub connections: Connections,
-    counters: Counters,
-    task: Arc<SimulatedTask<Result<(), Error>>>,
-    ended: Signal,
-    /// The notifications that were sent to each connection.
-    pub told: Arc<Mutex<std::collections::BTreeMap<u64, u32>>>,
-}
 
 /// Starts a server. `false`: there is one.
 pub fn start(case: &Arc<Case>) -> bool {
