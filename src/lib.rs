@@ -113,6 +113,7 @@ pub mod monitor;
 mod nesting;
 mod peer;
 pub mod recipes;
+mod sddl;
 mod send_error;
 mod server;
 #[cfg(feature = "test-util")]
@@ -157,6 +158,7 @@ pub use goodbye::Goodbye;
 pub use limits::Limits;
 pub use message_server::{ConnectionId, Event, MessageServer, Refusal, SendError, Waker};
 pub use peer::Peer;
+pub use sddl::SddlError;
 pub use server::{
     ClientCall, ClientNotification, Connection, Connections, Counters, Failure, Instances,
     Interrupt, IntoReply, PartError, PartSender, Published, ReceiveError, Request, RequestParts,

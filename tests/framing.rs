@@ -1,6 +1,7 @@
 //! Properties of this crate's framing: whatever is sent arrives, however it is cut; whatever is
 //! damaged is found, or was really sent.
 
+mod corpus;
 mod framing_cases;
 #[path = "framing_cases/random.rs"]
 mod random;
@@ -169,4 +170,9 @@ fn the_peers_limit_is_known_from_its_preface() {
     assert_eq!(decoder.peer_limit(), None);
     decoder.decode(&mut BytesMut::from(&begun()[..])).unwrap();
     assert_eq!(decoder.peer_limit(), Some(LIMIT));
+}
+
+#[test]
+fn the_corpus_of_the_fuzzer_still_passes() {
+    corpus::replay("framing", scripted::check);
 }

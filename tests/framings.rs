@@ -1,6 +1,7 @@
 //! Properties of the plain framings, `LengthPrefix` and `Lines`: whatever is sent arrives, however
 //! it is cut; whatever arrives, what comes out of it is what was in it.
 
+mod corpus;
 mod framings_cases;
 #[path = "framings_cases/random.rs"]
 mod random;
@@ -28,4 +29,9 @@ proptest! {
     fn any_bytes_give_the_messages_in_them_and_a_named_end(stream in damaged()) {
         stream.check();
     }
+}
+
+#[test]
+fn the_corpus_of_the_fuzzer_still_passes() {
+    corpus::replay("framings", scripted::check);
 }

@@ -1,4 +1,4 @@
-//! `examples/redis.rs`, with the bytes that clients of RESP send.
+//! `examples/redis`, with the bytes that clients of RESP send.
 #![cfg(unix)]
 
 #[path = "suite/common/program.rs"]

@@ -1,8 +1,8 @@
 //! The security descriptor of a pipe: which users may open it.
 
 use super::handle::wide;
-use super::identity::{SYSTEM, own_sid};
-use crate::access::{Access, Principal};
+use super::identity::own_sid;
+use crate::access::Access;
 use crate::error::Error;
 use interprocess::os::windows::security_descriptor::{
     AsSecurityDescriptorExt as _, SecurityDescriptor,
@@ -10,75 +10,14 @@ use interprocess::os::windows::security_descriptor::{
 use std::sync::Arc;
 use windows_sys::Win32::Security::SECURITY_ATTRIBUTES;
 
-/// The rights of users other than the owner: read and write data and attributes, read the DACL, wait. The
-/// generic right to write is not given: on a pipe it contains the right to create instances, with which a
-/// process could take clients away from the server ([Named Pipe Security and Access Rights]). The system
-/// removes that right from what a *client* requests before it checks the DACL, so a client that requests
-/// `GENERIC_READ | GENERIC_WRITE`, as most do, is admitted all the same.
-///
-/// [Named Pipe Security and Access Rights]: https://learn.microsoft.com/windows/win32/ipc/named-pipe-security-and-access-rights
+/// The rights that a client requests: those that [`Access::sddl`] gives to other users than the owner.
 pub(super) const CLIENT_RIGHTS: u32 = 0x0012_019B;
 
-/// Everyone (`WD`). The pipe itself rejects clients of other machines.
-const EVERYONE: &str = "S-1-1-0";
-
-/// The security descriptor for a pipe of the user `sid`, in the security descriptor definition language
-/// (SDDL): the owner (`O:`), and a protected DACL (`D:P`) of entries that allow (`A`). The first entry gives
-/// all rights (`GA`) to the owner, the second to LocalSystem (`SY`), which counts as the owner.
-///
-/// The owner is named because a client identifies the server by it: without it, an elevated process would
-/// make the Administrators the owner.
-///
-/// # Errors
-/// What is wrong with the access that the caller requested.
-pub(super) fn sddl(access: &Access, sid: &str) -> Result<String, String> {
-    let mut sddl = format!("O:{sid}D:P(A;;GA;;;{sid})");
-    if sid != SYSTEM {
-        sddl.push_str("(A;;GA;;;SY)");
-    }
-    let mut allow = |who: &str| sddl.push_str(&format!("(A;;{CLIENT_RIGHTS:#x};;;{who})"));
-    match access {
-        Access::Owner => {}
-        Access::Everyone => allow(EVERYONE),
-        Access::Only(principals) => {
-            for principal in principals {
-                match principal {
-                    Principal::Sid(sid) if is_sid(sid) => allow(sid),
-                    Principal::Sid(text) => {
-                        return Err(format!(
-                            "{text:?} is no security identifier like S-1-5-32-545"
-                        ));
-                    }
-                    // A principal of another system.
-                    _ => {}
-                }
-            }
-        }
-        Access::Custom { sddl: Some(given), .. } if given.trim_start().starts_with("O:") => {
-            return Ok(given.clone());
-        }
-        Access::Custom { sddl: Some(given), .. } => return Ok(format!("O:{sid}{given}")),
-        Access::Custom { sddl: None, .. } => {
-            return Err("no SDDL is given for this system: set it in Access::Custom".to_owned());
-        }
-    }
-    Ok(sddl)
-}
-
-/// Only a SID may be put between the brackets of an entry: other text could close them.
-fn is_sid(text: &str) -> bool {
-    let mut parts = text.split('-');
-    let number = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
-    parts.next().is_some_and(|s| s.eq_ignore_ascii_case("S"))
-        && text.matches('-').count() >= 2
-        && parts.all(number)
-}
-
-/// The descriptor of [`sddl`] for the user of this process.
+/// The descriptor of [`Access::sddl`] for the user of this process.
 pub(super) fn descriptor(access: &Access, name: &Arc<str>) -> Result<SecurityDescriptor, Error> {
     let insecure = |problem| Error::Insecure { endpoint: name.clone(), problem };
     let sid = own_sid().map_err(|source| Error::system(name, "asking who we are", source))?;
-    let sddl = sddl(access, sid).map_err(insecure)?;
+    let sddl = access.sddl(sid).map_err(|error| insecure(error.to_string()))?;
     let parsed = wide(&sddl).and_then(|sddl| SecurityDescriptor::deserialize(&sddl));
     parsed.map_err(|error| insecure(format!("the system does not take the SDDL {sddl}: {error}")))
 }
@@ -98,6 +37,7 @@ pub(super) fn attributes(descriptor: &SecurityDescriptor) -> SECURITY_ATTRIBUTES
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
+    use crate::access::Principal;
     use crate::backends::named_pipe::handle::check;
     use crate::backends::named_pipe::instance::{self, InstanceKind};
     use std::os::windows::io::AsRawHandle;
@@ -170,9 +110,6 @@ pub(super) mod tests {
 
     #[test]
     fn others_may_read_and_write_and_create_no_instances() {
-        const FILE_CREATE_PIPE_INSTANCE: u32 = 4;
-        const GENERIC_WRITE: u32 = 0x4000_0000;
-        assert_eq!(CLIENT_RIGHTS & (FILE_CREATE_PIPE_INSTANCE | GENERIC_WRITE), 0);
         let name = wide(&format!(r"\\.\pipe\msgpipe.others.{}", std::process::id())).unwrap();
         let users = Principal::Sid("S-1-5-32-545".into());
         for (access, who) in
@@ -181,46 +118,15 @@ pub(super) mod tests {
             let descriptor = descriptor(&access, &"a test".into()).unwrap();
             let sddl = sddl_of(&instance::create(&name, InstanceKind::First, &descriptor).unwrap());
             assert_eq!(sddl.matches('(').count(), 3, "{sddl}");
-            assert!(sddl.contains(&format!("(A;;0x12019b;;;{who})")), "{sddl}");
+            assert!(sddl.contains(&format!("(A;;{CLIENT_RIGHTS:#x};;;{who})")), "{sddl}");
         }
     }
 
-    /// A service that runs as LocalSystem is the owner already.
     #[test]
-    fn local_system_has_one_entry() {
-        assert_eq!(sddl(&Access::Owner, SYSTEM).unwrap(), "O:S-1-5-18D:P(A;;GA;;;S-1-5-18)");
-        assert_eq!(
-            sddl(&Access::Owner, "S-1-5-7").unwrap(),
-            "O:S-1-5-7D:P(A;;GA;;;S-1-5-7)(A;;GA;;;SY)"
-        );
-    }
-
-    #[test]
-    fn custom_sddl_is_unchanged_except_for_the_owner() {
-        let custom = |sddl: &str| Access::Custom { sddl: Some(sddl.to_owned()), mode: None };
-        assert_eq!(sddl(&custom("D:(A;;GA;;;WD)"), "S-1-5-7").unwrap(), "O:S-1-5-7D:(A;;GA;;;WD)");
-        assert_eq!(sddl(&custom("O:BAD:(A;;GA;;;WD)"), "S-1-5-7").unwrap(), "O:BAD:(A;;GA;;;WD)");
-        let nothing = Access::Custom { sddl: None, mode: Some(0o600) };
-        assert!(sddl(&nothing, "S-1-5-7").unwrap_err().contains("no SDDL"));
-        let error = descriptor(&custom("D:(A;;nonsense"), &"the notes".into()).unwrap_err();
+    fn sddl_that_the_system_does_not_take_is_an_error_that_names_it() {
+        let custom = Access::Custom { sddl: Some("D:(A;;nonsense".to_owned()), mode: None };
+        let error = descriptor(&custom, &"the notes".into()).unwrap_err();
         assert!(error.to_string().contains("the notes"), "{error}");
         assert!(error.to_string().contains("nonsense"), "{error}");
-    }
-
-    #[test]
-    fn only_a_valid_sid_becomes_an_entry() {
-        for (text, fits) in [
-            ("S-1-5-32-545", true),
-            ("s-1-1-0", true),
-            ("S-1", false),
-            ("S-1-", false),
-            ("S--5", false),
-            ("WD", false),
-            ("S-1-5-7)(A;;GA;;;WD", false),
-            ("", false),
-        ] {
-            let access = Access::Only(vec![Principal::Sid(text.to_owned())]);
-            assert_eq!(sddl(&access, "S-1-5-7").is_ok(), fits, "{text:?}");
-        }
     }
 }

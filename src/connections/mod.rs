@@ -41,7 +41,7 @@ use crate::message_server::{ConnectionId, Event, Refusal, SendError};
 use crate::peer::Peer;
 use bytes::{Bytes, BytesMut};
 use clock::Clock;
-use connection::{Class, Connection, PeerClosed, Reading, Writing};
+use connection::{Class, Connection, PeerClosed, Writing};
 use reading::Turn;
 use sending::FLUSHES_MIN;
 use std::collections::VecDeque;
@@ -188,16 +188,6 @@ impl<S: ServerStream> Connections<S> {
         connection.stream.writable();
         if connection.is_blocked() {
             self.unsent.push_back(id);
-        }
-    }
-
-    /// The peer has closed both directions. Bytes that it sent can still be read.
-    pub fn hung_up(&mut self, id: ConnectionId) {
-        if let Some(connection) = self.table.get_mut(&id) {
-            connection.peer_closed = PeerClosed::Both;
-            if connection.reading == Reading::HalfClosed {
-                self.readable(id, true);
-            }
         }
     }
 

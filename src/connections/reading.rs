@@ -73,6 +73,20 @@ enum Stop {
 }
 
 impl<S: ServerStream> Connections<S> {
+    /// The peer has closed both directions. Bytes that it sent can still be read.
+    pub fn hung_up(&mut self, id: ConnectionId) {
+        let Some(connection) = self.table.get_mut(&id) else {
+            return;
+        };
+        connection.peer_closed = PeerClosed::Both;
+        match connection.reading {
+            Reading::HalfClosed => self.readable(id, true),
+            // What it waits for may be what is held for it, which only its end frees.
+            Reading::WaitsForMemory(_) => self.stop_waiting(id),
+            Reading::Open | Reading::Paused => {}
+        }
+    }
+
     /// Reads once from a connection, and begins its turn.
     pub(super) fn read(&mut self, id: ConnectionId, now: Instant) {
         let Some(connection) = self.table.get_mut(&id) else {

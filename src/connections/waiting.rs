@@ -150,11 +150,20 @@ impl<S: ServerStream> Connections<S> {
         };
         connection.keeps_going = keeps_going;
         if keeps_going && matches!(connection.reading, Reading::WaitsForMemory(_)) {
-            self.waiting.resume_reading(connection);
-            connection.times.restart(self.polled_at);
-            self.readable(id, false);
-            self.update_deadline(id);
+            self.stop_waiting(id);
         }
+    }
+
+    /// It does not wait for memory to read any more, whether there is some or not.
+    pub(super) fn stop_waiting(&mut self, id: ConnectionId) {
+        let Some(connection) = self.table.get_mut(&id) else {
+            return;
+        };
+        self.waiting.resume_reading(connection);
+        // The time of its incomplete message did not count meanwhile.
+        connection.times.restart(self.polled_at);
+        self.readable(id, false);
+        self.update_deadline(id);
     }
 
     /// The memory that must be free before another message is read: its reply may have the largest size.
@@ -190,11 +199,7 @@ impl<S: ServerStream> Connections<S> {
                 self.events.push_back(Event::Writable(id));
             } else {
                 promised += if class == Class::Small { memory_to_begin } else { 0 };
-                self.waiting.resume_reading(connection);
-                // The time of its incomplete message did not count meanwhile.
-                connection.times.restart(self.polled_at);
-                self.readable(id, false);
-                self.update_deadline(id);
+                self.stop_waiting(id);
             }
         }
     }

@@ -2,6 +2,7 @@
 //! must be missing.
 
 use super::clock::GRACE;
+use super::connection::Reading;
 use super::memory_tests::{Crowd, MEMORY, MESSAGE, frame, limits};
 use super::waiting::STALLED;
 use super::*;
@@ -84,6 +85,26 @@ fn bytes_of_a_disconnected_peer_do_not_wait_for_memory() {
     crowd.connections.hung_up(id(client));
     crowd.says(client, &frame(1).repeat(3));
     assert_eq!(crowd.heard(client), 3);
+}
+
+/// What it waits for may be held for itself, by the layer above: then only its end frees it.
+#[test]
+fn a_connection_that_waits_for_memory_ends_when_its_peer_has_gone() {
+    for message in [frame(1), frame(MESSAGE)] {
+        let mut crowd = Crowd::new();
+        let client = crowd.comes(0);
+        let room = if message.len() > 100 { MESSAGE + MESSAGE / 2 } else { 0 };
+        crowd.leaves(client, room);
+        crowd.says(client, &message[..message.len().min(100_000)]);
+        assert!(matches!(crowd.connections.table[&id(client)].reading, Reading::WaitsForMemory(_)));
+        crowd.connections.hung_up(id(client));
+        crowd.runs();
+        crowd.clients[client].fails_to_be_read(std::io::ErrorKind::ConnectionReset);
+        crowd.connections.readable(id(client), true);
+        crowd.runs();
+        assert_eq!(crowd.gone.len(), 1, "it waits for its own end");
+        assert!(crowd.has_no_waiting());
+    }
 }
 
 /// Even if its bytes arrive just when memory becomes free.

@@ -1,0 +1,9 @@
+//! What tools and examples read of a peer's bytes. `tests/endpoints.rs` runs the same function on random inputs and on the corpus.
+#![no_main]
+
+#[path = "../../tests/endpoint_cases/mod.rs"]
+mod endpoint_cases;
+#[path = "../heap.rs"]
+mod heap;
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| heap::bounded(|| endpoint_cases::values::check(bytes)));
