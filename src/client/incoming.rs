@@ -74,7 +74,7 @@ impl Client {
     ///
     /// # Errors
     /// [`Error::Misuse`] if there is an `Incoming` of this connection already; [`Error::Closed`] if the connection has
-    /// ended.
+    /// ended, or [`Error::Busy`] if the server has refused it.
     pub fn incoming(&self) -> Result<Incoming, Error> {
         let (inner, endpoint) = (self.inner.clone(), self.inner.endpoint.clone());
         if let Some(reason) = inner.pending.closed() {
@@ -93,7 +93,8 @@ impl Incoming {
     /// Returns the next message if it has arrived: reads arrived bytes and does not wait. `None`: not yet.
     ///
     /// # Errors
-    /// [`Error::Closed`] if the connection has ended, and all that came before was taken.
+    /// [`Error::Closed`] if the connection has ended, and all that came before was taken; [`Error::Busy`] instead if the server
+    /// has refused the connection.
     pub fn try_next(&mut self) -> Result<Option<ServerMessage>, Error> {
         if let Some(message) = self.take()? {
             return Ok(Some(message));
@@ -105,7 +106,7 @@ impl Incoming {
     /// Waits for the next message, at most for `timeout`.
     ///
     /// # Errors
-    /// [`Error::Deadline`] if none has arrived within `timeout`; [`Error::Closed`] as with
+    /// [`Error::Deadline`] if none has arrived within `timeout`; [`Error::Closed`] and [`Error::Busy`] as with
     /// [`try_next`](Incoming::try_next).
     ///
     /// ```no_run
