@@ -327,6 +327,8 @@ mod tests {
                     to_server: wire.to_server.clone(),
                     to_client: wire.to_client.clone(),
                     faults: wire.faults.clone(),
+                    #[cfg(feature = "test-util")]
+                    tasks: [None, None],
                     ..wire
                 };
                 let (readable, writable) = (wire.is_readable(end), wire.is_writable(end));

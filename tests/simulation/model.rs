@@ -123,7 +123,9 @@ impl Case {
         let asked = self.asked(number);
         let is_right = match error {
             // It was refused, or answered before its end.
-            Error::Stopped { .. } => asked.is_left || asked.begun == 0 || self.is_rough,
+            Error::Stopped { .. } => {
+                asked.is_left || asked.has_given_up || asked.begun == 0 || self.is_rough
+            }
             error => self.may_end(error),
         };
         drop(asked);
