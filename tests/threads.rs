@@ -1,9 +1,9 @@
-//! Programs of several threads, run in many orders by shuttle: `scripts/prove-threads`. Without `--cfg shuttle` there is nothing
+//! Programs of several threads, run in many orders by shuttle: `scripts/prove-threads`. Without `--cfg msgpipe_shuttle` there is nothing
 //! here.
 //!
 //! Time does not pass in them: whoever waits for something waits until it comes, and a program in which all wait fails. So
 //! nothing that they show rests on a deadline, or on looking again from time to time.
-#![cfg(shuttle)]
+#![cfg(msgpipe_shuttle)]
 
 #[path = "threads/calls.rs"]
 mod calls;

@@ -128,6 +128,8 @@ pub(super) struct Connection<S> {
     pub unread_allowed: bool,
     /// It is in the list of ready connections.
     pub in_ready: bool,
+    /// The turn in which something of its queue was sent last.
+    pub flushed_in: u32,
     /// The kept bytes may contain whole messages: they are decoded before the next read.
     pub undecoded: bool,
     /// A message was queued since the queue was last flushed.
@@ -163,6 +165,7 @@ impl<S> Connection<S> {
             keeps_going: false,
             unread_allowed: false,
             in_ready: false,
+            flushed_in: 0,
             undecoded: false,
             sent: false,
             times: Times::new(now),

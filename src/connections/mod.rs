@@ -85,6 +85,7 @@ pub(crate) struct Connections<S> {
     flushes: usize,
     /// The bytes that were sent in this turn.
     flushed: usize,
+    turn_number: u32,
     /// Connections that wait for memory.
     waiting: Waiting,
     /// The deadlines of the connections.
@@ -122,6 +123,7 @@ impl<S: ServerStream> Connections<S> {
             unsent: VecDeque::new(),
             flushes: FLUSHES_MIN,
             flushed: 0,
+            turn_number: 1,
             waiting: Waiting::default(),
             clock: Clock::new(),
             polled_at: None,
@@ -208,6 +210,7 @@ impl<S: ServerStream> Connections<S> {
         self.turn = self.ready.len();
         self.flushes = self.table.len().max(FLUSHES_MIN);
         self.flushed = 0;
+        self.turn_number = self.turn_number.wrapping_add(1);
         self.waiting.begin_turn(now);
     }
 

@@ -16,14 +16,17 @@ pub(super) const RECHECK_PAUSE: Duration = Duration::from_millis(10);
 /// whenever a queue shrinks must not keep the backend from polling.
 pub(super) const FLUSHES_MIN: usize = 16;
 
-/// The bytes that are sent in a turn before the system is polled again: a part of the usual size. To a peer that reads as
-/// fast as it is sent to, sending would never stop, and the requests that arrive meanwhile would wait.
+/// The bytes that are sent in a turn before a connection that has been sent something waits for the next turn: a part of the
+/// usual size. To a peer that reads as fast as it is sent to, sending would never stop, and the requests that arrive
+/// meanwhile would wait. Every connection is sent something in its turn, so that no deadline finds a peer blocked that is not.
 pub(super) const FLUSHED_MAX: usize = 64 * 1024;
 
 impl<S: ServerStream> Connections<S> {
     /// The next connection to flush in this turn.
     pub(super) fn next_unsent(&mut self) -> Option<ConnectionId> {
-        if self.flushed >= FLUSHED_MAX {
+        let next = self.unsent.front().and_then(|id| self.table.get(id));
+        let is_again = next.is_some_and(|it| it.flushed_in == self.turn_number);
+        if is_again && self.flushed >= FLUSHED_MAX {
             return None;
         }
         self.flushes = self.flushes.checked_sub(1)?;
@@ -42,6 +45,7 @@ impl<S: ServerStream> Connections<S> {
             match connection.stream.write(&mut connection.outbound.queue) {
                 Ok(sent) => {
                     self.flushed = self.flushed.saturating_add(sent);
+                    connection.flushed_in = self.turn_number;
                     connection.times.waiting = None;
                     if sent >= FLUSH_MOST && !connection.outbound.queue.is_empty() {
                         self.unsent.push_back(id);

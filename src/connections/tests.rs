@@ -194,14 +194,16 @@ fn sending_again_and_again_to_one_peer_does_not_keep_the_backend_from_polling() 
     }
 }
 
-/// The system is polled after so many bytes, whoever gets them, since requests may have arrived meanwhile.
+/// Each connection is sent something in a turn. Who has been sent something is sent more only up to a number of bytes: the system
+/// is polled then, since requests may have arrived meanwhile.
 #[test]
-fn a_turn_sends_a_limited_number_of_bytes() {
+fn a_turn_sends_something_to_each_and_a_limited_number_of_bytes_again() {
     const HEADER: usize = 8;
-    for (first, sent) in [(FLUSHED_MAX - 1, 3), (FLUSHED_MAX, 2), (FLUSHED_MAX + 1, 2)] {
+    for (first, again) in [(FLUSHED_MAX - 1, true), (FLUSHED_MAX, false), (FLUSHED_MAX + 1, false)]
+    {
         let mut connections = Connections::new(Arc::new(framing()), &Limits::default());
         let (now, taken) = (Instant::now(), Rc::new(Cell::new(0)));
-        for number in 0..3 {
+        for number in 0..2 {
             let stream = Greedy { taken: taken.clone() };
             connections.add(id(number), stream, Peer::default(), false, now);
         }
@@ -209,17 +211,25 @@ fn a_turn_sends_a_limited_number_of_bytes() {
         while connections.next(now).is_some() {}
         connections.begin_turn(now);
         taken.set(0);
-        let sizes = [1000, first - 1000, 500];
-        for (number, size) in sizes.into_iter().enumerate() {
-            connections.send(id(number as u64), b"", vec![1; size - HEADER].into()).unwrap();
-        }
-        while connections.next(now).is_some() {}
-        let expected: usize = sizes[..sent].iter().sum();
-        assert_eq!(taken.get(), expected, "{first}");
-        assert_eq!(connections.is_busy(), sent < 3);
+        let mut send = |connections: &mut Connections<Greedy>, to: u64, size: usize| {
+            connections.send(id(to), b"", vec![1; size - HEADER].into()).unwrap();
+            while connections.next(now).is_some() {}
+        };
+        send(&mut connections, 0, first);
+        assert_eq!(taken.get(), first);
+        // The other one has its turn, whatever was sent before.
+        send(&mut connections, 1, 500);
+        assert_eq!(taken.get(), first + 500);
+        let limit = taken.get();
+        taken.set(0);
+        connections.begin_turn(now);
+        send(&mut connections, 0, first);
+        send(&mut connections, 0, 500);
+        assert_eq!(taken.get(), if again { first + 500 } else { first }, "{first} of {limit}");
+        assert_eq!(connections.is_busy(), !again);
         connections.begin_turn(now);
         while connections.next(now).is_some() {}
-        assert_eq!(taken.get(), sizes.iter().sum::<usize>());
+        assert_eq!(taken.get(), first + 500);
     }
 }
 

@@ -122,6 +122,10 @@ impl MessageServer for Watched {
         self.inner.allow_unread(connection, allowed);
     }
 
+    fn limit_in_transit(&mut self, connection: ConnectionId, limited: bool) {
+        self.inner.limit_in_transit(connection, limited);
+    }
+
     fn largest_message(&self, to: ConnectionId) -> usize {
         self.inner.largest_message(to)
     }

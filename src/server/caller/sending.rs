@@ -21,7 +21,7 @@ impl Caller {
         answer: Answer,
     ) -> CallEnd {
         let is_free = self.refused.is_none() && messages.has_room(connection);
-        if !is_free && !self.streams.is_empty() && !self.is_mixed {
+        if !is_free && !self.is_mixed && self.has_parts_waiting() {
             self.is_mixed = true;
             messages.limit_in_transit(connection, true);
         }
@@ -53,6 +53,11 @@ impl Caller {
             self.is_done(request, end);
         }
         end
+    }
+
+    /// Whether parts of a reply wait for it to read.
+    fn has_parts_waiting(&self) -> bool {
+        self.streams.iter().any(|id| self.machine.queued(*id) > 0)
     }
 
     /// Answers with a reply that has metadata.
