@@ -211,7 +211,7 @@ fn a_turn_sends_something_to_each_and_a_limited_number_of_bytes_again() {
         while connections.next(now).is_some() {}
         connections.begin_turn(now);
         taken.set(0);
-        let mut send = |connections: &mut Connections<Greedy>, to: u64, size: usize| {
+        let send = |connections: &mut Connections<Greedy>, to: u64, size: usize| {
             connections.send(id(to), b"", vec![1; size - HEADER].into()).unwrap();
             while connections.next(now).is_some() {}
         };
