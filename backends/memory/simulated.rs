@@ -61,6 +61,8 @@ struct Simulated {
 }
 
 thread_local! {
+    // Clippy for Windows does not see the `const` (rust-clippy 1.96).
+    #[allow(clippy::missing_const_for_thread_local)]
     static HERE: RefCell<std::rc::Weak<Simulated>> = const { RefCell::new(std::rc::Weak::new()) };
 }
 

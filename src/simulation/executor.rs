@@ -55,6 +55,8 @@ pub(super) struct Executor {
 }
 
 thread_local! {
+    // Clippy for Windows does not see the `const` (rust-clippy 1.96).
+    #[allow(clippy::missing_const_for_thread_local)]
     static HERE: RefCell<Option<Rc<Executor>>> = const { RefCell::new(None) };
 }
 
