@@ -71,6 +71,10 @@ impl<W: World> MessageServer for Served<W> {
         self.server.allow_unread(connection, allowed);
     }
 
+    fn limit_in_transit(&mut self, connection: ConnectionId, limited: bool) {
+        self.server.limit_in_transit(connection, limited);
+    }
+
     fn largest_message(&self, to: ConnectionId) -> usize {
         self.server.largest_message(to)
     }
