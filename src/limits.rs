@@ -220,8 +220,13 @@ impl Limits {
 
     /// The bytes of a connection's send queue above which a layer that schedules hands over nothing more. What
     /// is in the queue cannot be overtaken; less than the system's buffers hold would let them run empty.
-    pub(crate) fn schedule_queue(&self) -> usize {
-        (self.queued / 2).min(64 * 1024)
+    /// - A connection with large messages alone: 192 KiB, so that one system call takes several parts of 64 KiB.
+    /// - With small messages beside large ones: 64 KiB, so that they do not wait long.
+    ///
+    /// In both cases not more than half of [`Limits::queued`].
+    pub(crate) fn schedule_queue(&self, has_small: bool) -> usize {
+        let most = if has_small { 64 * 1024 } else { 192 * 1024 };
+        most.min(self.queued / 2)
     }
 
     /// The machine of calls with these limits.

@@ -126,6 +126,8 @@ pub(super) struct Connection<S> {
     pub keeps_going: bool,
     /// It is read although its peer does not read, and it is not closed for that.
     pub unread_allowed: bool,
+    /// Small messages are sent to it beside large ones: less is queued and sent at a time, so that they do not wait long.
+    pub has_small: bool,
     /// It is in the list of ready connections.
     pub in_ready: bool,
     /// The turn in which something of its queue was sent last.
@@ -165,6 +167,7 @@ impl<S> Connection<S> {
             keeps_going: false,
             unread_allowed: false,
             in_ready: false,
+            has_small: false,
             flushed_in: 0,
             undecoded: false,
             sent: false,

@@ -351,11 +351,10 @@ impl<S: ServerStream> Connections<S> {
 
     /// See [`MessageServer::has_room`](crate::MessageServer::has_room).
     pub fn has_room(&mut self, id: ConnectionId) -> bool {
-        let most = self.limits.schedule_queue();
         let Some(connection) = self.table.get_mut(&id).filter(|c| c.takes_messages()) else {
             return true; // `send` says what is wrong
         };
-        if connection.outbound.queue.len() <= most {
+        if connection.outbound.queue.len() <= self.limits.schedule_queue(connection.has_small) {
             return true;
         }
         if connection.writing == Writing::Open {

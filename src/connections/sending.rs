@@ -1,6 +1,6 @@
 //! Sending queues to peers, and closing connections.
 
-use super::connection::{Closing, Reading, Writing};
+use super::connection::{Closing, Connection, Reading, Writing};
 use super::{Connections, FLUSH_MOST, ServerStream};
 use crate::error::CloseReason;
 use crate::framing::SendQueue;
@@ -16,17 +16,21 @@ pub(super) const RECHECK_PAUSE: Duration = Duration::from_millis(10);
 /// whenever a queue shrinks must not keep the backend from polling.
 pub(super) const FLUSHES_MIN: usize = 16;
 
-/// The bytes that are sent in a turn before a connection that has been sent something waits for the next turn: a part of the
-/// usual size. To a peer that reads as fast as it is sent to, sending would never stop, and the requests that arrive
+/// The bytes that are sent in a turn before a connection that has been sent something waits for the next turn: two parts of
+/// the usual size. To a peer that reads as fast as it is sent to, sending would never stop, and the requests that arrive
 /// meanwhile would wait. Every connection is sent something in its turn, so that no deadline finds a peer blocked that is not.
-pub(super) const FLUSHED_MAX: usize = 64 * 1024;
+pub(super) const FLUSHED_MAX: usize = 128 * 1024;
+
+/// The same for a connection with small messages beside large ones: one part.
+pub(super) const FLUSHED_BESIDE: usize = 64 * 1024;
 
 impl<S: ServerStream> Connections<S> {
     /// The next connection to flush in this turn.
     pub(super) fn next_unsent(&mut self) -> Option<ConnectionId> {
         let next = self.unsent.front().and_then(|id| self.table.get(id));
-        let is_again = next.is_some_and(|it| it.flushed_in == self.turn_number);
-        if is_again && self.flushed >= FLUSHED_MAX {
+        let again = next.filter(|it| it.flushed_in == self.turn_number);
+        let most = |it: &Connection<S>| if it.has_small { FLUSHED_BESIDE } else { FLUSHED_MAX };
+        if again.is_some_and(|it| self.flushed >= most(it)) {
             return None;
         }
         self.flushes = self.flushes.checked_sub(1)?;
@@ -100,7 +104,7 @@ impl<S: ServerStream> Connections<S> {
             return;
         }
         if connection.writing == Writing::WaitsForRoom {
-            if queued > self.limits.schedule_queue() / 2 {
+            if queued > self.limits.schedule_queue(connection.has_small) / 2 {
                 return;
             }
             connection.writing = Writing::Full;
@@ -141,6 +145,7 @@ impl<S: ServerStream> Connections<S> {
     /// See [`MessageServer::limit_in_transit`](crate::MessageServer::limit_in_transit).
     pub fn limit_in_transit(&mut self, id: ConnectionId, limited: bool) {
         if let Some(connection) = self.table.get_mut(&id) {
+            connection.has_small = limited;
             connection.stream.limit_in_transit(limited);
         }
     }

@@ -1,7 +1,7 @@
 //! Connections with scripted streams, for outcomes that a real system does not produce on demand.
 
 use super::reading::{TURN_MESSAGES, TURN_TIME};
-use super::sending::FLUSHED_MAX;
+use super::sending::{FLUSHED_BESIDE, FLUSHED_MAX};
 use super::*;
 use crate::framing::{Layer, Native, SendQueue};
 use std::cell::Cell;
@@ -195,18 +195,21 @@ fn sending_again_and_again_to_one_peer_does_not_keep_the_backend_from_polling() 
 }
 
 /// Each connection is sent something in a turn. Who has been sent something is sent more only up to a number of bytes: the system
-/// is polled then, since requests may have arrived meanwhile.
+/// is polled then, since requests may have arrived meanwhile. With small messages beside large ones it is less.
 #[test]
 fn a_turn_sends_something_to_each_and_a_limited_number_of_bytes_again() {
     const HEADER: usize = 8;
-    for (first, again) in [(FLUSHED_MAX - 1, true), (FLUSHED_MAX, false), (FLUSHED_MAX + 1, false)]
-    {
+    let around = |most: usize| [(most - 1, true), (most, false), (most + 1, false)];
+    let alone = around(FLUSHED_MAX).map(|(first, again)| (false, first, again));
+    let beside = around(FLUSHED_BESIDE).map(|(first, again)| (true, first, again));
+    for (has_small, first, again) in alone.into_iter().chain(beside) {
         let mut connections = Connections::new(Arc::new(framing()), &Limits::default());
         let (now, taken) = (Instant::now(), Rc::new(Cell::new(0)));
         for number in 0..2 {
             let stream = Greedy { taken: taken.clone() };
             connections.add(id(number), stream, Peer::default(), false, now);
         }
+        connections.limit_in_transit(id(0), has_small);
         connections.begin_turn(now);
         while connections.next(now).is_some() {}
         connections.begin_turn(now);

@@ -100,6 +100,27 @@ fn the_room_of_a_layer_that_schedules_is_exact_and_it_is_told_of_more() {
     }
 }
 
+/// Large messages alone may wait together, so that one system call takes several; small ones beside them wait for less.
+#[test]
+fn a_layer_that_schedules_has_less_room_while_small_messages_are_beside_large_ones() {
+    for (has_small, most) in [(false, 192 << 10), (true, 64 << 10)] {
+        for (queued, has_room) in [(most - 1, true), (most, true), (most + 1, false)] {
+            let mut scene = Scene::begun(&Limits::default());
+            let now = scene.start;
+            scene.peer.takes(false);
+            scene.connections.limit_in_transit(ID, has_small);
+            scene.sends(queued - 8, now);
+            assert_eq!(scene.connections.has_room(ID), has_room, "{queued} of {most}");
+            // It is told again when half of it is left.
+            scene.peer.takes_bytes(queued - most / 2);
+            scene.connections.writable(ID);
+            let events = scene.at(now);
+            let is_told = matches!(events[..], [Event::Writable(ID)]);
+            assert_eq!(is_told, !has_room, "{queued} of {most}: {events:?}");
+        }
+    }
+}
+
 #[test]
 fn a_closing_connection_is_neither_read_nor_reported_writable() {
     let limits = Limits { queued: 1000, ..Limits::default() };

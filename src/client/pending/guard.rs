@@ -1,13 +1,13 @@
 //! The lock on a client's calls.
 
+use super::slot::Who;
 use super::state::State;
-use crate::guard::guarded;
 use crate::sync::MutexGuard;
 use crate::sync::atomic::{AtomicBool, Ordering};
 use std::ops::{Deref, DerefMut};
 
-/// The lock on the calls. When it is released, the reading thread can see whether there is something to send, and tasks
-/// are woken: not before, as a waker may run anything.
+/// The lock on the calls. When it is released, the reading thread can see whether there is something to send, and threads and
+/// tasks are woken: not before, as a waker may run anything.
 pub(super) struct Guard<'a> {
     /// `None` once it is released.
     state: Option<MutexGuard<'a, State>>,
@@ -47,7 +47,6 @@ impl Drop for Guard<'_> {
         }
         let woken = std::mem::take(&mut state.woken);
         drop(state);
-        // The fault of one is not the others': each is woken.
-        woken.into_iter().for_each(|task| guarded(|| task.wake()));
+        woken.into_iter().for_each(Who::wake);
     }
 }

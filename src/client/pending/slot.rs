@@ -6,6 +6,10 @@ use crate::exchange::{Charge, Metadata};
 use crate::sync::thread::Thread;
 use bytes::Bytes;
 use std::collections::VecDeque;
+
+#[cfg(feature = "tokio")]
+use crate::guard::guarded;
+#[cfg(feature = "tokio")]
 use std::task::Waker;
 
 /// How a call ended.
@@ -39,8 +43,21 @@ pub(super) enum Who {
     Task(Waker),
 }
 
-/// The tasks that are to be woken once no lock is held: a waker is code of somebody else, and may drop a call.
-pub(super) type Woken = Vec<Waker>;
+impl Who {
+    /// Not under a lock; see [`Woken`].
+    pub fn wake(self) {
+        match self {
+            Who::Thread(thread) => thread.unpark(),
+            // The fault of one is not the others'.
+            #[cfg(feature = "tokio")]
+            Who::Task(task) => guarded(|| task.wake()),
+        }
+    }
+}
+
+/// Who is to be woken once no lock is held. A waker is code of somebody else, and may drop a call; a thread would only wait
+/// for the lock, which costs two changes of the thread that runs if they share a CPU.
+pub(super) type Woken = Vec<Who>;
 
 /// A thread that may wait as a follower, or a task.
 #[derive(Debug, Default)]
@@ -52,14 +69,7 @@ pub(super) struct Waiter {
 
 impl Waiter {
     pub fn wake(&mut self, woken: &mut Woken) {
-        #[cfg(not(feature = "tokio"))]
-        let _ = woken;
-        match self.who.take() {
-            Some(Who::Thread(thread)) => thread.unpark(),
-            #[cfg(feature = "tokio")]
-            Some(Who::Task(task)) => woken.push(task),
-            None => {}
-        }
+        woken.extend(self.who.take());
     }
 }
 

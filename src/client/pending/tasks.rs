@@ -21,7 +21,7 @@ impl State {
     /// Passes on all tasks: the connection has ended.
     pub(super) fn wake_all_tasks(&mut self) {
         let waiting = std::mem::take(&mut self.tasks.waiting);
-        self.woken.extend(waiting.into_values().map(|wait| wait.task));
+        self.woken.extend(waiting.into_values().map(|wait| Who::Task(wait.task)));
     }
 
     /// Passes on the tasks that wait to call, if one may.
@@ -34,7 +34,7 @@ impl State {
         let (over, left) = waiting.into_iter().partition(|(_, wait)| calls(wait));
         let over: std::collections::BTreeMap<u64, Waiting> = over;
         self.tasks.waiting = left;
-        self.woken.extend(over.into_values().map(|wait| wait.task));
+        self.woken.extend(over.into_values().map(|wait| Who::Task(wait.task)));
     }
 
     /// Passes on the tasks for which something has come, or the deadline has passed.
@@ -46,7 +46,7 @@ impl State {
             waiting.iter().filter(|(_, wait)| is_over(wait)).map(|(key, _)| *key).collect();
         let waiting = &mut self.tasks.waiting;
         let over = over.iter().filter_map(|key| waiting.remove(key));
-        self.woken.extend(over.map(|wait| wait.task));
+        self.woken.extend(over.map(|wait| Who::Task(wait.task)));
     }
 }
 

@@ -21,7 +21,9 @@ impl Caller {
         answer: Answer,
     ) -> CallEnd {
         let is_free = self.refused.is_none() && messages.has_room(connection);
-        if !is_free && !self.is_mixed && self.has_parts_waiting() {
+        // Parts wait in the send queue, or did so until it was last sent.
+        let is_behind = !is_free || self.blocked.is_some();
+        if is_behind && !self.is_mixed && self.has_parts_waiting() {
             self.is_mixed = true;
             messages.limit_in_transit(connection, true);
         }
