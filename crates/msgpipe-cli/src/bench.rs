@@ -2,13 +2,12 @@
 
 use crate::args::{Bench, Common};
 use crate::exit::Exit;
-use crate::{output, picture, serve, target};
+use crate::interrupt::Interrupt;
+use crate::{output, picture, target};
 use hdrhistogram::Histogram;
 use msgpipe::monitor::PING;
 use msgpipe::{Call, Client, Server, Stopper};
 use std::collections::VecDeque;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -37,7 +36,7 @@ pub fn run(common: &Common, args: &Bench) -> Result<(), Exit> {
         None => Some(Own::start(common)?),
     };
     let measured = measure_all(common, args, own.as_ref());
-    match own.is_some_and(|own| own.is_interrupted.load(Ordering::SeqCst)) {
+    match own.is_some_and(|own| own.interrupt.has_come()) {
         true => Err(Exit::Interrupted),
         false => measured,
     }
@@ -76,21 +75,22 @@ struct Own {
     name: String,
     stopper: Stopper,
     thread: Option<JoinHandle<()>>,
-    is_interrupted: Arc<AtomicBool>,
+    interrupt: Interrupt,
 }
 
 impl Own {
     fn start(common: &Common) -> Result<Own, Exit> {
         let name = format!("msgpipe-bench.{}", std::process::id());
+        let interrupt = Interrupt::install()?;
         let server = Server::bind_with(name.as_str(), target::limits(common)?)?;
-        let stopper = server.stopper();
+        let (stopper, interrupted) = (server.stopper(), server.stopper());
         // The calls fail then.
-        let is_interrupted = serve::stop_at_ctrl_c(server.stopper())?;
+        interrupt.stops(move || interrupted.stop());
         let thread = thread::spawn(move || {
             // Its end shows in the calls.
             let _ = server.serve(|request| request.into_body());
         });
-        Ok(Own { name, stopper, thread: Some(thread), is_interrupted })
+        Ok(Own { name, stopper, thread: Some(thread), interrupt })
     }
 }
 

@@ -2,10 +2,10 @@
 
 use crate::args::Common;
 use crate::exit::Exit;
-use crate::{list, output, serve};
+use crate::interrupt::Interrupt;
+use crate::{list, output};
 use msgpipe::{Client, Endpoint, Limits, NAME_MAX, Server};
 use std::env;
-use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::Instant;
 
@@ -98,14 +98,15 @@ fn variables(checks: &mut Checks) -> Result<(), Exit> {
 /// Whether a server and a client find each other.
 fn round_trip(checks: &mut Checks, limits: &Limits) -> Result<(), Exit> {
     let name = format!("msgpipe-doctor.{}", std::process::id());
+    let interrupt = Interrupt::install()?;
     let server = match Server::bind_with(name.as_str(), limits.clone()) {
         Ok(server) => server,
         Err(error) => {
             return checks.wrong(&format!("no server can listen: {error}"), "See the text above.");
         }
     };
-    let stopper = server.stopper();
-    let is_interrupted = serve::stop_at_ctrl_c(server.stopper())?;
+    let (stopper, interrupted) = (server.stopper(), server.stopper());
+    interrupt.stops(move || interrupted.stop());
     let serving = thread::spawn(move || server.serve(|request| request.into_body()));
     let began = Instant::now();
     let called =
@@ -113,7 +114,7 @@ fn round_trip(checks: &mut Checks, limits: &Limits) -> Result<(), Exit> {
     let took = began.elapsed();
     stopper.stop();
     let served = serving.join();
-    if is_interrupted.load(Ordering::SeqCst) {
+    if interrupt.has_come() {
         return Err(Exit::Interrupted);
     }
     match (called, served) {

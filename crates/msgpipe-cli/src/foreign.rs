@@ -2,6 +2,7 @@
 
 use crate::args::{Common, FramingName};
 use crate::exit::Exit;
+use crate::interrupt::Interrupt;
 use crate::target;
 use msgpipe::bytes::Bytes;
 use msgpipe::{Error, Event, MessageServer};
@@ -44,6 +45,7 @@ pub fn listen(
 
 /// Sends each message back, until it is stopped.
 pub fn echo(common: &Common, name: &str, framing: FramingName) -> Result<(), Exit> {
+    let interrupt = Interrupt::install()?;
     let mut server = target::message_server(common, name, framing)?;
     let stops = Arc::new(AtomicBool::new(false));
     let (waker, stop) = (server.waker(), stops.clone());
@@ -51,7 +53,7 @@ pub fn echo(common: &Common, name: &str, framing: FramingName) -> Result<(), Exi
         stop.store(true, Ordering::SeqCst);
         waker.wake();
     };
-    crate::serve::at_ctrl_c(stop.clone())?;
+    interrupt.stops(stop.clone());
     crate::serve::announce(server.endpoint(), stop)?;
     while !stops.load(Ordering::SeqCst) {
         match server.poll(None)? {

@@ -9,6 +9,7 @@ mod doctor;
 mod exit;
 mod foreign;
 mod inspect;
+mod interrupt;
 mod list;
 mod listen;
 mod output;

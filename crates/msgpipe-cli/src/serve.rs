@@ -8,11 +8,10 @@ mod threads;
 
 use crate::args::{Common, Serve};
 use crate::exit::Exit;
+use crate::interrupt::Interrupt;
 use crate::{foreign, output, target};
-use msgpipe::{ServerOptions, Stopper, Workers};
+use msgpipe::{ServerOptions, Workers};
 use std::io::{self, Write as _};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 pub fn run(common: &Common, args: &Serve) -> Result<(), Exit> {
     if let Some(framing) = common.framing {
@@ -22,10 +21,11 @@ pub fn run(common: &Common, args: &Serve) -> Result<(), Exit> {
         };
     }
     let endpoint = target::endpoint(&args.name)?;
+    let interrupt = Interrupt::install()?;
     let server = ServerOptions::new().limits(target::limits(common)?).bind(endpoint)?;
     let stopper = server.stopper();
     let unread = server.stopper();
-    at_ctrl_c(move || stopper.stop())?;
+    interrupt.stops(move || stopper.stop());
     announce(server.endpoint(), move || unread.stop())?;
     match args.exec.split_first() {
         None => server.serve(|request| request.into_body())?,
@@ -38,25 +38,6 @@ pub fn run(common: &Common, args: &Serve) -> Result<(), Exit> {
         }
     }
     Ok(())
-}
-
-/// Stops at Ctrl-C, and when the system asks the process to end.
-pub fn at_ctrl_c(stop: impl FnMut() + Send + 'static) -> Result<(), Exit> {
-    ctrlc::set_handler(stop).map_err(|error| {
-        Exit::System("setting what Ctrl-C does".to_owned(), std::io::Error::other(error))
-    })
-}
-
-/// At Ctrl-C and when the process is to end, stops this server, which removes its socket as at any other end; then the result
-/// is true.
-pub fn stop_at_ctrl_c(stopper: Stopper) -> Result<Arc<AtomicBool>, Exit> {
-    let is_interrupted = Arc::new(AtomicBool::new(false));
-    let interrupted = is_interrupted.clone();
-    at_ctrl_c(move || {
-        interrupted.store(true, Ordering::SeqCst);
-        stopper.stop();
-    })?;
-    Ok(is_interrupted)
 }
 
 /// Says where it listens, for those who wait for it. When they have closed the output, `stop` ends the server.

@@ -233,6 +233,25 @@ fn a_bench_that_is_interrupted_leaves_no_socket() {
     fs::remove_dir_all(directory).unwrap();
 }
 
+/// The signal comes as soon as the socket is there.
+#[test]
+fn who_is_interrupted_while_it_begins_to_listen_leaves_no_socket() {
+    let directory = runtime("begins");
+    for arguments in [&["serve", "begins", "--echo"][..], &["bench", "--time", "60s"], &["doctor"]]
+    {
+        for _ in 0..20 {
+            let mut begins = command(arguments);
+            let mut begins = Started::new(begins.env("XDG_RUNTIME_DIR", &directory));
+            while sockets(&directory).is_empty() && begins.0.try_wait().unwrap().is_none() {}
+            begins.send(Signal::INT);
+            let (status, errors) = begins.ended();
+            assert!(status.is_some(), "{arguments:?}: it was killed. {errors}");
+            assert_eq!(sockets(&directory), [""; 0], "{arguments:?}");
+        }
+    }
+    fs::remove_dir_all(directory).unwrap();
+}
+
 #[test]
 fn the_doctor_finds_directories_that_are_open_to_others() {
     // Short: names of any length fit, so that nothing else is wrong.
