@@ -61,7 +61,11 @@ impl ReadBuffers {
         let fits = whole <= self.large_size && self.large_size <= whole + whole / 8;
         let (mut larger, size) = match fits && self.large.try_reclaim(whole) {
             true => (std::mem::take(&mut self.large), self.large_size),
-            false => (BytesMut::with_capacity(needed), needed),
+            // One that takes no more than a chunk is made at once, and not copied at each piece until it has grown.
+            false => {
+                let needed = needed.max(whole.min(READ_CHUNK + 1));
+                (BytesMut::with_capacity(needed), needed)
+            }
         };
         // The message ends where its buffer does: no small message that follows can keep the buffer allocated.
         if larger.capacity() > whole {
@@ -121,6 +125,36 @@ mod tests {
             buffer.resize((len + 64).min(whole), 2);
         }
         assert!(moves <= 8, "{moves} copies");
+    }
+
+    /// Of the chunk that it begins in little is left.
+    #[test]
+    fn a_message_that_begins_in_a_used_chunk_is_seldom_copied() {
+        for whole in [READ_CHUNK - 1000, READ_CHUNK, READ_CHUNK + 1, READ_CHUNK + 2, 1 << 20] {
+            let mut buffers = ReadBuffers::default();
+            let mut used = buffers.take_chunk(CHUNK_ROOM_MIN);
+            let left = CHUNK_ROOM_MIN * 2;
+            used.resize(READ_CHUNK - left, 1);
+            let messages = used.split().freeze();
+            buffers.give_back(used, 0);
+            let mut buffer = buffers.take_chunk(CHUNK_ROOM_MIN);
+            assert_eq!(buffer.capacity(), left);
+            buffer.resize(CHUNK_ROOM_MIN + 1, 2);
+            let (mut size, mut moves) = (0, 0);
+            while buffer.len() < whole {
+                let (before, len) = (buffer.as_ptr(), buffer.len());
+                (buffer, size) = buffers.with_room(buffer, size, whole - len, len);
+                assert!(
+                    size <= 2 * len + READ_CHUNK,
+                    "it grows with what has arrived: {size}, {len}"
+                );
+                assert!(buffer.capacity() > len);
+                moves += usize::from(buffer.as_ptr() != before);
+                buffer.resize((len + 64).min(whole), 2);
+            }
+            assert!(moves <= 8, "{moves} copies of {whole} bytes");
+            drop(messages);
+        }
     }
 
     #[test]
