@@ -101,7 +101,9 @@ impl TaskWait {
             TaskWait::Tokio(wait) => wait.poll(context, until),
             #[cfg(feature = "test-util")]
             TaskWait::Simulated(timer) => {
-                messages.watch(context.waker());
+                if !messages.watch(context.waker()) {
+                    return Poll::Ready(Err(crate::simulation::cannot_watch()));
+                }
                 until.map_or(Poll::Pending, |until| timer.poll(context, until).map(Ok))
             }
         }

@@ -62,7 +62,9 @@ use std::time::{Duration, Instant};
 /// [`memory`]: crate::memory
 pub trait MessageServer {
     /// Waits for the next event, at most for `timeout`; with `None`, until there is an event. With a timeout
-    /// of zero it does not wait.
+    /// of zero it does not wait: it takes what has arrived and returns the first event of it, if there is one. While
+    /// clients always send more and no event comes of it, a poll of this crate's servers returns `None` at most about a
+    /// millisecond after its timeout, and the next one goes on.
     ///
     /// Returns `Ok(None)` when the time has passed. Messages that [`send`](MessageServer::send) has queued
     /// are sent before `poll` waits.
@@ -217,7 +219,8 @@ pub trait MessageServer {
     }
 
     /// Has a task woken, once, when there may be new events; it is called again before each wait. Default: `false`, that
-    /// cannot be done. Only servers that can run in a [simulation](crate::memory::Simulation).
+    /// cannot be done. Only servers that can run in a [simulation](crate::memory::Simulation): there serving ends with
+    /// [`Error::System`] if it returns `false`.
     #[cfg(feature = "test-util")]
     fn watch(&self, task: &std::task::Waker) -> bool {
         let _ = task;
@@ -256,6 +259,10 @@ macro_rules! forward_to_inner {
                 body: Bytes,
             ) -> Result<(), SendError> {
                 (**self).send_with_head(to, head, body)
+            }
+
+            fn send(&mut self, to: ConnectionId, message: Bytes) -> Result<(), SendError> {
+                (**self).send(to, message)
             }
 
             fn has_room(&mut self, to: ConnectionId) -> bool {

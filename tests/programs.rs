@@ -13,8 +13,10 @@
 mod calling_back;
 #[path = "programs/client.rs"]
 mod client;
+mod environment;
 #[path = "programs/model.rs"]
 mod model;
+mod passing;
 #[path = "programs/plan.rs"]
 mod plan;
 #[path = "programs/running.rs"]

@@ -18,12 +18,14 @@ mod case;
 mod chance;
 #[path = "simulation/client.rs"]
 mod client;
+mod environment;
 #[path = "simulation/found.rs"]
 mod found;
 #[path = "simulation/making.rs"]
 mod making;
 #[path = "simulation/model.rs"]
 mod model;
+mod passing;
 #[path = "simulation/plan.rs"]
 mod plan;
 #[path = "simulation/running.rs"]
@@ -32,24 +34,18 @@ mod running;
 mod server;
 #[path = "simulation/signal.rs"]
 mod signal;
+#[path = "simulation/transports.rs"]
+mod transports;
 
+use environment::number;
 use plan::Program;
 use std::hash::{BuildHasher, Hasher, RandomState};
-use std::str::FromStr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::thread;
 use std::time::Instant;
 
 /// The programs of a test run without `MSGPIPE_SIM_PROGRAMS`.
 const PROGRAMS: u64 = 400;
-
-/// The number in a variable of the environment.
-fn number<N: FromStr>(variable: &str) -> Option<N> {
-    let text = std::env::var(variable).ok()?;
-    let number = text.parse().ok();
-    assert!(number.is_some(), "{variable}={text} is no number");
-    number
-}
 
 #[test]
 fn every_program_ends_as_the_model_allows() {

@@ -4,11 +4,13 @@
 mod tidy {
     pub mod circles;
     mod of_the_rules;
+    pub mod passing;
     pub mod rules;
     pub mod source;
 }
 
 use tidy::circles::circles;
+use tidy::passing::not_passed_on;
 use tidy::rules;
 use tidy::source::{self, File, checkout};
 
@@ -88,6 +90,14 @@ fn no_two_files_import_each_other() {
         "of two files that import each other neither can be read, changed or moved without the other; \
          what both need belongs in a file of its own",
         &circles(&checkout()),
+    );
+}
+
+#[test]
+fn who_passes_a_server_of_messages_on_forgets_no_method() {
+    keep(
+        "a method of `MessageServer` with a default is passed on like the others, or the default answers in its place",
+        &not_passed_on(&checkout()),
     );
 }
 

@@ -221,6 +221,11 @@ impl State {
         self.end.is_some()
     }
 
+    /// Nothing more arrives, and nothing more can be written.
+    pub fn has_gone(&self) -> bool {
+        self.end.is_some() && self.unwritable.is_some()
+    }
+
     pub fn is_closed(&self) -> bool {
         self.is_closed
     }

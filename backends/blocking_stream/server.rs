@@ -2,7 +2,7 @@
 
 use super::pump::Link;
 use crate::byte_stream::ByteStream;
-use crate::connections::{Connections, ServerStream};
+use crate::connections::{Connections, ServerStream, is_over};
 use crate::framing::{Carrier, Framing, GoodbyeCode, SendQueue};
 use crate::goodbye::Goodbye;
 use crate::message_server::{ConnectionId, Event, MessageServer, SendError, Waker};
@@ -71,7 +71,7 @@ impl StreamServer {
         let woken = std::mem::take(&mut state.woken);
         let has_arrived = std::mem::take(&mut state.has_arrived);
         let has_room = std::mem::take(&mut state.has_room);
-        let is_ended = state.is_ended();
+        let (is_ended, has_gone) = (state.is_ended(), state.has_gone());
         drop(state);
         if woken {
             self.connections.push_event(Event::Woken);
@@ -81,6 +81,9 @@ impl StreamServer {
         }
         if has_room {
             self.connections.writable(ONLY);
+        }
+        if has_gone && (has_arrived || has_room) {
+            self.connections.hung_up(ONLY);
         }
         self.connections.begin_turn(Instant::now());
     }
@@ -102,11 +105,13 @@ impl MessageServer for StreamServer {
                 return Ok(Some(event));
             }
             let state = self.link.lock();
-            if self.connections.is_busy() || state.woken || state.has_arrived || state.has_room {
-                continue;
-            }
-            if until.is_some_and(|until| until <= now) {
+            let has_news = state.woken || state.has_arrived || state.has_room;
+            let is_busy = self.connections.is_busy() || has_news;
+            if is_over(until, is_busy, now) {
                 return Ok(None);
+            }
+            if is_busy {
+                continue;
             }
             let deadline = [until, self.connections.deadline()].into_iter().flatten().min();
             drop(self.link.wait(state, deadline));
@@ -210,6 +215,10 @@ impl ServerStream for Accepted {
 
     fn is_sent(&mut self) -> bool {
         self.link.lock().is_sent()
+    }
+
+    fn has_gone(&mut self) -> bool {
+        self.link.lock().has_gone()
     }
 
     fn abort(&mut self) {

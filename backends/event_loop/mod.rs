@@ -10,7 +10,7 @@ pub(super) use acceptor::{Accepted, Acceptor, Next, Poller};
 #[cfg(windows)]
 pub(super) use wake::Wake;
 
-use crate::connections::{Connections, ServerStream, Step};
+use crate::connections::{Connections, ServerStream, Step, is_over};
 use crate::error::Error;
 use crate::framing::{Framing, GoodbyeCode};
 use crate::goodbye::Goodbye;
@@ -41,10 +41,6 @@ const ACCEPT_TIME: Duration = Duration::from_micros(500);
 /// The steps of the connections between two readings of the clock. The application does not run in these
 /// steps; each reads or sends at most some hundred KB.
 const STEPS_PER_CLOCK_READ: usize = 8;
-
-/// How much longer than its timeout a poll may take that has bytes to read and no event to return. It lets a
-/// poll that does not wait return what has arrived within its timeout.
-const OVERTIME: Duration = Duration::from_millis(1);
 
 /// The pause of accepting after the system failed to accept a client (no descriptors, no memory). It is too
 /// short to matter to a waiting client, and long enough that the loop does not spin.
@@ -148,7 +144,6 @@ impl<A: Acceptor> EventLoop<A> {
         let until = timeout.map(Limits::until);
         let (mut has_polled, mut now, mut steps) = (false, Instant::now(), 0);
         loop {
-            let is_over = |until: Option<Instant>| until.is_some_and(|until| until <= now);
             let step = self.connections.step(now);
             if let Step::Event(event) = step {
                 if A::CLOSES_BY_POLLING && matches!(event, Event::Closed(..)) {
@@ -166,7 +161,7 @@ impl<A: Acceptor> EventLoop<A> {
             // poll handles the rest.
             let busy = self.connections.is_busy() || has_polled && self.full_polls > 0;
             let is_idle = matches!(step, Step::Idle) && !busy;
-            if has_polled && is_over(if is_idle { until } else { until.map(|at| at + OVERTIME) }) {
+            if has_polled && is_over(until, !is_idle, now) {
                 return Ok(None);
             }
             if matches!(step, Step::More) {

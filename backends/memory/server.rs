@@ -3,7 +3,7 @@
 use super::client::this_process;
 use super::wire::{End, Exchange};
 use crate::clock;
-use crate::connections::{Connections, ServerStream};
+use crate::connections::{Connections, ServerStream, is_over};
 use crate::framing::{Framing, SendQueue};
 use crate::goodbye::Goodbye;
 use crate::message_server::{ConnectionId, Event, MessageServer, SendError, Waker};
@@ -89,15 +89,15 @@ impl MessageServer for MemoryServer {
                 return Ok(Some(event));
             }
             let state = self.exchange.lock();
-            if self.connections.is_busy()
+            let is_busy = self.connections.is_busy()
                 || !state.touched.is_empty()
                 || state.woken
-                || !state.backlog.is_empty()
-            {
-                continue;
-            }
-            if until.is_some_and(|until| until <= now) {
+                || !state.backlog.is_empty();
+            if is_over(until, is_busy, now) {
                 return Ok(None);
+            }
+            if is_busy {
+                continue;
             }
             let deadline = [until, self.connections.deadline()].into_iter().flatten().min();
             drop(self.exchange.wait(state, deadline));

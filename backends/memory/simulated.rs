@@ -8,6 +8,7 @@ use super::server::MemoryServer;
 use super::wire::{End, Exchange, Faults};
 use crate::peer::Peer;
 use crate::simulation::{self, Mishap, Network, SimulatedStream, World, disturb, happens};
+use crate::sync::atomic::Ordering::Relaxed;
 use crate::{Error, Limits};
 use bytes::BytesMut;
 use std::cell::RefCell;
@@ -27,6 +28,7 @@ const BUFFER_MAX: u64 = 4096;
 impl Exchange {
     /// Has the server's task woken when there are events.
     pub(super) fn watch(&self, task: &Waker) {
+        self.has_tasks.store(true, Relaxed);
         let mut state = self.lock();
         let before = state.task.replace(task.clone());
         drop(state);
@@ -36,6 +38,10 @@ impl Exchange {
 
     /// Wakes the tasks that need not wait any more. Returns whether that are all who wait: in a simulation no thread does.
     pub(super) fn wake_tasks(&self) -> bool {
+        // A task that is added meanwhile looks itself for what it waits for.
+        if !self.has_tasks.load(Relaxed) {
+            return self.is_simulated;
+        }
         let (mut ready, mut state) = (Vec::new(), self.lock());
         if state.woken || !state.touched.is_empty() || !state.backlog.is_empty() {
             ready.extend(state.task.take());
@@ -138,6 +144,7 @@ impl MemoryStream {
 
     /// Has a task woken when it can go on.
     fn watch(&self, which: usize, task: &Waker) {
+        self.exchange.has_tasks.store(true, Relaxed);
         let mut state = self.exchange.lock();
         let before = match self.wire(&mut state) {
             Ok(wire) => wire.tasks[which].replace(task.clone()),
@@ -200,5 +207,35 @@ impl SimulatedStream for MemoryStream {
         self.poll_at_wire(context, WRITES, |stream| {
             crate::client_stream::ClientStream::write(stream, slices)
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::wire::Wire;
+    use super::*;
+    use std::sync::Arc;
+    use std::sync::atomic::AtomicUsize;
+
+    #[derive(Default)]
+    struct Woken(AtomicUsize);
+
+    impl std::task::Wake for Woken {
+        fn wake(self: Arc<Woken>) {
+            self.0.fetch_add(1, Relaxed);
+        }
+    }
+
+    /// Each read and write on threads tells of itself; with many connections it would look at all of them each time.
+    #[test]
+    fn no_tasks_are_looked_for_where_none_has_waited() {
+        let (exchange, woken) = (Exchange::new(), Arc::new(Woken::default()));
+        let mut wire = Wire::new(Faults::default());
+        wire.tasks[WRITES] = Some(woken.clone().into());
+        exchange.lock().wires.insert(1, wire);
+        exchange.notify();
+        assert_eq!(woken.0.load(Relaxed), 0, "it was found");
+        exchange.watch(&woken.clone().into());
+        assert_eq!(woken.0.load(Relaxed), 1);
     }
 }

@@ -214,6 +214,9 @@ pub(super) struct Exchange {
     /// Only tasks of a simulation wait.
     #[cfg(feature = "test-util")]
     pub(super) is_simulated: bool,
+    /// A task has waited: others are to be looked for.
+    #[cfg(feature = "test-util")]
+    pub(super) has_tasks: crate::sync::atomic::AtomicBool,
 }
 
 #[derive(Debug, Default)]

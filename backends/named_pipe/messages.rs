@@ -10,7 +10,7 @@ use super::transfer::Transfer;
 use crate::client_stream::ReadMessage;
 use bytes::BytesMut;
 use std::io::{self, ErrorKind};
-use std::os::windows::io::{AsHandle, OwnedHandle};
+use std::os::windows::io::{AsHandle, BorrowedHandle, OwnedHandle};
 use windows_sys::Win32::Foundation::{ERROR_MORE_DATA, ERROR_OPERATION_ABORTED};
 
 /// Reads the messages of one end of a pipe in message read mode.
@@ -43,6 +43,10 @@ enum Next {
 impl Messages {
     pub fn new(pipe: OwnedHandle, zero_read: Transfer) -> Messages {
         Messages { pipe, zero_read, last_zero_read: ZeroRead::Pending, ended: false }
+    }
+
+    pub fn handle(&self) -> BorrowedHandle<'_> {
+        self.pipe.as_handle()
     }
 
     /// Appends the next message to `buffer`. `WouldBlock`: none is there until the transfer given to

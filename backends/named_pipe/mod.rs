@@ -56,6 +56,7 @@ mod readiness;
 mod security;
 mod standard;
 mod start_lock;
+mod state;
 mod stream;
 mod token;
 #[cfg(feature = "tokio")]

@@ -5,6 +5,7 @@ use super::instance::Place;
 use super::messages::Messages;
 use super::mio_pipe::MioPipe;
 use super::nonblocking;
+use super::state::has_closed;
 use super::transfer::{Signal, Transfer};
 use super::watch::Watch;
 use super::{PIPE_MESSAGE_MAX, QUOTA};
@@ -131,6 +132,13 @@ impl ServerStream for PipeStream {
 
     fn is_sent(&mut self) -> bool {
         !self.mio.is_writing()
+    }
+
+    fn has_gone(&mut self) -> bool {
+        match &self.messages {
+            Some((_, messages)) => has_closed(messages.handle()),
+            None => has_closed(self.mio.handle()),
+        }
     }
 
     /// Disconnects, which discards what the client has not read. Nothing else ends a write that waits for the

@@ -16,6 +16,7 @@ mod clock_tests;
 mod connection;
 #[cfg(test)]
 mod memory_tests;
+mod overtime;
 mod reading;
 #[cfg(test)]
 mod scene;
@@ -29,6 +30,7 @@ mod waiting;
 #[cfg(test)]
 mod waiting_tests;
 
+pub(crate) use overtime::is_over;
 pub(crate) use stream::{FLUSH_MOST, ServerStream};
 
 use crate::account::{Account, Share};

@@ -27,6 +27,8 @@ struct State {
     /// The number of bytes that it reads before it stops.
     takes_bytes: usize,
     aborted: bool,
+    /// It has closed both directions, and nothing reports it.
+    has_gone: bool,
     /// The outcomes of its next read and its next write.
     read_fails: Option<ErrorKind>,
     write_fails: Option<ErrorKind>,
@@ -61,6 +63,10 @@ impl Peer {
     /// Written bytes are taken from the queue, and not sent yet.
     pub fn holds_last_bytes(&self, yes: bool) {
         self.0.borrow_mut().holds_last_bytes = yes;
+    }
+
+    pub fn goes_silently(&self) {
+        self.0.borrow_mut().has_gone = true;
     }
 
     pub fn is_aborted(&self) -> bool {
@@ -129,6 +135,10 @@ impl ServerStream for Peer {
 
     fn is_sent(&mut self) -> bool {
         !self.0.borrow().holds_last_bytes
+    }
+
+    fn has_gone(&mut self) -> bool {
+        self.0.borrow().has_gone
     }
 
     fn abort(&mut self) {

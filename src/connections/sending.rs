@@ -67,6 +67,9 @@ impl<S: ServerStream> Connections<S> {
                     }
                     connection.writing = Writing::Failed;
                     // Bytes that it sent before are still read; then reading finds the end.
+                    if connection.stream.has_gone() {
+                        self.hung_up(id);
+                    }
                     self.readable(id, false);
                 }
             }

@@ -51,6 +51,12 @@ pub(crate) trait ServerStream {
         true
     }
 
+    /// Whether the peer is known to have closed both directions. Asked while its bytes are not read, for a system that
+    /// reports no end before all of them are.
+    fn has_gone(&mut self) -> bool {
+        false
+    }
+
     /// The backend has reported writability: a pending write may have completed.
     fn writable(&mut self) {}
 

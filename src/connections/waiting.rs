@@ -204,6 +204,18 @@ impl<S: ServerStream> Connections<S> {
         }
     }
 
+    /// Of those that wait for memory to read: which ones have peers that have gone.
+    fn look_for_ends(&mut self) {
+        let waiting =
+            self.waiting.entries.iter().filter(|((_, class, _), _)| *class != Class::Sending);
+        let waiting: Vec<ConnectionId> = waiting.map(|(_, id)| *id).collect();
+        for id in waiting {
+            if self.table.get_mut(&id).is_some_and(|connection| connection.stream.has_gone()) {
+                self.hung_up(id);
+            }
+        }
+    }
+
     /// While others wait for memory: of the stalled connections that hold more than their even part, closes those
     /// that hold most, until there is enough memory to begin a message.
     pub(super) fn close_stalled(&mut self, now: Instant) {
@@ -211,6 +223,7 @@ impl<S: ServerStream> Connections<S> {
             return;
         }
         self.waiting.check_at = Some(now + CLOSE_PAUSE);
+        self.look_for_ends();
         // No connection waits for the common memory while half of it is free: so one holds more than this part.
         let part = self.account.memory() / 2 / self.table.len().max(1);
         let is_scarce_for_all = self.account.held() >= self.account.memory() / 2;

@@ -107,6 +107,49 @@ fn a_connection_that_waits_for_memory_ends_when_its_peer_has_gone() {
     }
 }
 
+/// Nothing reports it: a pipe's end comes after the bytes that are not read.
+#[test]
+fn a_connection_that_waits_for_memory_is_asked_whether_its_peer_has_gone() {
+    for message in [frame(1), frame(MESSAGE)] {
+        let mut crowd = Crowd::new();
+        let (client, stays) = (crowd.comes(0), crowd.comes(0));
+        crowd.leaves(client, if message.len() > 100 { MESSAGE + MESSAGE / 2 } else { 0 });
+        for waits in [client, stays] {
+            crowd.says(waits, &message[..message.len().min(100_000)]);
+        }
+        crowd.clients[client].goes_silently();
+        crowd.waits(STALLED - Duration::from_nanos(1));
+        let is_waiting = |crowd: &Crowd, client: usize| {
+            let connection = crowd.connections.table.get(&id(client));
+            connection.is_some_and(|it| matches!(it.reading, Reading::WaitsForMemory(_)))
+        };
+        assert!(is_waiting(&crowd, client) && is_waiting(&crowd, stays));
+        crowd.waits(Duration::from_nanos(1));
+        assert!(!is_waiting(&crowd, client) && is_waiting(&crowd, stays));
+    }
+}
+
+/// A failed write says it at once.
+#[test]
+fn a_connection_that_waits_for_memory_ends_when_it_cannot_be_written_to() {
+    for has_gone in [false, true] {
+        let mut crowd = Crowd::with(&with_long_queues());
+        let (client, other) = (crowd.comes(0), crowd.comes(0));
+        crowd.leaves_unread(client, 10);
+        crowd.leaves(other, 0);
+        crowd.says(client, &frame(1));
+        assert_eq!(crowd.heard(client), 0);
+        if has_gone {
+            crowd.clients[client].goes_silently();
+        }
+        crowd.clients[client].fails_to_be_written_to(std::io::ErrorKind::BrokenPipe);
+        crowd.connections.writable(id(client));
+        crowd.runs();
+        // One that still sends has no right to memory that is not there.
+        assert_eq!(crowd.heard(client), usize::from(has_gone));
+    }
+}
+
 /// Even if its bytes arrive just when memory becomes free.
 #[test]
 fn a_waiting_connection_does_not_overtake_those_that_wait_longer() {

@@ -3,11 +3,13 @@
 
 use super::changed::Changed;
 use crate::account::{Charge, Share};
+use crate::clock;
 use crate::error::ErrorReply;
 use crate::exchange::Message;
 use crate::sync::{Mutex, MutexGuard};
 use std::collections::VecDeque;
 use std::sync::PoisonError;
+use std::time::Instant;
 
 /// The bytes of parts of one reply that wait for the server's loop: several parts of 64 KiB, so that neither
 /// thread waits for the other at each part. One part may always wait, of any size and uncharged: without that its
@@ -95,16 +97,30 @@ impl Flow {
 
     /// Adds a part. `waits`: until there is room. Returns whether the loop has to be told.
     pub fn push(&self, part: Message, waits: bool) -> Result<bool, Refused> {
+        self.push_until(part, waits, None)
+    }
+
+    /// As [`push`](Flow::push). It waits until then at the latest.
+    pub fn push_until(
+        &self,
+        part: Message,
+        waits: bool,
+        until: Option<Instant>,
+    ) -> Result<bool, Refused> {
         let mut state = self.lock();
         while !state.is_gone && state.ending.is_none() && !state.has_room(&part) {
             if waits && state.is_stopping {
                 return Err(Refused::Gone);
             }
-            if !waits {
+            let left = until.map(|until| until.saturating_duration_since(clock::now()));
+            if !waits || left.is_some_and(|left| left.is_zero()) {
                 return Err(Refused::Full(part));
             }
             state.waiters += 1;
-            state = self.changed.wait(state);
+            state = match left {
+                None => self.changed.wait(state),
+                Some(left) => self.changed.wait_within(state, left),
+            };
             state.waiters -= 1;
         }
         if state.is_gone || state.ending.is_some() {

@@ -7,10 +7,12 @@ use super::responder::Responder;
 use crate::body::IntoBody;
 use crate::error::ErrorReply;
 use crate::exchange::Message;
+use crate::limits::Limits;
 use crate::nesting;
 use bytes::Bytes;
 use std::io::{self, Write};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 /// Sends a reply of any number of parts, from any thread; [`Responder::into_parts`] makes it. The client takes them with
 /// [`Client::stream`](crate::Client::stream).
@@ -18,7 +20,8 @@ use std::sync::Arc;
 /// Up to 512 KiB wait here for the server's loop, or one part of any size, and in the loop up to 256 KiB of all replies
 /// of a client that takes its parts slowly, or one part of each; then [`send`](PartSender::send) waits for the client,
 /// for any time: it is not closed for that. All but the first part here counts as memory of the client
-/// ([`Limits::memory`](crate::Limits::memory)). Without memory parts wait, and who holds too much of it is closed.
+/// ([`Limits::memory`](crate::Limits::memory)). Without memory parts wait, and who holds too much of it is closed, as is who
+/// takes nothing of a part that others wait for.
 ///
 /// Dropped without [`finish`](PartSender::finish) or [`fail`](PartSender::fail), as by a panic, the client learns that
 /// the parts are incomplete.
@@ -99,7 +102,36 @@ impl PartSender {
     /// [`PartError::Full`].
     pub fn send(&mut self, part: impl IntoBody) -> Result<(), PartError> {
         let waits = !self.responder.is_on_loop();
-        self.push(part.into_body().into_bytes(), waits)
+        self.push(part.into_body().into_bytes(), waits, None)
+    }
+
+    /// As [`send`](PartSender::send), and blocks for `limit` at most: for a sender that has something else to do when its
+    /// client takes nothing, or that rather gives up.
+    ///
+    /// ```no_run
+    /// use msgpipe::{PartError, Server};
+    /// use std::time::Duration;
+    ///
+    /// Server::bind("com.example.log")?.serve_deferred(|_, responder| {
+    ///     std::thread::spawn(move || {
+    ///         let mut parts = responder.into_parts();
+    ///         for line in 0.. {
+    ///             match parts.send_within(line.to_string(), Duration::from_secs(10)) {
+    ///                 Ok(()) => {}
+    ///                 Err(PartError::Full(_)) => return parts.fail("you are too slow"),
+    ///                 Err(_) => return, // it takes no more
+    ///             }
+    ///         }
+    ///     });
+    /// })?;
+    /// # Ok::<_, msgpipe::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`PartError::Full`] with the part when the time is over. Others as of [`send`](PartSender::send).
+    pub fn send_within(&mut self, part: impl IntoBody, limit: Duration) -> Result<(), PartError> {
+        let waits = !self.responder.is_on_loop();
+        self.push(part.into_body().into_bytes(), waits, Some(Limits::until(limit)))
     }
 
     /// Sends a part if there is room for it; does not block.
@@ -107,10 +139,10 @@ impl PartSender {
     /// # Errors
     /// See [`PartError`].
     pub fn try_send(&mut self, part: impl IntoBody) -> Result<(), PartError> {
-        self.push(part.into_body().into_bytes(), false)
+        self.push(part.into_body().into_bytes(), false, None)
     }
 
-    fn push(&mut self, part: Bytes, waits: bool) -> Result<(), PartError> {
+    fn push(&mut self, part: Bytes, waits: bool, until: Option<Instant>) -> Result<(), PartError> {
         if self.is_cancelled() {
             return Err(PartError::Cancelled);
         }
@@ -119,7 +151,7 @@ impl PartSender {
         let pushed = match self.flow.push(part, false) {
             Err(Refused::Full(part)) if waits => {
                 let _waiting = nesting::wait();
-                self.flow.push(part, true)
+                self.flow.push_until(part, true, until)
             }
             pushed => pushed,
         };

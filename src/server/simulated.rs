@@ -9,7 +9,7 @@ use crate::error::Error;
 use crate::limits::Limits;
 use crate::memory::MemoryServer;
 use crate::message_server::MessageServer;
-use crate::simulation::{Timer, World};
+use crate::simulation::{Timer, World, cannot_watch};
 use std::future::poll_fn;
 use std::task::Poll;
 use std::time::Duration;
@@ -58,7 +58,11 @@ impl World {
                 if at.is_some_and(|at| at <= clock::now()) {
                     continue;
                 }
-                answering.messages.watch(context.waker());
+                if !answering.messages.watch(context.waker()) {
+                    let endpoint = answering.messages.endpoint().into();
+                    let error = Error::system(&endpoint, "waiting for events", cannot_watch());
+                    return Poll::Ready(Err(error));
+                }
                 if at.is_none_or(|at| timer.poll(context, at).is_pending()) {
                     return Poll::Pending;
                 }

@@ -16,7 +16,7 @@ mod world;
 pub(crate) use disturbing::Mishap;
 pub(crate) use executor::{connect, is_here, join_network, note, random, spawn};
 pub(crate) use mishaps::{disturb, happens};
-pub(crate) use network::{Network, SimulatedStream};
+pub(crate) use network::{Network, SimulatedStream, cannot_watch};
 pub use running::{Ended, Simulation, Stuck};
 pub use task::SimulatedTask;
 pub(crate) use timer::{Timer, timeout};

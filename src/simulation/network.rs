@@ -28,3 +28,10 @@ pub(crate) type Connecting = Result<(Box<dyn SimulatedStream>, Peer), Error>;
 pub(crate) trait Network {
     fn connect(&self, endpoint: &str) -> Connecting;
 }
+
+/// Why a server cannot wait in a simulation.
+pub(crate) fn cannot_watch() -> io::Error {
+    let why = "its MessageServer does not have a task woken, as one in a simulation must: pass `watch` on to the MemoryServer \
+               that World::listen returns";
+    io::Error::new(io::ErrorKind::Unsupported, why)
+}

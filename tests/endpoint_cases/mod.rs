@@ -8,6 +8,8 @@ pub mod frames;
 pub mod hostile;
 pub mod names;
 pub mod observed;
+#[path = "../passing/mod.rs"]
+pub mod passing;
 pub mod played;
 pub mod script;
 pub mod sddl;

@@ -1,10 +1,10 @@
 //! The transport of the server under test: in memory, and whenever nothing is left to be done, something that the script
 //! says happens. So the server and all its clients run on one thread, and nothing waits.
 
-use bytes::Bytes;
+use super::passing::{Between, Passing};
 use msgpipe::memory::MemoryServer;
-use msgpipe::{ConnectionId, Error, Event, Goodbye, MessageServer, Peer, SendError, Share, Waker};
-use std::time::Duration;
+use msgpipe::{Error, Event, MessageServer};
+use std::time::{Duration, Instant};
 
 /// The most events between two steps of a script. More would be a loop that does not end: a step writes at most some
 /// hundred thousand bytes, of which nothing takes an event for each.
@@ -17,22 +17,38 @@ pub trait World {
 }
 
 /// See the [module](self).
-pub struct Served<W> {
-    server: MemoryServer,
+pub type Served<W> = Passing<MemoryServer, Scripted<W>>;
+
+/// A world, and the events since its last step.
+pub struct Scripted<W> {
     world: W,
-    /// The events since the last step.
     events: usize,
 }
 
-impl<W: World> Served<W> {
-    pub fn new(server: MemoryServer, world: W) -> Served<W> {
-        Served { server, world, events: 0 }
+/// A server in this world.
+pub fn served<W: World>(server: MemoryServer, world: W) -> Served<W> {
+    Passing { server, between: Scripted { world, events: 0 } }
+}
+
+/// The next event; `None` once nothing is left to be done. A poll that does not wait also returns `None` while there is more,
+/// after a millisecond.
+fn poll_all(server: &mut MemoryServer) -> Result<Option<Event>, Error> {
+    loop {
+        let began = Instant::now();
+        let event = server.poll(Some(Duration::ZERO))?;
+        if event.is_some() || began.elapsed() < Duration::from_millis(1) {
+            return Ok(event);
+        }
     }
 }
 
-impl<W: World> MessageServer for Served<W> {
-    fn poll(&mut self, _: Option<Duration>) -> Result<Option<Event>, Error> {
-        let event = self.server.poll(Some(Duration::ZERO))?;
+impl<W: World> Between<MemoryServer> for Scripted<W> {
+    fn poll(
+        &mut self,
+        server: &mut MemoryServer,
+        _: Option<Duration>,
+    ) -> Result<Option<Event>, Error> {
+        let event = poll_all(server)?;
         match event {
             Some(_) => {
                 self.events += 1;
@@ -44,70 +60,5 @@ impl<W: World> MessageServer for Served<W> {
             }
         }
         Ok(event)
-    }
-
-    fn send_with_head(
-        &mut self,
-        to: ConnectionId,
-        head: &[u8],
-        body: Bytes,
-    ) -> Result<(), SendError> {
-        self.server.send_with_head(to, head, body)
-    }
-
-    fn has_room(&mut self, to: ConnectionId) -> bool {
-        self.server.has_room(to)
-    }
-
-    fn wait_for_memory(&mut self, connection: ConnectionId) {
-        self.server.wait_for_memory(connection);
-    }
-
-    fn keep_going(&mut self, connection: ConnectionId, keeps_going: bool) {
-        self.server.keep_going(connection, keeps_going);
-    }
-
-    fn allow_unread(&mut self, connection: ConnectionId, allowed: bool) {
-        self.server.allow_unread(connection, allowed);
-    }
-
-    fn limit_in_transit(&mut self, connection: ConnectionId, limited: bool) {
-        self.server.limit_in_transit(connection, limited);
-    }
-
-    fn largest_message(&self, to: ConnectionId) -> usize {
-        self.server.largest_message(to)
-    }
-
-    fn close(&mut self, connection: ConnectionId, why: Goodbye) {
-        self.server.close(connection, why);
-    }
-
-    fn abort(&mut self, connection: ConnectionId) {
-        self.server.abort(connection);
-    }
-
-    fn peer(&self, connection: ConnectionId) -> Option<&Peer> {
-        self.server.peer(connection)
-    }
-
-    fn is_reachable(&self, connection: ConnectionId) -> bool {
-        self.server.is_reachable(connection)
-    }
-
-    fn share(&self, connection: ConnectionId) -> Option<Share> {
-        self.server.share(connection)
-    }
-
-    fn stop_accepting(&mut self) {
-        self.server.stop_accepting();
-    }
-
-    fn waker(&self) -> Waker {
-        self.server.waker()
-    }
-
-    fn endpoint(&self) -> &str {
-        self.server.endpoint()
     }
 }

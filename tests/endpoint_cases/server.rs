@@ -4,7 +4,7 @@ use super::app::{ECHO, Shared};
 use super::frames::{plain_settings, unary};
 use super::hostile::{Hostile, Plain, limits};
 use super::script::Script;
-use super::served::{Served, World};
+use super::served::{World, served};
 use msgpipe::framing::{LengthPrefix, Native};
 use msgpipe::memory::{Faults, Hub};
 use msgpipe::{Counters, Server, ServerCounts, Stopper};
@@ -289,7 +289,7 @@ pub fn check(bytes: &[u8]) {
         is_tight,
         quiet: 0,
     };
-    let served = Served::new(messages.expect("the hub is new"), around);
+    let served = served(messages.expect("the hub is new"), around);
     let (connected, closed) = (app.clone(), app.clone());
     let server = Server::over(served, limits)
         .on_connected(move |it| connected.connected(it))

@@ -1,5 +1,6 @@
 //! Runs programs, makes a failing one smaller, and prints it.
 
+use super::environment::number;
 use super::plan::{Program, programs};
 use super::transport::Transport;
 use super::world::{PATIENCE, World};
@@ -8,7 +9,6 @@ use msgpipe::{Limits, Server};
 use proptest::prelude::*;
 use proptest::test_runner::{RngAlgorithm, TestError, TestRng, TestRunner};
 use std::hash::{BuildHasher, Hasher, RandomState};
-use std::str::FromStr;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::mpsc;
 use std::thread;
@@ -26,14 +26,6 @@ const DRAIN: Duration = Duration::from_secs(2);
 /// How often a failing program is made smaller, and how many milliseconds that may take.
 const SHRINKS: u32 = 300;
 const SHRINK_TIME: u32 = 30_000;
-
-/// The number in a variable of the environment.
-fn number<N: FromStr>(variable: &str) -> Option<N> {
-    let text = std::env::var(variable).ok()?;
-    let number = text.parse().ok();
-    assert!(number.is_some(), "{variable}={text} is no number");
-    number
-}
 
 /// Runs all programs on each transport, and panics with the first that fails.
 pub fn run_all() {
@@ -133,7 +125,7 @@ fn limits(is_tight: bool) -> Limits {
 fn run(program: &Program, transport: &Transport) -> Vec<String> {
     let limits = limits(program.is_tight);
     let messages = transport.listen(&limits);
-    let held = messages.held();
+    let held = messages.between.clone();
     let server = Server::over(messages, limits.clone());
     let (stopper, connections) = (server.stopper(), server.connections());
     let counters = server.counters();

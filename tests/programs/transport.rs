@@ -1,14 +1,13 @@
 //! The transports that programs run on, and a look at the memory account of their servers.
 
-use bytes::Bytes;
+use super::passing::{Between, Passing};
 use msgpipe::framing::{Layer, Native};
 use msgpipe::{
-    Account, Client, ConnectionId, Error, Event, Goodbye, Limits, MessageServer, Peer, SendError,
-    ServerOptions, Share, Waker, memory,
+    Account, Client, Error, Event, Limits, MessageServer, Peer, ServerOptions, Share, memory,
 };
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 #[derive(Clone)]
 pub enum Transport {
@@ -16,7 +15,7 @@ pub enum Transport {
     Local(String),
 }
 
-type Boxed = Box<dyn MessageServer + Send>;
+pub type Boxed = Box<dyn MessageServer + Send>;
 
 impl Transport {
     pub fn memory() -> Transport {
@@ -31,7 +30,7 @@ impl Transport {
     }
 
     pub fn listen(&self, limits: &Limits) -> Watched {
-        let inner: Boxed = match self {
+        let server: Boxed = match self {
             Transport::Memory(hub) => {
                 Box::new(hub.listen_for_calls("programs", limits.clone()).unwrap())
             }
@@ -41,7 +40,8 @@ impl Transport {
                 Box::new(options.bind_messages(name.as_str()).unwrap())
             }
         };
-        Watched { inner, held: Held { limits: limits.clone(), shares: Arc::default() } }
+        let between = Held { limits: limits.clone(), shares: Arc::default() };
+        Passing { server, between }
     }
 
     pub fn connect(&self, limits: &Limits) -> Result<Client, Error> {
@@ -53,16 +53,7 @@ impl Transport {
 }
 
 /// A server that keeps the shares of its clients.
-pub struct Watched {
-    inner: Boxed,
-    held: Held,
-}
-
-impl Watched {
-    pub fn held(&self) -> Held {
-        self.held.clone()
-    }
-}
+pub type Watched = Passing<Boxed, Held>;
 
 /// What the account of a server holds.
 #[derive(Clone)]
@@ -83,82 +74,17 @@ impl Held {
     }
 }
 
-impl MessageServer for Watched {
-    fn poll(&mut self, timeout: Option<Duration>) -> Result<Option<Event>, Error> {
-        let event = self.inner.poll(timeout)?;
+impl Between<Boxed> for Held {
+    fn poll(
+        &mut self,
+        server: &mut Boxed,
+        timeout: Option<Duration>,
+    ) -> Result<Option<Event>, Error> {
+        let event = server.poll(timeout)?;
         if let Some(Event::Connected(id)) = &event {
-            let both = self.inner.peer(*id).cloned().zip(self.inner.share(*id));
-            self.held.shares.lock().unwrap().extend(both);
+            let both = server.peer(*id).cloned().zip(server.share(*id));
+            self.shares.lock().unwrap().extend(both);
         }
         Ok(event)
-    }
-
-    fn event_time(&self) -> Instant {
-        self.inner.event_time()
-    }
-
-    fn send_with_head(
-        &mut self,
-        to: ConnectionId,
-        head: &[u8],
-        body: Bytes,
-    ) -> Result<(), SendError> {
-        self.inner.send_with_head(to, head, body)
-    }
-
-    fn has_room(&mut self, to: ConnectionId) -> bool {
-        self.inner.has_room(to)
-    }
-
-    fn wait_for_memory(&mut self, connection: ConnectionId) {
-        self.inner.wait_for_memory(connection);
-    }
-
-    fn keep_going(&mut self, connection: ConnectionId, keeps_going: bool) {
-        self.inner.keep_going(connection, keeps_going);
-    }
-
-    fn allow_unread(&mut self, connection: ConnectionId, allowed: bool) {
-        self.inner.allow_unread(connection, allowed);
-    }
-
-    fn limit_in_transit(&mut self, connection: ConnectionId, limited: bool) {
-        self.inner.limit_in_transit(connection, limited);
-    }
-
-    fn largest_message(&self, to: ConnectionId) -> usize {
-        self.inner.largest_message(to)
-    }
-
-    fn close(&mut self, connection: ConnectionId, why: Goodbye) {
-        self.inner.close(connection, why);
-    }
-
-    fn abort(&mut self, connection: ConnectionId) {
-        self.inner.abort(connection);
-    }
-
-    fn peer(&self, connection: ConnectionId) -> Option<&Peer> {
-        self.inner.peer(connection)
-    }
-
-    fn is_reachable(&self, connection: ConnectionId) -> bool {
-        self.inner.is_reachable(connection)
-    }
-
-    fn share(&self, connection: ConnectionId) -> Option<Share> {
-        self.inner.share(connection)
-    }
-
-    fn stop_accepting(&mut self) {
-        self.inner.stop_accepting();
-    }
-
-    fn waker(&self) -> Waker {
-        self.inner.waker()
-    }
-
-    fn endpoint(&self) -> &str {
-        self.inner.endpoint()
     }
 }

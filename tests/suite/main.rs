@@ -1,5 +1,6 @@
 //! The behaviour of the public interface, on every transport.
 
+mod always_busy;
 mod attacks;
 mod bad_input;
 mod both_ways;
@@ -51,6 +52,8 @@ mod own_loop;
 #[cfg(unix)]
 mod own_loop_server;
 mod part_limits;
+#[path = "../passing/mod.rs"]
+mod passing;
 #[cfg(windows)]
 mod pipe_access;
 mod processes;
@@ -70,6 +73,7 @@ mod takeover;
 mod topics;
 #[cfg(unix)]
 mod unix_socket;
+mod waiting_peers;
 mod worker_handlers;
 mod worker_stops;
 mod workers;

@@ -3,7 +3,7 @@
 use crate::common::observed::observed;
 use crate::common::{Backend, PATIENCE};
 use bytes::Bytes;
-use msgpipe::{Limits, Server};
+use msgpipe::{Limits, Metadata, Server};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Instant;
@@ -12,9 +12,15 @@ crate::on_every_transport!(the_system_is_to_hold_less_while_small_replies_are_be
 
 /// The transport is told once when that begins, and once when the long reply is over; and of no other client.
 fn the_system_is_to_hold_less_while_small_replies_are_beside_a_long_one<B: Backend>() {
+    for has_metadata in [false, true] {
+        small_replies_beside_a_long_one::<B>(has_metadata);
+    }
+}
+
+fn small_replies_beside_a_long_one<B: Backend>(has_metadata: bool) {
     let backend = B::new();
     let messages = observed(&backend);
-    let told = messages.in_transit.clone();
+    let told = messages.between.in_transit.clone();
     let server = Server::over(messages, Limits::default());
     let stopper = server.stopper();
     let serving = thread::spawn(move || {
@@ -23,7 +29,14 @@ fn the_system_is_to_hold_less_while_small_replies_are_beside_a_long_one<B: Backe
                 let (mut parts, part) = (responder.into_parts(), Bytes::from(vec![7; 64 << 10]));
                 while parts.send(part.clone()).is_ok() {}
             })),
-            _ => responder.reply(request.into_body()),
+            _ => {
+                let metadata = Metadata::default();
+                let metadata = match has_metadata {
+                    true => metadata.with(b"size", b"small").unwrap(),
+                    false => metadata,
+                };
+                responder.with_metadata(metadata).reply(request.into_body());
+            }
         })
     });
     let client = backend.client(&Limits::default()).unwrap();

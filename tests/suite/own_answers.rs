@@ -18,7 +18,7 @@ fn wakes_of<B: Backend>(calls: usize, handle: impl FnMut(Bytes, Responder) + Sen
     let mut handle = handle;
     let backend = B::new();
     let messages = observed(&backend);
-    let wakes = messages.wakes.clone();
+    let wakes = messages.between.wakes.clone();
     let server = Server::over(messages, Limits::default());
     let stopper = server.stopper();
     thread::scope(|scope| {
@@ -48,7 +48,7 @@ fn a_reply_in_the_handler_wakes_nobody<B: Backend>() {
 fn what_a_transport_answers_while_it_waits_is_sent<B: Backend>() {
     let backend = B::new();
     let messages = observed(&backend);
-    let held = messages.held.clone();
+    let held = messages.between.held.clone();
     let server = Server::over(messages, Limits::default());
     let stopper = server.stopper();
     let serving = thread::spawn(move || {

@@ -1,6 +1,7 @@
 //! Tests of the rules: each finds its violations, and nothing else.
 
 use super::circles::circles;
+use super::passing::not_passed_on;
 use super::rules::*;
 use super::source::{File, words};
 
@@ -225,4 +226,21 @@ fn shape_of_files() {
 fn versions() {
     assert_eq!(minor_version("a = \"1\"\nmsrv = \"1.85.0\"\n", "msrv"), Some(("1", "85")));
     assert_eq!(minor_version("msrv-other = \"1.2\"", "msrv"), None);
+}
+
+#[test]
+fn methods_that_are_not_passed_on() {
+    let whole = ("pub trait MessageServer {", "macro_rules! forward_to_inner {");
+    let checked = |one: &str, other: &str| {
+        let (all, forward) = whole;
+        let first =
+            format!("{all}\n fn a();\n /// fn x\n fn b() {{}}\n}}\n{forward}\n {one}\n}}\n");
+        let second = format!("impl MessageServer for Passing<M, B> {{\n {other}\n}}\nfn b() {{}}");
+        let files = [("src/message_server.rs", &*first), ("tests/passing/mod.rs", &*second)];
+        complaints(not_passed_on, &files)
+    };
+    assert_eq!(checked("fn a() {} fn b() {}", "fn b() {} fn a() {}"), [""; 0]);
+    assert_eq!(checked("fn a() {}", "fn a() {} fn b() {}"), ["src/message_server.rs: `b`"]);
+    assert_eq!(checked("fn a() {} fn b() {}", "fn a() {}"), ["tests/passing/mod.rs: `b`"]);
+    assert_eq!(complaints(not_passed_on, &[]), ["src/message_server.rs: the trait is not there"]);
 }

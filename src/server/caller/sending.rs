@@ -20,13 +20,7 @@ impl Caller {
         id: u32,
         answer: Answer,
     ) -> CallEnd {
-        let is_free = self.refused.is_none() && messages.has_room(connection);
-        // Parts wait in the send queue, or did so until it was last sent.
-        let is_behind = !is_free || self.blocked.is_some();
-        if is_behind && !self.is_mixed && self.has_parts_waiting() {
-            self.is_mixed = true;
-            messages.limit_in_transit(connection, true);
-        }
+        let is_free = self.is_free(messages, connection);
         let answered = match &answer {
             Ok(body) if is_free => self.machine.answer_now(id, body.len()),
             _ => None,
@@ -57,13 +51,32 @@ impl Caller {
         end
     }
 
+    /// Whether a reply can be sent at once. If it has to wait beside parts, the system is to hold less of those.
+    fn is_free(&mut self, messages: &mut impl MessageServer, connection: ConnectionId) -> bool {
+        let is_free = self.refused.is_none() && messages.has_room(connection);
+        // Parts wait in the send queue, or did so until it was last sent.
+        let is_behind = !is_free || self.blocked.is_some();
+        if is_behind && !self.is_mixed && self.has_parts_waiting() {
+            self.is_mixed = true;
+            messages.limit_in_transit(connection, true);
+        }
+        is_free
+    }
+
     /// Whether parts of a reply wait for it to read.
     fn has_parts_waiting(&self) -> bool {
         self.streams.iter().any(|id| self.machine.queued(*id) > 0)
     }
 
     /// Answers with a reply that has metadata.
-    pub fn queue_reply(&mut self, id: u32, body: Bytes, metadata: Metadata) {
+    pub fn queue_reply(
+        &mut self,
+        messages: &mut impl MessageServer,
+        connection: ConnectionId,
+        id: u32,
+        (body, metadata): (Bytes, Metadata),
+    ) {
+        self.is_free(messages, connection);
         let end = self.queue(id, Ok(body), metadata);
         self.release(id, end);
     }
@@ -105,7 +118,7 @@ impl Caller {
                     None => return,
                 },
             };
-            let size = frame.size();
+            let (size, piece) = (frame.size(), frame.piece());
             let seen = self.is_seen().then(|| frame.clone());
             let unsent = send(messages, connection, frame);
             if unsent.is_none() {
@@ -114,11 +127,22 @@ impl Caller {
                     self.origin.outbox.tap.frame(connection, true, [&head, &frame.into_body()]);
                 }
                 self.origin.outbox.tally.sent.add(size);
+                self.over_goes_on(piece);
             }
             if let Some(refused) = unsent {
                 self.refused = Some(Box::new(refused));
                 return self.block();
             }
+        }
+    }
+
+    /// A piece of a message has been handed over for sending: its call, and whether it was the last.
+    fn over_goes_on(&mut self, piece: Option<(u32, bool)>) {
+        let over = self.over.as_mut().filter(|over| piece.is_some_and(|(id, _)| id == over.id));
+        match (over, piece) {
+            (Some(_), Some((_, true))) => self.over = None,
+            (Some(over), _) => over.takes(clock::now()),
+            (None, _) => {}
         }
     }
 
