@@ -142,12 +142,12 @@ fn is_installed(program: &str) -> bool {
 
 #[test]
 fn the_client_in_node_does_what_its_page_says() {
-    run_cases("node", "node/test/cases.mjs", 12);
+    run_cases("node", "node/test/cases.mjs", 13);
 }
 
 #[test]
 fn the_client_in_python_does_what_its_page_says() {
-    run_cases("python3", "python/tests/cases.py", 10);
+    run_cases("python3", "python/tests/cases.py", 11);
 }
 
 /// With servers of their own, which do what this crate's does not.

@@ -68,5 +68,8 @@ export class Client extends EventEmitter {
   on(event: "close", listener: (why: Error) => void): this;
 }
 
+/** The number of a method of a typed service, as `Notes.add`. */
+export function methodNumber(name: string): number;
+
 /** Connects to a server: a name as com.example.notes, a path of a socket, or a pipe. */
 export function connect(endpoint: string, options?: { timeout?: number }): Promise<Client>;

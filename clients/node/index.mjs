@@ -43,6 +43,13 @@ const hooks = (client) => ({
   hasEnded: (error) => client()?.emit("close", error),
 });
 
+/** The number of a method of a typed service, as `Notes.add` (docs/TYPED.md, "Methods"). */
+export function methodNumber(name) {
+  let hash = 0x811c9dc5;
+  for (const byte of Buffer.from(name)) hash = Math.imul(hash ^ byte, 0x01000193) >>> 0;
+  return (hash >= 0xffffff00 ? hash - 256 : hash) || 1;
+}
+
 /** Connects to a server: a name, a path of a socket, or a pipe. */
 export async function connect(endpoint, { timeout = 10_000 } = {}) {
   const deadline = Date.now() + timeout;

@@ -1,6 +1,6 @@
 // Run by tests/packages.rs with the endpoint of a server that offers what is called here.
 import assert from "node:assert/strict";
-import { CallError, ClosedError, TimeoutError, connect } from "../index.mjs";
+import { CallError, ClosedError, TimeoutError, connect, methodNumber } from "../index.mjs";
 
 const [endpoint] = process.argv.slice(2);
 const ECHO = 1, COUNT = 2, SUM = 3, FAIL = 4, HOLD = 5, CANCELLED = 6, TELL = 7, LAST_NOTED = 8, CALL_BACK = 9, METADATA = 10, STOP = 11;
@@ -13,6 +13,10 @@ const cases = {
       assert.ok((await client.call(body, { method: ECHO })).equals(body), `${size} bytes`);
     }
     await assert.rejects(client.call(Buffer.alloc(16 * MIB + 1)), RangeError);
+  },
+  async "a method of a typed service has the number that its name says"() {
+    assert.equal(methodNumber("Notes.add"), 0xf7a61617);
+    assert.equal(methodNumber("Ü.ß"), 0x2f9ce126);
   },
   async "a thousand calls are in flight at once"(client) {
     const calls = Array.from({ length: 1000 }, (_, at) => client.call(`${at}`, { method: ECHO }));

@@ -1,10 +1,11 @@
 // Read by the compiler only: what users of TypeScript may write, and what they may not.
-import { Body, CallError, CallOptions, Client, connect, Upload } from "../index.mjs";
+import { Body, CallError, CallOptions, Client, connect, methodNumber, Upload } from "../index.mjs";
 
 export async function use(): Promise<void> {
   const client: Client = await connect("com.example.notes", { timeout: 1000 });
   const options: CallOptions = { method: 7, metadata: { trace: "00", user: new Uint8Array(2) }, timeout: 500 };
   const reply: Buffer = await client.call("milk", options);
+  await client.call("{}", { method: methodNumber("Notes.list") });
   for await (const part of client.stream(reply)) part.toString();
   const upload: Upload = client.upload({ method: 8 });
   const bodies: Body[] = ["text", new Uint8Array(3), new ArrayBuffer(4), reply];

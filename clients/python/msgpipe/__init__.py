@@ -15,7 +15,7 @@ from ._calls import Connection
 from ._frames import DATA, LAST
 from ._places import Ended, Late, paths_of
 
-__all__ = ["CallError", "Client", "Ended", "Late", "connect"]
+__all__ = ["CallError", "Client", "Ended", "Late", "connect", "method_number"]
 
 NOT_BEGUN = (3, 4, 7, 8, 10, 11, 12)  # docs/PROTOCOL.md, "Codes of errors"
 
@@ -27,6 +27,14 @@ class CallError(Exception):
         super().__init__(f"error {code}: {text}")
         self.code, self.text, self.details = code, text, details
         self.not_begun = code in NOT_BEGUN  # it can be sent again
+
+
+def method_number(name):
+    """The number of a method of a typed service, as "Notes.add" (docs/TYPED.md, "Methods")."""
+    number = 0x811C9DC5
+    for byte in name.encode():
+        number = (number ^ byte) * 0x01000193 % 2**32
+    return (number - 256 if number >= 0xFFFFFF00 else number) or 1
 
 
 def connect(endpoint, timeout=10.0, notified=lambda body, method: None):

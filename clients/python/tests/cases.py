@@ -94,6 +94,12 @@ def calls_of_the_server_are_refused_and_it_goes_on(client):
 
 
 @case
+def a_method_of_a_typed_service_has_the_number_that_its_name_says(client):
+    assert msgpipe.method_number("Notes.add") == 0xF7A61617
+    assert msgpipe.method_number("Ü.ß") == 0x2F9CE126
+
+
+@case
 def metadata_arrive_and_have_a_limit(client):
     assert client.call(method=METADATA, metadata={"trace": "00-01", "user": b"\1\2"}) == b"trace=30302d3031 user=0102"
     raises(ValueError, lambda: client.call(metadata={"k": bytes(4097)}))
