@@ -217,7 +217,7 @@ pub(super) fn largest_message(socket: impl AsFd, carrier: Carrier) -> io::Result
 /// The bytes that the system may hold for a client that gets small replies beside a long one, as `SO_SNDBUF` returns
 /// them, which count the system's own structures too (`socket(7)`). About half of the usual size, with which a small reply waits
 /// twice as long; with a third a lone stream takes twice its time.
-pub(super) const IN_TRANSIT: usize = 112 * 1024;
+pub(super) const IN_TRANSIT: usize = 96 * 1024;
 
 /// Whether a socket's send buffer may be smaller: not if each record has to fit into it.
 fn is_limitable(max_message: usize) -> bool {

@@ -130,6 +130,8 @@ pub(super) struct Connection<S> {
     pub has_small: bool,
     /// It is in the list of ready connections.
     pub in_ready: bool,
+    /// It is in the list of connections to flush.
+    pub in_unsent: bool,
     /// The turn in which something of its queue was sent last.
     pub flushed_in: u32,
     /// The kept bytes may contain whole messages: they are decoded before the next read.
@@ -167,6 +169,7 @@ impl<S> Connection<S> {
             keeps_going: false,
             unread_allowed: false,
             in_ready: false,
+            in_unsent: false,
             has_small: false,
             flushed_in: 0,
             undecoded: false,

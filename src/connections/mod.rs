@@ -155,7 +155,7 @@ impl<S: ServerStream> Connections<S> {
         self.table.insert(id, Box::new(connection));
         self.update_deadline(id);
         self.events.push_back(Event::Connected(id));
-        self.unsent.push_back(id); // the preface
+        self.flush_later(id); // the preface
         if readable {
             self.readable(id, false);
         }
@@ -191,7 +191,7 @@ impl<S: ServerStream> Connections<S> {
         };
         connection.stream.writable();
         if connection.is_blocked() {
-            self.unsent.push_back(id);
+            self.flush_later(id);
         }
     }
 
@@ -346,7 +346,7 @@ impl<S: ServerStream> Connections<S> {
             connection.settle();
         }
         if queued == 0 {
-            self.unsent.push_back(id);
+            self.flush_later(id);
         }
         Ok(())
     }

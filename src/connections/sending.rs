@@ -34,7 +34,19 @@ impl<S: ServerStream> Connections<S> {
             return None;
         }
         self.flushes = self.flushes.checked_sub(1)?;
-        self.unsent.pop_front()
+        let next = self.unsent.pop_front();
+        if let Some(connection) = next.and_then(|id| self.table.get_mut(&id)) {
+            connection.in_unsent = false;
+        }
+        next
+    }
+
+    /// Has a connection flushed, once, in this turn or the next.
+    pub(super) fn flush_later(&mut self, id: ConnectionId) {
+        let connection = self.table.get_mut(&id);
+        if connection.is_some_and(|it| !std::mem::replace(&mut it.in_unsent, true)) {
+            self.unsent.push_back(id);
+        }
     }
 
     /// Sends as much of a peer's queue as possible, and handles the outcome.
@@ -52,10 +64,10 @@ impl<S: ServerStream> Connections<S> {
                     connection.flushed_in = self.turn_number;
                     connection.times.waiting = None;
                     if sent >= FLUSH_MOST && !connection.outbound.queue.is_empty() {
-                        self.unsent.push_back(id);
+                        self.flush_later(id);
                     }
                 }
-                Err(error) if error.kind() == ErrorKind::Interrupted => self.unsent.push_back(id),
+                Err(error) if error.kind() == ErrorKind::Interrupted => self.flush_later(id),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {}
                 Err(error) => {
                     if !has_gone(&error) {

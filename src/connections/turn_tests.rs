@@ -100,6 +100,24 @@ fn the_room_of_a_layer_that_schedules_is_exact_and_it_is_told_of_more() {
     }
 }
 
+/// Whatever has asked for it: a system call that sends nothing is one too many.
+#[test]
+fn a_connection_is_flushed_once_in_a_turn() {
+    let mut scene = Scene::begun(&Limits::default());
+    let now = scene.start;
+    scene.peer.takes(false);
+    scene.sends(100, now);
+    let before = scene.peer.writes();
+    for _ in 0..3 {
+        scene.connections.writable(ID);
+    }
+    assert!(scene.at(now).is_empty());
+    assert_eq!(scene.peer.writes() - before, 1);
+    scene.connections.writable(ID);
+    assert!(scene.at(now).is_empty());
+    assert_eq!(scene.peer.writes() - before, 2, "the next turn");
+}
+
 /// Large messages alone may wait together, so that one system call takes several; small ones beside them wait for less.
 #[test]
 fn a_layer_that_schedules_has_less_room_while_small_messages_are_beside_large_ones() {
