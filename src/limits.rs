@@ -123,7 +123,7 @@ pub struct Limits {
     /// - Unit: bytes, at least 256 KiB and at least `call_window`. Side: both.
     pub connection_window: usize,
     /// The time in which a client reads nothing of its send queue. While nothing but parts of replies
-    /// ([`PartSender`](crate::PartSender)) waits for it, it has any time, unless others wait for their memory.
+    /// ([`PartSender`](crate::PartSender)) waits for it, it has any time.
     ///
     /// - At the limit: the server ends the connection with
     ///   [`CloseReason::Unread`](crate::CloseReason::Unread), without a goodbye.

@@ -53,8 +53,6 @@ struct Inner {
     others: Usage,
     /// A part of a reply goes over the limit.
     has_one_over: AtomicBool,
-    /// Another one was refused that right since it was last given.
-    is_over_wanted: AtomicBool,
     /// Counts up whenever memory becomes free.
     releases: AtomicU64,
     users: Mutex<HashMap<User, Weak<Group>>>,
@@ -111,7 +109,6 @@ impl Account {
             all: Usage::default(),
             others: Usage::default(),
             has_one_over: AtomicBool::new(false),
-            is_over_wanted: AtomicBool::new(false),
             releases: AtomicU64::new(0),
             users: Mutex::default(),
             next_group: AtomicU64::new(0),

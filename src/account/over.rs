@@ -25,12 +25,6 @@ impl Share {
     /// Lets one part of a reply go over all limits, while the result lives. `None`: another one does.
     pub(crate) fn go_over(&self) -> Option<Over> {
         let had_one = self.account.inner.has_one_over.swap(true, Relaxed);
-        self.account.inner.is_over_wanted.store(had_one, Relaxed);
         (!had_one).then(|| Over { account: self.account.clone() })
-    }
-
-    /// Whether that right was refused to somebody since it was last given.
-    pub(crate) fn is_over_wanted(&self) -> bool {
-        self.account.inner.is_over_wanted.load(Relaxed)
     }
 }

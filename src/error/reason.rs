@@ -34,8 +34,7 @@ pub enum CloseReason {
     /// The peer sent a message that is invalid in the calls layer.
     #[error("the peer broke the protocol: {0}")]
     Protocol(String),
-    /// The peer did not read its send queue for [`Limits::write_stall`](crate::Limits::write_stall), or for a second while
-    /// others waited for the memory that is held for it.
+    /// The peer did not read its send queue for [`Limits::write_stall`](crate::Limits::write_stall).
     #[error("the peer read nothing for {waited:?}")]
     Unread {
         /// The time limit.

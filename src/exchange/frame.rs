@@ -153,11 +153,6 @@ impl Frame {
         self.body
     }
 
-    /// If it is a message or a piece of one: its call, and whether the message ends here.
-    pub(crate) fn piece(&self) -> Option<(u32, bool)> {
-        matches!(self.kind, Kind::Data { .. }).then_some((self.id, self.ends_message))
-    }
-
     /// The number of bytes of the whole frame.
     pub fn size(&self) -> usize {
         self.head().len + self.metadata.len() + self.body.len()

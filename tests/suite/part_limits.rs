@@ -2,12 +2,7 @@
 
 use crate::common::serving::{Serving, limits};
 use crate::common::{Backend, PATIENCE, pattern};
-use bytes::Bytes;
-use msgpipe::{
-    Client, CloseReason, ConnectionId, Error, PartError, PartSender, Parts, Responder,
-    ServerMessage,
-};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use msgpipe::{Client, CloseReason, PartError, PartSender, ServerMessage};
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -21,8 +16,6 @@ crate::on_named_transports!(
     who_reads_none_of_many_replies_leaves_memory_for_others,
     who_leaves_parts_unread_is_not_closed,
     parts_that_nobody_takes_leave_memory_for_others,
-    who_takes_nothing_does_not_keep_the_one_right_to_go_over_the_memory,
-    the_right_to_go_over_the_memory_goes_round,
 );
 
 fn client<B: Backend>(backend: &B) -> Client {
@@ -239,96 +232,4 @@ fn who_reads_none_of_many_replies_leaves_memory_for_others<B: Backend>() {
         assert_eq!(parts.next_within(PATIENCE).unwrap().unwrap().len(), 256 << 10);
         assert_eq!(parts.next_within(PATIENCE).unwrap(), None);
     }
-}
-
-/// The size of parts for which there is no memory. A client that takes nothing has no credit for one: all of it waits.
-const LARGE: usize = 3 << 20;
-
-/// A server with no memory for such a part: requests hold it.
-struct Full<B: Backend> {
-    backend: B,
-    _serving: Serving,
-    senders: mpsc::Receiver<PartSender>,
-    ends: mpsc::Receiver<(ConnectionId, CloseReason)>,
-    /// Who holds it.
-    _keeper: (Client, Vec<Responder>),
-}
-
-impl<B: Backend> Full<B> {
-    fn new() -> Full<B> {
-        let backend = B::new();
-        let mut small = limits();
-        (small.memory, small.message) = (8 * LARGE, LARGE);
-        let server = backend.serve_calls(&small).unwrap();
-        let (tell, ends) = mpsc::channel();
-        let server = server.on_closed(move |connection, reason| {
-            let _ = tell.send((connection.id(), reason.clone()));
-        });
-        let ((give, senders), (keep, kept)) = (mpsc::channel(), mpsc::channel());
-        let _serving =
-            Serving::start(server, move |request, responder| match &request.body()[..] {
-                b"parts" => give.send(responder.into_parts()).unwrap(),
-                _ => keep.send(responder).unwrap(),
-            });
-        let keeper = client(&backend);
-        // Some of them are small: a quarter of the memory is only for those.
-        let sizes = [vec![1_000_000; 16], vec![60_000; 60]].concat();
-        sizes.iter().for_each(|size| keeper.start(vec![7; *size]).unwrap().detach());
-        let kept = sizes.iter().map(|_| kept.recv_timeout(PATIENCE).unwrap()).collect();
-        Full { backend, _serving, senders, ends, _keeper: (keeper, kept) }
-    }
-
-    /// A client that wants parts, and their sender.
-    fn asks(&self) -> (Client, Parts, PartSender) {
-        let client = client(&self.backend);
-        let parts = client.stream("parts").unwrap();
-        (client, parts, self.senders.recv_timeout(PATIENCE).unwrap())
-    }
-}
-
-/// The attacker has the right first, and reads nothing.
-fn who_takes_nothing_does_not_keep_the_one_right_to_go_over_the_memory<B: Backend>() {
-    let full = Full::<B>::new();
-    let (_unreading, mut unread, mut first) = full.asks();
-    let others: Vec<_> = (0..3).map(|_| full.asks()).collect();
-    first.send(vec![1; LARGE]).unwrap();
-    for (_client, mut parts, mut sender) in others {
-        sender.send(vec![2; LARGE]).unwrap();
-        sender.finish();
-        assert_eq!(parts.next_within(PATIENCE).unwrap().unwrap().len(), LARGE);
-        assert_eq!(parts.next_within(PATIENCE).unwrap(), None);
-    }
-    let (_, reason) = full.ends.recv_timeout(PATIENCE).unwrap();
-    assert!(matches!(reason, CloseReason::Unread { .. }), "{reason}");
-    assert!(matches!(unread.next_within(PATIENCE), Err(Error::Closed { .. })));
-    let mut others = full.ends.try_iter();
-    assert!(others.all(|(_, reason)| !matches!(reason, CloseReason::Unread { .. })));
-}
-
-/// Each of them takes part after part, without end.
-fn the_right_to_go_over_the_memory_goes_round<B: Backend>() {
-    let full = Full::<B>::new();
-    let clients: Vec<_> = (0..3).map(|_| full.asks()).collect();
-    let (part, missing) = (Bytes::from(vec![3; LARGE]), AtomicUsize::new(clients.len()));
-    let until = Instant::now() + PATIENCE;
-    thread::scope(|scope| {
-        for (client, mut parts, mut sender) in clients {
-            let (part, missing) = (part.clone(), &missing);
-            scope.spawn(move || while sender.send(part.clone()).is_ok() {});
-            scope.spawn(move || {
-                let _client = client;
-                // Who has had its parts goes on as long as others have not.
-                for taken in 1.. {
-                    let part = parts.next_within(PATIENCE).unwrap();
-                    assert_eq!(part.map(|part| part.len()), Some(LARGE));
-                    let left = missing.fetch_sub(usize::from(taken == 5), Ordering::SeqCst);
-                    if left == usize::from(taken == 5) || Instant::now() > until {
-                        return;
-                    }
-                }
-            });
-        }
-    });
-    assert_eq!(missing.into_inner(), 0, "some were not given it in turn");
-    assert!(full.ends.try_iter().all(|(_, reason)| !matches!(reason, CloseReason::Unread { .. })));
 }

@@ -10,9 +10,7 @@ use crate::server::caller::Unopened;
 use crate::server::flow::Flow;
 use crate::server::outbox::{Answer, Given};
 use bytes::Bytes;
-use std::ops::Bound::{Excluded, Unbounded};
 use std::sync::Arc;
-use std::time::Instant;
 
 /// The most things that are taken before the next poll.
 pub(super) const GIVEN_AT_ONCE: usize = 64;
@@ -52,45 +50,11 @@ impl<M: MessageServer> Answering<M> {
     /// Tries again for the clients with parts that wait for memory.
     pub(super) fn feed_hungry(&mut self) {
         if self.hungry.is_empty() || self.fed.is_some_and(|at| clock::since(at) < FEED_PAUSE) {
-            self.over_wanted = self.over_wanted.filter(|_| !self.hungry.is_empty());
             return;
         }
-        let now = clock::now();
-        self.fed = Some(now);
-        // In turn: from the one after that which last had the right to go over the limit.
-        let hungry = std::mem::take(&mut self.hungry);
-        let last = self.went_over.map_or(Unbounded, Excluded);
-        let (after, all) = (hungry.range((last, Unbounded)), hungry.iter());
-        let before = all.take_while(|id| self.went_over.is_some_and(|last| **id <= last));
-        let order: Vec<ConnectionId> = after.chain(before).copied().collect();
-        let mut is_wanted = false;
-        for connection in order {
-            self.tend(connection, |caller, _| caller.has_turn = true);
-            if let Some(caller) = self.callers.get_mut(&connection) {
-                // It has not had it, if it still has its turn.
-                if !std::mem::take(&mut caller.has_turn) {
-                    self.went_over = Some(connection);
-                }
-                is_wanted |= caller.wants_over();
-            }
-        }
-        self.over_wanted = self.over_wanted.or(Some(now)).filter(|_| is_wanted);
-        if let Some(wanted) = self.over_wanted {
-            self.end_stay(wanted, now);
-        }
-    }
-
-    /// Ends the client that keeps the others from going over the limit of memory, and takes nothing.
-    fn end_stay(&mut self, wanted: Instant, now: Instant) {
-        let most = self.limits.message_time;
-        let overstays = self.callers.iter().find_map(|(connection, caller)| {
-            Some((*connection, caller.overstays(wanted, now, most)?))
-        });
-        if let Some((connection, waited)) = overstays {
-            if let Some(caller) = self.callers.get_mut(&connection) {
-                caller.why.get_or_insert(CloseReason::Unread { waited }.into());
-            }
-            self.messages.abort(connection);
+        self.fed = Some(clock::now());
+        for connection in std::mem::take(&mut self.hungry) {
+            self.tend(connection, |_, _| {});
         }
     }
 

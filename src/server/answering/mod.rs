@@ -66,9 +66,6 @@ pub(super) struct Answering<M> {
     /// Clients with parts of replies that wait for memory, and when that was last tried.
     hungry: BTreeSet<ConnectionId>,
     fed: Option<Instant>,
-    /// Since when parts wait for the right to go over the limit of memory, and which client was last given it.
-    over_wanted: Option<Instant>,
-    went_over: Option<ConnectionId>,
     /// The deadline of the drain, once the server was stopped.
     stopping: Option<Instant>,
     /// All requests have been answered: connections are closed once their queues are sent.
@@ -137,8 +134,6 @@ impl<M: MessageServer> Answering<M> {
             expects_pieces: false,
             hungry: BTreeSet::new(),
             fed: None,
-            over_wanted: None,
-            went_over: None,
             stopping: None,
             says_goodbye: false,
             lookers_on: Topic::new(WhenFull::DropNewest),

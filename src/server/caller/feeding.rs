@@ -1,8 +1,6 @@
 //! Replies of parts: from the threads that make them to the machine, while little waits for the client.
 
 use super::Caller;
-use super::staying::Stay;
-use crate::clock;
 use crate::counts::CallEnd;
 use crate::error::ErrorReply;
 use crate::exchange::{Message, SendError, Side};
@@ -10,7 +8,6 @@ use crate::message_server::{ConnectionId, MessageServer};
 use crate::server::flow::{Ending, Flow, Next};
 use crate::server::interrupt::Interrupt;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 /// The bytes that wait for a client in the machine before parts of its replies wait elsewhere: four times the send
 /// queue, so that the client does not wait for the loop; with a smaller [`Limits::queued`](crate::Limits::queued), that.
@@ -84,7 +81,7 @@ impl Caller {
     /// Gives the machine parts that wait for room in it. Returns whether there were any.
     pub fn feed_all(&mut self) -> bool {
         let mut has_fed = false;
-        (self.is_hungry, self.wants_over) = (false, false);
+        self.is_hungry = false;
         for id in std::mem::take(&mut self.unfed) {
             has_fed |= self.feed(id);
         }
@@ -109,7 +106,7 @@ impl Caller {
             let limit = self.machine.queue_limit(PARTS_MAX);
             let (held, is_part) = (self.machine.held(), flow.next_cost() > 0);
             let is_full = is_full(queued, held, limit) || is_part && held >= REPLIES_MAX;
-            let has_memory = self.has_memory(id, flow.next_cost());
+            let has_memory = self.has_memory(flow.next_cost());
             self.is_hungry |= !has_memory;
             if is_full || !has_memory {
                 self.unfed.push(id);
@@ -131,7 +128,7 @@ impl Caller {
     /// Whether there is memory for one more part. A quarter of all stays for small messages, so that nobody else waits for
     /// who takes no parts. A part that is alone may have half of that quarter, and one of all clients more: the others
     /// that hold the memory may wait for the same.
-    fn has_memory(&mut self, id: u32, cost: usize) -> bool {
+    fn has_memory(&mut self, cost: usize) -> bool {
         let (is_alone, share) = (self.machine.held() == 0, self.charge.share());
         if is_alone {
             self.over = None;
@@ -140,30 +137,10 @@ impl Caller {
             return true;
         }
         if is_alone && share.is_half_used() && cost > share.room_for_alone() {
-            return self.goes_over(id);
+            self.over = share.go_over();
+            return self.over.is_some();
         }
         is_alone
-    }
-
-    /// Takes the right to go over the limit of memory, if it is free. While others wait for it, only in its turn.
-    fn goes_over(&mut self, id: u32) -> bool {
-        let share = self.charge.share();
-        if self.has_turn || !share.is_over_wanted() {
-            self.over = share.go_over().map(|over| Stay::new(over, id, clock::now()));
-            self.has_turn &= self.over.is_none();
-        }
-        self.wants_over = self.over.is_none();
-        self.over.is_some()
-    }
-
-    /// Whether it waits for the right to go over the limit of memory.
-    pub fn wants_over(&self) -> bool {
-        self.wants_over && self.is_hungry()
-    }
-
-    /// How long the others have waited in vain for it to take what waits for it, if it is too long. See [`Stay::overdue`].
-    pub fn overstays(&self, wanted: Instant, now: Instant, most: Duration) -> Option<Duration> {
-        self.over.as_ref()?.overdue(wanted, now, most)
     }
 
     fn feed_part(&mut self, id: u32, part: Message) {

@@ -4,13 +4,12 @@ mod calls;
 mod feeding;
 mod owner;
 mod sending;
-mod staying;
 mod taking;
 
 pub(super) use calls::Unopened;
 pub(super) use owner::{InFlight, Owner};
 
-use crate::account::{Charge, Share};
+use crate::account::{Charge, Over, Share};
 use crate::clock;
 use crate::counts::CallEnd;
 use crate::error::CloseReason;
@@ -23,7 +22,6 @@ use crate::server::interrupt::Interrupt;
 use crate::server::responder::Request;
 use crate::trace::RequestSpan;
 use bytes::Bytes;
-use staying::Stay;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
@@ -60,11 +58,7 @@ pub(super) struct Caller {
     /// There was no memory for one of them.
     is_hungry: bool,
     /// What waits for it in the machine is over the limit of memory.
-    over: Option<Stay>,
-    /// It is its turn to go over that limit: others who wait for it have had theirs.
-    pub has_turn: bool,
-    /// A part waits to go over it.
-    wants_over: bool,
+    over: Option<Over>,
     /// Parts may be in its send queue.
     has_sent_parts: bool,
     /// It gets small replies beside parts that wait for it: little of them is in the system's buffer.
@@ -99,8 +93,6 @@ impl Caller {
             unfed: Vec::new(),
             is_hungry: false,
             over: None,
-            has_turn: false,
-            wants_over: false,
             has_sent_parts: false,
             is_mixed: false,
             unread_allowed: false,
@@ -184,8 +176,9 @@ impl Caller {
         let refused = self.refused.as_ref().map_or(0, |frame| frame.size());
         // A reservation covers what has arrived of its message.
         let held = self.machine.held().max(self.reserved);
-        // Its call may be over before all of its part was taken.
-        self.over.take_if(|over| self.machine.queued(over.id) == 0);
+        if self.machine.held() == 0 {
+            self.over = None;
+        }
         let entries = self.machine.entries() * ENTRY_COST;
         self.charge.set(held + refused + self.in_flight_bytes + self.early_bytes() + entries);
     }

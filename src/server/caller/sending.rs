@@ -118,7 +118,7 @@ impl Caller {
                     None => return,
                 },
             };
-            let (size, piece) = (frame.size(), frame.piece());
+            let size = frame.size();
             let seen = self.is_seen().then(|| frame.clone());
             let unsent = send(messages, connection, frame);
             if unsent.is_none() {
@@ -127,22 +127,11 @@ impl Caller {
                     self.origin.outbox.tap.frame(connection, true, [&head, &frame.into_body()]);
                 }
                 self.origin.outbox.tally.sent.add(size);
-                self.over_goes_on(piece);
             }
             if let Some(refused) = unsent {
                 self.refused = Some(Box::new(refused));
                 return self.block();
             }
-        }
-    }
-
-    /// A piece of a message has been handed over for sending: its call, and whether it was the last.
-    fn over_goes_on(&mut self, piece: Option<(u32, bool)>) {
-        let over = self.over.as_mut().filter(|over| piece.is_some_and(|(id, _)| id == over.id));
-        match (over, piece) {
-            (Some(_), Some((_, true))) => self.over = None,
-            (Some(over), _) => over.takes(clock::now()),
-            (None, _) => {}
         }
     }
 
