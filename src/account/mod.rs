@@ -5,17 +5,14 @@
 //! sender's cost (backpressure).
 #![forbid(unsafe_code)]
 
-mod over;
 #[cfg(test)]
 mod tests;
-
-pub(crate) use over::Over;
 
 use crate::limits::Limits;
 use crate::peer::Peer;
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 /// The account of a server: how many bytes are held for its clients, and how many clients there are.
@@ -51,8 +48,6 @@ struct Inner {
     all: Usage,
     /// The part of `all` that belongs to other users than the server's own.
     others: Usage,
-    /// A part of a reply goes over the limit.
-    has_one_over: AtomicBool,
     /// Counts up whenever memory becomes free.
     releases: AtomicU64,
     users: Mutex<HashMap<User, Weak<Group>>>,
@@ -108,7 +103,6 @@ impl Account {
             reserved: limits.connections_reserved,
             all: Usage::default(),
             others: Usage::default(),
-            has_one_over: AtomicBool::new(false),
             releases: AtomicU64::new(0),
             users: Mutex::default(),
             next_group: AtomicU64::new(0),

@@ -187,7 +187,8 @@ impl Call {
     /// The call keeps its deadline: at the end of its time the server cancels it
     /// ([`Client::with_timeout`](crate::Client::with_timeout)). It counts against
     /// [`Limits::in_flight`](crate::Limits::in_flight) until a thread reads its reply; a new call at the limit does. Of
-    /// a request of more than 1 MiB the rest is sent by the next thread that sends or reads. As all of a client it ends
+    /// a request of more than 1 MiB, and of more requests than the server takes at once
+    /// ([`Limits::connection_window`](crate::Limits::connection_window)), the rest is sent by the next thread that sends or reads. As all of a client it ends
     /// when the last clone of the client is dropped: a request that was sent may still be carried out then.
     ///
     /// ```no_run

@@ -226,7 +226,8 @@ impl Client {
     /// Sends a request and does not wait for its reply. Up to [`Limits::in_flight`] calls may be in flight.
     /// The deadline counts from here; it is sent to the server. If the first request is larger than every server
     /// accepts (240 bytes), it waits for the server's settings. Of a request of more than 1 MiB the rest is sent
-    /// when the server has memory for it, by the next thread that waits for a reply.
+    /// when the server has memory for it, by the next thread that waits for a reply. So is what is over 8 MiB of requests that
+    /// the server has not begun ([`Limits::connection_window`] of the server).
     ///
     /// The client reads replies only while a thread waits for one. A server closes a connection on which
     /// nothing is read for [`Limits::write_stall`]: if the replies are larger than the system's buffers, some

@@ -54,6 +54,8 @@ struct State {
     parts: VecDeque<Message>,
     /// The cost of all of them.
     bytes: usize,
+    /// The loop has the first part, which keeps its place: no other one may wait uncharged.
+    keeps_place: bool,
     /// The parts but for the first count as memory of the client.
     charge: Charge,
     ending: Option<Ending>,
@@ -76,6 +78,7 @@ impl Flow {
         let state = State {
             parts: VecDeque::new(),
             bytes: 0,
+            keeps_place: false,
             charge: Charge::new(share),
             ending: None,
             is_gone: false,
@@ -158,10 +161,12 @@ impl Flow {
             return Err(Refused::Gone);
         }
         while !state.has_room(&part) {
-            let oldest = state.parts.pop_front();
-            state.bytes -= oldest.as_ref().map_or(0, cost);
+            let Some(oldest) = state.parts.pop_front() else {
+                break; // the loop has the first one: this is the newest, and the only one that waits
+            };
+            state.bytes -= cost(&oldest);
             state.settle();
-            dropped.extend(oldest);
+            dropped.push(oldest);
         }
         let tells = state.add(part);
         drop(state);
@@ -178,17 +183,16 @@ impl Flow {
         tells
     }
 
-    /// For the loop.
-    pub fn next(&self) -> Next {
+    /// For the loop. `keeps_place`: there is no memory for the part elsewhere, so its place is free only after
+    /// [`free_place`](Flow::free_place).
+    pub fn next(&self, keeps_place: bool) -> Next {
         let mut state = self.lock();
         if let Some(part) = state.parts.pop_front() {
             state.bytes -= cost(&part);
+            state.keeps_place |= keeps_place;
             state.settle();
-            // Not for each part: a thread that is woken sends several.
-            let has_room = state.bytes <= WAITING_MAX / 4;
-            if has_room && (state.waiters > 0 || self.changed.has_task()) {
-                drop(state);
-                drop(self.changed.notify());
+            if !keeps_place {
+                self.tell_of_room(state);
             }
             return Next::Part(part);
         }
@@ -197,6 +201,23 @@ impl Flow {
         }
         state.is_told = false;
         Next::Nothing
+    }
+
+    /// The part that kept its place has been handed over for sending.
+    pub fn free_place(&self) {
+        let mut state = self.lock();
+        state.keeps_place = false;
+        state.settle();
+        self.tell_of_room(state);
+    }
+
+    fn tell_of_room(&self, state: MutexGuard<'_, State>) {
+        // Not for each part: a thread that is woken sends several.
+        let has_room = state.bytes <= WAITING_MAX / 4;
+        if has_room && (state.waiters > 0 || self.changed.has_task()) {
+            drop(state);
+            drop(self.changed.notify());
+        }
     }
 
     /// Threads that wait for room are told that there is none any more: the server stops.
@@ -226,7 +247,8 @@ impl Flow {
 impl State {
     fn has_room(&self, part: &Message) -> bool {
         let is_small = self.bytes + cost(part) <= WAITING_MAX;
-        self.parts.is_empty() || is_small && !self.charge.share().is_half_used()
+        let is_first = self.parts.is_empty() && !self.keeps_place;
+        is_first || is_small && !self.charge.share().is_half_used()
     }
 
     /// Returns whether the loop has to be told.
@@ -238,92 +260,7 @@ impl State {
     }
 
     fn settle(&mut self) {
-        let first = self.parts.front().map_or(0, cost);
+        let first = self.parts.front().filter(|_| !self.keeps_place).map_or(0, cost);
         self.charge.set(self.bytes - first);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::exchange::MESSAGE_COST;
-    use crate::{Account, Limits, Peer};
-
-    fn flow() -> (Flow, Account) {
-        let account = Account::new(Limits::default());
-        (Flow::new(account.share(&Peer::default())), account)
-    }
-
-    fn part(cost: usize) -> Message {
-        Message::new(vec![0; cost - MESSAGE_COST as usize].into(), false)
-    }
-
-    #[test]
-    fn the_bytes_that_wait_have_a_limit_and_one_part_may_be_over_it() {
-        for (second, fits) in
-            [(WAITING_MAX / 2 - 1, true), (WAITING_MAX / 2, true), (WAITING_MAX / 2 + 1, false)]
-        {
-            let (flow, _) = flow();
-            assert!(flow.push(part(WAITING_MAX / 2), false).unwrap(), "the loop is told");
-            match flow.push(part(second), false) {
-                Ok(tells) => assert!(fits && !tells),
-                Err(refused) => assert!(!fits && matches!(refused, Refused::Full(_))),
-            }
-        }
-        assert!(flow().0.push(part(10 * WAITING_MAX), false).is_ok());
-    }
-
-    #[test]
-    fn what_waits_is_charged_until_it_is_taken_or_nobody_waits() {
-        let (flow, account) = flow();
-        flow.push(part(100), false).unwrap();
-        flow.push(part(200), false).unwrap();
-        flow.push(part(300), false).unwrap();
-        assert_eq!(account.held(), 500, "all but the first");
-        assert!(matches!(flow.next(), Next::Part(first) if first.body.len() == 36));
-        assert_eq!(account.held(), 300);
-        flow.close();
-        assert_eq!(account.held(), 0);
-        assert!(matches!(flow.push(part(100), true), Err(Refused::Gone)));
-    }
-
-    #[test]
-    fn one_part_waits_if_half_of_the_memory_is_used() {
-        let (flow, account) = flow();
-        let share = account.share(&Peer::default());
-        share.charge(Limits::default().memory / 2);
-        flow.push(part(100), false).unwrap();
-        assert!(matches!(flow.push(part(100), false), Err(Refused::Full(_))));
-        share.release(1);
-        flow.push(part(100), false).unwrap();
-        share.release(Limits::default().memory / 2 - 1);
-    }
-
-    #[test]
-    fn the_end_comes_after_the_parts_also_if_nobody_waits() {
-        let (flow, _) = flow();
-        flow.push(part(100), false).unwrap();
-        assert!(!flow.end(Ending::Complete), "it was told of the part");
-        assert!(matches!(flow.next(), Next::Part(_)));
-        assert!(matches!(flow.next(), Next::End(Ending::Complete)));
-        assert!(matches!(flow.next(), Next::Nothing));
-        flow.close();
-        assert!(flow.end(Ending::Broken));
-        assert!(matches!(flow.next(), Next::End(Ending::Broken)));
-    }
-
-    #[test]
-    fn who_waits_to_send_goes_on_when_there_is_room_and_when_nobody_waits() {
-        let (flow, _) = flow();
-        flow.push(part(WAITING_MAX), false).unwrap();
-        std::thread::scope(|scope| {
-            let sender = scope.spawn(|| flow.push(part(100), true));
-            assert!(matches!(flow.next(), Next::Part(_)));
-            assert!(sender.join().unwrap().is_ok());
-            flow.push(part(WAITING_MAX - 100), false).unwrap();
-            let sender = scope.spawn(|| flow.push(part(100), true));
-            flow.close();
-            assert!(matches!(sender.join().unwrap(), Err(Refused::Gone)));
-        });
     }
 }

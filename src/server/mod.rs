@@ -12,6 +12,8 @@ mod connection;
 mod connections;
 mod counters;
 mod flow;
+#[cfg(test)]
+mod flow_tests;
 mod hooks;
 mod inflow;
 mod interrupt;

@@ -20,7 +20,8 @@ use std::time::{Duration, Instant};
 /// Up to 512 KiB wait here for the server's loop, or one part of any size, and in the loop up to 256 KiB of all replies
 /// of a client that takes its parts slowly, or one part of each; then [`send`](PartSender::send) waits for the client,
 /// for any time: it is not closed for that. All but the first part here counts as memory of the client
-/// ([`Limits::memory`](crate::Limits::memory)). Without memory parts wait, and who holds too much of it is closed.
+/// ([`Limits::memory`](crate::Limits::memory)). Without memory for more, one part at a time goes on, and the next waits until it
+/// has been sent.
 ///
 /// Dropped without [`finish`](PartSender::finish) or [`fail`](PartSender::fail), as by a panic, the client learns that
 /// the parts are incomplete.

@@ -200,10 +200,14 @@ fn a_busy_server_lets_other_tasks_run<P: Place>() {
         let place = P::new();
         let (stopper, serving) = echo(&place);
         let calling = place.clone();
+        let (begin, begun) = tokio::sync::oneshot::channel();
         let busy = std::thread::spawn(move || {
             let client = calling.client();
+            client.call("first").unwrap();
+            begin.send(()).unwrap();
             while client.call("again").is_ok() {}
         });
+        begun.await.unwrap();
         for _ in 0..1000 {
             tokio::task::yield_now().await;
         }

@@ -1,7 +1,6 @@
 //! What other threads give to the loop: replies, parts of replies, notifications.
 
-use super::{Answering, FEED_PAUSE};
-use crate::clock;
+use super::Answering;
 use crate::counts::CallEnd;
 use crate::error::CloseReason;
 use crate::exchange::Metadata;
@@ -44,17 +43,6 @@ impl<M: MessageServer> Answering<M> {
                     self.messages.close(connection, *why);
                 }
             }
-        }
-    }
-
-    /// Tries again for the clients with parts that wait for memory.
-    pub(super) fn feed_hungry(&mut self) {
-        if self.hungry.is_empty() || self.fed.is_some_and(|at| clock::since(at) < FEED_PAUSE) {
-            return;
-        }
-        self.fed = Some(clock::now());
-        for connection in std::mem::take(&mut self.hungry) {
-            self.tend(connection, |_, _| {});
         }
     }
 

@@ -29,7 +29,7 @@ use crate::limits::Limits;
 use crate::message_server::{ConnectionId, Event, MessageServer};
 use crate::monitor;
 use crate::trace;
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -63,9 +63,6 @@ pub(super) struct Answering<M> {
     has_calls: bool,
     /// Clients may owe pieces of messages.
     expects_pieces: bool,
-    /// Clients with parts of replies that wait for memory, and when that was last tried.
-    hungry: BTreeSet<ConnectionId>,
-    fed: Option<Instant>,
     /// The deadline of the drain, once the server was stopped.
     stopping: Option<Instant>,
     /// All requests have been answered: connections are closed once their queues are sent.
@@ -75,9 +72,6 @@ pub(super) struct Answering<M> {
     /// When it began to serve.
     started: Instant,
 }
-
-/// The pause between two looks for memory for parts of replies: it can become free without an event.
-const FEED_PAUSE: Duration = Duration::from_millis(20);
 
 impl<M> Drop for Answering<M> {
     /// Whatever ended the loop, nobody waits for it.
@@ -132,8 +126,6 @@ impl<M: MessageServer> Answering<M> {
             takes_streams: false,
             has_calls: false,
             expects_pieces: false,
-            hungry: BTreeSet::new(),
-            fed: None,
             stopping: None,
             says_goodbye: false,
             lookers_on: Topic::new(WhenFull::DropNewest),
@@ -163,7 +155,6 @@ impl<M: MessageServer> Answering<M> {
         handler: &mut impl FnMut(Request, Answerer<'_, M>),
     ) -> Result<Turn, Error> {
         self.take_given();
-        self.feed_hungry();
         if self.messages.is_over() && self.callers.is_empty() {
             // As if it had been stopped: threads that wait for its drain are told.
             self.stopper.stop.store(true, Ordering::SeqCst);
@@ -276,10 +267,6 @@ impl<M: MessageServer> Answering<M> {
         caller.pump(&mut self.messages, connection);
         while caller.is_unfed() && caller.feed_all() {
             caller.pump(&mut self.messages, connection);
-        }
-        if caller.is_hungry() {
-            self.hungry.insert(connection);
-            self.fed.get_or_insert_with(clock::now);
         }
         caller.settle();
         caller.keep_going(&mut self.messages, connection);

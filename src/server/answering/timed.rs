@@ -1,7 +1,7 @@
 //! What a running server does because of the time: deadlines of requests, and large messages that wait for memory
 //! or do not arrive.
 
-use super::{Answering, FEED_PAUSE};
+use super::Answering;
 use crate::clock;
 use crate::error::CloseReason;
 use crate::message_server::{ConnectionId, MessageServer};
@@ -28,9 +28,7 @@ impl<M: MessageServer> Answering<M> {
         let check_at = self.check_at.filter(|_| is_timed);
         let check_at =
             check_at.map(|at| self.checked.map_or(at, |last| at.max(last + CHECK_PAUSE)));
-        let fed_at = self.fed.filter(|_| !self.hungry.is_empty());
-        let feed_at = fed_at.map(|at| at + FEED_PAUSE);
-        let next = self.stopping.into_iter().chain(check_at).chain(feed_at).min()?;
+        let next = self.stopping.into_iter().chain(check_at).min()?;
         let now = clock::now();
         if check_at.is_some_and(|at| at <= now) {
             self.check(now);

@@ -24,6 +24,19 @@ pub(super) const LANE: u32 = Side::Server.lane();
 /// The bytes of other replies that wait for a client. With more of them it is not read until it reads.
 const UNREAD_MAX: usize = 64 * 1024;
 
+/// The replies of parts to one client.
+#[derive(Default)]
+pub(super) struct Streams {
+    /// Calls with a reply of parts that was not given or sent wholly.
+    pub open: Vec<u32>,
+    /// Those of them with parts that wait for room in the machine.
+    unfed: Vec<u32>,
+    /// Those of them with a part in the machine for which there was no memory. It is not charged, and keeps its place in
+    /// its [`Flow`], where one part of each reply is not charged either: its sender makes no more of them meanwhile. So no
+    /// reply waits for memory that requests hold until their replies have ended.
+    uncharged: Vec<u32>,
+}
+
 /// Whether parts of a reply wait elsewhere: `queued` bytes of it wait for the client in the machine, and `held` of all.
 fn is_full(queued: usize, held: usize, limit: usize) -> bool {
     queued > 0 && queued.max(held) >= limit
@@ -54,8 +67,9 @@ impl Caller {
     }
 
     fn add_stream(&mut self, id: u32) {
-        if !self.streams.contains(&id) {
-            self.streams.push(id);
+        let open = &mut self.streams.get_or_insert_default().open;
+        if !open.contains(&id) {
+            open.push(id);
         }
     }
 
@@ -80,40 +94,43 @@ impl Caller {
 
     /// Gives the machine parts that wait for room in it. Returns whether there were any.
     pub fn feed_all(&mut self) -> bool {
+        let unfed = self.streams.as_mut().map(|streams| std::mem::take(&mut streams.unfed));
         let mut has_fed = false;
-        self.is_hungry = false;
-        for id in std::mem::take(&mut self.unfed) {
+        for id in unfed.unwrap_or_default() {
             has_fed |= self.feed(id);
         }
         has_fed
     }
 
-    /// Whether parts wait for memory.
-    pub fn is_hungry(&self) -> bool {
-        self.is_hungry && !self.unfed.is_empty()
-    }
-
-    /// Whether parts wait for memory, or for room in the machine.
+    /// Whether parts wait for room in the machine.
     pub fn is_unfed(&self) -> bool {
-        !self.unfed.is_empty()
+        self.streams.as_ref().is_some_and(|streams| !streams.unfed.is_empty())
     }
 
     /// Gives the machine parts of a reply while little of it waits there. Returns whether there were any.
     fn feed(&mut self, id: u32) -> bool {
         let mut has_fed = false;
         while let Some(flow) = self.flow(id) {
+            self.free_places();
             let queued = self.machine.queued(id);
             let limit = self.machine.queue_limit(PARTS_MAX);
-            let (held, is_part) = (self.machine.held(), flow.next_cost() > 0);
-            let is_full = is_full(queued, held, limit) || is_part && held >= REPLIES_MAX;
-            let has_memory = self.has_memory(flow.next_cost());
-            self.is_hungry |= !has_memory;
-            if is_full || !has_memory {
-                self.unfed.push(id);
+            let (held, cost) = (self.machine.held(), flow.next_cost());
+            let streams = self.streams.get_or_insert_default();
+            let is_full = is_full(queued, held, limit)
+                || cost > 0 && (held >= REPLIES_MAX || streams.uncharged.contains(&id));
+            if is_full {
+                streams.unfed.push(id);
                 return has_fed;
             }
-            match flow.next() {
-                Next::Part(part) => self.feed_part(id, part),
+            // A quarter of all stays for small messages, so that nobody else waits for who takes no parts.
+            let has_memory = cost <= self.charge.share().room_for_large();
+            match flow.next(!has_memory) {
+                Next::Part(part) => {
+                    if !has_memory {
+                        streams.uncharged.push(id);
+                    }
+                    self.feed_part(id, part);
+                }
                 Next::End(ending) => {
                     self.end_parts(id, ending);
                     return true;
@@ -125,22 +142,29 @@ impl Caller {
         has_fed
     }
 
-    /// Whether there is memory for one more part. A quarter of all stays for small messages, so that nobody else waits for
-    /// who takes no parts. A part that is alone may have half of that quarter, and one of all clients more: the others
-    /// that hold the memory may wait for the same.
-    fn has_memory(&mut self, cost: usize) -> bool {
-        let (is_alone, share) = (self.machine.held() == 0, self.charge.share());
-        if is_alone {
-            self.over = None;
+    /// Parts for which there was no memory, and that have been handed over for sending now, need their places no more.
+    fn free_places(&mut self) {
+        let Some(streams) = self.streams.as_mut().filter(|it| !it.uncharged.is_empty()) else {
+            return;
+        };
+        let (machine, mut sent) = (&self.machine, Vec::new());
+        streams.uncharged.retain(|id| {
+            let waits = machine.queued(*id) > 0;
+            sent.extend((!waits).then_some(*id));
+            waits
+        });
+        for id in sent {
+            if let Some(flow) = self.flow(id) {
+                flow.free_place();
+            }
         }
-        if cost <= share.room_for_large() {
-            return true;
-        }
-        if is_alone && share.is_half_used() && cost > share.room_for_alone() {
-            self.over = share.go_over();
-            return self.over.is_some();
-        }
-        is_alone
+    }
+
+    /// The bytes of those that have not been handed over.
+    pub(super) fn uncharged_bytes(&mut self) -> usize {
+        self.free_places();
+        let uncharged = self.streams.iter().flat_map(|streams| &streams.uncharged);
+        uncharged.map(|id| self.machine.queued_bytes(*id)).sum()
     }
 
     fn feed_part(&mut self, id: u32, part: Message) {
@@ -184,15 +208,21 @@ impl Caller {
     /// A client takes the parts of replies when it likes: while nothing else waits for it, it may leave them unread.
     pub fn allow_unread(&mut self, messages: &mut impl MessageServer, connection: ConnectionId) {
         let machine = &mut self.machine;
-        self.streams.retain(|id| machine.queued(*id) > 0 || machine.owner(*id).is_some());
-        let parts: usize = self.streams.iter().map(|id| machine.queued_bytes(*id)).sum();
+        if let Some(streams) = &mut self.streams {
+            streams.open.retain(|id| machine.queued(*id) > 0 || machine.owner(*id).is_some());
+            if streams.open.is_empty() && streams.unfed.is_empty() && streams.uncharged.is_empty() {
+                self.streams = None;
+            }
+        }
+        let open = self.streams.iter().flat_map(|streams| &streams.open);
+        let parts: usize = open.map(|id| machine.queued_bytes(*id)).sum();
         // The server's own calls have limits of their own, too.
         let parts = parts + machine.own_queued_bytes();
         let others = machine.held().saturating_sub(parts);
         // Of a reply that is over parts may be left in the send queue.
-        let is_sending = !self.streams.is_empty() || machine.own_open() > 0;
+        let is_sending = self.streams.is_some() || machine.own_open() > 0;
         self.has_sent_parts &= is_sending || self.blocked.is_some();
-        if self.is_mixed && self.streams.is_empty() {
+        if self.is_mixed && self.streams.is_none() {
             self.is_mixed = false;
             messages.limit_in_transit(connection, false);
         }

@@ -9,7 +9,7 @@ mod taking;
 pub(super) use calls::Unopened;
 pub(super) use owner::{InFlight, Owner};
 
-use crate::account::{Charge, Over, Share};
+use crate::account::{Charge, Share};
 use crate::clock;
 use crate::counts::CallEnd;
 use crate::error::CloseReason;
@@ -22,6 +22,7 @@ use crate::server::interrupt::Interrupt;
 use crate::server::responder::Request;
 use crate::trace::RequestSpan;
 use bytes::Bytes;
+use feeding::Streams;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
@@ -51,14 +52,8 @@ pub(super) struct Caller {
     blocked: Option<Instant>,
     /// Its frames are read even without memory.
     keeps_going: bool,
-    /// Calls with a reply of parts that was not given or sent wholly.
-    streams: Vec<u32>,
-    /// Those of them with parts that wait for room in the machine, or for memory.
-    unfed: Vec<u32>,
-    /// There was no memory for one of them.
-    is_hungry: bool,
-    /// What waits for it in the machine is over the limit of memory.
-    over: Option<Over>,
+    /// Its replies of parts. Most clients have none.
+    streams: Option<Box<Streams>>,
     /// Parts may be in its send queue.
     has_sent_parts: bool,
     /// It gets small replies beside parts that wait for it: little of them is in the system's buffer.
@@ -89,10 +84,7 @@ impl Caller {
             arrival: None,
             blocked: None,
             keeps_going: false,
-            streams: Vec::new(),
-            unfed: Vec::new(),
-            is_hungry: false,
-            over: None,
+            streams: None,
             has_sent_parts: false,
             is_mixed: false,
             unread_allowed: false,
@@ -175,10 +167,7 @@ impl Caller {
     pub fn settle(&mut self) {
         let refused = self.refused.as_ref().map_or(0, |frame| frame.size());
         // A reservation covers what has arrived of its message.
-        let held = self.machine.held().max(self.reserved);
-        if self.machine.held() == 0 {
-            self.over = None;
-        }
+        let held = (self.machine.held() - self.uncharged_bytes()).max(self.reserved);
         let entries = self.machine.entries() * ENTRY_COST;
         self.charge.set(held + refused + self.in_flight_bytes + self.early_bytes() + entries);
     }

@@ -65,7 +65,8 @@ impl Caller {
 
     /// Whether parts of a reply wait for it to read.
     fn has_parts_waiting(&self) -> bool {
-        self.streams.iter().any(|id| self.machine.queued(*id) > 0)
+        let open = self.streams.iter().flat_map(|streams| &streams.open);
+        open.clone().any(|id| self.machine.queued(*id) > 0)
     }
 
     /// Answers with a reply that has metadata.
