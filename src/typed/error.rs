@@ -95,7 +95,9 @@ pub enum CallError<E> {
 }
 
 /// The two sides do not understand each other: they have different versions of a service, or one of them does not serve it.
-#[derive(Clone, Debug)]
+///
+/// `Debug` shows the text too, so that a `main` that returns it prints something useful.
+#[derive(Clone)]
 pub struct Mismatch {
     pub(super) method: &'static str,
     pub(super) codec: Codec,
@@ -151,6 +153,16 @@ impl Mismatch {
     }
 }
 
+/// What to do about it.
+const VERSIONS: &str =
+    "the two sides have different versions of the service (`msgpipe inspect` shows the server's)";
+
+impl fmt::Debug for Mismatch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        Display::fmt(self, f)
+    }
+}
+
 impl Display for Mismatch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Mismatch { method, codec, what, problem, reply } = self;
@@ -158,7 +170,7 @@ impl Display for Mismatch {
         match (what, reply) {
             (What::Method, _) => write!(f, "the server does not serve this method ({problem})"),
             (What::Arguments, Some(reply)) => {
-                write!(f, "the server could not read the arguments: {}", reply.text)
+                write!(f, "the server could not read the arguments: {}: {VERSIONS}", reply.text)
             }
             (What::Arguments, None) => {
                 write!(f, "the arguments cannot be sent as {codec}: {problem}")
@@ -168,7 +180,7 @@ impl Display for Mismatch {
                 write!(f, "the server could not send the reply: {}", reply.text)
             }
             (What::Reply, None) => {
-                write!(f, "the reply is not what is expected ({codec}): {problem}")
+                write!(f, "the reply is not what is expected ({codec}): {problem}: {VERSIONS}")
             }
             (What::Error, Some(reply)) => {
                 write!(f, "{reply} (its details are not known here, {codec}: {problem})")

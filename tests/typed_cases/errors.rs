@@ -108,9 +108,11 @@ fn another_version_gets_errors_that_name_method_codec_and_place() {
             assert!(
                 text.contains("Notes.add")
                     && text.contains(&codec.to_string())
-                    && text.contains("`text`"),
+                    && text.contains("`text`")
+                    && text.contains("different versions"),
                 "{text}"
             );
+            assert_eq!(format!("{arguments:?}"), text); // what a `main` that returns it prints
 
             let reply = mismatch(other.get(1), What::Reply);
             assert_eq!((reply.method(), reply.place()), ("Notes.get", "tags[0]"));
@@ -118,7 +120,8 @@ fn another_version_gets_errors_that_name_method_codec_and_place() {
             assert!(
                 text.contains("Notes.get")
                     && text.contains(&codec.to_string())
-                    && text.contains("tags[0]"),
+                    && text.contains("tags[0]")
+                    && text.contains("different versions"),
                 "{text}"
             );
             mismatch(other.count(), What::Reply);
