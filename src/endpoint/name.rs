@@ -48,7 +48,7 @@ pub enum NameError {
         character: char,
     },
     /// The name begins with a dot, a hyphen or an underscore.
-    #[error("the name {name:?} does not begin with a letter or a digit")]
+    #[error("the name {name:?} does not begin with an ASCII letter or a digit: put one first")]
     Beginning {
         /// The name.
         name: String,

@@ -221,7 +221,7 @@ impl Method {
         }
         if self.is_idempotent && self.kind != Kind::Unary {
             return wrong(
-                "only a call with one reply is `#[idempotent]`: nothing else is sent again by itself",
+                "only a call with one reply can be `#[idempotent]`: remove the attribute",
             );
         }
         let name = self.ident.to_string();
