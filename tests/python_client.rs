@@ -306,6 +306,7 @@ fn a_name_becomes_the_same_path_as_in_this_crate() {
     let path = |variable: &str| {
         let ended = run(client().env("XDG_RUNTIME_DIR", variable).args([&name, "hello"]));
         assert_eq!((ended.status, ended.stdout.as_str()), (Some(3), ""), "{ended:?}");
+        assert!(ended.stderr.contains(": start it, or check the name"), "{ended:?}");
         let path = ended.stderr.split_once("no server at ").expect("a path").1.to_owned();
         path.split_once(": ").unwrap().0.to_owned()
     };

@@ -76,7 +76,8 @@ export async function openFirst(paths, deadline) {
         await new Promise((resolve) => setTimeout(resolve, Math.min(pause, deadline - Date.now())));
       }
     }
-    if (last.code !== "ENOENT" && last.code !== "ECONNREFUSED") break;
+    if (last.code !== "ENOENT" && last.code !== "ECONNREFUSED") throw last;
   }
-  throw last;
+  const text = `no server at ${paths.join(", ")} (${last.code}): start it, or check the name`;
+  throw Object.assign(new Error(text, { cause: last }), { code: last.code });
 }

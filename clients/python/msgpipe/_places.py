@@ -56,8 +56,10 @@ def connect(paths, until=None):  # to the first that has a server
         except OSError as error:
             reasons.append(f"no server at {path}: {error.strerror or error}")
             if not isinstance(error, (FileNotFoundError, ConnectionRefusedError)):
-                break
-    raise Ended("; ".join(reasons) or "no directory of this user's for names: set XDG_RUNTIME_DIR")
+                raise Ended("; ".join(reasons)) from error
+    if not reasons:
+        raise Ended("no directory of this user's for names: set XDG_RUNTIME_DIR")
+    raise Ended("; ".join(reasons) + ": start it, or check the name")
 
 
 def connect_to(path, until):
