@@ -20,6 +20,10 @@ struct Async;
 #[doc = include_str!("../docs/guide/src/typed.md")]
 struct Typed;
 
+#[cfg(all(feature = "tokio", feature = "typed"))]
+#[doc = include_str!("../docs/guide/src/typed-use.md")]
+struct TypedUse;
+
 #[doc = include_str!("../docs/guide/src/security.md")]
 struct Security;
 
