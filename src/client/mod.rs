@@ -212,7 +212,8 @@ impl Client {
         Client { metadata, ..self.clone() }
     }
 
-    /// Sends a request and waits for its reply, until the call's deadline.
+    /// Sends a request and waits for its reply, until the call's deadline. Of a reply in parts it takes the first one, and
+    /// cancels the rest: [`stream`](Client::stream) takes all.
     ///
     /// # Errors
     /// [`Error::Answered`] for an error reply, [`Error::Deadline`] at the deadline; the connection stays
