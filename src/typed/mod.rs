@@ -69,6 +69,9 @@
 //! `#[idempotent]`: over a [`ReconnectingClient`](crate::ReconnectingClient) the call is sent again also if it may have been carried
 //! out.
 //!
+//! A call with one reply ends at the deadline of its client. Items, updates and methods with [`Progress`] have none: see
+//! [`Replies::next_within`] and [`Subscription::next_within`].
+//!
 //! With the feature `tokio` there is `NotesAsyncClient` too, over a `msgpipe::tokio::Client`: the same
 //! methods, to be awaited. Items that are sent are a `Stream`, and those that come are one: `AsyncReplies`.
 //!
