@@ -154,7 +154,7 @@ fn the_client_in_python_does_what_its_page_says() {
 #[test]
 fn the_client_in_node_bears_servers_that_break_rules() {
     if is_installed("node") {
-        run_script("node", "node/test/faults.mjs", "", 13);
+        run_script("node", "node/test/faults.mjs", "", 14);
     }
 }
 

@@ -27,8 +27,8 @@ export class ClosedError extends Error {
 
 /** The time of a call is over, or it was aborted. */
 export class TimeoutError extends Error {
-  constructor(time) {
-    super(`timed out after ${time} ms; the request may have been carried out`);
+  constructor(when) {
+    super(`timed out${when}; the request may have been carried out`);
     Object.assign(this, { name: "TimeoutError", notBegun: false });
   }
 }
@@ -37,7 +37,7 @@ const hooks = (client) => ({
   closed: (error, path, notBegun) => new ClosedError(error, path, notBegun),
   answered: (code, text, details) => new CallError(code, text, details),
   aborted: (code, path) =>
-    code === 4 ? new TimeoutError("its limit of") : new ClosedError(new Error(`the reply was aborted with code ${code}`), path),
+    code === 4 ? new TimeoutError(", as the server says") : new ClosedError(new Error(`the reply was aborted with code ${code}`), path),
   // Later: an error of a listener is the application's, and the first ones come before anyone can listen.
   notified: (body, method) => setImmediate(() => client()?.emit("notification", body, method)),
   hasEnded: (error) => client()?.emit("close", error),
@@ -165,7 +165,7 @@ export class Client extends EventEmitter {
       const aborted = () => settle(reject, signal.reason);
       if (signal?.aborted) return aborted();
       signal?.addEventListener("abort", aborted, { once: true });
-      if (timeout) timer = setTimeout(() => settle(reject, new TimeoutError(timeout)), Math.min(timeout, TIME_MAX));
+      if (timeout) timer = setTimeout(() => settle(reject, new TimeoutError(` after ${timeout} ms`)), Math.min(timeout, TIME_MAX));
       call.arrives().then(() => settle(resolve));
     });
   }

@@ -5,7 +5,7 @@ import { EventEmitter, getEventListeners } from "node:events";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { Connection, REFUSED_MAX } from "../connection.mjs";
-import { CallError, ClosedError, connect } from "../index.mjs";
+import { CallError, ClosedError, TimeoutError, connect } from "../index.mjs";
 import { Sender, UNSENT_MAX } from "../sending.mjs";
 import { ABORT, ADMIT, CANCEL, CONNECTION_CREDIT, DATA, ERROR, LAST, LAST_PIECE, REQUEST, SETTINGS, STOP } from "../wire.mjs";
 import { served } from "./server.mjs";
@@ -21,6 +21,18 @@ async function answersPings(peer) {
 }
 
 const cases = {
+  async "the server may be the first to see that a call is over its time"() {
+    await served(async (path, its) => {
+      const client = await connect(path);
+      const called = client.call("x", { timeout: 60_000 });
+      const peer = await its;
+      peer.send({ kind: ABORT, id: (await peer.hear(REQUEST)).id, code: 4 });
+      const error = await called.catch((error) => error);
+      assert.ok(error instanceof TimeoutError, `${error}`);
+      assert.equal(error.message, "timed out, as the server says; the request may have been carried out");
+      client.close();
+    });
+  },
   async "what is sent after the connection has ended is rejected"() {
     await served(async (path, its) => {
       const client = await connect(path);
