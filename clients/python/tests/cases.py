@@ -97,6 +97,10 @@ def calls_of_the_server_are_refused_and_it_goes_on(client):
 def a_method_of_a_typed_service_has_the_number_that_its_name_says(client):
     assert msgpipe.method_number("Notes.add") == 0xF7A61617
     assert msgpipe.method_number("Ü.ß") == 0x2F9CE126
+    # Hashes at the bounds of the numbers that belong to tools.
+    assert msgpipe.method_number("N.pxicbhvn") == 0xFFFFFEFF
+    assert msgpipe.method_number("N.kscmaihk") == 0xFFFFFE00
+    assert msgpipe.method_number("N.yiyrails") == 0xFFFFFEFF
 
 
 @case
