@@ -71,7 +71,7 @@ impl StreamServer {
         let woken = std::mem::take(&mut state.woken);
         let has_arrived = std::mem::take(&mut state.has_arrived);
         let has_room = std::mem::take(&mut state.has_room);
-        let (is_ended, has_gone) = (state.is_ended(), state.has_gone());
+        let is_ended = state.is_ended();
         drop(state);
         if woken {
             self.connections.push_event(Event::Woken);
@@ -81,9 +81,6 @@ impl StreamServer {
         }
         if has_room {
             self.connections.writable(ONLY);
-        }
-        if has_gone && (has_arrived || has_room) {
-            self.connections.hung_up(ONLY);
         }
         self.connections.begin_turn(Instant::now());
     }
