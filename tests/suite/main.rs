@@ -69,6 +69,8 @@ mod slow_peers;
 #[cfg(unix)]
 mod socket_files;
 #[cfg(unix)]
+mod stopped;
+#[cfg(unix)]
 mod takeover;
 mod topics;
 #[cfg(unix)]

@@ -33,6 +33,8 @@ fn a_process_plays_its_role() {
         Ok("server that a service manager starts") => crate::handed_over::play(),
         #[cfg(unix)]
         Ok("server that a signal stops") => crate::signals::serve(&name),
+        #[cfg(unix)]
+        Ok(role) if crate::stopped::plays(role, &name) => {}
         Ok(role) if crate::killed::plays(role, &name) => {}
         Ok(role) if crate::killed_often::plays(role, &name) => {}
         Ok(role) if crate::hostile::plays(role, &name) => {}
