@@ -5,7 +5,8 @@ use crate::common::roles::{READY, start};
 use crate::common::serving::{Serving, limits};
 use crate::common::{PATIENCE, Raw, pattern, unique_name};
 use msgpipe::{Client, CloseReason, Error, Limits, ServerOptions};
-use std::process::{Child, Command};
+use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
+use std::process::Child;
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -52,9 +53,16 @@ fn reads_much(name: &str) {
     }
 }
 
-fn signal(child: &Child, name: &str) {
-    let sent = Command::new("kill").args([name, &child.id().to_string()]).status().unwrap();
-    assert!(sent.success());
+/// Stops a process, and waits until all of its threads stand still.
+fn stop(child: &Child) {
+    let id = Pid::from_child(child);
+    kill_process(id, Signal::STOP).unwrap();
+    let (_, state) = waitpid(Some(id), WaitOptions::UNTRACED).unwrap().unwrap();
+    assert!(state.stopped());
+}
+
+fn go_on(child: &Child) {
+    kill_process(Pid::from_child(child), Signal::CONT).unwrap();
 }
 
 /// What its clients sent meanwhile is read before anybody is blamed for being late.
@@ -71,7 +79,7 @@ fn a_server_that_was_stopped_blames_none_of_its_clients() {
     // Now it has read that.
     assert_eq!(client.call("between").unwrap(), "between");
 
-    signal(&server, "-STOP");
+    stop(&server);
     assert!(late.write(rest));
     let sending = {
         let client = client.clone();
@@ -82,7 +90,7 @@ fn a_server_that_was_stopped_blames_none_of_its_clients() {
     // Their prefaces and requests are there before it goes on.
     let mut new = Raw::local(&name);
     assert!(new.write(&whole));
-    signal(&server, "-CONT");
+    go_on(&server);
 
     assert_eq!(client.call("after").unwrap(), "after");
     assert!(sending.join().unwrap().unwrap() == pattern(8 << 20, 2));
@@ -114,7 +122,7 @@ fn a_client_that_is_stopped_is_closed_and_delays_nobody() {
     assert_eq!(other.call("before").unwrap(), "before");
     let mut stopped = start("client that is stopped", &name);
 
-    signal(&stopped, "-STOP");
+    stop(&stopped);
     let until = Instant::now() + PATIENCE;
     let reason = loop {
         assert!(Instant::now() < until, "it is not closed");
@@ -126,7 +134,7 @@ fn a_client_that_is_stopped_is_closed_and_delays_nobody() {
         }
     };
     assert!(matches!(reason, CloseReason::Unread { .. }), "{reason}");
-    signal(&stopped, "-CONT");
+    go_on(&stopped);
 
     assert!(stopped.wait().unwrap().success(), "it did not learn why");
     assert_eq!(other.call("after").unwrap(), "after");
