@@ -6,6 +6,7 @@ use bytes::Bytes;
 use msgpipe::{Call, Client, Endpoint};
 use std::collections::VecDeque;
 use std::io::{Read, Write};
+use std::time::{Duration, Instant};
 
 /// The two sides of a comparison.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -182,4 +183,26 @@ impl Echo for Msgpipe {
         }
         Ok(())
     }
+}
+
+/// Calls one after another for some time, and how long each took in nanoseconds.
+pub fn calls(
+    echo: &mut dyn Echo,
+    requests: &[Request],
+    ownership: Ownership,
+    time: Duration,
+) -> Result<Vec<f64>, Failure> {
+    let mut durations = Vec::with_capacity(1 << 16);
+    let start = Instant::now();
+    let mut before = start;
+    for request in requests.iter().cycle() {
+        echo.call(request, ownership)?;
+        let now = Instant::now();
+        durations.push((now - before).as_nanos() as f64);
+        before = now;
+        if now - start >= time {
+            break;
+        }
+    }
+    Ok(durations)
 }

@@ -1,17 +1,18 @@
-//! The measure of memory: how much memory of the server an idle connection uses, after one echo.
+//! What idle connections cost: the memory of the server for each, after one echo, and the time of a call beside all of them.
 
-use crate::echo::{Ownership, Request, Side};
-use crate::report::{Report, Target};
-use crate::server::ServerProcess;
+use crate::echo::{Echo, Ownership, Request, Side, calls};
+use crate::report::{Report, Target, Unit, quantile};
+use crate::server::{CONNECTIONS, ServerProcess};
 use crate::setting::Setting;
 use crate::{Failure, machine};
-
-/// Concurrent connections.
-const CONNECTIONS: usize = 10_000;
+use std::time::Duration;
 
 /// Connections that are opened before the first reading of the memory. That reading includes what a
 /// server allocates once.
 const BASELINE: usize = 16;
+
+/// The time of the calls of one round.
+const CALLS_TIME: Duration = Duration::from_millis(300);
 
 /// Descriptors that a process uses for other purposes.
 const RESERVED: u64 = 100;
@@ -25,12 +26,19 @@ pub fn run(setting: &Setting<'_>, report: &Report) -> Result<(), Failure> {
     let mut server = ServerProcess::start(Side::Msgpipe, setting.server_cpu)?;
     let requests = Request::several(1, 64);
     let mut open = Vec::with_capacity(connections);
-    let mut before = server.memory()?;
+    let (mut before, mut alone) = (server.memory()?, Vec::new());
+    let rounds = setting.options.rounds;
+    let median = |echo: &mut dyn Echo| -> Result<f64, Failure> {
+        let mut times = calls(echo, &requests, Ownership::Owned, CALLS_TIME)?;
+        times.sort_by(f64::total_cmp);
+        Ok(quantile(&times, 0.5))
+    };
     while open.len() < connections {
         let mut echo = Side::Msgpipe.connect(server.name())?;
         echo.call(&requests[0], Ownership::Owned)?;
         open.push(echo);
         if open.len() == BASELINE {
+            alone = (0..rounds).map(|_| median(&mut *open[0])).collect::<Result<_, _>>()?;
             before = server.memory()?;
         }
     }
@@ -43,5 +51,10 @@ pub fn run(setting: &Setting<'_>, report: &Report) -> Result<(), Failure> {
     if machine::resident().is_some() {
         report.bytes(&format!("{name}: resident"), resident, Target::AtMost(4096.0));
     }
+    let beside = (0..rounds).map(|_| median(&mut *open[0])).collect::<Result<Vec<_>, _>>()?;
+    // Both sides are msgpipe's.
+    let name = format!("64 B call, by that beside {BASELINE} idle ones");
+    let both = alone.into_iter().zip(beside).collect();
+    report.ratio(&name, Unit::Nanoseconds, both, Some(Target::AtMost(1.10)));
     Ok(())
 }

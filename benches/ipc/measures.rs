@@ -1,6 +1,6 @@
 //! The measures of time: round trips, many calls in flight, many concurrent clients.
 
-use crate::echo::{Echo, Ownership, Request, Side, Writes};
+use crate::echo::{Echo, Ownership, Request, Side, Writes, calls};
 use crate::options::Measure;
 use crate::report::{Report, Target, Unit, quantile};
 use crate::setting::Setting;
@@ -108,27 +108,6 @@ fn round_trips(
     calls(&mut *echo, &requests, ownership, time.mul_f64(WARM_UP))?;
     let mut durations = calls(&mut *echo, &requests, ownership, time)?;
     durations.sort_by(f64::total_cmp);
-    Ok(durations)
-}
-
-fn calls(
-    echo: &mut dyn Echo,
-    requests: &[Request],
-    ownership: Ownership,
-    time: Duration,
-) -> Result<Vec<f64>, Failure> {
-    let mut durations = Vec::with_capacity(1 << 16);
-    let start = Instant::now();
-    let mut before = start;
-    for request in requests.iter().cycle() {
-        echo.call(request, ownership)?;
-        let now = Instant::now();
-        durations.push((now - before).as_nanos() as f64);
-        before = now;
-        if now - start >= time {
-            break;
-        }
-    }
     Ok(durations)
 }
 

@@ -5,11 +5,14 @@
 
 use crate::echo::Side;
 use crate::{ALLOCATOR, Failure, floor, machine};
-use msgpipe::{Endpoint, Server};
+use msgpipe::{Endpoint, Limits, Server};
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
+
+/// The most connections of a measure.
+pub const CONNECTIONS: usize = 20_000;
 
 /// The line that a server process prints when clients can connect.
 const READY: &str = "ready";
@@ -64,7 +67,8 @@ pub fn serve(task: &Task) -> Result<(), Failure> {
     match task.side {
         Side::Bare => floor::serve(&task.name, || serve_parent(|| std::process::exit(0))),
         Side::Msgpipe => {
-            let server = Server::bind(Endpoint::name(&task.name)?)?;
+            let limits = Limits::new().with_connections(CONNECTIONS + 100);
+            let server = Server::bind_with(Endpoint::name(&task.name)?, limits)?;
             let stopper = server.stopper();
             serve_parent(move || stopper.stop());
             Ok(server.serve(|request| {
