@@ -94,6 +94,14 @@ pub fn end(case: &Arc<Case>, is_kill: bool, restart: Option<Duration>) {
     }
 }
 
+/// All calls have ended, so all handlers know it.
+pub fn are_told(case: &Case) {
+    let holding = case.holding.load(SeqCst);
+    if holding > 0 {
+        case.is_wrong(format!("{holding} handlers were not told that nobody waits for them"));
+    }
+}
+
 impl Incarnation {
     /// All clients have gone, also from the server's view: nothing is held for them, and all handlers are told.
     pub fn is_alone(&self, case: &Case) {
@@ -102,10 +110,7 @@ impl Incarnation {
         {
             case.is_wrong(format!("without clients the server has {counts:?}"));
         }
-        let holding = case.holding.load(SeqCst);
-        if holding > 0 {
-            case.is_wrong(format!("{holding} handlers were not told that nobody waits for them"));
-        }
+        are_told(case);
     }
 
     /// Waits for its end, and checks what is left.
