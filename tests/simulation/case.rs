@@ -36,6 +36,8 @@ pub struct Case {
     pub holding: AtomicUsize,
     /// The calls of servers to clients that have not ended.
     pub calls_back: AtomicUsize,
+    /// When servers were told to stop.
+    pub stops: Mutex<Vec<Instant>>,
     /// When the clock was moved, and to when.
     jumps: Mutex<Vec<[Instant; 2]>>,
     /// What the model does not allow.
@@ -118,6 +120,7 @@ impl Case {
             incarnations: AtomicUsize::new(0),
             holding: AtomicUsize::new(0),
             calls_back: AtomicUsize::new(0),
+            stops: Mutex::default(),
             jumps: Mutex::default(),
             wrong: Mutex::default(),
             program: program.clone(),

@@ -1,9 +1,10 @@
 //! Which ends of a call the model allows, as its client sees them.
 
-use super::case::{Case, fill};
+use super::case::{Case, DRAIN, fill};
 use super::plan::{Ask, End, How, Kind, Reply, Room, Step};
 use bytes::Bytes;
-use msgpipe::{Error, ErrorReply, bytes};
+use msgpipe::framing::{FramingError, GoodbyeCode};
+use msgpipe::{CloseReason, Error, ErrorReply, bytes};
 use std::time::{Duration, Instant};
 
 impl Ask {
@@ -106,6 +107,19 @@ impl Case {
         if !is_allowed {
             self.is_wrong_of(number, error);
         }
+        if self.is_forgotten(number, error) {
+            self.is_wrong_of(number, format!("its server has stopped without an answer: {error}"));
+        }
+    }
+
+    /// A server that stops has said goodbye to a call that it had begun, in the time in which it waits for its answer.
+    fn is_forgotten(&self, number: usize, error: &Error) -> bool {
+        let Error::Closed { reason: CloseReason::Peer(why), .. } = error else { return false };
+        let is_stop = matches!(why, FramingError::Goodbye { code: GoodbyeCode::STOPPING, .. });
+        // One that is sent again may not have been begun on the connection that has ended.
+        let is_begun = self.asked(number).begun == 1 && !self.asked(number).ask.idempotent;
+        let stops = self.stops.lock().unwrap();
+        is_stop && is_begun && stops.iter().all(|stop| self.world.now() < *stop + DRAIN)
     }
 
     /// Whether a connection may end with this error, or not be made.

@@ -80,6 +80,7 @@ pub fn end(case: &Arc<Case>, is_kill: bool, restart: Option<Duration>) {
         }
         incarnation.task.abort();
     } else {
+        case.stops.lock().unwrap().push(world.now());
         incarnation.stopper.stop();
     }
     world.spawn(async move { incarnation.ends(&watched, is_kill, until).await });
