@@ -12,6 +12,8 @@
 
 #[path = "simulation/asking.rs"]
 mod asking;
+#[path = "simulation/calling.rs"]
+mod calling;
 #[path = "simulation/case.rs"]
 mod case;
 #[path = "simulation/chance.rs"]

@@ -1,9 +1,10 @@
 //! Runs programs, makes a failing one smaller, and prints it.
 
+use super::calling::call_client;
 use super::case::{Case, HOURS, NAME, fill, numbered};
 use super::client::{Actor, NO_MARK};
 use super::plan::{Actor as Who, Program, Step};
-use super::server::{self, call_client};
+use super::server;
 use super::signal::Signal;
 use msgpipe::memory::{Simulation, World};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -154,8 +155,7 @@ fn to_clients(case: &Arc<Case>, step: &Step) {
                 }
             }
             Step::CallClients { size, time } => {
-                let connection = connection.with_timeout(*time);
-                call_client(case, &connection, fill(*size, 3, 3), &Signal::default());
+                call_client(case, &connection, *time, fill(*size, 3, 3), &Signal::default());
             }
             Step::CloseClients => {
                 connection.close(msgpipe::Goodbye::new(200, "the program says so"));

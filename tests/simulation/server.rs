@@ -1,5 +1,6 @@
 //! The server of a program: its handler does with each request what was planned, and checks what it is told.
 
+use super::calling::call_back;
 use super::case::{Case, DRAIN, HOURS, Incarnation, NAME, fill, front, numbered};
 use super::plan::{Ask, End, How, Reply, Step};
 use super::signal::Signal;
@@ -309,42 +310,6 @@ async fn take(case: &Case, ask: &Ask, request: &mut Request) {
                 return;
             }
             Err(error) => return case.is_wrong_of(number, format!("its request: {error}")),
-        }
-    }
-}
-
-/// Calls the client.
-async fn call_back(case: &Arc<Case>, number: usize, size: usize, request: &Request, to: Responder) {
-    let answered = Signal::default();
-    let connection = request.connection().with_method(number as u32 + 1);
-    call_client(case, &connection, fill(size, number, 9), &answered);
-    to.reply(match answered.taken().await {
-        Ok(_) => Ok("called back"),
-        Err(text) => Err(ErrorReply::new(301, text)),
-    });
-}
-
-/// Calls a client, and checks how that ends.
-pub fn call_client(
-    case: &Arc<Case>,
-    connection: &msgpipe::Connection,
-    body: Bytes,
-    answered: &Signal<Result<Bytes, String>>,
-) {
-    case.calls_back.fetch_add(1, SeqCst);
-    let (case, gives) = (case.clone(), answered.clone());
-    let expected = body.clone();
-    match connection.start(body) {
-        Ok(call) => call.then(move |outcome| {
-            case.calls_back.fetch_sub(1, SeqCst);
-            if outcome.as_ref().is_ok_and(|reply| *reply != expected) {
-                case.is_wrong("a client's answer is another");
-            }
-            gives.give(outcome.map_err(|error| error.to_string()));
-        }),
-        Err(error) => {
-            case.calls_back.fetch_sub(1, SeqCst);
-            gives.give(Err(error.to_string()));
         }
     }
 }
