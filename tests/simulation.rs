@@ -36,6 +36,8 @@ mod running;
 mod server;
 #[path = "simulation/signal.rs"]
 mod signal;
+#[path = "simulation/subscribing.rs"]
+mod subscribing;
 #[path = "simulation/transports.rs"]
 mod transports;
 

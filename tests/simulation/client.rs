@@ -4,11 +4,12 @@ use super::asking::{Via, ask};
 use super::case::{Case, NAME, front, numbered};
 use super::plan::{How, Plan, Room, Step};
 use super::server::{PING, SUBSCRIBE};
+use super::subscribing::{subscribe, subscribe_again};
 use msgpipe::memory::SimulatedTask;
 use msgpipe::tokio::{Client, Incoming, ReconnectingClient};
-use msgpipe::{Backoff, ClientOptions, CloseReason, Error, ErrorReply, Received, ServerMessage};
+use msgpipe::{Backoff, ClientOptions, CloseReason, Error, ErrorReply, ServerMessage};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::SeqCst};
 use std::time::Duration;
 
 /// From this message of the topic on, subscribers may go.
@@ -25,6 +26,8 @@ pub struct Actor {
     tasks: Vec<SimulatedTask<()>>,
     drivers: Vec<SimulatedTask<CloseReason>>,
     mark: Arc<AtomicU32>,
+    /// The one that connects again is closed.
+    is_closed: Arc<AtomicBool>,
 }
 
 fn options(case: &Case) -> ClientOptions {
@@ -35,8 +38,8 @@ impl Actor {
     pub fn new(case: &Arc<Case>, index: usize, mark: &Arc<AtomicU32>) -> Actor {
         let again = ReconnectingClient::new(NAME, &options(case), Backoff::new()).unwrap();
         let (case, mark, plan) = (case.clone(), mark.clone(), case.program.clients[index]);
-        let (plain, tasks, drivers) = Default::default();
-        Actor { case, index, plan, again, plain, tasks, drivers, mark }
+        let (plain, tasks, drivers, is_closed) = Default::default();
+        Actor { case, index, plan, again, plain, tasks, drivers, mark, is_closed }
     }
 
     /// Does its part of the program, and waits until all of it has ended.
@@ -67,6 +70,7 @@ impl Actor {
             Step::Subscribe => self.subscribe().await,
             Step::Close => {
                 if self.plan.again {
+                    self.is_closed.store(true, SeqCst);
                     self.again.close();
                 }
                 if let Some((_, client)) = self.plain.take() {
@@ -76,7 +80,7 @@ impl Actor {
             Step::Die => {
                 self.tasks.drain(..).for_each(|task| task.abort());
                 self.drivers.drain(..).for_each(|driver| driver.abort());
-                self.plain = None;
+                (self.plain, self.is_closed) = Default::default();
                 let backoff = Backoff::new();
                 self.again = ReconnectingClient::new(NAME, &options(&self.case), backoff).unwrap();
             }
@@ -143,7 +147,7 @@ impl Actor {
         let task = match self.plan.again {
             true => {
                 let (client, mark) = (self.again.with_method(SUBSCRIBE), self.mark.clone());
-                world.spawn(subscribe_again(case, client, mark))
+                world.spawn(subscribe_again(case, client, mark, self.is_closed.clone()))
             }
             false => {
                 let Some((_, client)) = self.connected().await else { return };
@@ -160,7 +164,7 @@ impl Actor {
             match client.call("").await {
                 Ok(reply) if reply == "pong" => {}
                 Err(Error::Closed { reason: CloseReason::Local, .. })
-                    if self.case.program.has(|step| matches!(step, Step::Close)) => {}
+                    if self.is_closed.load(SeqCst) => {}
                 Err(error) if self.may_be_full(&error) => {}
                 other => self.is_cut_off(format!("{other:?}")),
             }
@@ -237,94 +241,4 @@ async fn listen(case: Arc<Case>, mut incoming: Incoming) {
             Err(error) => case.is_wrong(format!("a client listens: {error}")),
         }
     }
-}
-
-/// Checks the order of what is published.
-struct Heard {
-    last: Option<u32>,
-    has_gap: bool,
-}
-
-impl Heard {
-    fn hears(&mut self, case: &Case, body: &[u8]) -> u32 {
-        let number = front(body);
-        let is_next = match self.last {
-            None => true,
-            // By the default policy nothing is lost without being told.
-            Some(last) if case.program.when_full % 3 == 0 && !self.has_gap => number == last + 1,
-            Some(last) => number > last,
-        };
-        if !is_next {
-            let last = self.last;
-            case.is_wrong(format!("news {number} after {last:?}, has gap: {}", self.has_gap));
-        }
-        (self.last, self.has_gap) = (Some(number), false);
-        number
-    }
-}
-
-/// Takes a break after a message, at times.
-async fn rest(case: &Case) {
-    let world = case.world;
-    if world.random(10) == 0 {
-        world.pass(Duration::from_millis(world.random(3000))).await;
-    }
-}
-
-async fn subscribe(case: Arc<Case>, client: Client) {
-    let mut heard = Heard { last: None, has_gap: false };
-    let mut parts = match client.stream("").await {
-        Ok(parts) => parts,
-        // The server has said that it stops.
-        Err(Error::TooManyCalls { .. } | Error::Answered { .. }) => return,
-        Err(error) if case.may_end(&error) => return,
-        Err(error) => return case.is_wrong(format!("a subscription: {error}")),
-    };
-    while let Some(part) = parts.next().await {
-        match part {
-            Ok(part) => drop(heard.hears(&case, &part)),
-            // As it lags, as the server stops, or as there is no memory or no place for it.
-            Err(Error::Answered { .. }) => return,
-            Err(Error::Closed { .. }) => return,
-            Err(error) => return case.is_wrong(format!("a subscription ends: {error}")),
-        }
-        rest(&case).await;
-    }
-}
-
-async fn subscribe_again(case: Arc<Case>, client: ReconnectingClient, mark: Arc<AtomicU32>) {
-    let mut heard = Heard { last: None, has_gap: false };
-    let mut news = match client.subscribe("").await {
-        Ok(news) => news,
-        Err(Error::TooManyCalls { .. }) => return,
-        Err(error) if case.may_end(&error) => return,
-        Err(error) => return case.is_wrong(format!("a subscription: {error}")),
-    };
-    while let Some(received) = news.next().await {
-        match received {
-            Ok(Received::Part(part)) => {
-                if heard.hears(&case, &part) >= mark.load(SeqCst) {
-                    return;
-                }
-            }
-            Ok(Received::Gap(_)) => heard.has_gap = true,
-            Ok(_) => {}
-            Err(Error::GaveUp { .. } | Error::Closed { .. }) if case.is_rough => return,
-            Err(Error::Answered { .. } | Error::TooManyCalls { .. })
-                if case.program.room != Room::Enough =>
-            {
-                return;
-            }
-            // The client was closed then.
-            Err(Error::Answered { reply, .. })
-                if reply.code == ErrorReply::STOPPING
-                    && case.program.has(|step| matches!(step, Step::Close)) =>
-            {
-                return;
-            }
-            Err(error) => return case.is_wrong(format!("a subscription ends: {error}")),
-        }
-        rest(&case).await;
-    }
-    case.is_wrong("a subscription has ended by itself");
 }
