@@ -28,6 +28,8 @@ mod making;
 #[path = "simulation/model.rs"]
 mod model;
 mod passing;
+#[path = "simulation/places.rs"]
+mod places;
 #[path = "simulation/plan.rs"]
 mod plan;
 #[path = "simulation/running.rs"]

@@ -1,6 +1,7 @@
 //! One call of a client.
 
 use super::case::{Case, fill};
+use super::places::Place;
 use super::plan::{Ask, Kind, Taking};
 use bytes::Bytes;
 use msgpipe::tokio::{Call, Client, Parts, ReconnectingClient, Upload};
@@ -18,8 +19,8 @@ pub enum Via {
     Again(ReconnectingClient),
 }
 
-/// Makes a call, and takes its reply.
-pub async fn ask(case: Arc<Case>, via: Via, ask: Ask) {
+/// Makes a call, and takes its reply. The call is in flight as long as it has its place.
+pub async fn ask(case: Arc<Case>, via: Via, ask: Ask, _place: Place) {
     let time = ask.deadline.unwrap_or(case.limits().call);
     let (began, method) = (case.world.now(), ask.number as u32 + 1);
     let number = ask.number;
@@ -54,7 +55,9 @@ async fn taken<T>(case: &Case, ask: &Ask, work: impl Future<Output = T>) -> Opti
     match ask.taking {
         Taking::Within(most) => {
             let taken = case.world.within(most, work).await;
-            case.asked(ask.number).has_given_up |= taken.is_none();
+            if taken.is_none() {
+                case.leaves(ask.number);
+            }
             taken
         }
         _ => Some(work.await),
@@ -141,7 +144,7 @@ async fn both(one: impl Future<Output = ()>, two: impl Future<Output = ()>) {
 async fn reply(case: &Case, ask: &Ask, call: Call, began: Instant, time: Duration) {
     match ask.taking {
         Taking::Cancel => {
-            case.asked(ask.number).has_given_up = true;
+            case.leaves(ask.number);
             call.cancel();
         }
         Taking::Detach => call.detach(),
@@ -159,7 +162,7 @@ async fn take_parts(case: &Case, ask: &Ask, mut parts: Parts) {
         loop {
             match parts.next().await {
                 _ if matches!(ask.taking, Taking::Some(most) if came >= most) => {
-                    case.asked(number).has_given_up = true;
+                    case.leaves(number);
                     return;
                 }
                 Some(Ok(part)) => {

@@ -70,6 +70,8 @@ pub struct Asked {
     pub is_not_begun: bool,
     /// The client takes no more of the reply, or has given up the request.
     pub has_given_up: bool,
+    /// When it has left the call.
+    pub left: Option<Instant>,
     /// How many parts of the request were taken from the client, and whether it has ended them.
     pub given: usize,
     pub is_finished: bool,
@@ -101,11 +103,11 @@ impl Case {
         let any = (0..program.numbers()).find_map(ask);
         let asked = (0..program.numbers()).filter_map(|number| {
             let ask = ask(number).or(any.clone())?;
-            let (connection, begun, ended, given) = Default::default();
+            let (connection, begun, ended, left, given) = Default::default();
             let (is_not_begun, has_given_up, is_finished, is_left) = Default::default();
             #[rustfmt::skip]
             let asked = Asked {
-                ask, connection, begun, ended, is_not_begun, has_given_up, given, is_finished, is_left,
+                ask, connection, begun, ended, is_not_begun, has_given_up, left, given, is_finished, is_left,
             };
             Some(Mutex::new(asked))
         });
@@ -133,7 +135,7 @@ impl Case {
         let limits = Limits::default().with_drain(DRAIN).with_message(self.program.largest());
         let tight = |limits: Limits| {
             limits
-                .with_in_flight(4)
+                .with_in_flight(self.program.in_flight)
                 .with_queued(32 << 10)
                 .with_call_window(64 << 10)
                 .with_connection_window(256 << 10)
@@ -153,6 +155,21 @@ impl Case {
     pub fn is_wrong(&self, what: impl Into<String>) {
         let what = format!("after {:?}: {}", self.world.elapsed(), what.into());
         self.wrong.lock().unwrap().push(what);
+    }
+
+    /// The client leaves a call.
+    pub fn leaves(&self, number: usize) {
+        let mut asked = self.asked(number);
+        (asked.has_given_up, asked.left) = (true, Some(self.world.now()));
+    }
+
+    /// A handler is told that nobody waits for it any more. If its client has left the call, that is why.
+    pub fn check_told(&self, number: usize, held_from: Instant) {
+        let left = self.asked(number).left.filter(|_| !self.is_rough);
+        if let Some(left) = left {
+            let what = format!("telling the handler of {number}");
+            self.check_time(&what, left.max(held_from), Duration::ZERO);
+        }
     }
 
     /// Something about a request is wrong.

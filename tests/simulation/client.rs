@@ -2,7 +2,8 @@
 
 use super::asking::{Via, ask};
 use super::case::{Case, NAME, front, numbered};
-use super::plan::{How, Plan, Room, Step};
+use super::places::Places;
+use super::plan::{How, Plan, Step};
 use super::server::{PING, SUBSCRIBE};
 use super::subscribing::{subscribe, subscribe_again};
 use msgpipe::memory::SimulatedTask;
@@ -28,6 +29,7 @@ pub struct Actor {
     mark: Arc<AtomicU32>,
     /// The one that connects again is closed.
     is_closed: Arc<AtomicBool>,
+    places: Places,
 }
 
 fn options(case: &Case) -> ClientOptions {
@@ -38,8 +40,8 @@ impl Actor {
     pub fn new(case: &Arc<Case>, index: usize, mark: &Arc<AtomicU32>) -> Actor {
         let again = ReconnectingClient::new(NAME, &options(case), Backoff::new()).unwrap();
         let (case, mark, plan) = (case.clone(), mark.clone(), case.program.clients[index]);
-        let (plain, tasks, drivers, is_closed) = Default::default();
-        Actor { case, index, plan, again, plain, tasks, drivers, mark, is_closed }
+        let (plain, tasks, drivers, is_closed, places) = Default::default();
+        Actor { case, index, plan, again, plain, tasks, drivers, mark, is_closed, places }
     }
 
     /// Does its part of the program, and waits until all of it has ended.
@@ -59,7 +61,8 @@ impl Actor {
                     false => self.connected().await.map(|(id, client)| Via::Plain(id, client)),
                 };
                 let Some(via) = via else { return };
-                let asking = ask(self.case.clone(), via, asked.clone());
+                let place = self.places.take();
+                let asking = ask(self.case.clone(), via, asked.clone(), place);
                 match asked.beside {
                     true => self.tasks.push(world.spawn(asking)),
                     false => asking.await,
@@ -80,7 +83,7 @@ impl Actor {
             Step::Die => {
                 self.tasks.drain(..).for_each(|task| task.abort());
                 self.drivers.drain(..).for_each(|driver| driver.abort());
-                (self.plain, self.is_closed) = Default::default();
+                (self.plain, self.is_closed, self.places) = Default::default();
                 let backoff = Backoff::new();
                 self.again = ReconnectingClient::new(NAME, &options(&self.case), backoff).unwrap();
             }
@@ -144,14 +147,15 @@ impl Actor {
         if case.program.how == How::AtOnce {
             return;
         }
+        let place = self.places.take();
         let task = match self.plan.again {
             true => {
                 let (client, mark) = (self.again.with_method(SUBSCRIBE), self.mark.clone());
-                world.spawn(subscribe_again(case, client, mark, self.is_closed.clone()))
+                world.spawn(subscribe_again(case, client, mark, self.is_closed.clone(), place))
             }
             false => {
                 let Some((_, client)) = self.connected().await else { return };
-                world.spawn(subscribe(case, client.with_method(SUBSCRIBE)))
+                world.spawn(subscribe(case, client.with_method(SUBSCRIBE), place))
             }
         };
         self.tasks.push(task);
@@ -191,7 +195,7 @@ impl Actor {
             Error::Answered { reply, .. } => reply.code == ErrorReply::TOO_MANY_REQUESTS,
             _ => false,
         };
-        is_full && self.case.program.room != Room::Enough
+        is_full && self.places.taken() >= self.case.limits().in_flight
     }
 
     fn is_cut_off(&self, why: impl std::fmt::Display) {

@@ -43,6 +43,7 @@ impl Program {
         let weather = Weather { pieces: c.of(&[0, 0, 3000]), ..weather };
         let how = c.of(&[How::Tasks, How::Tasks, How::DropCancelled, How::AtOnce]);
         let room = c.of(&[Room::Enough, Room::Enough, Room::Tight, Room::Memory]);
+        let in_flight = c.of(&[1, 2, 4, 4]);
         let plan = |c: &mut Chance| Plan { again: c.once_in(2), listens: c.once_in(2) };
         let clients: Vec<Plan> = (0..1 + c.below(3)).map(|_| plan(c)).collect();
         let count = 1 + c.below(24);
@@ -56,7 +57,8 @@ impl Program {
                 false => (Actor::Client(client), of_client(c, number, &server)),
             });
         }
-        Program { seed, weather, how, room, when_full: c.below(3) as u8, clients, steps }
+        let when_full = c.below(3) as u8;
+        Program { seed, weather, how, room, in_flight, when_full, clients, steps }
     }
 }
 

@@ -10,6 +10,8 @@ pub struct Program {
     pub weather: Weather,
     pub how: How,
     pub room: Room,
+    /// How many calls may be in flight where there is not enough room.
+    pub in_flight: usize,
     /// Which policy the topic has.
     pub when_full: u8,
     pub clients: Vec<Plan>,
@@ -165,8 +167,8 @@ pub enum Taking {
 /// One step in a line.
 impl fmt::Display for Program {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Program { weather, how, room, when_full, clients, .. } = self;
-        writeln!(f, "{how:?}, room {room:?}, policy {when_full}, {weather:?}")?;
+        let Program { weather, how, room, in_flight, when_full, clients, .. } = self;
+        writeln!(f, "{how:?}, room {room:?}, {in_flight} calls, policy {when_full}, {weather:?}")?;
         for (index, plan) in clients.iter().enumerate() {
             writeln!(f, "client {index}: {plan:?}")?;
         }

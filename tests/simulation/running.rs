@@ -72,8 +72,8 @@ async fn play(world: World, program: &Program) -> Vec<String> {
     // Nothing goes wrong any more.
     world.calm();
     world.connections(NAME).iter().for_each(|connection| connection.resume());
-    // Servers that were to begin have begun.
-    world.pass(Duration::from_secs(60)).await;
+    // Servers that were to begin have begun, and calls that nobody waits for are over.
+    world.pass(Duration::from_secs(120)).await;
     for actor in &mut left {
         actor.calls_now().await;
     }

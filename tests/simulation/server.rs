@@ -267,11 +267,15 @@ async fn hold(case: &Arc<Case>, number: usize, responder: Responder) {
     let told = Signal::default();
     let _holds = Holds::new(case);
     let (tells, its, mut is_over) = (told.clone(), case.clone(), false);
+    let held_from = case.world.now();
     responder.on_interrupt(move |why| {
         if is_over {
             its.is_wrong_of(number, format!("told after the end: {why:?}"));
         }
-        is_over |= why != Interrupt::Stopping;
+        if why != Interrupt::Stopping {
+            its.check_told(number, held_from);
+            is_over = true;
+        }
         tells.give(());
     });
     told.taken().await;

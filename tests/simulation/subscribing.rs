@@ -1,6 +1,7 @@
 //! The subscriptions of clients.
 
 use super::case::{Case, front};
+use super::places::Place;
 use super::plan::Room;
 use msgpipe::framing::FramingError;
 use msgpipe::tokio::{Client, ReconnectingClient};
@@ -41,7 +42,7 @@ async fn rest(case: &Case) {
     }
 }
 
-pub async fn subscribe(case: Arc<Case>, client: Client) {
+pub async fn subscribe(case: Arc<Case>, client: Client, _place: Place) {
     let mut heard = Heard { last: None, has_gap: false };
     let mut parts = match client.stream("").await {
         Ok(parts) => parts,
@@ -67,6 +68,7 @@ pub async fn subscribe_again(
     client: ReconnectingClient,
     mark: Arc<AtomicU32>,
     is_closed: Arc<AtomicBool>,
+    _place: Place,
 ) {
     let mut heard = Heard { last: None, has_gap: false };
     let mut news = match client.subscribe("").await {
