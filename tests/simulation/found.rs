@@ -2,7 +2,9 @@
 
 use msgpipe::memory::{Simulation, World};
 use msgpipe::tokio::{Client, ReconnectingClient, Tasks};
-use msgpipe::{Backoff, ClientOptions, Error, Limits, Received, Topic, WhenFull};
+use msgpipe::{
+    Backoff, ClientOptions, Error, ErrorReply, Limits, Metadata, Received, Topic, WhenFull,
+};
 use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
@@ -55,6 +57,63 @@ async fn all_memory_is_held_by_requests_with_replies_in_parts(world: World) {
 fn replies_in_parts_end_although_their_requests_hold_all_memory() {
     for seed in 0..50 {
         let program = all_memory_is_held_by_requests_with_replies_in_parts;
+        Simulation::new(seed).run(program).unwrap();
+    }
+}
+
+/// Requests wait for the memory that others hold until the ends of their replies in parts. Their metadata have come.
+async fn requests_wait_beside_replies_in_parts(
+    world: World,
+    limits: Limits,
+    clients: usize,
+    sizes: [usize; 2],
+) {
+    let limits = limits.with_message(MESSAGE).with_memory(4 * MESSAGE);
+    let limits = limits.with_call_window(MESSAGE).with_connection_window(4 * MESSAGE);
+    let server = world.server("parts", limits.clone()).unwrap();
+    let arrived = Rc::new(Cell::new(0));
+    world.spawn(server.serve_tasks_deferred(Tasks::new(), move |_, responder| {
+        arrived.set(arrived.get() + 1);
+        let arrived = arrived.clone();
+        async move {
+            while arrived.get() < CLIENTS {
+                world.pass(Duration::from_millis(1)).await;
+            }
+            let mut parts = responder.into_parts();
+            for size in sizes {
+                parts.send_async(vec![1; size]).await.unwrap();
+            }
+            parts.finish();
+        }
+    }));
+    let options = ClientOptions::new().limits(limits);
+    let call = |client: Client| async move {
+        let (mut parts, mut bytes) = (client.stream(vec![2; 50_000]).await?, 0);
+        while let Some(part) = parts.next().await {
+            bytes += part?.len();
+        }
+        Ok::<usize, Error>(bytes)
+    };
+    let mut calls = Vec::new();
+    for _ in 0..clients {
+        let client = Client::connect_with("parts", &options).await.unwrap();
+        let client = client.with_metadata(Metadata::default().with(b"of", b"each").unwrap());
+        calls.extend((0..6 / clients).map(|_| world.spawn(call(client.clone()))));
+    }
+    for call in calls {
+        match world.within(Duration::from_secs(60), call).await.flatten().expect("it ends") {
+            Ok(bytes) => assert_eq!(bytes, sizes.iter().sum::<usize>()),
+            Err(error) => assert_eq!(error.reply().unwrap().code, ErrorReply::TOO_MANY_REQUESTS),
+        }
+    }
+}
+
+#[test]
+fn replies_in_parts_end_although_requests_wait_beside_them() {
+    for seed in 0..50 {
+        let program = |world| {
+            requests_wait_beside_replies_in_parts(world, Limits::default(), 1, [MESSAGE, 0])
+        };
         Simulation::new(seed).run(program).unwrap();
     }
 }
