@@ -321,9 +321,7 @@ impl<S: ServerStream> Connections<S> {
         };
         let (queued, limit) = (connection.outbound.queue.len(), self.limits.queued);
         if queued >= limit {
-            if connection.writing == Writing::Open {
-                connection.writing = Writing::Full;
-            }
+            self.waiting.wait_for_queue(connection, Writing::Full);
             return Err(SendError::new(id, Refusal::Full { queued, limit }, body));
         }
         if connection.held.share().room() == 0 && !connection.keeps_going {
@@ -359,9 +357,7 @@ impl<S: ServerStream> Connections<S> {
         if connection.outbound.queue.len() <= self.limits.schedule_queue(connection.has_small) {
             return true;
         }
-        if connection.writing == Writing::Open {
-            connection.writing = Writing::WaitsForRoom;
-        }
+        self.waiting.wait_for_queue(connection, Writing::WaitsForRoom);
         false
     }
 

@@ -118,6 +118,16 @@ fn replies_in_parts_end_although_requests_wait_beside_them() {
     }
 }
 
+/// The second part waits for its turn in the send queue, and a request of the same connection for memory.
+#[test]
+fn a_connection_waits_for_its_queue_and_for_memory() {
+    for seed in 0..500 {
+        let limits = Limits::default().with_queued(MESSAGE / 2);
+        let program = |world| requests_wait_beside_replies_in_parts(world, limits, 3, [40_000; 2]);
+        Simulation::new(seed).run(program).unwrap();
+    }
+}
+
 /// A subscription whose place has somebody else on the new connection.
 async fn the_place_of_a_subscription_is_taken(world: World) {
     let limits = Limits::default().with_in_flight(1);
