@@ -139,6 +139,28 @@ fn a_layer_that_schedules_has_less_room_while_small_messages_are_beside_large_on
     }
 }
 
+/// What is in the queue may be what holds the memory that it has begun to wait for.
+#[test]
+fn a_connection_that_waits_for_memory_waits_for_its_queue_first() {
+    let most = 192 << 10;
+    let limits = Limits { memory: 2 * most, ..Limits::default() };
+    let mut scene = Scene::begun(&limits);
+    let now = scene.start;
+    scene.peer.takes(false);
+    scene.sends(most + 1, now);
+    let share = scene.connections.table[&ID].held.share().clone();
+    let room = share.room();
+    share.charge(room);
+    scene.connections.wait_for_memory(ID);
+    assert!(!scene.connections.has_room(ID));
+    scene.peer.takes_bytes(most);
+    scene.connections.writable(ID);
+    // What has been sent is needed elsewhere at once.
+    share.charge(most);
+    let events = scene.at(now);
+    assert!(matches!(events[..], [Event::Writable(ID)]), "{events:?}");
+}
+
 #[test]
 fn a_closing_connection_is_neither_read_nor_reported_writable() {
     let limits = Limits { queued: 1000, ..Limits::default() };
