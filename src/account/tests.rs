@@ -41,6 +41,33 @@ fn each_other_user_has_a_part_and_all_of_them_leave_a_quarter() {
     assert_eq!(own.room(), 0);
 }
 
+/// Otherwise a user would have a new part with each connection.
+#[test]
+fn a_user_with_connections_is_not_forgotten_when_another_one_comes() {
+    let account = account(Limits { memory: 1000, memory_per_user: 400, ..Limits::default() });
+    let one = account.share(&other(2));
+    one.charge(100);
+    let two = account.share(&other(3));
+    let again = account.share(&other(2));
+    assert_eq!((again.room(), again.group()), (300, one.group()));
+    one.release(100);
+    drop((one, again));
+    // Without connections it is: the table does not grow with those who have gone.
+    let _three = account.share(&other(4));
+    assert_eq!(account.inner.users.lock().unwrap().len(), 2);
+    drop(two);
+}
+
+#[test]
+fn an_account_shows_what_is_held() {
+    let account = account(Limits::default());
+    let share = account.share(&OWN);
+    share.charge(123);
+    let shown = [format!("{account:?}"), format!("{share:?}")];
+    assert!(shown.iter().all(|it| it.contains("held: 123")), "{shown:?}");
+    share.release(123);
+}
+
 #[test]
 fn large_messages_leave_a_quarter_to_small_ones() {
     let account = account(Limits { memory: 1000, memory_per_user: 400, ..Limits::default() });
