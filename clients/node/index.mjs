@@ -145,8 +145,15 @@ export class Client extends EventEmitter {
 
   async #only(call, { timeout = 30_000, signal }) {
     try {
+      const until = Date.now() + timeout;
       await this.#within(call, timeout, signal);
-      return this.#take(call) ?? Buffer.alloc(0);
+      const reply = this.#take(call);
+      if (reply === undefined) return Buffer.alloc(0);
+      // A reply in parts, unless its end is all that follows.
+      if (!call.end) await this.#within(call, timeout && Math.max(1, until - Date.now()), signal);
+      if (call.messages.length) throw new CallError(13, "the reply has parts, and this call takes one message: take them with `stream`");
+      this.#take(call);
+      return reply;
     } finally {
       this.#connection.cancel(call);
     }

@@ -30,6 +30,7 @@ local error_codes = {
     [10] = "The request has several messages, and the server takes only requests of one",
     [11] = "The side does not show this to the caller",
     [12] = "The side has no such method",
+    [13] = "The reply has several messages, and the call takes one",
 }
 
 local abort_codes = {

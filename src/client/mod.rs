@@ -212,8 +212,8 @@ impl Client {
         Client { metadata, ..self.clone() }
     }
 
-    /// Sends a request and waits for its reply, until the call's deadline. Of a reply in parts it takes the first one, and
-    /// cancels the rest: [`stream`](Client::stream) takes all.
+    /// Sends a request and waits for its reply, until the call's deadline. A reply in several parts is the error
+    /// [`ErrorReply::REPLY_IN_PARTS`](crate::ErrorReply::REPLY_IN_PARTS): [`stream`](Client::stream) takes them.
     ///
     /// # Errors
     /// [`Error::Answered`] for an error reply, [`Error::Deadline`] at the deadline; the connection stays

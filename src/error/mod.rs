@@ -26,7 +26,7 @@ use std::time::{Duration, Instant};
 ///
 /// | who | errors |
 /// |---|---|
-/// | `Caller` | an invalid name; a message over a limit of this side or of the peer; a message that the framing cannot carry; the wrong layer; error replies `PARTS_REFUSED`, `NOT_ALLOWED`, `NO_METHOD`; goodbyes `PROTOCOL`, `TOO_LARGE` |
+/// | `Caller` | an invalid name; a message over a limit of this side or of the peer; a message that the framing cannot carry; the wrong layer; error replies `PARTS_REFUSED`, `NOT_ALLOWED`, `NO_METHOD`, `REPLY_IN_PARTS`; goodbyes `PROTOCOL`, `TOO_LARGE` |
 /// | `Peer` | invalid bytes, or an end inside a message; no common version; an error of its handler; a start that ended with a failure; goodbye `VERSION`, and an application's own codes |
 /// | `System` | a refused system call; a command that cannot be run; a name that is taken or not safe; a server that is not trusted; goodbye `NOT_AUTHORIZED` |
 /// | `Limit` | a limit of time, number or size; a started server that does not serve in time; error replies `TOO_MANY_REQUESTS`, `REPLY_TOO_LARGE`, `REPLY_DROPPED`, `BUSY`, `TOO_NESTED`, `LAGGED`; goodbyes `UNREAD`, `TOO_SLOW`, `IDLE`, `BUSY`; a message of the peer over this side's limit |

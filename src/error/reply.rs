@@ -56,6 +56,10 @@ impl ErrorReply {
     pub const NOT_ALLOWED: u16 = 11;
     /// The server has no such method. The request was not begun.
     pub const NO_METHOD: u16 = 12;
+    /// The reply has several parts, and the call takes one message, as [`Client::call`](crate::Client::call) does:
+    /// [`Client::stream`](crate::Client::stream) takes the parts. The request was begun, and the rest of the reply is cancelled. This
+    /// side says so, not the peer.
+    pub const REPLY_IN_PARTS: u16 = 13;
 
     /// An error reply with this code and text.
     pub fn new(code: u16, text: impl Into<String>) -> ErrorReply {
@@ -98,9 +102,10 @@ impl ErrorReply {
             | ErrorReply::TOO_NESTED
             | ErrorReply::LAGGED => Fault::Limit,
             ErrorReply::STOPPING => Fault::Nobody,
-            ErrorReply::PARTS_REFUSED | ErrorReply::NOT_ALLOWED | ErrorReply::NO_METHOD => {
-                Fault::Caller
-            }
+            ErrorReply::PARTS_REFUSED
+            | ErrorReply::NOT_ALLOWED
+            | ErrorReply::NO_METHOD
+            | ErrorReply::REPLY_IN_PARTS => Fault::Caller,
             _ => Fault::Peer,
         }
     }

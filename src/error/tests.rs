@@ -52,6 +52,7 @@ fn each_error_has_a_fault_and_names_the_endpoint() {
         (answered(ErrorReply::PARTS_REFUSED), Fault::Caller, true),
         (answered(ErrorReply::NOT_ALLOWED), Fault::Caller, true),
         (answered(ErrorReply::NO_METHOD), Fault::Caller, true),
+        (answered(ErrorReply::REPLY_IN_PARTS), Fault::Caller, false),
         (answered(404), Fault::Peer, false),
         (closed(CloseReason::PeerClosed), Fault::Nobody, false),
         (closed(CloseReason::Local), Fault::Nobody, false),

@@ -12,10 +12,14 @@ impl World {
         match outcome {
             Ok(reply) => {
                 let asked = &self.asked[number];
-                let expected = match (&asked.ask.reply, asked.reply(number).into_iter().next()) {
-                    // No parts are an empty reply.
-                    (Reply::Parts(_, End::Finish), None) => Some(Bytes::new()),
-                    (_, first) => first,
+                let mut parts = asked.reply(number);
+                let expected = match &asked.ask.reply {
+                    // No parts are an empty reply. Several are none for such a call.
+                    Reply::Parts(_, End::Finish) if parts.len() < 2 => {
+                        Some(parts.pop().unwrap_or_default())
+                    }
+                    Reply::Parts(..) => None,
+                    _ => parts.into_iter().next(),
                 };
                 if expected.as_ref() != Some(&reply) {
                     self.is_wrong_of(number, format!("another reply, of {} bytes", reply.len()));
@@ -130,6 +134,10 @@ impl World {
                 // It was given up before anything of it was sent.
                 let is_withdrawn = *kind == Kind::Duplex && !asked.ask.finishes && !has_begun;
                 is_withdrawn || panics && has_begun
+            }
+            ErrorReply::REPLY_IN_PARTS => {
+                let takes_one = matches!(kind, Kind::Unary | Kind::Upload);
+                takes_one && has_begun && asked.reply(number).len() > 1
             }
             ErrorReply::PARTS_REFUSED => {
                 let has_parts = matches!(kind, Kind::Upload | Kind::Duplex);

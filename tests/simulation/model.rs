@@ -39,10 +39,14 @@ impl Case {
         match outcome {
             Ok(reply) => {
                 let ask = self.asked(number).ask.clone();
-                let expected = match (&ask.reply, ask.parts().into_iter().next()) {
-                    // No parts are an empty reply.
-                    (Reply::Parts(_, _, End::Finish), None) => Some(Bytes::new()),
-                    (_, first) => first,
+                let mut parts = ask.parts();
+                let expected = match &ask.reply {
+                    // No parts are an empty reply. Several are none for such a call.
+                    Reply::Parts(_, _, End::Finish) if parts.len() < 2 => {
+                        Some(parts.pop().unwrap_or_default())
+                    }
+                    Reply::Parts(..) => None,
+                    _ => parts.into_iter().next(),
                 };
                 if expected.as_ref() != Some(&reply) {
                     self.is_wrong_of(number, format!("another reply, of {} bytes", reply.len()));
@@ -165,6 +169,10 @@ impl Case {
                 // It was given up before anything of it was sent.
                 let is_withdrawn = *kind == Kind::Duplex && !finishes && !has_begun;
                 is_withdrawn || panics && has_begun
+            }
+            ErrorReply::REPLY_IN_PARTS => {
+                let takes_one = matches!(kind, Kind::Unary | Kind::Upload);
+                takes_one && has_begun && asked.ask.parts().len() > 1
             }
             ErrorReply::PARTS_REFUSED => {
                 let has_parts = matches!(kind, Kind::Upload | Kind::Duplex);

@@ -20,7 +20,7 @@ crate::on_every_transport!(
     a_server_that_ends_ends_the_parts,
     a_part_is_looked_for_and_waited_for,
     every_kind_of_reply_can_be_taken_as_parts,
-    a_call_takes_the_first_part,
+    a_call_takes_no_reply_in_several_parts,
     threads_share_a_client_with_a_reply_each,
     a_handler_cannot_wait_for_itself,
     a_request_brings_its_method_its_metadata_and_its_deadline,
@@ -287,16 +287,32 @@ fn every_kind_of_reply_can_be_taken_as_parts<B: Backend>() {
     assert_eq!(client.call("").unwrap(), "");
 }
 
-fn a_call_takes_the_first_part<B: Backend>() {
+/// One of them would be taken for all of it. One part is all, whether its end comes with it or later.
+fn a_call_takes_no_reply_in_several_parts<B: Backend>() {
     let backend = B::new();
     let (_serving, senders) = passing(&backend);
     let client = client(&backend);
-    let call = client.start("").unwrap();
-    let mut sender = senders.recv_timeout(PATIENCE).unwrap();
-    sender.send("the first").unwrap();
-    assert_eq!(call.wait().unwrap(), "the first");
-    while sender.send("more").is_ok() {}
-    assert!(sender.is_cancelled());
+    for size in [3, 100_000] {
+        let mut call = client.start("").unwrap();
+        let mut sender = senders.recv_timeout(PATIENCE).unwrap();
+        sender.send(vec![7; size]).unwrap();
+        // Its first part arrives, and is not all of it yet.
+        assert!(call.wait_within(Duration::from_millis(20)).is_none());
+        sender.finish();
+        assert!(call.wait().unwrap() == vec![7; size]);
+
+        let call = client.start("").unwrap();
+        let mut sender = senders.recv_timeout(PATIENCE).unwrap();
+        sender.send(vec![7; size]).unwrap();
+        sender.send(vec![8; size]).unwrap();
+        let error = call.wait().unwrap_err();
+        assert_eq!(error.reply().unwrap().code, ErrorReply::REPLY_IN_PARTS);
+        assert!(!error.is_not_begun() && error.to_string().contains("`stream`"), "{error}");
+        while sender.send("more").is_ok() {}
+        assert!(sender.is_cancelled());
+    }
+    let counts = client.counts().calls;
+    assert_eq!((counts.replied, counts.failed, counts.ended()), (2, 2, 4));
 }
 
 fn threads_share_a_client_with_a_reply_each<B: Backend>() {

@@ -37,6 +37,11 @@ const cases = {
     let number = 0;
     for await (const part of client.stream("100000", { method: COUNT })) assert.equal(String(part), `${number++}`);
     assert.equal(number, 100000);
+    assert.equal(String(await client.call("1", { method: COUNT })), "0");
+    for (const count of ["2", "1000"]) {
+      const error = await client.call(count, { method: COUNT }).catch((error) => error);
+      assert.ok(error instanceof CallError && error.code === 13 && !error.notBegun, String(error));
+    }
   },
   async "leaving a stream cancels it"(client) {
     const before = Number(await client.call("", { method: CANCELLED }));

@@ -124,11 +124,12 @@ class Client:
         milliseconds = 0 if timeout is None else int(max(1, min(timeout * 1000, 2**32 - 1)))
         return self._connection.open(bytes(body), last, method, _pairs(metadata), milliseconds)[0]
 
-    def _only(self, id):  # the reply is the first message
+    def _only(self, id):  # the reply is one message
         try:
             reply = self._connection.next(id)
-            if reply is None:
-                self._check(id)
+            if reply is not None and self._connection.next(id) is not None:
+                raise CallError(13, "the reply has parts, and this call takes one message: take them with stream")
+            self._check(id)
             return reply or b""
         finally:
             self._connection.over(id)

@@ -30,6 +30,10 @@ def a_reply_in_parts_comes_in_order(client):
         assert part == b"%d" % count
         count += 1
     assert count == 20000
+    assert client.call(b"1", method=COUNT) == b"0"
+    for text in (b"2", b"1000"):
+        error = raises(msgpipe.CallError, lambda: client.call(text, method=COUNT))
+        assert error.code == 13 and not error.not_begun, error
 
 
 @case

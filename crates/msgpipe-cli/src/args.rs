@@ -114,8 +114,7 @@ pub struct Call {
     /// The name of a method of a typed service, as Notes.add; the request is its arguments in JSON, as {"text": "milk"}
     #[arg(long, short = 'j', value_name = "METHOD", conflicts_with = "method")]
     pub json: Option<String>,
-    /// The reply has any number of parts: print each when it comes. Without this only the first one is printed, and
-    /// nothing says that there are more
+    /// The reply has any number of parts: print each when it comes. Without this such a reply is an error
     #[arg(long, short = 's')]
     pub stream: bool,
     /// Write the reply to a file

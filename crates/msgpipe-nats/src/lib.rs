@@ -12,7 +12,7 @@
 //! | deadline | header `Msgpipe-Time-Ms`, the time that was left when it was sent; the instance begins it anew, so the way is not counted |
 //! | error: code, text, details | `Nats-Service-Error-Code`, `Nats-Service-Error` (one line, for tools), `Msgpipe-Error-Text`, `Msgpipe-Error-Details` (percent-encoded) |
 //! | [`is_not_begun`](Error::is_not_begun) | the same; header `Msgpipe-Begun: no` |
-//! | requests, replies of any number of parts | **no**: a bridge answers an upload with `PARTS_REFUSED`; a handler that replies with parts has no call that takes them, as with `Client::call`: the reply is empty |
+//! | requests, replies of any number of parts | **no**: a bridge answers an upload with `PARTS_REFUSED`; a handler that replies with parts has no call that takes them: the reply is empty |
 //! | cancel | **no**: a call that is dropped may be carried out; the instance cancels it when its time is over |
 //! | order of one client's requests | **no**: each goes to any instance |
 //! | exactly once | **no**, as in msgpipe: at most once, and `is_not_begun` says what can be repeated |

@@ -80,6 +80,8 @@ pub(super) struct Slot {
     pub waiter: Waiter,
     /// The position in the stream at which its request ends; `u64::MAX` until all of it is queued.
     pub end: u64,
+    /// The first message of a reply in parts, for a call that takes one: it is the reply if no other one follows.
+    pub first: Option<Box<Bytes>>,
     /// For a reply of any number of parts.
     pub parts: Option<Box<Parts>>,
     /// What the server has sent beside its reply, or beside the first part of it.
@@ -103,6 +105,7 @@ impl Slot {
             outcome: None,
             waiter: Waiter::default(),
             end,
+            first: None,
             parts,
             metadata: None,
             is_stream: false,

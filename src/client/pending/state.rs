@@ -280,17 +280,29 @@ impl State {
         if !arrived.metadata.is_empty() {
             slot.metadata.get_or_insert_with(|| arrived.metadata.into());
         }
-        let is_only = slot.parts.is_none();
-        if slot.outcome.is_none() && (is_only || arrived.last) {
+        let Arrived { body, charge, last, .. } = arrived;
+        if slot.parts.is_none() && (!last || slot.first.is_some()) {
+            let is_second = slot.first.replace(body.into()).is_some();
+            self.machine.taken(id, charge);
+            if is_second {
+                self.has_parts(id, last);
+            }
+            return;
+        }
+        if slot.outcome.is_none() && last {
             self.counts.calls.ends(CallEnd::Replied);
         }
-        let Arrived { body, charge, last, .. } = arrived;
-        let Some(charge) = slot.arrives(body, charge, last, &mut self.woken) else {
-            return;
-        };
-        self.machine.taken(id, charge);
-        // The reply of this call is the first message.
-        if is_only && !last {
+        if let Some(charge) = slot.arrives(body, charge, last, &mut self.woken) {
+            self.machine.taken(id, charge);
+        }
+    }
+
+    /// The reply to a call for one message has several: one of them would be taken for all of it.
+    fn has_parts(&mut self, id: u32, was_last: bool) {
+        let text = "the reply has parts, and this call takes one message: take them with `stream`";
+        let error = ErrorReply::new(ErrorReply::REPLY_IN_PARTS, text);
+        self.finish(id, Outcome::Error(error.into()));
+        if !was_last {
             self.machine.stop(id);
         }
     }
@@ -331,10 +343,13 @@ impl State {
     }
 
     fn ended(&mut self, id: u32, end: End) {
-        let has_parts = self.machine.owner(id).is_some_and(|slot| slot.parts.is_some());
+        let slot = self.machine.owner(id);
+        let has_parts = slot.as_ref().is_some_and(|slot| slot.parts.is_some());
+        let first = slot.and_then(|slot| slot.first.take()).map(|first| *first);
         let outcome = match end {
             End::Plain if has_parts => Outcome::End,
-            End::Plain => Outcome::Reply(Bytes::new()),
+            // All of it was its first part.
+            End::Plain => Outcome::Reply(first.unwrap_or_default()),
             End::Error(error) => Outcome::Error(error.into()),
             // On an open connection: a duplex call whose request was given up.
             End::Withdrawn if self.closed.is_none() => {
