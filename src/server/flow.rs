@@ -32,6 +32,8 @@ pub(super) enum Next {
     End(Ending),
     /// It is told of more.
     Nothing,
+    /// It does not take it now.
+    Later,
 }
 
 /// Why a part was not taken.
@@ -56,6 +58,8 @@ struct State {
     bytes: usize,
     /// The loop has the first part, which keeps its place: no other one may wait uncharged.
     keeps_place: bool,
+    /// But the newest does, which nobody waits to send: see [`push_over`](Flow::push_over).
+    has_one_over: bool,
     /// The parts but for the first count as memory of the client.
     charge: Charge,
     ending: Option<Ending>,
@@ -79,6 +83,7 @@ impl Flow {
             parts: VecDeque::new(),
             bytes: 0,
             keeps_place: false,
+            has_one_over: false,
             charge: Charge::new(share),
             ending: None,
             is_gone: false,
@@ -87,11 +92,6 @@ impl Flow {
             is_told: false,
         };
         Flow { state: Mutex::new(state), changed: Changed::default() }
-    }
-
-    /// What the next part costs.
-    pub fn next_cost(&self) -> usize {
-        self.lock().parts.front().map_or(0, cost)
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -153,7 +153,8 @@ impl Flow {
     }
 
     /// Adds a part, for which the oldest that wait are dropped if there is no room. Returns whether the loop has to be
-    /// told, and how many were dropped.
+    /// told, and how many were dropped. If the loop has the first one, the newest waits all the same, as it says what
+    /// the state is. It is not charged: who reads nothing would take the memory that others need.
     pub fn push_over(&self, part: Message) -> Result<(bool, usize), Refused> {
         let mut dropped = Vec::new();
         let mut state = self.lock();
@@ -161,11 +162,10 @@ impl Flow {
             return Err(Refused::Gone);
         }
         while !state.has_room(&part) {
-            let Some(oldest) = state.parts.pop_front() else {
-                break; // the loop has the first one: this is the newest, and the only one that waits
+            let Some(oldest) = state.take_first(false) else {
+                state.has_one_over = true;
+                break;
             };
-            state.bytes -= cost(&oldest);
-            state.settle();
             dropped.push(oldest);
         }
         let tells = state.add(part);
@@ -183,14 +183,15 @@ impl Flow {
         tells
     }
 
-    /// For the loop. `keeps_place`: there is no memory for the part elsewhere, so its place is free only after
-    /// [`free_place`](Flow::free_place).
-    pub fn next(&self, keeps_place: bool) -> Next {
+    /// For the loop. `takes`: whether it takes something that costs so much, 0 for what is no part, and whether the part
+    /// keeps its place: if there is no memory for it elsewhere, its place is free only after
+    /// [`free_place`](Flow::free_place). It is asked under the lock, so that it is asked about what is taken.
+    pub fn next(&self, takes: impl FnOnce(usize) -> Option<bool>) -> Next {
         let mut state = self.lock();
-        if let Some(part) = state.parts.pop_front() {
-            state.bytes -= cost(&part);
-            state.keeps_place |= keeps_place;
-            state.settle();
+        let Some(keeps_place) = takes(state.parts.front().map_or(0, cost)) else {
+            return Next::Later;
+        };
+        if let Some(part) = state.take_first(keeps_place) {
             if !keeps_place {
                 self.tell_of_room(state);
             }
@@ -236,7 +237,7 @@ impl Flow {
         let mut state = self.lock();
         state.is_gone = true;
         let dropped = std::mem::take(&mut state.parts);
-        state.bytes = 0;
+        (state.bytes, state.has_one_over) = (0, false);
         state.settle();
         drop(state);
         drop(self.changed.notify());
@@ -259,8 +260,18 @@ impl State {
         !std::mem::replace(&mut self.is_told, true)
     }
 
+    fn take_first(&mut self, keeps_place: bool) -> Option<Message> {
+        let first = self.parts.pop_front()?;
+        self.keeps_place |= keeps_place;
+        self.bytes -= cost(&first);
+        self.has_one_over = false;
+        self.settle();
+        Some(first)
+    }
+
     fn settle(&mut self) {
-        let first = self.parts.front().filter(|_| !self.keeps_place).map_or(0, cost);
+        let is_free = !self.keeps_place || self.has_one_over;
+        let first = self.parts.front().filter(|_| is_free).map_or(0, cost);
         self.charge.set(self.bytes - first);
     }
 }

@@ -52,6 +52,7 @@ mod own_loop;
 #[cfg(unix)]
 mod own_loop_server;
 mod part_limits;
+mod parts_without_memory;
 #[path = "../passing/mod.rs"]
 mod passing;
 #[cfg(windows)]

@@ -2,10 +2,7 @@
 
 use crate::common::serving::{Serving, limits};
 use crate::common::{Backend, PATIENCE, pattern};
-use bytes::Bytes;
-use msgpipe::{
-    Client, CloseReason, ConnectionId, PartError, PartSender, Parts, Responder, ServerMessage,
-};
+use msgpipe::{Client, CloseReason, PartError, PartSender, ServerMessage};
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -16,9 +13,6 @@ crate::on_every_transport!(
     a_part_waits_for_room_until_its_deadline,
 );
 crate::on_named_transports!(
-    who_reads_no_parts_keeps_no_memory_from_other_replies,
-    a_reply_that_is_not_read_keeps_no_memory_from_others_of_its_client,
-    replies_without_memory_go_on_together,
     who_reads_none_of_many_replies_leaves_memory_for_others,
     who_leaves_parts_unread_is_not_closed,
     parts_that_nobody_takes_leave_memory_for_others,
@@ -238,116 +232,4 @@ fn who_reads_none_of_many_replies_leaves_memory_for_others<B: Backend>() {
         assert_eq!(parts.next_within(PATIENCE).unwrap().unwrap().len(), 256 << 10);
         assert_eq!(parts.next_within(PATIENCE).unwrap(), None);
     }
-}
-
-/// The size of parts for which there is no memory. A client that takes nothing has no credit for one: all of it waits.
-const LARGE: usize = 3 << 20;
-
-/// A server with no memory for such a part: requests hold it.
-struct Full<B: Backend> {
-    backend: B,
-    _serving: Serving,
-    senders: mpsc::Receiver<PartSender>,
-    ends: mpsc::Receiver<(ConnectionId, CloseReason)>,
-    /// Who holds it.
-    _keeper: (Client, Vec<Responder>),
-}
-
-impl<B: Backend> Full<B> {
-    fn new() -> Full<B> {
-        let backend = B::new();
-        let mut small = limits();
-        (small.memory, small.message) = (8 * LARGE, LARGE);
-        let server = backend.serve_calls(&small).unwrap();
-        let (tell, ends) = mpsc::channel();
-        let server = server.on_closed(move |connection, reason| {
-            let _ = tell.send((connection.id(), reason.clone()));
-        });
-        let ((give, senders), (keep, kept)) = (mpsc::channel(), mpsc::channel());
-        let _serving =
-            Serving::start(server, move |request, responder| match &request.body()[..] {
-                b"parts" => give.send(responder.into_parts()).unwrap(),
-                b"driven" => responder.reply(""),
-                _ => keep.send(responder).unwrap(),
-            });
-        let keeper = client(&backend);
-        // Some of them are small: a quarter of the memory is only for those.
-        let sizes = [vec![1_000_000; 16], vec![60_000; 60]].concat();
-        sizes.iter().for_each(|size| keeper.start(vec![7; *size]).unwrap().detach());
-        // They are more than a connection has credit for: a thread sends the rest.
-        assert_eq!(keeper.call("driven").unwrap(), "");
-        let kept = sizes.iter().map(|_| kept.recv_timeout(PATIENCE).unwrap()).collect();
-        Full { backend, _serving, senders, ends, _keeper: (keeper, kept) }
-    }
-
-    /// A client that wants parts, and their sender.
-    fn asks(&self) -> (Client, Parts, PartSender) {
-        let client = client(&self.backend);
-        let parts = client.stream("parts").unwrap();
-        (client, parts, self.senders.recv_timeout(PATIENCE).unwrap())
-    }
-}
-
-/// The attacker has a large part first, and reads nothing.
-fn who_reads_no_parts_keeps_no_memory_from_other_replies<B: Backend>() {
-    let full = Full::<B>::new();
-    let (_unreading, mut unread, mut first) = full.asks();
-    let others: Vec<_> = (0..3).map(|_| full.asks()).collect();
-    first.send(vec![1; LARGE]).unwrap();
-    for (_client, mut parts, mut sender) in others {
-        sender.send(vec![2; LARGE]).unwrap();
-        sender.finish();
-        assert_eq!(parts.next_within(PATIENCE).unwrap().unwrap().len(), LARGE);
-        assert_eq!(parts.next_within(PATIENCE).unwrap(), None);
-    }
-    // Requests need that memory less than ever.
-    assert_eq!(client(&full.backend).call("driven").unwrap(), "");
-    first.finish();
-    assert_eq!(unread.next_within(PATIENCE).unwrap().unwrap().len(), LARGE);
-    assert_eq!(unread.next_within(PATIENCE).unwrap(), None);
-    assert!(full.ends.try_iter().all(|(_, reason)| !matches!(reason, CloseReason::Unread { .. })));
-}
-
-/// Its replies are read in another order than they were begun.
-fn a_reply_that_is_not_read_keeps_no_memory_from_others_of_its_client<B: Backend>() {
-    let full = Full::<B>::new();
-    let client = client(&full.backend);
-    let asks = || (client.stream("parts").unwrap(), full.senders.recv_timeout(PATIENCE).unwrap());
-    let ((unread, mut first), (mut parts, mut second)) = (asks(), asks());
-    first.send(vec![1; LARGE]).unwrap();
-    second.send(vec![2; LARGE]).unwrap();
-    second.finish();
-    assert_eq!(parts.next_within(PATIENCE).unwrap().unwrap().len(), LARGE);
-    assert_eq!(parts.next_within(PATIENCE).unwrap(), None);
-    first.finish();
-    assert_eq!(unread.map(Result::unwrap).map(|part| part.len()).collect::<Vec<_>>(), [LARGE]);
-}
-
-/// Each of them takes part after part; nobody's sender waits for ever, and what is made is bounded: a part that waits
-/// for its client keeps the next from being made.
-fn replies_without_memory_go_on_together<B: Backend>() {
-    let full = Full::<B>::new();
-    let part = Bytes::from(vec![3; LARGE]);
-    let clients: Vec<_> = (0..3).map(|_| full.asks()).collect();
-    thread::scope(|scope| {
-        for (_client, mut parts, mut sender) in clients {
-            let part = part.clone();
-            scope.spawn(move || {
-                sender.send(part.clone()).unwrap();
-                // Nothing of it is read yet: it waits, whether the loop has taken it or not.
-                assert!(matches!(sender.try_send(part.clone()), Err(PartError::Full(_))));
-                scope.spawn(move || {
-                    for _ in 0..5 {
-                        let part = parts.next_within(PATIENCE).unwrap();
-                        assert_eq!(part.map(|part| part.len()), Some(LARGE));
-                    }
-                    assert_eq!(parts.next_within(PATIENCE).unwrap(), None);
-                });
-                for _ in 1..5 {
-                    sender.send(part.clone()).unwrap();
-                }
-                sender.finish();
-            });
-        }
-    });
 }

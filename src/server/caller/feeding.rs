@@ -31,10 +31,10 @@ pub(super) struct Streams {
     pub open: Vec<u32>,
     /// Those of them with parts that wait for room in the machine.
     unfed: Vec<u32>,
-    /// Those of them with a part in the machine for which there was no memory. It is not charged, and keeps its place in
-    /// its [`Flow`], where one part of each reply is not charged either: its sender makes no more of them meanwhile. So no
-    /// reply waits for memory that requests hold until their replies have ended.
-    uncharged: Vec<u32>,
+    /// Those of them with a part in the machine for which there was no memory, and its bytes. It is not charged, and keeps
+    /// its place in its [`Flow`], where one part of each reply is not charged either: its sender makes no more of them
+    /// meanwhile. So no reply waits for memory that requests hold until their replies have ended.
+    uncharged: Vec<(u32, usize)>,
 }
 
 /// Whether parts of a reply wait elsewhere: `queued` bytes of it wait for the client in the machine, and `held` of all.
@@ -45,6 +45,7 @@ fn is_full(queued: usize, held: usize, limit: usize) -> bool {
 impl Caller {
     /// Parts of the reply to a call have been given.
     pub fn takes_parts(&mut self, id: u32, flow: Arc<Flow>) {
+        self.free_places();
         if id == LANE {
             self.add_stream(id);
             self.feed(id);
@@ -94,6 +95,7 @@ impl Caller {
 
     /// Gives the machine parts that wait for room in it. Returns whether there were any.
     pub fn feed_all(&mut self) -> bool {
+        self.free_places();
         let unfed = self.streams.as_mut().map(|streams| std::mem::take(&mut streams.unfed));
         let mut has_fed = false;
         for id in unfed.unwrap_or_default() {
@@ -111,31 +113,31 @@ impl Caller {
     fn feed(&mut self, id: u32) -> bool {
         let mut has_fed = false;
         while let Some(flow) = self.flow(id) {
-            self.free_places();
             let queued = self.machine.queued(id);
             let limit = self.machine.queue_limit(PARTS_MAX);
-            let (held, cost) = (self.machine.held(), flow.next_cost());
+            let held = self.machine.held();
             let streams = self.streams.get_or_insert_default();
-            let is_full = is_full(queued, held, limit)
-                || cost > 0 && (held >= REPLIES_MAX || streams.uncharged.contains(&id));
-            if is_full {
-                streams.unfed.push(id);
-                return has_fed;
-            }
-            // A quarter of all stays for small messages, so that nobody else waits for who takes no parts.
-            let has_memory = cost <= self.charge.share().room_for_large();
-            match flow.next(!has_memory) {
-                Next::Part(part) => {
-                    if !has_memory {
-                        streams.uncharged.push(id);
-                    }
-                    self.feed_part(id, part);
-                }
+            let has_uncharged = streams.uncharged.iter().any(|(it, _)| *it == id);
+            let share = self.charge.share();
+            let mut keeps_place = false;
+            let next = flow.next(|cost| {
+                let is_full = is_full(queued, held, limit)
+                    || cost > 0 && (held >= REPLIES_MAX || has_uncharged);
+                // A quarter of all stays for small messages, so that nobody else waits for who takes no parts.
+                keeps_place = cost > share.room_for_large();
+                (!is_full).then_some(keeps_place)
+            });
+            match next {
+                Next::Part(part) => self.feed_part(id, part, keeps_place.then_some(&flow)),
                 Next::End(ending) => {
                     self.end_parts(id, ending);
                     return true;
                 }
                 Next::Nothing => return has_fed,
+                Next::Later => {
+                    streams.unfed.push(id);
+                    return has_fed;
+                }
             }
             has_fed = true;
         }
@@ -148,7 +150,7 @@ impl Caller {
             return;
         };
         let (machine, mut sent) = (&self.machine, Vec::new());
-        streams.uncharged.retain(|id| {
+        streams.uncharged.retain(|(id, _)| {
             let waits = machine.queued(*id) > 0;
             sent.extend((!waits).then_some(*id));
             waits
@@ -160,23 +162,36 @@ impl Caller {
         }
     }
 
-    /// The bytes of those that have not been handed over.
+    /// The bytes of those that have not been handed over. They are the last of their replies that wait: what waits before
+    /// them was charged.
     pub(super) fn uncharged_bytes(&mut self) -> usize {
         self.free_places();
         let uncharged = self.streams.iter().flat_map(|streams| &streams.uncharged);
-        uncharged.map(|id| self.machine.queued_bytes(*id)).sum()
+        uncharged.map(|(id, bytes)| self.machine.queued_bytes(*id).min(*bytes)).sum()
     }
 
-    fn feed_part(&mut self, id: u32, part: Message) {
+    /// `keeps_place`: there is no memory for it, and it keeps its place there.
+    fn feed_part(&mut self, id: u32, part: Message, keeps_place: Option<&Arc<Flow>>) {
+        let bytes = part.body.len() + part.metadata.len();
+        let sent = match id {
+            LANE => self.machine.notify(part),
+            _ => self.machine.send(id, part),
+        };
+        if let Some(flow) = keeps_place {
+            match &sent {
+                Ok(()) => self.streams.get_or_insert_default().uncharged.push((id, bytes)),
+                Err(_) => flow.free_place(),
+            }
+        }
         if id == LANE {
             // One that was given before the client's limit was known may be over it: it is dropped.
-            if self.machine.notify(part).is_ok() {
+            if sent.is_ok() {
                 self.origin.outbox.tally.notifications_sent.add(1);
             }
             return;
         }
         self.has_sent_parts = true;
-        let Err(error) = self.machine.send(id, part) else {
+        let Err(error) = sent else {
             return;
         };
         if let SendError::TooLarge { limit } = error {

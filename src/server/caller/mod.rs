@@ -167,16 +167,23 @@ impl Caller {
     pub fn settle(&mut self) {
         let refused = self.refused.as_ref().map_or(0, |frame| frame.size());
         // A reservation covers what has arrived of its message.
-        let held = (self.machine.held() - self.uncharged_bytes()).max(self.reserved);
+        let held = self.charged_bytes().max(self.reserved);
         let entries = self.machine.entries() * ENTRY_COST;
         self.charge.set(held + refused + self.in_flight_bytes + self.early_bytes() + entries);
     }
 
-    /// While a reply waits for credit, a request is in flight, or the client sends what memory is reserved for, its
+    /// The bytes that the machine holds and that are charged.
+    fn charged_bytes(&mut self) -> usize {
+        self.machine.held() - self.uncharged_bytes()
+    }
+
+    /// While a reply or a notification waits for credit, a request is in flight, or the client sends what memory is reserved for, its
     /// frames free memory: they are read even if there is none. So is its end.
     pub fn keep_going(&mut self, messages: &mut impl MessageServer, connection: ConnectionId) {
         let is_awaited = self.machine.held() > 0 || self.reserved > 0;
-        let keeps_going = is_awaited || self.in_flight_bytes > 0 || self.machine.own_open() > 0;
+        let has_calls = self.in_flight_bytes > 0 || self.machine.own_open() > 0;
+        // Those without bytes wait, too.
+        let keeps_going = is_awaited || has_calls || self.has_parts_waiting();
         if keeps_going != self.keeps_going {
             self.keeps_going = keeps_going;
             messages.keep_going(connection, keeps_going);

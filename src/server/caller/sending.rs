@@ -63,10 +63,10 @@ impl Caller {
         is_free
     }
 
-    /// Whether parts of a reply wait for it to read.
-    fn has_parts_waiting(&self) -> bool {
-        let open = self.streams.iter().flat_map(|streams| &streams.open);
-        open.clone().any(|id| self.machine.queued(*id) > 0)
+    /// Whether parts of a reply, or notifications, wait for it to read.
+    pub(super) fn has_parts_waiting(&self) -> bool {
+        let mut open = self.streams.iter().flat_map(|streams| &streams.open);
+        open.any(|id| self.machine.queued(*id) > 0)
     }
 
     /// Answers with a reply that has metadata.
@@ -85,8 +85,9 @@ impl Caller {
     /// Queues an answer. Without memory to hold the reply the client gets `REPLY_DROPPED`: a handler cannot be made
     /// to wait.
     fn queue(&mut self, id: u32, answer: Answer, metadata: Metadata) -> CallEnd {
+        // A part without memory takes none from its client's other replies.
+        let is_full = self.charge.share().room() == 0 && self.charged_bytes() > 0;
         let machine = &mut self.machine;
-        let is_full = machine.held() > 0 && self.charge.share().room() == 0;
         let mut end = if answer.is_ok() { CallEnd::Replied } else { CallEnd::Failed };
         let answered = match answer {
             Ok(body) if is_full && !body.is_empty() => {
