@@ -1,18 +1,16 @@
 //! What the tasks of a program share: what was planned, what has happened, and what is wrong.
 
+use super::chance::Chance;
 use super::plan::{Ask, Program, Step};
 use super::signal::Signal;
 use bytes::Bytes;
 use msgpipe::memory::{SimulatedTask, World};
 use msgpipe::{Connections, Counters, Error, Limits, Stopper, Topic, WhenFull, bytes};
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering::SeqCst};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::{Duration, Instant};
 
 pub const NAME: &str = "sim";
-
-/// What has not ended by then does not end: calls have seconds, and the clock is moved by two hours at most, some times.
-pub const HOURS: Duration = Duration::from_secs(24 * 3600);
 
 /// How long a server that is stopped waits for what is held.
 pub const DRAIN: Duration = Duration::from_secs(2);
@@ -151,6 +149,12 @@ impl Case {
         self.asked[number].lock().unwrap()
     }
 
+    /// What has not ended by then does not end: calls have seconds, and the clock is moved by two hours at most, some times.
+    pub fn longest(&self) -> Duration {
+        let is_moved = self.program.has(|step| matches!(step, Step::Jump(_)));
+        Duration::from_secs(if is_moved { 24 * 3600 } else { 3 * 3600 })
+    }
+
     /// Something is not as it has to be.
     pub fn is_wrong(&self, what: impl Into<String>) {
         let what = format!("after {:?}: {}", self.world.elapsed(), what.into());
@@ -256,10 +260,11 @@ impl Case {
 
 /// The bytes of a part of a request or a reply: different for each.
 pub fn fill(size: usize, number: usize, part: usize) -> Bytes {
-    let seed = (number * 7 + part * 13) as u8;
-    let bytes =
-        (0..size).map(|at| (at as u8).wrapping_mul(31).wrapping_add((at >> 8) as u8) ^ seed);
-    bytes.collect::<Vec<u8>>().into()
+    static RANDOM: OnceLock<Vec<u8>> = OnceLock::new();
+    let mut chance = Chance(0);
+    let random = || (0..1 << 17).flat_map(|_| chance.next().to_le_bytes()).collect();
+    let from = (number * 7 + part * 13) % 4096;
+    Bytes::copy_from_slice(&RANDOM.get_or_init(random)[from..from + size])
 }
 
 /// A number, and bytes behind it.

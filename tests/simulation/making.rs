@@ -18,6 +18,9 @@ const TIMES: [Duration; 8] = [
     Duration::from_secs(40),
 ];
 
+/// Of so many programs with little memory and slow handlers one is a crowd.
+const CROWDS: usize = 4;
+
 /// What is known of the server when a step is made.
 struct Server {
     how: How,
@@ -43,6 +46,9 @@ impl Program {
         let weather = Weather { pieces: c.of(&[0, 0, 3000]), ..weather };
         let how = c.of(&[How::Tasks, How::Tasks, How::DropCancelled, How::AtOnce]);
         let room = c.of(&[Room::Enough, Room::Enough, Room::Tight, Room::Memory]);
+        if room == Room::Memory && how != How::AtOnce && c.once_in(CROWDS) {
+            return crowd(seed, c, weather, how);
+        }
         let in_flight = c.of(&[1, 2, 4, 4]);
         let plan = |c: &mut Chance| Plan { again: c.once_in(2), listens: c.once_in(2) };
         let clients: Vec<Plan> = (0..1 + c.below(3)).map(|_| plan(c)).collect();
@@ -60,6 +66,27 @@ impl Program {
         let when_full = c.below(3) as u8;
         Program { seed, weather, how, room, in_flight, when_full, clients, steps }
     }
+}
+
+/// Requests whose replies are in parts, and that hold the memory which these need.
+fn crowd(seed: u64, c: &mut Chance, weather: Weather, how: How) -> Program {
+    let most = largest(Room::Memory);
+    let large = |c: &mut Chance| most - c.below(most / 2);
+    let clients: Vec<Plan> = vec![Plan::default(); 2 + c.below(2)];
+    let ask = |c: &mut Chance, number| {
+        let parts = (0..1 + c.below(4)).map(|_| large(c)).collect();
+        let reply = Reply::Parts(parts, c.of(&TIMES[..4]), End::Finish);
+        let (kind, taking, request) = (Kind::Stream, Taking::Wait, vec![large(c)]);
+        let (takes, deadline, idempotent, finishes) = (None, None, false, true);
+        let beside = !c.once_in(3);
+        Ask { number, kind, request, finishes, takes, reply, taking, deadline, beside, idempotent }
+    };
+    let steps = (0..3 + c.below(6)).map(|number| {
+        let client = Actor::Client(c.below(clients.len()));
+        (client, Step::Ask(ask(c, number)))
+    });
+    let (steps, room) = (steps.collect(), Room::Memory);
+    Program { seed, weather, how, room, in_flight: 4, when_full: 0, clients, steps }
 }
 
 fn size(c: &mut Chance, server: &Server) -> usize {

@@ -1,7 +1,7 @@
 //! Runs programs, makes a failing one smaller, and prints it.
 
 use super::calling::call_client;
-use super::case::{Case, HOURS, NAME, fill, numbered};
+use super::case::{Case, NAME, fill, numbered};
 use super::client::{Actor, NO_MARK};
 use super::plan::{Actor as Who, Program, Step};
 use super::server;
@@ -61,7 +61,7 @@ async fn play(world: World, program: &Program) -> Vec<String> {
     }
     let mut left = Vec::new();
     for actor in actors {
-        match world.within(HOURS, actor).await {
+        match world.within(case.longest(), actor).await {
             Some(Some(actor)) => left.push(actor),
             _ => case.is_wrong("a client does not come to its end"),
         }

@@ -1,7 +1,7 @@
 //! The server of a program: its handler does with each request what was planned, and checks what it is told.
 
 use super::calling::call_back;
-use super::case::{Case, DRAIN, HOURS, Incarnation, NAME, fill, front, numbered};
+use super::case::{Case, DRAIN, Incarnation, NAME, fill, front, numbered};
 use super::plan::{Ask, End, How, Reply, Step};
 use super::signal::Signal;
 use bytes::Bytes;
@@ -117,7 +117,7 @@ impl Incarnation {
 
     /// Waits for its end, and checks what is left.
     async fn ends(self, case: &Case, is_kill: bool, until: Instant) {
-        if case.world.within(HOURS, self.ended.taken()).await.is_none() {
+        if case.world.within(case.longest(), self.ended.taken()).await.is_none() {
             return case.is_wrong("a server that was stopped goes on");
         }
         if !is_kill {
@@ -192,7 +192,7 @@ fn at_once(case: &Arc<Case>, request: Request) -> Result<Bytes, ErrorReply> {
         Reply::Close => request.connection().close(Goodbye::new(200, "the program says so")),
         _ => {}
     }
-    Ok(ask.parts().swap_remove(0))
+    Ok(ask.part(0).unwrap_or_default())
 }
 
 async fn handle(case: Arc<Case>, mut request: Request, responder: Responder) {
