@@ -1,7 +1,7 @@
 //! What the tasks of a program share: what was planned, what has happened, and what is wrong.
 
 use super::chance::Chance;
-use super::plan::{Ask, Program, Step};
+use super::plan::{Ask, Program, Step, Weather};
 use super::signal::Signal;
 use bytes::Bytes;
 use msgpipe::memory::{SimulatedTask, World};
@@ -150,9 +150,12 @@ impl Case {
     }
 
     /// What has not ended by then does not end: calls have seconds, and the clock is moved by two hours at most, some times.
+    /// Large parts in small pieces, of which some take seconds, take hours.
     pub fn longest(&self) -> Duration {
+        let Weather { stalls, pieces, .. } = self.program.weather;
         let is_moved = self.program.has(|step| matches!(step, Step::Jump(_)));
-        Duration::from_secs(if is_moved { 24 * 3600 } else { 3 * 3600 })
+        let is_slow = stalls > 0 && pieces > 0;
+        Duration::from_secs(if is_moved || is_slow { 24 * 3600 } else { 3 * 3600 })
     }
 
     /// Something is not as it has to be.
