@@ -69,12 +69,12 @@ impl Waiting {
     /// From now on a connection waits for its queue to become shorter, unless it does. It waits for memory no more: what is
     /// in the queue may be what holds it, or may let other connections go on that hold it.
     pub fn wait_for_queue<S>(&mut self, connection: &mut Connection<S>, waits: Writing) {
-        if let Writing::WaitsForMemory(entry) = connection.writing {
-            self.entries.remove(&entry);
-            connection.writing = waits;
-        } else if connection.writing == Writing::Open {
-            connection.writing = waits;
+        match connection.writing {
+            Writing::WaitsForMemory(entry) => drop(self.entries.remove(&entry)),
+            Writing::Open => {}
+            _ => return,
         }
+        connection.writing = waits;
     }
 
     /// Removes a connection from the list of those that wait for memory to send. Returns whether

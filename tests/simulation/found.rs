@@ -3,7 +3,8 @@
 use msgpipe::memory::{Simulation, World};
 use msgpipe::tokio::{Client, ReconnectingClient, Tasks};
 use msgpipe::{
-    Backoff, ClientOptions, Error, ErrorReply, Limits, Metadata, Received, Topic, WhenFull,
+    Backoff, ClientOptions, Error, ErrorReply, Limits, Metadata, Received, Responder, Topic,
+    WhenFull,
 };
 use std::cell::Cell;
 use std::rc::Rc;
@@ -12,6 +13,24 @@ use std::time::Duration;
 const MESSAGE: usize = 64 << 10;
 const CLIENTS: usize = 3;
 
+/// A handler that replies with parts of these sizes, once as many requests have arrived as there are clients.
+async fn reply_together<const COUNT: usize>(
+    world: World,
+    arrived: Rc<Cell<usize>>,
+    responder: Responder,
+    sizes: [usize; COUNT],
+) {
+    arrived.set(arrived.get() + 1);
+    while arrived.get() < CLIENTS {
+        world.pass(Duration::from_millis(1)).await;
+    }
+    let mut parts = responder.into_parts();
+    for size in sizes {
+        parts.send_async(vec![1; size]).await.unwrap();
+    }
+    parts.finish();
+}
+
 /// Requests hold memory until the ends of their replies, which wait for memory in parts.
 async fn all_memory_is_held_by_requests_with_replies_in_parts(world: World) {
     let limits = Limits::default().with_message(MESSAGE).with_memory(4 * MESSAGE);
@@ -19,18 +38,7 @@ async fn all_memory_is_held_by_requests_with_replies_in_parts(world: World) {
     let counters = server.counters();
     let arrived = Rc::new(Cell::new(0));
     world.spawn(server.serve_tasks_deferred(Tasks::new(), move |_, responder| {
-        arrived.set(arrived.get() + 1);
-        let arrived = arrived.clone();
-        async move {
-            while arrived.get() < CLIENTS {
-                world.pass(Duration::from_millis(1)).await;
-            }
-            let mut parts = responder.into_parts();
-            for _ in 0..4 {
-                parts.send_async(vec![1; MESSAGE]).await.unwrap();
-            }
-            parts.finish();
-        }
+        reply_together(world, arrived.clone(), responder, [MESSAGE; 4])
     }));
     let options = ClientOptions::new().limits(limits);
     let mut clients = Vec::new();
@@ -73,18 +81,7 @@ async fn requests_wait_beside_replies_in_parts(
     let server = world.server("parts", limits.clone()).unwrap();
     let arrived = Rc::new(Cell::new(0));
     world.spawn(server.serve_tasks_deferred(Tasks::new(), move |_, responder| {
-        arrived.set(arrived.get() + 1);
-        let arrived = arrived.clone();
-        async move {
-            while arrived.get() < CLIENTS {
-                world.pass(Duration::from_millis(1)).await;
-            }
-            let mut parts = responder.into_parts();
-            for size in sizes {
-                parts.send_async(vec![1; size]).await.unwrap();
-            }
-            parts.finish();
-        }
+        reply_together(world, arrived.clone(), responder, sizes)
     }));
     let options = ClientOptions::new().limits(limits);
     let call = |client: Client| async move {
